@@ -1,0 +1,305 @@
+#!/bin/bash
+# Private LXD and Incus daemons for tests and benches: own directory, socket, bridge, pool and images, beside the user's
+# own engines and never touching them. See usage() for the commands; every one may be given again at any time.
+set -euo pipefail
+umask 022
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+make_image=$here/../../scripts/make-image.sh
+root=${LDM_TEST_DIR:-/var/tmp/ldm-test}
+images='debian/12 debian/12-tools'
+pool_size=6GiB
+wait_seconds=60
+
+usage() {
+    cat <<'END'
+usage: engines.sh COMMAND
+
+  up                       start both daemons, set them up and import the images; does only what is missing
+  down                     stop the instances and the daemons, keep everything on disk
+  clean [--images]         down, and delete everything that up made; the images' cache only with --images
+  status                   what runs, and where
+  env                      the variables that tests read (also in engines.env)
+  start|stop lxd|incus     one daemon alone; its instances run on
+  restart lxd|incus        kill -9 and start, for tests of faults; its instances run on
+
+LDM_TEST_DIR (default /var/tmp/ldm-test) is where all of it lives.
+END
+}
+
+die() { printf 'engines: %s\n' "$*" >&2; exit 1; }
+say() { printf 'engines: %s\n' "$*" >&2; }
+
+# ---- the two engines' differences, all of them -----------------------------------------------------------------------
+
+dir_of() { echo "$root/$1"; }
+socket_of() { echo "$root/$1/unix.socket"; }
+
+engine_env() { # ENGINE: the variables that point daemon and client at the private directory
+    # The client's configuration too: the caller's default remote and project must not be used here.
+    case $1 in
+        lxd) echo "LXD_DIR=$(dir_of lxd) LXD_CONF=$root/client-lxd" ;;
+        incus) echo "INCUS_DIR=$(dir_of incus) INCUS_CONF=$root/client-incus" ;;
+    esac
+}
+
+# Becomes the command. An inherited socket or project would win over the directory.
+exec_in_engine() { # ENGINE COMMAND...
+    local vars
+    read -ra vars <<<"$(engine_env "$1")"
+    shift
+    exec env -u LXD_SOCKET -u LXD_PROJECT -u LXD_REMOTE -u INCUS_SOCKET -u INCUS_PROJECT -u INCUS_REMOTE "${vars[@]}" "$@"
+}
+
+in_engine() { (exec_in_engine "$@"); }
+
+client() { # ENGINE ARGUMENT...
+    local engine=$1
+    shift
+    case $engine in
+        lxd) in_engine lxd lxc "$@" ;;
+        incus) in_engine incus incus "$@" ;;
+    esac
+}
+
+daemon_of() { # ENGINE: the program, wherever this distribution has put it
+    case $1 in
+        lxd) command -v lxd || true ;;
+        incus)
+            local path
+            for path in /usr/libexec/incus/incusd /usr/lib/incus/incusd /opt/incus/bin/incusd; do
+                [ ! -x "$path" ] || { echo "$path"; return; }
+            done
+            command -v incusd || true
+            ;;
+    esac
+}
+
+wait_ready() {
+    case $1 in
+        lxd) in_engine lxd lxd waitready --timeout "$wait_seconds" ;;
+        incus) in_engine incus incus admin waitready --timeout "$wait_seconds" ;;
+    esac
+}
+
+# ---- daemons ---------------------------------------------------------------------------------------------------------
+
+# The pid, if that process is still the daemon that we started: after a reboot the number may be anybody's.
+running_pid() { # ENGINE
+    local pid want
+    pid=$(cat "$root/$1.pid" 2>/dev/null) || return 1
+    read -r want _ <<<"$(engine_env "$1")"
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "$want" || return 1
+    echo "$pid"
+}
+
+start_daemon() { # ENGINE
+    local engine=$1 program dir
+    running_pid "$engine" >/dev/null && return
+    program=$(daemon_of "$engine")
+    [ -n "$program" ] || die "$engine is not installed; run scripts/setup.sh test"
+    dir=$(dir_of "$engine")
+    mkdir -p "$dir" "$root/client-$engine"
+    chmod 0711 "$dir"
+    # With a configuration there, the client keeps its greeting to new users to itself.
+    echo 'default-remote: local' >"$root/client-$engine/config.yml"
+    # Of its own session and without our descriptors: it must outlive this script, its terminal and its lock.
+    exec_in_engine "$engine" setsid "$program" --group root --logfile "$root/$engine.log" \
+        </dev/null >"$root/$engine.out" 2>&1 9>&- &
+    echo $! >"$root/$engine.pid"
+    disown
+    wait_ready "$engine" || die "$engine did not start within $wait_seconds s; see $root/$engine.log and $root/$engine.out"
+}
+
+# SIGTERM ends the daemon and leaves its instances running.
+stop_daemon() { # ENGINE [SIGNAL]
+    local pid
+    pid=$(running_pid "$1") || return 0
+    kill "-${2:-TERM}" "$pid"
+    # --pid waits for the very process to be gone: the next daemon needs its sockets and its database.
+    timeout "$wait_seconds" tail --pid="$pid" -s 0.05 -f /dev/null || die "$1 (pid $pid) does not end"
+    rm -f "$root/$1.pid"
+}
+
+# ---- set-up, each step only where it is missing ----------------------------------------------------------------------
+
+# A preseed that fails half way can't be given again, so these are single steps, each looked up first.
+set_up() { # ENGINE
+    local engine=$1 bridge
+    client "$engine" storage show default >/dev/null 2>&1 ||
+        client "$engine" storage create default btrfs size="$pool_size" >/dev/null
+    bridge=$(bridge_of "$engine")
+    client "$engine" network show "$bridge" >/dev/null 2>&1 ||
+        client "$engine" network create "$bridge" ipv4.address="$(free_address)" ipv4.nat=true ipv6.address=none >/dev/null
+    client "$engine" profile device get default root pool >/dev/null 2>&1 ||
+        client "$engine" profile device add default root disk path=/ pool=default >/dev/null
+    client "$engine" profile device get default eth0 network >/dev/null 2>&1 ||
+        client "$engine" profile device add default eth0 nic name=eth0 network="$bridge" >/dev/null
+}
+
+# Chosen once, and another number where a stranger (a second LDM_TEST_DIR) has the name already.
+bridge_of() { # ENGINE
+    local file=$root/$1.bridge prefix n=0
+    if [ ! -s "$file" ]; then
+        case $1 in lxd) prefix=ldmtlxd ;; incus) prefix=ldmtinc ;; esac
+        while ip link show "$prefix$n" >/dev/null 2>&1; do n=$((n + 1)); done
+        echo "$prefix$n" >"$file"
+    fi
+    cat "$file"
+}
+
+# The first of a few /24s that no route of this machine covers or lies in.
+free_address() {
+    local n net
+    for n in $(seq 200 250); do
+        net=10.187.$n.0/24
+        [ -z "$(ip -4 route show root "$net"; ip -4 route show match "$net" | grep -v '^default')" ] || continue
+        echo "10.187.$n.1/24"
+        return
+    done
+    die 'no free /24 in 10.187.200.0-10.187.250.0'
+}
+
+import_images() { # ENGINE
+    local engine=$1 alias files recipe
+    for alias in $images; do
+        files=$("$make_image" "$alias" "$root/images")
+        recipe=$(basename "$files")
+        # A changed recipe takes over its alias; what was made from the old image lives on without it.
+        [ "$(client "$engine" image get-property "$alias" ldm-recipe 2>/dev/null)" != "$recipe" ] || continue
+        client "$engine" image delete "$alias" >/dev/null 2>&1 || true
+        say "importing $alias into $engine"
+        client "$engine" image import "$files/metadata.tar.xz" "$files/rootfs.squashfs" \
+            --alias "$alias" "ldm-recipe=$recipe" >/dev/null
+    done
+}
+
+print_env() {
+    local image tools
+    read -r image tools <<<"$images"
+    cat <<END
+LDM_TEST_LXD_DIR=$(dir_of lxd)
+LDM_TEST_LXD_SOCKET=$(socket_of lxd)
+LDM_TEST_INCUS_DIR=$(dir_of incus)
+LDM_TEST_INCUS_SOCKET=$(socket_of incus)
+LDM_TEST_IMAGE=$image
+LDM_TEST_TOOLS_IMAGE=$tools
+END
+}
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+engines() {
+    echo lxd incus
+}
+
+check_engine() {
+    case ${1:-} in lxd | incus) ;; *) die 'which engine, lxd or incus?' ;; esac
+}
+
+up() {
+    local engine
+    for engine in $(engines); do
+        start_daemon "$engine"
+        set_up "$engine"
+        import_images "$engine"
+    done
+    print_env >"$root/engines.env"
+}
+
+# Every engine project's: tests make projects too.
+each_instance() { # ENGINE: lines of "PROJECT NAME STATE"
+    local project
+    for project in $(client "$1" project list --format csv | sed 's/ (current)//; s/,.*//'); do
+        client "$1" list --project "$project" --format csv -c ns | sed "s/^/$project,/" | tr ',' ' '
+    done
+}
+
+down() {
+    local engine project name state
+    for engine in $(engines); do
+        running_pid "$engine" >/dev/null || continue
+        each_instance "$engine" | while read -r project name state; do
+            [ "$state" = STOPPED ] || client "$engine" stop --force --project "$project" "$name" </dev/null || true
+        done
+        stop_daemon "$engine"
+        unmount_below "$(dir_of "$engine")"
+    done
+}
+
+# Deepest first. The daemons leave their pools and a few tmpfs mounted when they end.
+unmount_below() { # DIR
+    awk -v dir="$1/" 'index($2, dir) == 1 { print length($2), $2 }' /proc/mounts | sort -rn | cut -d' ' -f2- |
+        while read -r mount; do umount -l "$mount"; done
+}
+
+# What the daemon has made outside of its directory is deleted through the daemon where it still starts.
+clean() {
+    local engine bridge
+    for engine in $(engines); do
+        if [ -d "$(dir_of "$engine")" ] && (start_daemon "$engine"); then
+            delete_all "$engine"
+        fi
+    done
+    down
+    for engine in $(engines); do
+        bridge=$(cat "$root/$engine.bridge" 2>/dev/null) || bridge=
+        [ -z "$bridge" ] || ip link delete "$bridge" 2>/dev/null || true
+        unmount_below "$(dir_of "$engine")"
+        detach_loops "$(dir_of "$engine")"
+        rm -rf "$(dir_of "$engine")" "$root/client-$engine" "$root/$engine".{log,out,pid,bridge}
+    done
+    rm -f "$root/engines.env"
+    [ "${1:-}" != --images ] || rm -rf "$root/images"
+}
+
+delete_all() { # ENGINE
+    local engine=$1 project name state
+    each_instance "$engine" | while read -r project name state; do
+        client "$engine" delete --force --project "$project" "$name" </dev/null || true
+    done
+    client "$engine" profile device remove default eth0 >/dev/null 2>&1 || true
+    client "$engine" network delete "$(bridge_of "$engine")" >/dev/null 2>&1 || true
+}
+
+detach_loops() { # DIR
+    losetup -nl -O NAME,BACK-FILE | while read -r loop file; do
+        case $file in "$1"/*) losetup -d "$loop" ;; esac
+    done
+}
+
+status() {
+    local engine pid
+    for engine in $(engines); do
+        if pid=$(running_pid "$engine"); then
+            printf '%-6s running, pid %s, %s, bridge %s, instances: %s\n' "$engine" "$pid" "$(socket_of "$engine")" \
+                "$(cat "$root/$engine.bridge" 2>/dev/null || echo none)" "$(each_instance "$engine" | wc -l)"
+        else
+            printf '%-6s not running\n' "$engine"
+        fi
+    done
+}
+
+main() {
+    local command=${1:-}
+    [ $# -eq 0 ] || shift
+    case $command in
+        env) print_env; return ;;
+        help | -h | --help) usage; return ;;
+        up | down | clean | status | start | stop | restart) ;;
+        *) usage >&2; exit 2 ;;
+    esac
+    [ "$(id -u)" = 0 ] || die 'must be root'
+    mkdir -p "$root"
+    # One caller at a time; the daemons are started without this descriptor, or they would keep the lock.
+    exec 9>"$root/lock"
+    flock 9
+    case $command in
+        start) check_engine "$@"; start_daemon "$1" ;;
+        stop) check_engine "$@"; stop_daemon "$1" ;;
+        restart) check_engine "$@"; stop_daemon "$1" KILL; start_daemon "$1" ;;
+        *) "$command" "$@" ;;
+    esac
+}
+
+main "$@"
