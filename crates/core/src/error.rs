@@ -1,0 +1,193 @@
+//! The one error type of the library.
+//!
+//! A message says what failed and on which object, without the cause; the cause is kept as source;
+//! the hint is the next command to run.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A result of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure it was. Part of the contract: callers and the page switch on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub enum ErrorKind {
+    /// A name, a port or a size is not well formed.
+    InvalidName,
+    /// `containers.yaml` or another file of ours can't be used as it is.
+    Config,
+    /// The object (env, snapshot, image, project) isn't there.
+    NotFound,
+    /// An object of that name is there already.
+    AlreadyExists,
+    /// The object belongs to somebody else: another project, another directory.
+    NotOurs,
+    /// The object is not in a state in which this can be done, or somebody works on it.
+    Conflict,
+    /// It would have to be confirmed.
+    NeedsConfirmation,
+    /// No engine answers.
+    Unreachable,
+    /// An engine is there, but this user may not talk to it.
+    PermissionDenied,
+    /// The engine can't do this.
+    Unsupported,
+    /// The engine tried and failed.
+    Engine,
+    /// Something inside of the env failed.
+    Guest,
+    /// No answer came in time.
+    Timeout,
+    /// The user stopped it.
+    Cancelled,
+    /// A local file or socket failed.
+    Io,
+    /// A defect of this program.
+    Internal,
+}
+
+/// A failure, with what to do next.
+#[derive(thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<Cow<'static, str>>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// Adds the next command to run, or what to change.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Wraps this error in the sentence of the use case; kind and hint stay.
+    #[must_use]
+    pub fn context(self, message: impl Into<String>) -> Self {
+        Self {
+            kind: self.kind,
+            message: message.into(),
+            hint: self.hint.clone(),
+            source: Some(Box::new(self)),
+        }
+    }
+
+    /// A local file or socket failed.
+    #[must_use]
+    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, what).caused_by(source)
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The next command to run, if there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The causes, outermost first, without this error's own message.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
+    }
+
+    /// The shape that crosses IPC and `--json`: the causes joined to the message.
+    #[must_use]
+    pub fn report(&self) -> ErrorReport {
+        let mut message = self.message.clone();
+        for cause in self.causes() {
+            if !message.contains(&cause) {
+                message.push_str(": ");
+                message.push_str(&cause);
+            }
+        }
+        ErrorReport { kind: self.kind, message, hint: self.hint().map(str::to_owned) }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.report().message)
+    }
+}
+
+/// An error as other processes and the page see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ErrorReport {
+    /// What kind of failure it was.
+    pub kind: ErrorKind,
+    /// What failed, on which object, and why.
+    pub message: String,
+    /// The next command to run.
+    pub hint: Option<String>,
+}
+
+impl From<ErrorReport> for Error {
+    fn from(report: ErrorReport) -> Self {
+        Self {
+            kind: report.kind,
+            message: report.message,
+            hint: report.hint.map(Cow::Owned),
+            source: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_keeps_kind_hint_and_cause() {
+        let error = Error::new(ErrorKind::Unreachable, "LXD is not reachable at /run/x")
+            .with_hint("run `lxc-dev-manager doctor`")
+            .context("cannot restore `dev` to `before`");
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(error.to_string(), "cannot restore `dev` to `before`");
+        assert_eq!(error.causes(), ["LXD is not reachable at /run/x"]);
+        assert_eq!(error.hint(), Some("run `lxc-dev-manager doctor`"));
+        assert_eq!(
+            error.report().message,
+            "cannot restore `dev` to `before`: LXD is not reachable at /run/x"
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Linux dev environments for each project: everything but screens.
+//!
+//! The library touches no terminal, no current directory, no environment variable and no global:
+//! they are passed in. ARCHITECTURE.md shows how the rooms hang together.
+
+#[cfg(all(test, feature = "bindings"))]
+mod bindings;
+pub mod error;
+pub mod model;
+pub mod view;
+
+pub use error::{Error, ErrorKind, ErrorReport, Result};

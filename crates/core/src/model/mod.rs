@@ -1,0 +1,18 @@
+//! Words of the domain: names, ports and states, parsed once at the edge.
+//!
+//! Invariant: a value of one of these types is valid; nothing behind the edge checks it again.
+//! Deliberately absent: anything that an engine says in its own words (`backend::lxc::wire`) and
+//! anything that is drawn (`view`).
+
+mod limits;
+mod name;
+mod port;
+mod status;
+
+pub use limits::{ByteSize, Limits};
+pub use name::{
+    EngineProject, EnvName, ImageName, InstanceName, OperationId, ProjectName, SnapshotName,
+    UserName,
+};
+pub use port::{GuestPort, HostPort, parse_port_list};
+pub use status::{EngineKind, EnvStatus, PortState};

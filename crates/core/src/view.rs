@@ -1,0 +1,351 @@
+//! What people see: the one shape that `list --json`, the tray and the page share.
+//!
+//! A [`View`] is folded from the engine's and the files' events (`engine::watch`); between two whole
+//! views travel [`ViewPatch`]es, numbered, so that a gap is noticed.
+//! Deliberately absent: words, colours and relative times, which belong to the surfaces.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorReport;
+use crate::model::{
+    EngineKind, EnvName, EnvStatus, GuestPort, HostPort, ImageName, InstanceName, Limits,
+    OperationId, PortState, ProjectName, SnapshotName,
+};
+
+/// Version of every JSON object that we print. Changes within it only add.
+pub const SCHEMA: u32 = 1;
+
+/// Everything at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct View {
+    /// The engines that were found, or that were looked for in vain.
+    pub engines: Vec<EngineView>,
+    /// The known projects, by name.
+    pub projects: Vec<ProjectView>,
+}
+
+/// An engine on this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct EngineView {
+    /// Which kind.
+    pub kind: EngineKind,
+    /// Where it answers: a socket's path.
+    pub address: String,
+    /// Whether it answers now.
+    pub reachable: bool,
+    /// Why it doesn't.
+    pub problem: Option<ErrorReport>,
+}
+
+/// A project: a directory with a `containers.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ProjectView {
+    /// Name in the file; `None` in a file without `project:`.
+    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+    pub name: Option<ProjectName>,
+    /// Its directory: unique, and its identity here.
+    pub path: String,
+    /// Why its file can't be read.
+    pub problem: Option<ErrorReport>,
+    /// Its envs, in the file's order.
+    pub envs: Vec<EnvView>,
+}
+
+/// One env.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct EnvView {
+    /// Name of its project; `None` in a file without one.
+    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+    pub project: Option<ProjectName>,
+    /// Name in the file.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub name: EnvName,
+    /// Name in the engine.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub instance: InstanceName,
+    /// The engine that has it, or would get it.
+    pub engine: Option<EngineKind>,
+    /// Image that it was made from.
+    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+    pub image: Option<ImageName>,
+    /// What it does.
+    pub status: EnvStatus,
+    /// Its address, IPv4 if it has one.
+    pub address: Option<String>,
+    /// Its configured ports, in the file's order.
+    pub ports: Vec<PortView>,
+    /// Its snapshots, oldest first, without our undo copies.
+    pub snapshots: Vec<SnapshotView>,
+    /// Its limits.
+    pub limits: Limits,
+    /// What is being done to it now.
+    pub operation: Option<OperationView>,
+    /// What went wrong last, until dealt with.
+    pub problem: Option<ErrorReport>,
+    /// The newest operation on it that can be taken back.
+    pub undo: Option<UndoView>,
+}
+
+/// One configured port of an env.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct PortView {
+    /// Port inside of the env.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub guest: GuestPort,
+    /// Port on this machine.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub host: HostPort,
+    /// Where a browser finds it while it is forwarded.
+    pub url: String,
+    /// What the forward does.
+    pub state: PortState,
+    /// Whether this env has the port's focus.
+    pub focused: bool,
+}
+
+/// One snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct SnapshotView {
+    /// Its name.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub name: SnapshotName,
+    /// When the engine made it (RFC 3339).
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub created_at: Timestamp,
+    /// What the file says of it.
+    pub description: Option<String>,
+}
+
+/// Something that is being done to an env.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct OperationView {
+    /// Its id.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub id: OperationId,
+    /// What it does.
+    pub verb: Verb,
+    /// The step that it is at, in words.
+    pub step: Option<String>,
+    /// How far that step is, 0 to 100, where that is known.
+    pub percent: Option<u8>,
+    /// When it began (RFC 3339).
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub started_at: Timestamp,
+}
+
+/// Something that was done to an env and can be taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct UndoView {
+    /// The operation to take back.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub id: OperationId,
+    /// What it did.
+    pub verb: Verb,
+    /// When (RFC 3339).
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub at: Timestamp,
+    /// Until when it can be taken back (RFC 3339).
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub expires_at: Timestamp,
+}
+
+/// What can be done to an env.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub enum Verb {
+    /// Make it.
+    Create,
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Take a snapshot of it.
+    Snapshot,
+    /// Delete one of its snapshots.
+    DeleteSnapshot,
+    /// Set it back to a snapshot.
+    Restore,
+    /// Remove it.
+    Remove,
+    /// Take back the last restore or removal.
+    Undo,
+}
+
+/// Which env, from another process or the page.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct EnvRef {
+    /// The project's directory.
+    pub project_path: String,
+    /// The env in it.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub env: EnvName,
+}
+
+/// How one view differs from the one before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub enum ViewPatch {
+    /// Forget everything; what follows up to [`ViewPatch::Ready`] is the whole view.
+    Reset,
+    /// The whole view has been sent.
+    Ready,
+    /// An engine is new or changed; known by kind and address.
+    Engine {
+        /// Its state.
+        engine: EngineView,
+    },
+    /// A project is new or its head changed; its envs are listed by name only, in order, and those
+    /// not listed are gone.
+    Project {
+        /// The project without its envs.
+        project: ProjectHead,
+    },
+    /// A project is no longer known.
+    ProjectGone {
+        /// Its directory.
+        path: String,
+    },
+    /// An env is new or changed.
+    Env {
+        /// The project's directory.
+        project_path: String,
+        /// Its state. Boxed: it is far larger than the other patches.
+        env: Box<EnvView>,
+    },
+    /// An operation ended. Not a state: said once, for notices.
+    Finished {
+        /// What was done.
+        outcome: Outcome,
+    },
+}
+
+/// A project without the state of its envs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ProjectHead {
+    /// Name in the file.
+    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+    pub name: Option<ProjectName>,
+    /// Its directory.
+    pub path: String,
+    /// Why its file can't be read.
+    pub problem: Option<ErrorReport>,
+    /// Names of its envs, in order.
+    #[cfg_attr(feature = "bindings", ts(type = "Array<string>"))]
+    pub envs: Vec<EnvName>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Outcome {
+    /// Its id.
+    #[cfg_attr(feature = "bindings", ts(type = "string"))]
+    pub id: OperationId,
+    /// On which env.
+    pub env: EnvRef,
+    /// What was done.
+    pub verb: Verb,
+    /// The snapshot that it was about.
+    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+    pub snapshot: Option<SnapshotName>,
+    /// Why it failed; `None` if it didn't.
+    pub error: Option<ErrorReport>,
+    /// Whether it can be taken back.
+    pub undoable: bool,
+}
+
+/// A patch with its number. Numbers rise by one; a gap means that something was lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ViewEvent {
+    /// Number of this patch.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub seq: u64,
+    /// The change.
+    pub patch: ViewPatch,
+}
+
+/// What a surface asks to be done. The surfaces that live in other processes send it as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub enum Action {
+    /// Start an env.
+    Start {
+        /// Which.
+        env: EnvRef,
+    },
+    /// Stop an env.
+    Stop {
+        /// Which.
+        env: EnvRef,
+    },
+    /// Take a snapshot; without a name, one made of the time.
+    Snapshot {
+        /// Of which env.
+        env: EnvRef,
+        /// Its name.
+        #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+        name: Option<SnapshotName>,
+        /// A line about it.
+        description: Option<String>,
+    },
+    /// Set an env back to a snapshot.
+    Restore {
+        /// Which env.
+        env: EnvRef,
+        /// To which snapshot.
+        #[cfg_attr(feature = "bindings", ts(type = "string"))]
+        snapshot: SnapshotName,
+    },
+    /// Take the newest restore or removal of this env back.
+    Undo {
+        /// Which env.
+        env: EnvRef,
+    },
+    /// Open a terminal in an env.
+    Terminal {
+        /// Which.
+        env: EnvRef,
+    },
+    /// The user has seen what went wrong.
+    Dismiss {
+        /// On which env.
+        env: EnvRef,
+    },
+}
+
+impl ProjectView {
+    /// The project without the state of its envs.
+    #[must_use]
+    pub fn head(&self) -> ProjectHead {
+        ProjectHead {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            problem: self.problem.clone(),
+            envs: self.envs.iter().map(|env| env.name.clone()).collect(),
+        }
+    }
+
+    /// The project's name, else the last part of its directory.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match &self.name {
+            Some(name) => name.as_str(),
+            None => self.path.rsplit('/').next().unwrap_or(&self.path),
+        }
+    }
+}
