@@ -197,8 +197,16 @@ check_engine() {
     case ${1:-} in lxd | incus) ;; *) die 'which engine, lxd or incus?' ;; esac
 }
 
+# Every systemd takes some seven of the kernel's 128 inotify instances, and all unprivileged containers of this machine
+# share one user id: the eighteenth would die while it boots. Until the next reboot only.
+allow_many_instances() {
+    local limit=/proc/sys/fs/inotify/max_user_instances
+    [ "$(cat "$limit")" -ge 1024 ] || echo 1024 2>/dev/null >"$limit" || say "could not raise $limit"
+}
+
 up() {
     local engine
+    allow_many_instances
     for engine in $(engines); do
         start_daemon "$engine"
         set_up "$engine"
