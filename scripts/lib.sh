@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# What setup.sh, run.sh and test.sh share; sourced, never run.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+topic=$(basename "$0" .sh)
+
+say() { printf '%s: %s\n' "$topic" "$*" >&2; }
+
+# The second argument says what to do about it, as the program's own errors do.
+die() { # MESSAGE [HINT]
+    printf '%s: error: %s\n' "$topic" "$1" >&2
+    [ $# -lt 2 ] || printf '%s: hint: %s\n' "$topic" "$2" >&2
+    exit 1
+}
+
+# What setup.sh installs below the user's home, found again by later calls that have no login shell's PATH.
+tools_dir=${XDG_DATA_HOME:-$HOME/.local/share}/lxc-dev-manager/build
+PATH=$tools_dir/node_modules/.bin:$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
+export PATH
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        die "must be root for: $*" "run this as root, or install sudo"
+    fi
+}
+
+version_ge() { # VERSION WANTED
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+wants_app() {
+    [ "${NO_APP:-}" != 1 ] && [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]
+}
+
+has_systemd() { [ -d /run/systemd/system ]; }
+
+# ---- engines: what is installed, where its daemon and its socket are --------------------------------------------------
+
+is_program() { # PATH: a real program, not Ubuntu's script that would install a snap when it is called
+    [ -x "$1" ] && [ "$(head -c 4 "$1" | tail -c 3)" = ELF ]
+}
+
+daemon_of() { # lxd|incus: prints its program, fails where there is none
+    local path
+    case $1 in
+        lxd) set -- /snap/bin/lxd /usr/bin/lxd /usr/sbin/lxd /usr/lib/lxd/lxd ;;
+        incus) set -- /usr/libexec/incus/incusd /usr/lib/incus/incusd /opt/incus/bin/incusd /usr/bin/incusd ;;
+    esac
+    for path; do
+        if is_program "$path"; then
+            echo "$path"
+            return
+        fi
+    done
+    return 1
+}
+
+has_client() { # lxd|incus
+    case $1 in
+        lxd) is_program /snap/bin/lxc || is_program /usr/bin/lxc ;;
+        incus) command -v incus >/dev/null ;;
+    esac
+}
