@@ -3,9 +3,11 @@
 //! The library touches no terminal, no current directory, no environment variable and no global:
 //! they are passed in. ARCHITECTURE.md shows how the rooms hang together.
 
+pub mod backend;
 #[cfg(all(test, feature = "bindings"))]
 mod bindings;
 pub mod error;
+pub mod image_names;
 pub mod model;
 pub mod view;
 

@@ -50,7 +50,7 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS[..4].iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let unit = UNITS[..4].iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match unit {
             Some((name, factor)) => f.pad(&format!("{}{name}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),

@@ -1,0 +1,199 @@
+//! Commands in an instance: one websocket a stream, and one for resizes and signals.
+//!
+//! With a terminal the engine offers the streams `0` (both ways) and `control`; without one `0`,
+//! `1`, `2` and `control`. An empty text message ends a stream in either direction.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::client::Client;
+use super::image::url_part;
+use crate::backend::{ExecControl, ExecIo, ExecSpec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::InstanceName;
+
+type Socket = WebSocketStream<UnixStream>;
+
+/// Bytes in one message to the guest.
+const CHUNK: usize = 32 * 1024;
+/// SIGKILL of Linux: what ends a command whose caller is gone.
+const SIGKILL: i32 = 9;
+
+pub(super) async fn run(
+    client: &Client,
+    name: &InstanceName,
+    spec: &ExecSpec,
+    io: ExecIo,
+) -> Result<i32> {
+    let mut body = json!({
+        "command": spec.argv,
+        "environment": environment(spec),
+        "wait-for-websocket": true,
+        "interactive": spec.terminal.is_some(),
+        "record-output": false,
+    });
+    if let Some(size) = spec.terminal {
+        body["width"] = json!(size.columns);
+        body["height"] = json!(size.rows);
+    }
+    let begun = client.send("POST", &format!("/1.0/instances/{name}/exec"), &body).await?;
+    let operation = begun.operation;
+    let secrets: BTreeMap<String, String> =
+        serde_json::from_value(begun.metadata["metadata"]["fds"].clone()).map_err(|error| {
+            Error::new(ErrorKind::Engine, "the engine's streams can't be read").caused_by(error)
+        })?;
+    let open = async |stream: &str| -> Result<Socket> {
+        let secret = secrets.get(stream).ok_or_else(|| {
+            Error::new(ErrorKind::Engine, format!("the engine offers no stream `{stream}`"))
+        })?;
+        let path = operation.split('?').next().unwrap_or(&operation);
+        client.websocket(&format!("{path}/websocket?secret={}", url_part(secret))).await
+    };
+    let control = open("control").await?;
+    let pump = if spec.terminal.is_some() {
+        let (sink, stream) = open("0").await?.split();
+        Pump { input: sink, output: stream, errors: None, control, io }
+    } else {
+        let (sink, _) = open("0").await?.split();
+        let (_, output) = open("1").await?.split();
+        let (_, errors) = open("2").await?.split();
+        Pump { input: sink, output, errors: Some(errors), control, io }
+    };
+    let ended = pump.run(client.wait(&operation)).await?;
+    exit_code(name, spec, ended.metadata)
+}
+
+/// A terminal needs a name of its kind, and programs a language that isn't ASCII.
+fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
+    let mut environment = spec.environment.clone();
+    environment.entry("LANG".to_owned()).or_insert_with(|| "C.UTF-8".to_owned());
+    environment
+}
+
+fn exit_code(name: &InstanceName, spec: &ExecSpec, metadata: Option<Value>) -> Result<i32> {
+    let code = metadata.and_then(|metadata| metadata["return"].as_i64());
+    code.and_then(|code| i32::try_from(code).ok()).ok_or_else(|| {
+        let command = spec.argv.first().map_or("", String::as_str);
+        Error::new(ErrorKind::Engine, format!("`{command}` in `{name}` ended without an exit code"))
+    })
+}
+
+struct Pump {
+    input: SplitSink<Socket, Message>,
+    output: SplitStream<Socket>,
+    errors: Option<SplitStream<Socket>>,
+    control: Socket,
+    io: ExecIo,
+}
+
+impl Pump {
+    /// Moves bytes until the command has ended and its outputs are read to their end.
+    async fn run<T>(self, ended: impl Future<Output = T>) -> T {
+        let ExecIo { stdin, stdout, stderr, control } = self.io;
+        let outputs = async {
+            match self.errors {
+                Some(errors) => {
+                    tokio::join!(receive(self.output, stdout), receive(errors, stderr));
+                }
+                None => receive(self.output, stdout).await,
+            }
+        };
+        let mut guard = KillOnDrop(Some(self.control));
+        // Input and control have no end of their own: they go with the command.
+        let done = tokio::select! {
+            ((), done) = async { tokio::join!(outputs, ended) } => done,
+            never = send(stdin, self.input) => match never {},
+            never = steer(control, &mut guard) => match never {},
+        };
+        guard.0 = None;
+        done
+    }
+}
+
+/// Copies our input to the command. Never returns: its end isn't the command's end.
+async fn send(
+    mut from: Box<dyn AsyncRead + Send + Unpin>,
+    mut to: SplitSink<Socket, Message>,
+) -> Infallible {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match from.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                let message = Message::Binary(Bytes::copy_from_slice(&chunk[..length]));
+                if to.send(message).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    // Fails when the command has ended already, and then nobody waits for it.
+    let _ = to.send(Message::Text("".into())).await;
+    std::future::pending().await
+}
+
+/// Copies the command's output to us until it ends.
+async fn receive(mut from: SplitStream<Socket>, mut to: Box<dyn AsyncWrite + Send + Unpin>) {
+    let mut broken = false;
+    while let Some(Ok(message)) = from.next().await {
+        match message {
+            Message::Binary(bytes) if !broken => {
+                // A reader that is gone (`| head`) must not stop the command.
+                let written = async {
+                    to.write_all(&bytes).await?;
+                    to.flush().await
+                };
+                broken = written.await.is_err();
+            }
+            Message::Text(text) if text.is_empty() => break,
+            Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Passes resizes and signals on. Never returns.
+async fn steer(mut from: mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> Infallible {
+    while let Some(order) = from.recv().await {
+        let body = match order {
+            ExecControl::Resize(size) => json!({
+                "command": "window-resize",
+                "args": { "width": size.columns.to_string(), "height": size.rows.to_string() },
+            }),
+            ExecControl::Signal(number) => json!({ "command": "signal", "signal": number }),
+        };
+        let Some(socket) = &mut to.0 else { break };
+        if socket.send(Message::Text(body.to_string().into())).await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Ends the command when its caller drops the future before the command's own end.
+struct KillOnDrop(Option<Socket>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let (Some(mut socket), Ok(runtime)) =
+            (self.0.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            let body = json!({ "command": "signal", "signal": SIGKILL }).to_string();
+            let _ = socket.send(Message::Text(body.into())).await;
+            let _ = socket.close(None).await;
+        });
+    }
+}

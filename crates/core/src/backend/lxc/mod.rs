@@ -1,0 +1,243 @@
+//! LXD and Incus over their REST API.
+//!
+//! One code for both: they share paths and JSON, and where they differ the engine's own
+//! `api_extensions` decide, not its version. Every request has a connection of its own to the Unix
+//! socket (tens of microseconds), so nothing has to be mended after the engine was restarted.
+//! Format: <https://documentation.ubuntu.com/lxd/latest/api/>,
+//! <https://linuxcontainers.org/incus/docs/main/api/>.
+//!
+//! Deliberately absent: the engines' command-line tools. No process is started.
+
+mod client;
+mod events;
+mod exec;
+mod image;
+mod instance;
+mod locate;
+mod operation;
+mod wire;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Backend, BackendEvent, Capabilities, ExecIo, ExecSpec, GuestStream, Image, Instance,
+    LaunchSpec, Marks, Progress,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    EngineKind, EngineProject, EnvStatus, GuestPort, ImageName, InstanceName, SnapshotName,
+};
+
+use client::Client;
+pub use locate::{Candidate, Surroundings, candidates};
+
+/// How long an init may take to end before a stop without force gives up.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection to a guest's port may take: it is on this machine.
+const DIAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An LXD or Incus on this machine.
+pub struct LxcBackend {
+    client: Client,
+    server: OnceCell<Capabilities>,
+}
+
+impl LxcBackend {
+    /// The engine behind a Unix socket. Nothing is asked of it yet.
+    #[must_use]
+    pub fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
+        Self { client: Client::new(kind, socket, project), server: OnceCell::new() }
+    }
+
+    async fn ask_server(&self) -> Result<Capabilities> {
+        let server: wire::Server = self.client.get("/1.0").await?;
+        let has = |extension: &str| server.api_extensions.iter().any(|known| known == extension);
+        let storage = server.environment.storage.clone().unwrap_or_default();
+        // `storage` lists the drivers in use: "btrfs", or "btrfs | dir".
+        let drivers: Vec<&str> = storage.split('|').map(str::trim).collect();
+        let only = |good: &[&str]| !drivers.is_empty() && drivers.iter().all(|d| good.contains(d));
+        Ok(Capabilities {
+            server: format!("{} {}", self.client.kind, server.environment.server_version),
+            copy_on_write: only(&["btrfs", "zfs", "lvm", "ceph"]),
+            restore_keeps_later_snapshots: !drivers.contains(&"zfs"),
+            snapshot_expiry: has("snapshot_expiry_creation"),
+            limits: true,
+        })
+    }
+
+    async fn change_state(&self, name: &InstanceName, action: &str, force: bool) -> Result<()> {
+        let patience = STOP_PATIENCE.as_secs();
+        let body = json!({ "action": action, "force": force, "timeout": patience });
+        let path = format!("/1.0/instances/{name}/state");
+        self.client.change("PUT", &path, &body).await
+    }
+
+    /// Says whether a refused change of state was one that had nothing to do.
+    async fn conflict_if(&self, name: &InstanceName, found: EnvStatus, error: Error) -> Error {
+        match self.instance(name).await {
+            Ok(instance) if instance.status == found => {
+                let word = if found == EnvStatus::Running { "running" } else { "stopped" };
+                Error::new(ErrorKind::Conflict, format!("instance `{name}` is already {word}"))
+                    .caused_by(error)
+            }
+            _ => error,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for LxcBackend {
+    fn kind(&self) -> EngineKind {
+        self.client.kind
+    }
+
+    fn address(&self) -> String {
+        self.client.socket.display().to_string()
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        self.server.get_or_try_init(|| self.ask_server()).await.cloned()
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>> {
+        let found: Vec<wire::Instance> = self.client.get("/1.0/instances?recursion=2").await?;
+        // A name that isn't ours to read (a virtual machine of another tool, say) is not an error.
+        Ok(found.into_iter().filter_map(|instance| instance.into_instance().ok()).collect())
+    }
+
+    async fn instance(&self, name: &InstanceName) -> Result<Instance> {
+        let path = format!("/1.0/instances/{name}?recursion=1");
+        let found: wire::Instance = self.client.get(&path).await.map_err(|error| {
+            match error.kind() {
+                ErrorKind::NotFound => Error::new(
+                    ErrorKind::NotFound,
+                    format!("{} has no instance `{name}`", self.kind()),
+                ),
+                _ => error,
+            }
+        })?;
+        found.into_instance()
+    }
+
+    async fn find_image(&self, name: &ImageName) -> Result<Image> {
+        image::find(&self.client, name).await
+    }
+
+    async fn create(
+        &self,
+        spec: &LaunchSpec,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        instance::create(&self.client, spec, progress, cancel).await
+    }
+
+    async fn start(&self, name: &InstanceName) -> Result<()> {
+        match self.change_state(name, "start", false).await {
+            Err(error) if error.kind() == ErrorKind::Engine => {
+                Err(self.conflict_if(name, EnvStatus::Running, error).await)
+            }
+            done => done,
+        }
+    }
+
+    async fn stop(&self, name: &InstanceName, force: bool) -> Result<()> {
+        match self.change_state(name, "stop", force).await {
+            Err(error) if error.kind() == ErrorKind::Engine => {
+                let error = self.conflict_if(name, EnvStatus::Stopped, error).await;
+                if error.kind() == ErrorKind::Conflict || force {
+                    return Err(error);
+                }
+                let waited = STOP_PATIENCE.as_secs();
+                let message = format!("the init of `{name}` didn't end within {waited} s");
+                Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
+            }
+            done => done,
+        }
+    }
+
+    async fn delete(&self, name: &InstanceName) -> Result<()> {
+        self.client.change("DELETE", &format!("/1.0/instances/{name}"), &json!({})).await
+    }
+
+    async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
+        let path = format!("/1.0/instances/{name}");
+        self.client.change("POST", &path, &json!({ "name": new })).await
+    }
+
+    async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {
+        instance::set_marks(&self.client, name, marks).await
+    }
+
+    async fn snapshot(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        expires_at: Option<Timestamp>,
+    ) -> Result<()> {
+        let mut body = json!({ "name": snapshot, "stateful": false });
+        if let Some(at) = expires_at {
+            body["expires_at"] = json!(at);
+        }
+        let path = format!("/1.0/instances/{name}/snapshots");
+        self.client.change("POST", &path, &body).await
+    }
+
+    async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+        instance::restore(self, &self.client, name, snapshot).await
+    }
+
+    async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+        let path = format!("/1.0/instances/{name}/snapshots/{snapshot}");
+        self.client.change("DELETE", &path, &json!({})).await
+    }
+
+    async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
+        exec::run(&self.client, name, spec, io).await
+    }
+
+    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>> {
+        let instance = self.instance(name).await?;
+        let address: IpAddr = match (instance.status, instance.address) {
+            (EnvStatus::Running, Some(address)) => address,
+            (EnvStatus::Running, None) => {
+                let message = format!("`{name}` has no address yet");
+                return Err(Error::new(ErrorKind::Guest, message));
+            }
+            _ => {
+                let message = format!("`{name}` doesn't run");
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+        };
+        let attempt = TcpStream::connect((address, port.get()));
+        let refused = |why: String| {
+            Error::new(ErrorKind::Guest, format!("nothing answers on port {port} of `{name}`: {why}"))
+        };
+        match tokio::time::timeout(DIAL_PATIENCE, attempt).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
+                Ok(Box::new(stream))
+            }
+            Ok(Err(error)) => Err(refused(error.to_string())),
+            Err(_) => Err(refused("no answer".to_owned())),
+        }
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, BackendEvent>> {
+        events::subscribe(&self.client).await
+    }
+
+    async fn returned(&self) {
+        events::socket_returned(&self.client.socket).await;
+    }
+}

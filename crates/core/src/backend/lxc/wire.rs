@@ -1,0 +1,217 @@
+//! The engines' JSON, as far as we read it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::backend::{self, InstanceSnapshot, Marks};
+use crate::error::Result;
+use crate::model::{ByteSize, EnvStatus, InstanceName, Limits, SnapshotName};
+
+/// Prefix of our marks in an instance's config.
+pub(super) const MARK: &str = "user.lxc-dev-manager.";
+
+/// What stands around every answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// Path of the operation, in an answer of type `async`.
+    #[serde(default)]
+    pub(super) operation: String,
+    #[serde(default)]
+    pub(super) error_code: u16,
+    #[serde(default)]
+    pub(super) error: String,
+    #[serde(default)]
+    pub(super) metadata: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Server {
+    #[serde(default)]
+    pub(super) api_extensions: Vec<String>,
+    pub(super) environment: Environment,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Environment {
+    pub(super) server_version: String,
+    pub(super) storage: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Operation {
+    pub(super) id: String,
+    pub(super) status_code: u16,
+    #[serde(default)]
+    pub(super) err: String,
+    #[serde(default)]
+    pub(super) may_cancel: bool,
+    pub(super) metadata: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Instance {
+    name: String,
+    status: String,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+    #[serde(default)]
+    expanded_config: BTreeMap<String, String>,
+    #[serde(default)]
+    expanded_devices: BTreeMap<String, BTreeMap<String, String>>,
+    /// `null` for an instance that is stopped or just starting.
+    state: Option<State>,
+    snapshots: Option<Vec<Snapshot>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct State {
+    network: Option<BTreeMap<String, Network>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Network {
+    addresses: Option<Vec<Address>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Address {
+    address: IpAddr,
+    scope: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    name: String,
+    created_at: Timestamp,
+}
+
+impl Instance {
+    /// The instance in our words.
+    pub(super) fn into_instance(self) -> Result<backend::Instance> {
+        Ok(backend::Instance {
+            name: InstanceName::parse(&self.name)?,
+            status: status(&self.status),
+            address: self.address(),
+            marks: marks(&self.config),
+            limits: self.limits(),
+            snapshots: self.snapshots.map(snapshots).unwrap_or_default(),
+        })
+    }
+
+    /// IPv4 before IPv6; an interface that a container engine inside of the guest made (a bridge
+    /// of Docker, say) comes after `eth0` because the map is ordered only by name.
+    fn address(&self) -> Option<IpAddr> {
+        let networks = self.state.as_ref()?.network.as_ref()?;
+        let is_nic = |name: &str| self.expanded_devices.get(name).is_some_and(|d| {
+            d.get("type").is_some_and(|kind| kind == "nic")
+        });
+        let mut global: Vec<(bool, bool, IpAddr)> = networks
+            .iter()
+            .flat_map(|(name, net)| net.addresses.iter().flatten().map(move |a| (name, a)))
+            .filter(|(_, address)| address.scope == "global")
+            .map(|(name, address)| (!is_nic(name), address.address.is_ipv6(), address.address))
+            .collect();
+        global.sort();
+        global.first().map(|(_, _, address)| *address)
+    }
+
+    fn limits(&self) -> Limits {
+        let key = |name: &str| self.expanded_config.get(name);
+        let root = self.expanded_devices.values().find(|d| d.get("path").is_some_and(|p| p == "/"));
+        let size = |text: &String| ByteSize::parse(text).ok();
+        Limits {
+            cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
+            memory: key("limits.memory").and_then(size),
+            disk: root.and_then(|device| device.get("size")).and_then(size),
+        }
+    }
+}
+
+/// The engines' `status` is an enumeration of theirs (`api.StatusCode`), written as a word.
+fn status(word: &str) -> EnvStatus {
+    match word {
+        "Running" | "Starting" | "Stopping" | "Freezing" => EnvStatus::Running,
+        "Stopped" => EnvStatus::Stopped,
+        "Frozen" => EnvStatus::Frozen,
+        _ => EnvStatus::Error,
+    }
+}
+
+fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
+    let mut snapshots: Vec<_> = found
+        .into_iter()
+        .filter_map(|snapshot| {
+            // Some versions write the instance's name before a slash.
+            let name = snapshot.name.rsplit('/').next().unwrap_or_default();
+            let name = SnapshotName::parse(name).ok()?;
+            Some(InstanceSnapshot { name, created_at: snapshot.created_at })
+        })
+        .collect();
+    snapshots.sort_by_key(|snapshot| snapshot.created_at);
+    snapshots
+}
+
+fn marks(config: &BTreeMap<String, String>) -> Marks {
+    let mark = |name: &str| config.get(&format!("{MARK}{name}")).filter(|text| !text.is_empty());
+    Marks {
+        project: mark("project").and_then(|text| text.parse().ok()),
+        env: mark("env").and_then(|text| text.parse().ok()),
+        path: mark("path").map(Into::into),
+        operation: mark("op").and_then(|text| text.parse().ok()),
+    }
+}
+
+/// Our marks as keys of an instance's config; an empty value takes a key away.
+pub(super) fn mark_config(marks: &Marks) -> BTreeMap<String, String> {
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let path = marks.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    BTreeMap::from([
+        (format!("{MARK}project"), text(marks.project.as_ref().map(|name| name.as_str()))),
+        (format!("{MARK}env"), text(marks.env.as_ref().map(|name| name.as_str()))),
+        (format!("{MARK}path"), path.unwrap_or_default()),
+        (format!("{MARK}op"), text(marks.operation.as_ref().map(|id| id.as_str()))),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starting_instance_has_no_state_yet() {
+        let text = r#"{"name":"t1","status":"Running","state":null,"snapshots":null}"#;
+        let instance: Instance = serde_json::from_str(text).unwrap();
+        let instance = instance.into_instance().unwrap();
+        assert_eq!(instance.address, None);
+        assert!(instance.snapshots.is_empty());
+    }
+
+    #[test]
+    fn the_network_card_comes_before_a_bridge_inside() {
+        let text = r#"{"name":"t1","status":"Running",
+            "expanded_devices":{"eth0":{"type":"nic"}},
+            "state":{"network":{
+                "docker0":{"addresses":[{"address":"172.17.0.1","scope":"global"}]},
+                "eth0":{"addresses":[{"address":"fd42::5","scope":"global"},
+                                     {"address":"10.1.2.3","scope":"global"}]}}}}"#;
+        let instance: Instance = serde_json::from_str(text).unwrap();
+        let address = instance.into_instance().unwrap().address.unwrap();
+        assert_eq!(address.to_string(), "10.1.2.3");
+    }
+
+    #[test]
+    fn marks_round_trip() {
+        let marks = Marks {
+            project: Some("a-b".parse().unwrap()),
+            env: Some("c".parse().unwrap()),
+            path: Some("/home/u/a".into()),
+            operation: None,
+        };
+        assert_eq!(super::marks(&mark_config(&marks)), marks);
+    }
+}
