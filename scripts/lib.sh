@@ -47,7 +47,7 @@ is_program() { # PATH: a real program, not Ubuntu's script that would install a 
 daemon_of() { # lxd|incus: prints its program, fails where there is none
     local path
     case $1 in
-        lxd) set -- /snap/bin/lxd /usr/bin/lxd /usr/sbin/lxd /usr/lib/lxd/lxd ;;
+        lxd) set -- /usr/bin/lxd /usr/sbin/lxd /usr/lib/lxd/lxd ;;
         incus) set -- /usr/libexec/incus/incusd /usr/lib/incus/incusd /opt/incus/bin/incusd /usr/bin/incusd ;;
     esac
     for path; do
@@ -59,9 +59,12 @@ daemon_of() { # lxd|incus: prints its program, fails where there is none
     return 1
 }
 
+# Its own world: systemd's and snapd's to start, with paths and a client of its own.
+has_snap_lxd() { [ -S /var/snap/lxd/common/lxd/unix.socket ]; }
+
 has_client() { # lxd|incus
     case $1 in
-        lxd) is_program /snap/bin/lxc || is_program /usr/bin/lxc ;;
+        lxd) is_program /usr/bin/lxc ;;
         incus) command -v incus >/dev/null ;;
     esac
 }

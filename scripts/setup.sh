@@ -62,7 +62,7 @@ find_missing() {
         run)
             ! wants_app || app=yes
             # With neither engine it is Incus where apt has it: LXD is a snap on Ubuntu, and frozen in Debian.
-            daemon_of lxd >/dev/null || daemon_of incus >/dev/null || engines=(incus)
+            has_snap_lxd || daemon_of lxd >/dev/null || daemon_of incus >/dev/null || engines=(incus)
             ;;
         build) app=yes ;;
         test)

@@ -4,8 +4,9 @@
 set -euo pipefail
 umask 022
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-make_image=$here/../../scripts/make-image.sh
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+make_image=$repo/scripts/make-image.sh
 root=${LDM_TEST_DIR:-/var/tmp/ldm-test}
 images='debian/12 debian/12-tools'
 pool_size=6GiB
@@ -23,12 +24,10 @@ usage: engines.sh COMMAND
   start|stop lxd|incus     one daemon alone; its instances run on
   restart lxd|incus        kill -9 and start, for tests of faults; its instances run on
 
-LDM_TEST_DIR (default /var/tmp/ldm-test) is where all of it lives.
+LDM_TEST_DIR      where all of it lives (default /var/tmp/ldm-test)
+LDM_TEST_ENGINES  "lxd incus", or one of them: those that must run (default: those that are installed)
 END
 }
-
-die() { printf 'engines: %s\n' "$*" >&2; exit 1; }
-say() { printf 'engines: %s\n' "$*" >&2; }
 
 # ---- the two engines' differences, all of them -----------------------------------------------------------------------
 
@@ -62,19 +61,6 @@ client() { # ENGINE ARGUMENT...
     esac
 }
 
-daemon_of() { # ENGINE: the program, wherever this distribution has put it
-    case $1 in
-        lxd) command -v lxd || true ;;
-        incus)
-            local path
-            for path in /usr/libexec/incus/incusd /usr/lib/incus/incusd /opt/incus/bin/incusd; do
-                [ ! -x "$path" ] || { echo "$path"; return; }
-            done
-            command -v incusd || true
-            ;;
-    esac
-}
-
 wait_ready() {
     case $1 in
         lxd) in_engine lxd lxd waitready --timeout "$wait_seconds" ;;
@@ -96,8 +82,7 @@ running_pid() { # ENGINE
 start_daemon() { # ENGINE
     local engine=$1 program dir
     running_pid "$engine" >/dev/null && return
-    program=$(daemon_of "$engine")
-    [ -n "$program" ] || die "$engine is not installed; run scripts/setup.sh test"
+    program=$(daemon_of "$engine") || die "$engine is not installed" 'run scripts/setup.sh test'
     dir=$(dir_of "$engine")
     mkdir -p "$dir" "$root/client-$engine"
     chmod 0711 "$dir"
@@ -174,23 +159,33 @@ import_images() { # ENGINE
     done
 }
 
+# An engine that is left out has no variables here, so that its tests can say that they are skipped.
 print_env() {
-    local image tools
+    local image tools engine
     read -r image tools <<<"$images"
-    cat <<END
-LDM_TEST_LXD_DIR=$(dir_of lxd)
-LDM_TEST_LXD_SOCKET=$(socket_of lxd)
-LDM_TEST_INCUS_DIR=$(dir_of incus)
-LDM_TEST_INCUS_SOCKET=$(socket_of incus)
-LDM_TEST_IMAGE=$image
-LDM_TEST_TOOLS_IMAGE=$tools
-END
+    for engine in $(engines); do
+        echo "LDM_TEST_${engine^^}_DIR=$(dir_of "$engine")"
+        echo "LDM_TEST_${engine^^}_SOCKET=$(socket_of "$engine")"
+    done
+    echo "LDM_TEST_IMAGE=$image"
+    echo "LDM_TEST_TOOLS_IMAGE=$tools"
 }
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 
+# Both, where both can be had. A distribution may have only one (Ubuntu's LXD is a snap, which can't be run twice): the
+# other is left out, said by name, unless LDM_TEST_ENGINES says that it must run.
 engines() {
-    echo lxd incus
+    local engine found=
+    if [ -n "${LDM_TEST_ENGINES:-}" ]; then
+        echo "$LDM_TEST_ENGINES"
+        return
+    fi
+    for engine in lxd incus; do
+        ! daemon_of "$engine" >/dev/null || found+="$engine "
+    done
+    [ -n "$found" ] || die 'neither LXD nor Incus is installed' 'run scripts/setup.sh test'
+    echo "$found"
 }
 
 check_engine() {
@@ -205,9 +200,13 @@ allow_many_instances() {
 }
 
 up() {
-    local engine
+    local engine list
+    list=$(engines)
+    for engine in lxd incus; do
+        [[ " $list " == *" $engine "* ]] || say "$engine is left out: it is not installed here"
+    done
     allow_many_instances
-    for engine in $(engines); do
+    for engine in $list; do
         start_daemon "$engine"
         set_up "$engine"
         import_images "$engine"
@@ -297,8 +296,10 @@ main() {
         up | down | clean | status | start | stop | restart) ;;
         *) usage >&2; exit 2 ;;
     esac
-    [ "$(id -u)" = 0 ] || die 'must be root'
+    [ "$(id -u)" = 0 ] || die 'must be root' "sudo tests/engines/engines.sh $command $*"
     mkdir -p "$root"
+    # /var/tmp is everybody's: images that somebody else has laid out there are not to be run.
+    [ -O "$root" ] || die "$root belongs to another user" 'set LDM_TEST_DIR to a directory of your own'
     # One caller at a time; the daemons are started without this descriptor, or they would keep the lock.
     exec 9>"$root/lock"
     flock 9
