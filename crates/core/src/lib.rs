@@ -6,9 +6,14 @@
 pub mod backend;
 #[cfg(all(test, feature = "bindings"))]
 mod bindings;
+pub mod clock;
 pub mod error;
+pub mod event;
+pub mod home;
 pub mod image_names;
 pub mod model;
+pub mod project;
+pub mod provision;
 pub mod view;
 
 pub use error::{Error, ErrorKind, ErrorReport, Result};

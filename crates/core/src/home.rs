@@ -1,0 +1,166 @@
+//! The directory of our own state, `~/.lxc-dev-manager`, and how files in it are written.
+//!
+//! Invariants: the directory is 0700 and its files are 0600; a JSON file has a `version`, is replaced
+//! as a whole (temporary file, fsync, rename), and one that can't be read is set aside, not
+//! overwritten.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// Where our state lives.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+    runtime: PathBuf,
+    user_ssh: Option<PathBuf>,
+}
+
+impl Home {
+    /// State in `root`; sockets in `runtime`, else in `root`; the user's own SSH keys in `user_ssh`.
+    #[must_use]
+    pub fn new(root: PathBuf, runtime: Option<PathBuf>, user_ssh: Option<PathBuf>) -> Self {
+        let runtime = runtime.unwrap_or_else(|| root.join("run"));
+        Self { root, runtime, user_ssh }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The user's `~/.ssh`, if known.
+    #[must_use]
+    pub fn user_ssh(&self) -> Option<&Path> {
+        self.user_ssh.as_deref()
+    }
+
+    /// The registry of known projects.
+    #[must_use]
+    pub fn projects_file(&self) -> PathBuf {
+        self.root.join("projects.json")
+    }
+
+    /// A directory of ours, made with mode 0700 where it is missing.
+    ///
+    /// # Errors
+    /// `Io` or `PermissionDenied` where it can't be made.
+    pub fn directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root.join(name);
+        make_private_directory(&path)?;
+        Ok(path)
+    }
+
+    /// The directory for sockets, made with mode 0700 where it is missing.
+    ///
+    /// # Errors
+    /// `Io` or `PermissionDenied` where it can't be made.
+    pub fn runtime_directory(&self) -> Result<PathBuf> {
+        make_private_directory(&self.runtime)?;
+        Ok(self.runtime.clone())
+    }
+
+    /// The socket on which the app answers.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime.join("control.sock")
+    }
+
+    /// The file that the process holds locked which owns the control socket.
+    #[must_use]
+    pub fn control_lock(&self) -> PathBuf {
+        self.runtime.join("control.lock")
+    }
+}
+
+fn make_private_directory(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Error::io(format!("cannot make the directory {}", path.display()), error))
+}
+
+/// Reads a JSON file of ours; a missing one is `None`.
+///
+/// # Errors
+/// `Io` where it can't be read. One that is there and isn't what it should be is renamed to
+/// `NAME.broken` and treated as missing; the second value says so.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<(Option<T>, Option<String>)> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+        Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
+    };
+    match serde_json::from_slice(&text) {
+        Ok(value) => Ok((Some(value), None)),
+        Err(error) => {
+            let aside = path.with_extension("json.broken");
+            fs::rename(path, &aside)
+                .map_err(|error| Error::io(format!("cannot move {}", path.display()), error))?;
+            let warning = format!(
+                "{} can't be read ({error}); it was set aside as {}",
+                path.display(),
+                aside.display()
+            );
+            Ok((None, Some(warning)))
+        }
+    }
+}
+
+/// Replaces a JSON file of ours as a whole.
+///
+/// # Errors
+/// `Io` where the disk is full or the directory can't be written; the old file is kept then.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
+    text.push(b'\n');
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    make_private_directory(directory)?;
+    replace(path, &text, fs::Permissions::from_mode(0o600)).map_err(failed)
+}
+
+/// Writes a file beside `path`, flushes it to the disk and renames it over `path`.
+pub(crate) fn replace(path: &Path, text: &[u8], mode: fs::Permissions) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::Builder::new().prefix(".ldm-").tempfile_in(directory)?;
+    file.as_file().set_permissions(mode)?;
+    file.write_all(text)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_file_is_set_aside_and_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("projects.json");
+        fs::write(&path, "{ not json").unwrap();
+        let (value, warning) = read_json::<Vec<u8>>(&path).unwrap();
+        assert_eq!(value, None);
+        assert!(warning.unwrap().contains("set aside"));
+        assert_eq!(fs::read_to_string(path.with_extension("json.broken")).unwrap(), "{ not json");
+    }
+
+    #[test]
+    fn files_are_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/x.json");
+        write_json(&path, &[1, 2]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let parent = path.parent().unwrap();
+        assert_eq!(fs::metadata(parent).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,18 @@
+//! Projects: a directory with a `containers.yaml`, and which of them are known.
+//!
+//! Invariants: a file that can't be read is never written; a write changes only the lines that it
+//! must and is checked against what was meant before it replaces the file; the project lock is held
+//! for the whole read-modify-write.
+//! Deliberately absent: engines. What is written here says what should be, `engine` what is.
+
+mod edit;
+mod registry;
+mod schema;
+mod snapshots;
+mod store;
+
+pub use edit::Change;
+pub use registry::{KnownProject, Registry};
+pub use schema::{Entry, File, UserEntry};
+pub use snapshots::SnapshotEntry;
+pub use store::{FILE_NAME, Project, create_file, find_directory};

@@ -1,0 +1,256 @@
+//! The file on the disk: finding, reading, and writing it under the project's lock.
+
+use std::fs::{self, File as OsFile};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::edit::{self, Change};
+use super::schema::File;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::replace;
+use crate::model::{EnvName, GuestPort, InstanceName, ProjectName};
+use crate::view::EnvRef;
+
+/// Name of the file in a project's directory.
+pub const FILE_NAME: &str = "containers.yaml";
+
+/// A project that was read from its directory.
+#[derive(Debug, Clone)]
+pub struct Project {
+    directory: PathBuf,
+    file: File,
+}
+
+/// The nearest directory, from `start` upwards, that has a `containers.yaml`.
+///
+/// # Errors
+/// `NotFound` with the command that makes one.
+pub fn find_directory(start: &Path) -> Result<PathBuf> {
+    let found = start.ancestors().find(|directory| directory.join(FILE_NAME).is_file());
+    found.map(Path::to_path_buf).ok_or_else(|| {
+        let message = format!("no {FILE_NAME} in {} or above it", start.display());
+        Error::new(ErrorKind::NotFound, message)
+            .with_hint("make a project here: `lxc-dev-manager create`")
+    })
+}
+
+/// Makes a `containers.yaml` in a directory that has none.
+///
+/// # Errors
+/// `AlreadyExists` where there is one, `Io` where it can't be written.
+pub fn create_file(
+    directory: &Path,
+    name: &ProjectName,
+    ports: &[GuestPort],
+) -> Result<Project> {
+    let path = directory.join(FILE_NAME);
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let mut text = format!("project: {}\n", scalar(name));
+    if !ports.is_empty() {
+        text.push_str(&format!("defaults:\n  ports: [{}]\n", ports.join(", ")));
+    }
+    text.push_str("containers:\n");
+    let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+    match options.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes())) {
+        Ok(()) => Project::open(directory),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let message = format!("{} is a project already", directory.display());
+            Err(Error::new(ErrorKind::AlreadyExists, message)
+                .with_hint("see what is in it: `lxc-dev-manager list`"))
+        }
+        Err(error) => Err(Error::io(format!("cannot write {}", path.display()), error)),
+    }
+}
+
+/// A project's name as YAML text: quoted where it would read as a number, a date or a word.
+fn scalar(name: &ProjectName) -> String {
+    let plain = serde_yaml::from_str::<serde_yaml::Value>(name.as_str());
+    match plain {
+        Ok(serde_yaml::Value::String(text)) if text == name.as_str() => text,
+        _ => format!("\"{name}\""),
+    }
+}
+
+impl Project {
+    /// Reads the project in a directory.
+    ///
+    /// # Errors
+    /// `NotFound` without a file, `Config` where it can't be understood.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let directory = directory.canonicalize().map_err(|error| {
+            Error::new(ErrorKind::NotFound, format!("there is no directory {}", directory.display()))
+                .caused_by(error)
+        })?;
+        let text = read(&directory.join(FILE_NAME))?;
+        let file = File::parse(&text).map_err(|error| {
+            error.context(format!("cannot use {}", directory.join(FILE_NAME).display()))
+        })?;
+        Ok(Self { directory, file })
+    }
+
+    /// Its directory, without symbolic links.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What its file says.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its name, if the file gives one.
+    #[must_use]
+    pub fn name(&self) -> Option<ProjectName> {
+        self.file.project_name().ok().flatten()
+    }
+
+    /// An env of it, as other processes know it.
+    #[must_use]
+    pub fn env_ref(&self, env: &EnvName) -> EnvRef {
+        EnvRef { project_path: self.directory.display().to_string(), env: env.clone() }
+    }
+
+    /// The instance of an env.
+    ///
+    /// # Errors
+    /// `InvalidName`.
+    pub fn instance(&self, env: &EnvName) -> Result<InstanceName> {
+        self.file.instance(env)
+    }
+
+    /// Changes the file under the project's lock and reads it again.
+    ///
+    /// # Errors
+    /// `Config` where the file can't be changed without loss, `Io` where it can't be written. The
+    /// file is then as it was.
+    pub fn change(&mut self, change: &Change) -> Result<()> {
+        let _lock = self.lock()?;
+        let path = self.directory.join(FILE_NAME);
+        let text = read(&path)?;
+        let changed = edit::apply(&text, change)?;
+        if changed != text {
+            write(&path, &changed)?;
+        }
+        self.file = File::parse(&changed)?;
+        Ok(())
+    }
+
+    /// The lock is on the directory's descriptor: no file is left, and every user meets there.
+    fn lock(&self) -> Result<OwnedFd> {
+        let failed = |error: io::Error| {
+            Error::io(format!("cannot lock the project in {}", self.directory.display()), error)
+        };
+        let directory = OsFile::open(&self.directory).map_err(failed)?;
+        flock(&directory, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        Ok(directory.into())
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
+        }
+        io::ErrorKind::InvalidData => {
+            Error::new(ErrorKind::Config, format!("{} is not UTF-8", path.display()))
+        }
+        _ => Error::io(format!("cannot read {}", path.display()), error),
+    })
+}
+
+/// Replaces the file; a symbolic link is followed, owner and mode are kept (under sudo too).
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
+    let target = path.canonicalize().map_err(failed)?;
+    let about = fs::metadata(&target).map_err(failed)?;
+    if about.permissions().readonly() {
+        let message = format!("{} is read-only", target.display());
+        return Err(Error::new(ErrorKind::PermissionDenied, message));
+    }
+    replace(&target, text.as_bytes(), about.permissions()).map_err(failed)?;
+    if rustix::process::geteuid().as_raw() == 0 {
+        chown(&target, Some(about.uid()), Some(about.gid())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn project() -> (tempfile::TempDir, Project) {
+        let directory = tempfile::tempdir().unwrap();
+        let name = ProjectName::parse("webapp").unwrap();
+        let project = create_file(directory.path(), &name, &[]).unwrap();
+        (directory, project)
+    }
+
+    fn add(env: &str) -> Change {
+        Change::AddEnv { env: env.parse().unwrap(), image: "x".parse().unwrap(), ports: None }
+    }
+
+    #[test]
+    fn a_second_create_is_refused_and_changes_nothing() {
+        let (directory, _) = project();
+        let name = ProjectName::parse("other").unwrap();
+        let error = create_file(directory.path(), &name, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(Project::open(directory.path()).unwrap().name().unwrap().as_str(), "webapp");
+    }
+
+    #[test]
+    fn two_writers_lose_nothing() {
+        let (directory, _) = project();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let directory = directory.path();
+                scope.spawn(move || {
+                    let mut project = Project::open(directory).unwrap();
+                    project.change(&add(&format!("env{number}"))).unwrap();
+                });
+            }
+        });
+        assert_eq!(Project::open(directory.path()).unwrap().file().env_names().len(), 8);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "litter was left");
+    }
+
+    #[test]
+    fn a_link_is_followed_and_the_mode_kept() {
+        let (directory, _) = project();
+        let real = directory.path().join("real.yaml");
+        let path = directory.path().join(FILE_NAME);
+        fs::rename(&path, &real).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real.yaml", &path).unwrap();
+        Project::open(directory.path()).unwrap().change(&add("dev")).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::read_to_string(&real).unwrap().contains("dev:"));
+    }
+
+    #[test]
+    fn a_read_only_file_can_be_read_and_not_written() {
+        let (directory, mut project) = project();
+        let path = directory.path().join(FILE_NAME);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        let error = project.change(&add("dev")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert!(Project::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_reads_as_a_number_is_quoted() {
+        let directory = tempfile::tempdir().unwrap();
+        let project = create_file(directory.path(), &"2024".parse().unwrap(), &[]).unwrap();
+        assert_eq!(project.name().unwrap().as_str(), "2024");
+        assert!(fs::read_to_string(directory.path().join(FILE_NAME)).unwrap().contains("\"2024\""));
+    }
+}

@@ -1,0 +1,127 @@
+//! Making a fresh guest usable: user, sudo, SSH; and running commands as that user.
+//!
+//! Written once over [`Backend::exec`], for every backend. The scripts are constant POSIX sh; values
+//! reach them as arguments and on stdin, never as text of the script.
+
+mod keys;
+
+use crate::backend::{Backend, ExecSpec, Output, run_script};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{InstanceName, UserName};
+
+pub use keys::{KeyPair, authorized_keys};
+
+/// Makes the user and its way in. `$1` user, `$2` whether passwords log in (`yes` or `no`); stdin:
+/// the password in the first line, then the authorized keys.
+pub const SET_UP_USER: &str = include_str!("set_up_user.sh");
+/// Starts sshd and waits until it runs. No arguments.
+pub const START_SSH: &str = include_str!("start_ssh.sh");
+/// Waits until the guest has a default route. No arguments. Exit code 75 when it took too long.
+pub const WAIT_FOR_NETWORK: &str = include_str!("wait_for_network.sh");
+/// Runs `$2…` as the user `$1` in its home.
+pub const RUN_AS: &str = include_str!("run_as.sh");
+
+/// Exit code of [`WAIT_FOR_NETWORK`] when no address came.
+const NO_NETWORK: i32 = 75;
+
+/// The user of an env.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: UserName,
+    /// Its password.
+    pub password: Password,
+    /// Whether the file names the password, so that it shall log in over SSH too.
+    pub password_named: bool,
+}
+
+/// A password; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// A password that `chpasswd` takes.
+    ///
+    /// # Errors
+    /// `Config` for an empty one and for one with a line break, which would end it early.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() || text.contains(['\n', '\r', '\0']) {
+            let message = "the password is empty or has a line break";
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("change `password:` in containers.yaml"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Makes the user with sudo, its keys and its password. Needs no network where sudo and sshd are in
+/// the image; installs them otherwise.
+///
+/// # Errors
+/// `Guest` with the last words of what failed in the guest.
+pub async fn set_up_user(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    user: &User,
+    keys: &[String],
+) -> Result<()> {
+    let password_login = if user.password_named || keys.is_empty() { "yes" } else { "no" };
+    let mut stdin = format!("{}\n", user.password.0);
+    for key in keys {
+        stdin.push_str(key);
+        stdin.push('\n');
+    }
+    let arguments = [user.name.as_str(), password_login];
+    let output = run_script(backend, name, SET_UP_USER, &arguments, stdin.into_bytes()).await?;
+    expect_success(&output, format!("cannot set up the user `{}` in `{name}`", user.name))
+}
+
+/// Starts sshd.
+///
+/// # Errors
+/// `Guest` with the last words of what failed in the guest.
+pub async fn start_ssh(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    let output = run_script(backend, name, START_SSH, &[], Vec::new()).await?;
+    expect_success(&output, format!("cannot start the SSH server in `{name}`"))
+}
+
+/// Waits, inside of the guest, until it has an address. At most half a minute.
+///
+/// # Errors
+/// `Timeout` when none came.
+pub async fn wait_for_network(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    let output = run_script(backend, name, WAIT_FOR_NETWORK, &[], Vec::new()).await?;
+    if output.code == NO_NETWORK {
+        let message = format!("`{name}` got no address within 30 s");
+        return Err(Error::new(ErrorKind::Timeout, message)
+            .with_hint("look at the engine's bridge: DHCP (dnsmasq), or a firewall in the way"));
+    }
+    expect_success(&output, format!("cannot wait for the network of `{name}`"))
+}
+
+/// A command as a user of the guest, in its home, with its groups.
+#[must_use]
+pub fn as_user(user: &UserName, command: &[String]) -> ExecSpec {
+    let head = ["sh", "-c", RUN_AS, "sh", user.as_str()].map(str::to_owned);
+    ExecSpec::new(head.into_iter().chain(command.iter().cloned()))
+}
+
+/// The login shell of a user of the guest.
+#[must_use]
+pub fn login_shell(user: &UserName) -> ExecSpec {
+    ExecSpec::new(["su", "-l", user.as_str()])
+}
+
+fn expect_success(output: &Output, what: String) -> Result<()> {
+    if output.code == 0 {
+        return Ok(());
+    }
+    let cause = Error::new(ErrorKind::Guest, output.last_words());
+    Err(Error::new(ErrorKind::Guest, what).caused_by(cause))
+}

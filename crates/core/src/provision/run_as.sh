@@ -1,0 +1,22 @@
+# Runs a command as a user, in its home, with all of its groups. $1 user, $2… the command.
+user=$1
+shift
+entry=$(getent passwd "$user" 2>/dev/null || grep "^$user:" /etc/passwd) || {
+    echo "there is no user $user in this env" >&2
+    exit 125
+}
+HOME=$(printf '%s\n' "$entry" | cut -d: -f6)
+SHELL=$(printf '%s\n' "$entry" | cut -d: -f7)
+USER=$user
+LOGNAME=$user
+export HOME SHELL USER LOGNAME
+cd "$HOME" 2>/dev/null || cd /
+if [ "$user" = root ]; then
+    exec "$@"
+elif command -v runuser >/dev/null 2>&1; then
+    # Unlike `su -c` this keeps the terminal's session, so that Ctrl+C arrives.
+    exec runuser -u "$user" -- "$@"
+else
+    # shellcheck disable=SC2016 # expanded by the inner shell, from its arguments
+    exec su -s /bin/sh "$user" -c 'exec "$@"' sh "$@"
+fi
