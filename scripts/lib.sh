@@ -38,6 +38,15 @@ wants_app() {
 
 has_systemd() { [ -d /run/systemd/system ]; }
 
+# Both engines enter their mount namespace anew while they start, which leaves a mere chroot: they would then work on the
+# files of the system outside. A container or a pivoted root is fine.
+refuse_chroot() {
+    local outside
+    outside=$(as_root nsenter --mount=/proc/self/ns/mnt stat -c %d:%i / 2>/dev/null) || return 0
+    [ "$outside" = "$(stat -c %d:%i /)" ] ||
+        die 'an engine can not be run in a chroot' 'use a container, or pivot_root and a process namespace of its own'
+}
+
 # ---- engines: what is installed, where its daemon and its socket are --------------------------------------------------
 
 is_program() { # PATH: a real program, not Ubuntu's script that would install a snap when it is called

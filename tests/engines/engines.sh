@@ -61,11 +61,11 @@ client() { # ENGINE ARGUMENT...
     esac
 }
 
-wait_ready() {
+is_ready() { # ENGINE: waits a second for it
     case $1 in
-        lxd) in_engine lxd lxd waitready --timeout "$wait_seconds" ;;
-        incus) in_engine incus incus admin waitready --timeout "$wait_seconds" ;;
-    esac
+        lxd) in_engine lxd lxd waitready --timeout 1 ;;
+        incus) in_engine incus incus admin waitready --timeout 1 ;;
+    esac >/dev/null 2>&1
 }
 
 # ---- daemons ---------------------------------------------------------------------------------------------------------
@@ -82,6 +82,7 @@ running_pid() { # ENGINE
 start_daemon() { # ENGINE
     local engine=$1 program dir
     running_pid "$engine" >/dev/null && return
+    refuse_chroot
     program=$(daemon_of "$engine") || die "$engine is not installed" 'run scripts/setup.sh test'
     dir=$(dir_of "$engine")
     mkdir -p "$dir" "$root/client-$engine"
@@ -93,7 +94,14 @@ start_daemon() { # ENGINE
         </dev/null >"$root/$engine.out" 2>&1 9>&- &
     echo $! >"$root/$engine.pid"
     disown
-    wait_ready "$engine" || die "$engine did not start within $wait_seconds s; see $root/$engine.log and $root/$engine.out"
+    local tries=0
+    until is_ready "$engine"; do
+        tries=$((tries + 1))
+        if ! kill -0 "$(cat "$root/$engine.pid")" 2>/dev/null; then
+            die "$engine does not start: $(tail -n 1 "$root/$engine.out")" "see $root/$engine.log"
+        fi
+        [ "$tries" -lt "$wait_seconds" ] || die "$engine did not start within $wait_seconds s" "see $root/$engine.log"
+    done
 }
 
 # SIGTERM ends the daemon and leaves its instances running.
