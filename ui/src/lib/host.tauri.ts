@@ -1,0 +1,16 @@
+import { Channel, invoke } from "@tauri-apps/api/core";
+import type { Host } from "./host";
+import type { Action, ViewEvent } from "./types.gen";
+
+/** The host of the real app: the shell's commands. */
+export const tauriHost: Host = {
+  async watch(listener) {
+    await invoke("watch", { channel: new Channel<ViewEvent>(listener) });
+  },
+  async act(action: Action) {
+    await invoke("act", { action });
+  },
+  async close() {
+    await invoke("close_window");
+  },
+};
