@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What setup.sh, run.sh and test.sh share; sourced, never run.
 
+# shellcheck disable=SC2034 # for the scripts that source this
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 topic=$(basename "$0" .sh)
 
