@@ -15,7 +15,8 @@ export default defineConfig({
   },
   server: { port: 5183, strictPort: true },
   test: {
-    environment: "jsdom",
+    // Tests that draw ask for jsdom in their first line.
+    environment: "node",
     include: ["src/**/*.test.ts"],
     restoreMocks: true,
   },
