@@ -7,6 +7,7 @@ pub mod backend;
 #[cfg(all(test, feature = "bindings"))]
 mod bindings;
 pub mod clock;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod home;

@@ -328,6 +328,23 @@ pub enum Action {
     },
 }
 
+impl Verb {
+    /// The verb in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Snapshot => "take a snapshot",
+            Self::DeleteSnapshot => "delete a snapshot",
+            Self::Restore => "restore",
+            Self::Remove => "remove",
+            Self::Undo => "undo",
+        }
+    }
+}
+
 impl ProjectView {
     /// The project without the state of its envs.
     #[must_use]

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::model::{EngineKind, GuestPort, ImageName, InstanceName, SnapshotName};
 
-pub use exec::{ExecControl, ExecIo, ExecSpec, Output, WindowSize, run_script};
+pub use exec::{ExecControl, ExecIo, ExecSpec, Output, WindowSize, capture, run_script};
 pub use types::{
     BackendEvent, Capabilities, Image, Instance, InstanceSnapshot, LaunchSpec, Marks, Nesting,
     Progress, Step,
@@ -108,6 +108,10 @@ pub trait Backend: Send + Sync {
     ///
     /// Returns the exit code; 128 + the signal's number where a signal ended it, 127 where the
     /// command isn't there, 126 where it can't be run.
+    ///
+    /// # Errors
+    /// `Conflict` where the instance is too early in its boot to be entered: nothing was run then.
+    /// `Engine` where it doesn't run.
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32>;
 
     /// Connects to a TCP port of a running instance.
@@ -115,6 +119,9 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `Conflict` where the instance doesn't run, `Guest` where nobody listens.
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>>;
+
+    /// Waits for what the engine itself still does on an instance: work that a killed caller began.
+    async fn settle(&self, name: &InstanceName) -> Result<()>;
 
     /// What happens in the engine from now on. The stream ends when the connection is lost.
     async fn events(&self) -> Result<BoxStream<'static, BackendEvent>>;

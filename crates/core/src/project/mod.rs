@@ -16,3 +16,9 @@ pub use registry::{KnownProject, Registry};
 pub use schema::{Entry, File, UserEntry};
 pub use snapshots::SnapshotEntry;
 pub use store::{FILE_NAME, Project, create_file, find_directory};
+
+/// A time as the file has it: without fractions of a second.
+#[must_use]
+pub(crate) fn whole_seconds(at: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
+}

@@ -141,6 +141,28 @@ impl Project {
         Ok(())
     }
 
+    /// The file's text as it is now.
+    pub(crate) fn text(&self) -> Result<String> {
+        read(&self.directory.join(FILE_NAME))
+    }
+
+    /// Puts a removed env back: the whole text from before its removal where nothing else was
+    /// changed since, else its image alone.
+    pub(crate) fn bring_back(&mut self, env: &EnvName, before: &str) -> Result<()> {
+        let removed = edit::apply(before, &Change::RemoveEnv { env: env.clone() });
+        if removed.is_ok_and(|removed| self.text().is_ok_and(|now| now == removed)) {
+            let _lock = self.lock()?;
+            write(&self.directory.join(FILE_NAME), before)?;
+            self.file = File::parse(before)?;
+            return Ok(());
+        }
+        let old = File::parse(before)?;
+        let image = old.image(env).ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("the old entry of `{env}` has no image"))
+        })?;
+        self.change(&Change::AddEnv { env: env.clone(), image, ports: old.ports(env).ok() })
+    }
+
     /// The lock is on the directory's descriptor: no file is left, and every user meets there.
     fn lock(&self) -> Result<OwnedFd> {
         let failed = |error: io::Error| {

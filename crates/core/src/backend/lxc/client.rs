@@ -67,15 +67,26 @@ impl Client {
 
     /// Waits for an operation, and says how it ended.
     pub(super) async fn wait(&self, operation: &str) -> Result<super::wire::Operation> {
-        let path = format!("{operation}/wait");
-        let envelope = self.request("GET", &path, None, WORK_PATIENCE).await?;
-        let done: super::wire::Operation = serde_json::from_value(envelope.metadata)
-            .map_err(|error| self.garbled(&path, error))?;
+        let done = self.wait_for_end(operation).await?;
         match done.status_code {
             200 => Ok(done),
             401 => Err(Error::new(ErrorKind::Cancelled, "the operation was cancelled")),
             _ => Err(self.failure(ErrorKind::Engine, &done.err)),
         }
+    }
+
+    /// Waits for an operation; one that failed is an answer too.
+    pub(super) async fn wait_for_end(&self, operation: &str) -> Result<super::wire::Operation> {
+        let path = format!("{operation}/wait");
+        let metadata = match self.request("GET", &path, None, WORK_PATIENCE).await {
+            Ok(envelope) => envelope.metadata,
+            // Incus answers with the operation's error; the operation itself tells more.
+            Err(error) => match self.request("GET", operation, None, ANSWER_PATIENCE).await {
+                Ok(envelope) => envelope.metadata,
+                Err(_) => return Err(error),
+            },
+        };
+        serde_json::from_value(metadata).map_err(|error| self.garbled(&path, error))
     }
 
     async fn request(

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -25,6 +25,9 @@ type Socket = WebSocketStream<UnixStream>;
 
 /// Bytes in one message to the guest.
 const CHUNK: usize = 32 * 1024;
+/// The engines' code for "no process could be put into the container": for a moment in its early
+/// boot, while systemd rearranges the control groups, attaching fails. Nothing was run then.
+const NOT_ENTERED: i64 = -1;
 /// SIGKILL of Linux: what ends a command whose caller is gone.
 const SIGKILL: i32 = 9;
 
@@ -68,8 +71,19 @@ pub(super) async fn run(
         let (_, errors) = open("2").await?.split();
         Pump { input: sink, output, errors: Some(errors), control, io }
     };
-    let ended = pump.run(client.wait(&operation)).await?;
-    exit_code(name, spec, ended.metadata)
+    // A command that isn't there makes the operation fail, and still has its code, 127.
+    let ended = pump.run(client.wait_for_end(&operation)).await?;
+    let code = ended.metadata.and_then(|metadata| metadata["return"].as_i64());
+    if code == Some(NOT_ENTERED) {
+        let message = format!("`{name}` is only just starting: nothing can be run in it yet");
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint("try again"));
+    }
+    code.and_then(|code| i32::try_from(code).ok()).ok_or_else(|| {
+        let command = spec.argv.first().map_or("", String::as_str);
+        client
+            .failure(ErrorKind::Engine, &ended.err)
+            .context(format!("`{command}` in `{name}` ended without an exit code"))
+    })
 }
 
 /// A terminal needs a name of its kind, and programs a language that isn't ASCII.
@@ -77,14 +91,6 @@ fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
     let mut environment = spec.environment.clone();
     environment.entry("LANG".to_owned()).or_insert_with(|| "C.UTF-8".to_owned());
     environment
-}
-
-fn exit_code(name: &InstanceName, spec: &ExecSpec, metadata: Option<Value>) -> Result<i32> {
-    let code = metadata.and_then(|metadata| metadata["return"].as_i64());
-    code.and_then(|code| i32::try_from(code).ok()).ok_or_else(|| {
-        let command = spec.argv.first().map_or("", String::as_str);
-        Error::new(ErrorKind::Engine, format!("`{command}` in `{name}` ended without an exit code"))
-    })
 }
 
 struct Pump {

@@ -233,6 +233,10 @@ impl Backend for LxcBackend {
         }
     }
 
+    async fn settle(&self, name: &InstanceName) -> Result<()> {
+        operation::settle(&self.client, name).await
+    }
+
     async fn events(&self) -> Result<BoxStream<'static, BackendEvent>> {
         events::subscribe(&self.client).await
     }

@@ -1,5 +1,7 @@
 //! Long operations: progress while they run, and cancelling them.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use super::client::Client;
 use super::wire::Operation;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::InstanceName;
 
 #[derive(Deserialize)]
 struct Event {
@@ -58,6 +61,23 @@ pub(super) async fn change(
         return Err(Error::new(ErrorKind::Cancelled, "stopped by the user"));
     }
     result.map(drop)
+}
+
+/// Waits for the engine's running operations on an instance, however they end.
+pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
+    // Grouped by state, as `running`; a state without operations is missing.
+    let by_state: BTreeMap<String, Vec<Operation>> =
+        client.get("/1.0/operations?recursion=1").await?;
+    let on_it = format!("/1.0/instances/{name}");
+    for operation in by_state.into_values().flatten().filter(|found| found.status_code < 200) {
+        let resources = operation.resources.unwrap_or_default();
+        let instances = resources.get("instances").into_iter().flatten();
+        if instances.into_iter().any(|path| path.split('?').next() == Some(&on_it)) {
+            // One that failed or is forgotten already has ended too.
+            let _ = client.wait(&format!("/1.0/operations/{}", operation.id)).await;
+        }
+    }
+    Ok(())
 }
 
 /// Progress stands in the operation's metadata under a key that ends with `_progress`, as

@@ -51,6 +51,9 @@ pub(super) struct Operation {
     #[serde(default)]
     pub(super) may_cancel: bool,
     pub(super) metadata: Option<serde_json::Value>,
+    /// Paths of what it works on, by kind.
+    #[serde(default)]
+    pub(super) resources: Option<BTreeMap<String, Vec<String>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,62 @@
+//! What runs in the fake's guests: `cat`, `tee`, `true`, `false`, and our own constant scripts.
+
+use std::collections::BTreeMap;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::backend::ExecIo;
+use crate::provision::{RUN_AS, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK};
+
+/// Files of a guest, by path.
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
+
+/// Runs a command; whatever it doesn't know isn't there (127).
+pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i32 {
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let code = match words.as_slice() {
+        ["sh", "-c", script, "sh", user, rest @ ..] if *script == RUN_AS => {
+            let known = *user == "root" || files.contains_key(&format!("/home/{user}"));
+            if known { command(files, rest, &mut io).await } else { 125 }
+        }
+        ["sh", "-c", script, "sh", user, "yes" | "no"] if *script == SET_UP_USER => {
+            files.insert(format!("/home/{user}"), Vec::new());
+            0
+        }
+        ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
+        other => command(files, other, &mut io).await,
+    };
+    // Nobody reads any more: the caller went away, which isn't the command's failure.
+    let _ = io.stdout.shutdown().await;
+    let _ = io.stderr.shutdown().await;
+    code
+}
+
+async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
+    match words {
+        ["true"] => 0,
+        ["false"] => 1,
+        ["cat"] => {
+            let mut bytes = Vec::new();
+            let read = io.stdin.read_to_end(&mut bytes).await;
+            if read.is_ok() && io.stdout.write_all(&bytes).await.is_ok() { 0 } else { 1 }
+        }
+        ["cat", path] => match files.get(*path) {
+            Some(bytes) => i32::from(io.stdout.write_all(bytes).await.is_err()),
+            None => {
+                let text = format!("cat: {path}: No such file or directory\n");
+                let _ = io.stderr.write_all(text.as_bytes()).await;
+                1
+            }
+        },
+        ["tee", path] => {
+            let mut bytes = Vec::new();
+            if io.stdin.read_to_end(&mut bytes).await.is_err() {
+                return 1;
+            }
+            let code = i32::from(io.stdout.write_all(&bytes).await.is_err());
+            files.insert((*path).to_owned(), bytes);
+            code
+        }
+        _ => 127,
+    }
+}

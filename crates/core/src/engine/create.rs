@@ -1,0 +1,244 @@
+//! Making an env.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::journal::Journal;
+use super::place::{is_ours, label, not_ours};
+use super::task::Task;
+use crate::backend::{Backend, LaunchSpec, Marks, Nesting};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName,
+};
+use crate::project::{Change, Project};
+use crate::provision::{self, User};
+use crate::view::Verb;
+
+/// What the file says of the snapshot that every env begins with.
+const INITIAL_DESCRIPTION: &str = "Initial state after setup";
+
+/// A new env.
+#[derive(Debug, Clone)]
+pub struct CreateRequest {
+    /// Its name.
+    pub env: EnvName,
+    /// Its image; `None` takes what the file names.
+    pub image: Option<ImageName>,
+    /// Its ports, where they differ from the project's.
+    pub ports: Option<Vec<GuestPort>>,
+}
+
+/// An env that was made.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Its instance.
+    pub instance: InstanceName,
+    /// The engine that has it.
+    pub engine: EngineKind,
+    /// Its image.
+    pub image: ImageName,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Its user, without the password.
+    pub user: crate::model::UserName,
+}
+
+/// Everything that is known before the first change.
+struct Plan {
+    env: EnvName,
+    image: ImageName,
+    ports: Option<Vec<GuestPort>>,
+    instance: InstanceName,
+    user: User,
+    limits: Limits,
+    nesting: Nesting,
+    keys: Vec<String>,
+}
+
+impl Engine {
+    /// Makes an env: instance, user, SSH, file entry, and the snapshot `initial-state`.
+    ///
+    /// # Errors
+    /// What was wrong, with nothing left behind: names, image and engine are checked before
+    /// anything is made, and what was made is taken back.
+    pub async fn create(
+        self: &Arc<Self>,
+        project: &mut Project,
+        request: CreateRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Created> {
+        let env = request.env.clone();
+        let failed = |error: Error| error.context(format!("cannot create `{env}`"));
+        let plan = self.plan(project, request).map_err(failed)?;
+        let task = self.begin(project, &env, Verb::Create, None).await.map_err(failed)?;
+        let result = self.create_steps(project, plan, &task, cancel).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    fn plan(&self, project: &Project, request: CreateRequest) -> Result<Plan> {
+        let CreateRequest { env, image, ports } = request;
+        let file = project.file();
+        let other = file.env_names().into_iter().find(|known| {
+            *known != env && known.as_str().eq_ignore_ascii_case(env.as_str())
+        });
+        if let Some(other) = other {
+            let message = format!("{} has `{other}` already: host names fold case", label(project));
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        let image = image.or_else(|| file.image(&env)).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "no image is given")
+                .with_hint(format!("name one: `lxc-dev-manager container create {env} debian:12`"))
+        })?;
+        Ok(Plan {
+            instance: project.instance(&env)?,
+            user: file.user(&env)?,
+            limits: file.limits(&env)?,
+            nesting: file.nesting(&env)?,
+            keys: provision::authorized_keys(&self.home)?,
+            env,
+            image,
+            ports,
+        })
+    }
+
+    async fn create_steps(
+        self: &Arc<Self>,
+        project: &mut Project,
+        plan: Plan,
+        task: &Task,
+        cancel: &CancellationToken,
+    ) -> Result<Created> {
+        self.step(task, "looking for the image");
+        self.expect_absent(project, &plan).await?;
+        let backend = self.home_of(project).await?;
+        let spec = LaunchSpec {
+            name: plan.instance.clone(),
+            image: backend.find_image(&plan.image).await?,
+            marks: Marks {
+                project: project.name(),
+                env: Some(plan.env.clone()),
+                path: Some(project.directory().to_path_buf()),
+                operation: Some(task.id.clone()),
+            },
+            limits: plan.limits,
+            nesting: plan.nesting,
+        };
+        let mut journal = self.journal(task, backend.as_ref(), &plan.instance, false)?;
+        let made = async {
+            self.step(task, "making the instance");
+            backend.create(&spec, &self.progress(task), cancel).await?;
+            let rest = self.furnish(project, &plan, &spec, task, backend.as_ref(), &mut journal);
+            tokio::select! {
+                done = rest => done,
+                () = cancel.cancelled() => {
+                    Err(Error::new(ErrorKind::Cancelled, "stopped by the user"))
+                }
+            }
+        };
+        match made.await {
+            Ok(created) => {
+                journal.close();
+                Ok(created)
+            }
+            Err(error) => {
+                self.step(task, "taking back what was made");
+                self.take_back(backend.as_ref(), &plan.instance, journal).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From an instance that exists to an env that can be used.
+    async fn furnish(
+        &self,
+        project: &mut Project,
+        plan: &Plan,
+        spec: &LaunchSpec,
+        task: &Task,
+        backend: &dyn Backend,
+        journal: &mut Journal,
+    ) -> Result<Created> {
+        let name = &plan.instance;
+        self.step(task, "starting it");
+        backend.start(name).await?;
+        self.step(task, "setting up the user");
+        let user = async {
+            provision::set_up_user(backend, name, &plan.user, &plan.keys).await?;
+            provision::start_ssh(backend, name).await
+        };
+        tokio::try_join!(user, provision::wait_for_network(backend, name))?;
+        self.step(task, "taking the snapshot `initial-state`");
+        journal.commit()?;
+        backend.set_marks(name, &Marks { operation: None, ..spec.marks.clone() }).await?;
+        backend.snapshot(name, &SnapshotName::initial_state(), None).await?;
+        if project.file().image(&plan.env).as_ref() != Some(&plan.image) {
+            project.change(&Change::AddEnv {
+                env: plan.env.clone(),
+                image: plan.image.clone(),
+                ports: plan.ports.clone(),
+            })?;
+        }
+        project.change(&Change::AddSnapshot {
+            env: plan.env.clone(),
+            snapshot: SnapshotName::initial_state(),
+            description: Some(INITIAL_DESCRIPTION.to_owned()),
+            created_at: crate::project::whole_seconds(self.clock.now()),
+        })?;
+        self.registry().add(project.directory())?;
+        Ok(Created {
+            instance: name.clone(),
+            engine: backend.kind(),
+            image: plan.image.clone(),
+            address: backend.instance(name).await?.address,
+            user: plan.user.name.clone(),
+        })
+    }
+
+    async fn expect_absent(&self, project: &Project, plan: &Plan) -> Result<()> {
+        let Some(placed) = self.find(&plan.instance).await? else { return Ok(()) };
+        let marks = &placed.instance.marks;
+        if !is_ours(marks, project, &plan.env) {
+            return Err(not_ours(&placed, &plan.instance));
+        }
+        let elsewhere = marks.path.as_deref().filter(|path| *path != project.directory());
+        let (message, hint) = match elsewhere {
+            Some(path) => (
+                format!("`{}` was made in another checkout, {}", plan.instance, path.display()),
+                "give this checkout a name of its own: change `project:` in its file".to_owned(),
+            ),
+            None => (
+                format!("{} has instance `{}` already", placed.backend.kind(), plan.instance),
+                format!("use it: `lxc-dev-manager up {0}`, or remove it first", plan.env),
+            ),
+        };
+        Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
+    }
+
+    /// Deletes what a failed creation made. Where that fails too, the journal stays for recovery.
+    async fn take_back(&self, backend: &dyn Backend, name: &InstanceName, journal: Journal) {
+        match delete_whatever_state(backend, name).await {
+            Ok(()) => journal.close(),
+            Err(error) => tracing::warn!(%name, ?error, "what was made could not be taken back"),
+        }
+    }
+}
+
+/// Stops and deletes an instance; one that isn't there is deleted already.
+pub(super) async fn delete_whatever_state(
+    backend: &dyn Backend,
+    name: &InstanceName,
+) -> Result<()> {
+    match backend.stop(name, true).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // It didn't run, or it is too broken to be stopped: deleting tells.
+        _ => {}
+    }
+    match backend.delete(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}

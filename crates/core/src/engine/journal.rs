@@ -1,0 +1,186 @@
+//! The journal: what an operation is about to do, on the disk before it does it.
+//!
+//! One file an operation, `journal/<id>.json`: the record in the first line, then one line a step,
+//! each flushed to the disk. The file is locked by its owner; an unlocked one is an orphan.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::model::{EngineKind, InstanceName, OperationId, SnapshotName};
+use crate::view::{EnvRef, Verb};
+
+const VERSION: u32 = 1;
+
+/// What an operation is about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) id: OperationId,
+    pub(super) verb: Verb,
+    pub(super) env: EnvRef,
+    pub(super) engine: EngineKind,
+    pub(super) address: String,
+    pub(super) instance: InstanceName,
+    /// Whether it ran before.
+    pub(super) was_running: bool,
+    /// The snapshot that it is about.
+    pub(super) snapshot: Option<SnapshotName>,
+    pub(super) started_at: Timestamp,
+}
+
+/// How far an operation is: what it is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum JournalStep {
+    /// Something that is taken back if it isn't finished.
+    Preparing,
+    /// Something that is finished if it was begun.
+    Committing,
+}
+
+/// A journal file that this process owns.
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+    pub(super) record: Record,
+    pub(super) step: JournalStep,
+}
+
+impl Record {
+    pub(super) fn version() -> u32 {
+        VERSION
+    }
+}
+
+impl Journal {
+    /// Writes the record of an operation that is about to begin.
+    pub(super) fn begin(home: &Home, record: Record) -> Result<Self> {
+        let path = home.directory("journal")?.join(format!("{}.json", record.id));
+        let failed = |error| Error::io(format!("cannot write the journal {}", path.display()), error);
+        let directory = path.parent().unwrap_or(&path).to_path_buf();
+        // Locked before it gets its name: a name without a lock would read as an orphan.
+        let temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(&directory);
+        let temporary = temporary.map_err(failed)?;
+        flock(temporary.as_file(), FlockOperation::LockExclusive)
+            .map_err(|error| failed(error.into()))?;
+        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let file = temporary.persist(&path).map_err(|error| failed(error.error))?;
+        let mut journal = Self { file, path, record, step: JournalStep::Preparing };
+        let line = serde_json::to_string(&journal.record);
+        journal.append(&line.unwrap_or_default())?;
+        Ok(journal)
+    }
+
+    /// Says that what follows is finished rather than taken back.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.step = JournalStep::Committing;
+        let line = serde_json::to_string(&self.step);
+        self.append(&line.unwrap_or_default())
+    }
+
+    fn append(&mut self, line: &str) -> Result<()> {
+        let written = writeln!(self.file, "{line}").and_then(|()| self.file.sync_data());
+        let path = self.path.display();
+        written.map_err(|error| Error::io(format!("cannot write the journal {path}"), error))
+    }
+
+    /// The operation has ended, one way or the other.
+    pub(super) fn close(self) {
+        // One that stays is found unlocked by the next recovery, which then has nothing to do.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Journals whose owners are gone.
+    pub(super) fn orphans(home: &Home) -> Result<Vec<Self>> {
+        let directory = home.directory("journal")?;
+        let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
+        let mut orphans = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                orphans.extend(Self::adopt(path));
+            }
+        }
+        Ok(orphans)
+    }
+
+    fn adopt(path: PathBuf) -> Option<Self> {
+        let mut file = fs::OpenOptions::new().read(true).append(true).open(&path).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        let mut lines = text.lines();
+        let record = lines.next().and_then(|line| serde_json::from_str::<Record>(line).ok());
+        let Some(record) = record else {
+            // Killed before its first line was whole, so before anything was done.
+            let _ = fs::remove_file(&path);
+            return None;
+        };
+        let mut steps = lines.filter_map(|line| serde_json::from_str(line).ok());
+        let step = steps.next_back().unwrap_or(JournalStep::Preparing);
+        path.exists().then_some(Self { file, path, record, step })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            version: Record::version(),
+            id: OperationId::random(),
+            verb: Verb::Restore,
+            env: EnvRef { project_path: "/p".into(), env: "dev".parse().unwrap() },
+            engine: EngineKind::Lxd,
+            address: "/socket".into(),
+            instance: "p-dev".parse().unwrap(),
+            was_running: true,
+            snapshot: Some(SnapshotName::initial_state()),
+            started_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_owns_is_an_orphan() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().into(), None, None);
+        let mut owned = Journal::begin(&home, record()).unwrap();
+        assert!(Journal::orphans(&home).unwrap().is_empty());
+        owned.commit().unwrap();
+        drop(owned);
+        let orphans = Journal::orphans(&home).unwrap();
+        assert_eq!(orphans.len(), 1);
+        assert_eq!(orphans[0].step, JournalStep::Committing);
+        assert!(orphans[0].record.was_running);
+    }
+
+    #[test]
+    fn a_torn_line_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().into(), None, None);
+        let journal = Journal::begin(&home, record()).unwrap();
+        let path = journal.path.clone();
+        drop(journal);
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        write!(file, "\"commit").unwrap();
+        let orphans = Journal::orphans(&home).unwrap();
+        assert_eq!(orphans[0].step, JournalStep::Preparing);
+    }
+
+    #[test]
+    fn a_closed_journal_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().into(), None, None);
+        Journal::begin(&home, record()).unwrap().close();
+        assert_eq!(fs::read_dir(directory.path().join("journal")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,66 @@
+//! The lock of an env: one operation at a time, across processes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::model::InstanceName;
+use crate::view::Verb;
+
+/// Held until dropped.
+pub(super) struct EnvLock {
+    _file: File,
+}
+
+/// Who holds a lock, for those who wait. Only a text: the lock itself is the kernel's.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    verb: Verb,
+}
+
+impl EnvLock {
+    /// Takes the lock of an instance, and says who has it while it waits.
+    pub(super) async fn take(
+        home: &Home,
+        instance: &InstanceName,
+        verb: Verb,
+        waiting: impl FnOnce(String),
+    ) -> Result<Self> {
+        let path = home.directory("run")?.join(format!("{instance}.lock"));
+        let failed = |error| Error::io(format!("cannot lock {}", path.display()), error);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(failed)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            waiting(describe(&mut file, instance));
+            file = tokio::task::spawn_blocking(move || {
+                flock(&file, FlockOperation::LockExclusive).map(|()| file)
+            })
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "a lock broke").caused_by(error))?
+            .map_err(|error| failed(error.into()))?;
+        }
+        let holder = serde_json::to_vec(&Holder { pid: std::process::id(), verb })
+            .map_err(|error| failed(error.into()))?;
+        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        file.write_all(&holder).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn describe(file: &mut File, instance: &InstanceName) -> String {
+    let mut text = String::new();
+    let holder = file.read_to_string(&mut text).ok();
+    match holder.and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
+        Some(Holder { pid, verb }) => {
+            format!("waiting for process {pid}, which works on `{instance}` ({})", verb.word())
+        }
+        None => format!("waiting for another process that works on `{instance}`"),
+    }
+}

@@ -1,0 +1,74 @@
+//! The use cases: what can be done to envs, one file each.
+//!
+//! Every surface makes one call here. A use case takes the env's lock, writes its journal before
+//! each step, asks the backend, and publishes events. A failed or killed one leaves nothing half
+//! made: it rolls back by itself, or [`Engine::recover`] does.
+//! Deliberately absent: what an engine's answers look like (`backend`), and what is shown of it.
+
+mod create;
+mod exec;
+mod journal;
+mod lock;
+mod overview;
+mod place;
+mod recover;
+mod remove;
+mod restore;
+mod snapshot;
+mod start_stop;
+mod task;
+mod undo;
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::event::EventBus;
+use crate::home::Home;
+use crate::project::Registry;
+
+pub use create::{CreateRequest, Created};
+pub use exec::Entrance;
+pub use restore::Restored;
+pub use start_stop::{Started, Stopped};
+pub(crate) use place::is_ours;
+
+/// The use cases over the engines of this machine.
+pub struct Engine {
+    backends: Vec<Arc<dyn Backend>>,
+    home: Home,
+    clock: Arc<dyn Clock>,
+    bus: EventBus,
+}
+
+impl Engine {
+    /// An engine room over these backends, in the order of preference.
+    #[must_use]
+    pub fn new(backends: Vec<Arc<dyn Backend>>, home: Home, clock: Arc<dyn Clock>) -> Self {
+        Self { backends, home, clock, bus: EventBus::default() }
+    }
+
+    /// The backends, in the order of preference.
+    #[must_use]
+    pub fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    /// What happens.
+    #[must_use]
+    pub fn bus(&self) -> &EventBus {
+        &self.bus
+    }
+
+    /// Where our state lives.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Which projects are known.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry::new(self.home.clone())
+    }
+}

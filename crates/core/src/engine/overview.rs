@@ -1,0 +1,155 @@
+//! The view of everything: engines, projects and envs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Engine, is_ours};
+use crate::backend::Instance;
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::model::{EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState};
+use crate::project::Project;
+use crate::view::{
+    EngineView, EnvRef, EnvView, OperationView, PortView, ProjectView, SnapshotView, UndoView, View,
+};
+
+/// What we know of an env beyond its file and its engine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Overlay {
+    pub(crate) operation: Option<OperationView>,
+    pub(crate) problem: Option<ErrorReport>,
+    pub(crate) undo: Option<UndoView>,
+}
+
+/// What the engines answered, by instance name; the first engine that has a name counts.
+type Found = HashMap<InstanceName, (EngineKind, Instance)>;
+
+impl Engine {
+    /// The view of these project directories. An engine that doesn't answer, and a file that can't
+    /// be read, are part of it.
+    ///
+    /// # Errors
+    /// Only where our own state can't be read.
+    pub async fn overview(&self, directories: &[PathBuf]) -> Result<View> {
+        let asked = self.backends.iter().map(|backend| async move {
+            (backend.kind(), backend.address(), backend.instances().await)
+        });
+        let mut engines = Vec::new();
+        let mut found = Found::new();
+        for (kind, address, answer) in futures_util::future::join_all(asked).await {
+            let problem = answer.as_ref().err().map(Error::report);
+            engines.push(EngineView { kind, address, reachable: problem.is_none(), problem });
+            for instance in answer.unwrap_or_default() {
+                found.entry(instance.name.clone()).or_insert((kind, instance));
+            }
+        }
+        let reachable = engines.iter().any(|engine| engine.reachable);
+        let undo: HashMap<EnvRef, UndoView> = self.undoable()?.into_iter().collect();
+        let mut projects: Vec<ProjectView> = directories
+            .iter()
+            .map(|directory| project_view(directory, &found, reachable, &undo))
+            .collect();
+        projects.sort_by(|a, b| (a.label(), &a.path).cmp(&(b.label(), &b.path)));
+        Ok(View { engines, projects })
+    }
+}
+
+fn project_view(
+    directory: &Path,
+    found: &Found,
+    reachable: bool,
+    undo: &HashMap<EnvRef, UndoView>,
+) -> ProjectView {
+    let project = match Project::open(directory) {
+        Ok(project) => project,
+        Err(error) => {
+            let path = directory.display().to_string();
+            let problem = Some(error.report());
+            return ProjectView { name: None, path, problem, envs: Vec::new() };
+        }
+    };
+    let mut problem = None;
+    let mut envs = Vec::new();
+    for name in project.file().env_names() {
+        let overlay = Overlay { undo: undo.get(&project.env_ref(&name)).cloned(), ..Overlay::default() };
+        let instance = project.instance(&name).ok().and_then(|instance| found.get(&instance));
+        match env_view(&project, &name, instance.map(|(k, i)| (*k, i)), reachable, overlay) {
+            Ok(view) => envs.push(view),
+            Err(error) => problem = Some(error.report()),
+        }
+    }
+    ProjectView {
+        name: project.name(),
+        path: project.directory().display().to_string(),
+        problem,
+        envs,
+    }
+}
+
+/// The view of one env.
+pub(crate) fn env_view(
+    project: &Project,
+    name: &EnvName,
+    found: Option<(EngineKind, &Instance)>,
+    reachable: bool,
+    mut overlay: Overlay,
+) -> Result<EnvView> {
+    let file = project.file();
+    let ours = found.filter(|(_, instance)| is_ours(&instance.marks, project, name));
+    if found.is_some() && ours.is_none() && overlay.problem.is_none() {
+        let message = "an instance of this name belongs to another project";
+        overlay.problem = Some(Error::new(ErrorKind::NotOurs, message).report());
+    }
+    let status = match ours {
+        Some((_, instance)) => instance.status,
+        None if reachable => EnvStatus::NotFound,
+        None => EnvStatus::Unreachable,
+    };
+    let instance = ours.map(|(_, instance)| instance);
+    Ok(EnvView {
+        project: project.name(),
+        name: name.clone(),
+        instance: project.instance(name)?,
+        engine: ours.map(|(kind, _)| kind),
+        image: file.image(name),
+        status,
+        address: instance.and_then(|found| found.address).map(|address| address.to_string()),
+        ports: file.ports(name)?.into_iter().map(port_view).collect(),
+        snapshots: instance.map(|found| snapshot_views(project, name, found)).unwrap_or_default(),
+        limits: match instance {
+            Some(found) => found.limits,
+            None => file.limits(name)?,
+        },
+        operation: overlay.operation,
+        problem: overlay.problem,
+        undo: overlay.undo,
+    })
+}
+
+fn port_view(guest: GuestPort) -> PortView {
+    let host = guest.on_host();
+    PortView {
+        guest,
+        host,
+        url: format!("http://127.0.0.1:{host}/"),
+        state: PortState::Idle,
+        focused: false,
+    }
+}
+
+/// The engine is the truth for existence and time, the file for descriptions.
+fn snapshot_views(project: &Project, env: &EnvName, instance: &Instance) -> Vec<SnapshotView> {
+    let described = |name: &str| {
+        let entry = project.file().entry(env)?.snapshots.get(name)?;
+        entry.description.clone()
+    };
+    instance
+        .snapshots
+        .iter()
+        .filter(|snapshot| !snapshot.name.is_undo())
+        .map(|snapshot| SnapshotView {
+            name: snapshot.name.clone(),
+            created_at: snapshot.created_at,
+            description: described(snapshot.name.as_str()),
+        })
+        .collect()
+}

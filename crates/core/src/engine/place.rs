@@ -1,0 +1,135 @@
+//! Which engine has an env, and whether what it has is ours.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::backend::{Backend, Instance, Marks};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, InstanceName};
+use crate::project::{FILE_NAME, Project};
+
+/// An env that was found.
+pub(super) struct Placed {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) instance: Instance,
+}
+
+/// Whether an instance belongs to an env of a project, by our marks. An unmarked one that the file
+/// lists by its exact name is the original's, and adopted.
+pub(crate) fn is_ours(marks: &Marks, project: &Project, env: &EnvName) -> bool {
+    let unmarked = marks.project.is_none() && marks.env.is_none();
+    unmarked || (marks.project == project.name() && marks.env.as_ref() == Some(env))
+}
+
+impl Engine {
+    /// Finds the instance of an env in the engines.
+    ///
+    /// # Errors
+    /// `NotFound` where the file or no engine has it, `NotOurs` where it is somebody else's,
+    /// `Unreachable` or `PermissionDenied` where no engine can be asked.
+    pub(super) async fn place(&self, project: &Project, env: &EnvName) -> Result<Placed> {
+        if project.file().entry(env).is_none() {
+            let known: Vec<String> =
+                project.file().env_names().iter().map(|name| format!("`{name}`")).collect();
+            let message = format!("{} has no env `{env}`", label(project));
+            let hint = match known.as_slice() {
+                [] => format!("make it: `lxc-dev-manager container create {env} debian:12`"),
+                _ => format!("there are {}", known.join(", ")),
+            };
+            return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
+        }
+        let name = project.instance(env)?;
+        match self.find(&name).await? {
+            Some(placed) if is_ours(&placed.instance.marks, project, env) => Ok(placed),
+            Some(placed) => Err(not_ours(&placed, &name)),
+            None => {
+                let image = project.file().image(env);
+                let image = image.map_or("debian:12".to_owned(), |image| image.to_string());
+                let message = format!("`{env}` is in {FILE_NAME}, but no engine has `{name}`");
+                Err(Error::new(ErrorKind::NotFound, message).with_hint(format!(
+                    "make it: `lxc-dev-manager container create {env} {image}`"
+                )))
+            }
+        }
+    }
+
+    /// The instance of this exact name, in the first engine that has it.
+    ///
+    /// # Errors
+    /// Why no engine could be asked. An engine that isn't there counts only if none is.
+    pub(super) async fn find(&self, name: &InstanceName) -> Result<Option<Placed>> {
+        let mut failures = Vec::new();
+        let mut asked = false;
+        for backend in &self.backends {
+            match backend.instance(name).await {
+                Ok(instance) => return Ok(Some(Placed { backend: backend.clone(), instance })),
+                Err(error) if error.kind() == ErrorKind::NotFound => asked = true,
+                Err(error) => failures.push(error),
+            }
+        }
+        if asked { Ok(None) } else { Err(no_engine(failures)) }
+    }
+
+    /// The engine for a new env: the one that holds envs of this project, else the first that
+    /// answers.
+    ///
+    /// # Errors
+    /// Why none can be asked.
+    pub(super) async fn home_of(&self, project: &Project) -> Result<Arc<dyn Backend>> {
+        let mut failures = Vec::new();
+        let mut first = None;
+        for backend in &self.backends {
+            match backend.instances().await {
+                Ok(instances) => {
+                    let ours = |instance: &Instance| {
+                        instance.marks.path.as_deref() == Some(project.directory())
+                    };
+                    if instances.iter().any(ours) {
+                        return Ok(backend.clone());
+                    }
+                    first.get_or_insert_with(|| backend.clone());
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        first.ok_or_else(|| no_engine(failures))
+    }
+}
+
+/// How messages call a project.
+pub(super) fn label(project: &Project) -> String {
+    match project.name() {
+        Some(name) => format!("project `{name}`"),
+        None => format!("the project in {}", project.directory().display()),
+    }
+}
+
+/// Refuses an instance whose marks name somebody else.
+pub(super) fn not_ours(placed: &Placed, name: &InstanceName) -> Error {
+    let marks = &placed.instance.marks;
+    let project = marks.project.as_ref().map_or("none", |name| name.as_str());
+    let env = marks.env.as_ref().map_or("none", |name| name.as_str());
+    let message = format!(
+        "instance `{name}` in {} belongs to project `{project}`, env `{env}`",
+        placed.backend.kind()
+    );
+    Error::new(ErrorKind::NotOurs, message)
+        .with_hint("choose another name for the env, or for the project")
+}
+
+/// One error of several engines: the one that a user can mend first, with the others as causes.
+pub(super) fn no_engine(mut failures: Vec<Error>) -> Error {
+    failures.sort_by_key(|error| error.kind() == ErrorKind::Unreachable);
+    let told: Vec<String> = failures.iter().map(|error| error.report().message).collect();
+    match failures.into_iter().next() {
+        Some(first) if first.kind() != ErrorKind::Unreachable => first,
+        Some(first) => Error::new(ErrorKind::Unreachable, "no engine answers")
+            .with_hint(format!(
+                "install one: `sudo apt install incus`; or {}",
+                first.hint().unwrap_or("start it")
+            ))
+            .caused_by(Error::new(ErrorKind::Unreachable, told.join("; "))),
+        None => Error::new(ErrorKind::Unreachable, "no engine is known on this machine")
+            .with_hint("install one: `sudo apt install incus`"),
+    }
+}

@@ -1,0 +1,123 @@
+//! Taking and deleting snapshots.
+
+use super::Engine;
+use super::task::Task;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, SnapshotName};
+use crate::project::{Change, Project, whole_seconds};
+use crate::view::Verb;
+
+impl Engine {
+    /// Takes a snapshot of an env, running or not.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name that is taken; those of finding the env, and the engine's.
+    pub async fn snapshot(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        snapshot: &SnapshotName,
+        description: Option<String>,
+    ) -> Result<()> {
+        let failed =
+            |error: Error| error.context(format!("cannot take snapshot `{snapshot}` of `{env}`"));
+        refuse_reserved(snapshot).map_err(failed)?;
+        let task = self.begin(project, env, Verb::Snapshot, Some(snapshot)).await.map_err(failed)?;
+        let result = self.snapshot_steps(project, env, &task, snapshot, description).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    async fn snapshot_steps(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        task: &Task,
+        snapshot: &SnapshotName,
+        description: Option<String>,
+    ) -> Result<()> {
+        let placed = self.place(project, env).await?;
+        let name = &placed.instance.name;
+        if placed.instance.snapshots.iter().any(|known| known.name == *snapshot) {
+            let message = format!("`{env}` has a snapshot `{snapshot}` already");
+            return Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
+                "delete it first: `lxc-dev-manager container snapshot delete {env} {snapshot}`"
+            )));
+        }
+        let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
+        placed.backend.snapshot(name, snapshot, None).await?;
+        let written = project.change(&Change::AddSnapshot {
+            env: env.clone(),
+            snapshot: snapshot.clone(),
+            description,
+            created_at: whole_seconds(self.clock.now()),
+        });
+        if let Err(error) = written {
+            placed.backend.delete_snapshot(name, snapshot).await?;
+            journal.close();
+            return Err(error);
+        }
+        journal.close();
+        Ok(())
+    }
+
+    /// Deletes a snapshot of an env.
+    ///
+    /// # Errors
+    /// `Conflict` for `initial-state`, `NotFound` for one that isn't there.
+    pub async fn delete_snapshot(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        snapshot: &SnapshotName,
+    ) -> Result<()> {
+        let failed =
+            |error: Error| error.context(format!("cannot delete snapshot `{snapshot}` of `{env}`"));
+        if snapshot.is_initial_state() {
+            let message = "`initial-state` belongs to the env: `container reset` goes back to it";
+            return Err(failed(Error::new(ErrorKind::Conflict, message)));
+        }
+        refuse_reserved(snapshot).map_err(failed)?;
+        let verb = Verb::DeleteSnapshot;
+        let task = self.begin(project, env, verb, Some(snapshot)).await.map_err(failed)?;
+        let result = self.delete_snapshot_steps(project, env, snapshot).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    async fn delete_snapshot_steps(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        snapshot: &SnapshotName,
+    ) -> Result<()> {
+        let placed = self.place(project, env).await?;
+        let deleted = placed.backend.delete_snapshot(&placed.instance.name, snapshot).await;
+        let listed = |project: &Project| {
+            let entry = project.file().entry(env);
+            entry.is_some_and(|entry| entry.snapshots.contains_key(snapshot.as_str()))
+        };
+        // One that only the file knows is cleared from it.
+        match deleted {
+            Err(error) if error.kind() == ErrorKind::NotFound && !listed(project) => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("`{env}` has no snapshot `{snapshot}`"),
+                ));
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if listed(project) {
+            let (env, snapshot) = (env.clone(), snapshot.clone());
+            project.change(&Change::RemoveSnapshot { env, snapshot })?;
+        }
+        Ok(())
+    }
+}
+
+fn refuse_reserved(snapshot: &SnapshotName) -> Result<()> {
+    if snapshot.is_undo() {
+        let message = format!("names like `{snapshot}` are kept for `undo`");
+        return Err(Error::new(ErrorKind::InvalidName, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Starting and stopping an env.
+
+use std::net::IpAddr;
+
+use super::Engine;
+use super::place::Placed;
+use super::task::Task;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, EnvStatus};
+use crate::project::Project;
+use crate::provision;
+use crate::view::Verb;
+
+/// An env that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// It ran before.
+    pub already: bool,
+    /// Its address; `None` where DHCP gave none in time.
+    pub address: Option<IpAddr>,
+}
+
+/// An env that doesn't run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// It didn't run before.
+    pub already: bool,
+    /// Its init didn't end in time, so it was killed.
+    pub killed: bool,
+}
+
+impl Engine {
+    /// Starts an env and waits until it has an address. A running one is a success.
+    ///
+    /// # Errors
+    /// Those of finding it, and the engine's.
+    pub async fn start(&self, project: &Project, env: &EnvName) -> Result<Started> {
+        let failed = |error: Error| error.context(format!("cannot start `{env}`"));
+        let task = self.begin(project, env, Verb::Start, None).await.map_err(failed)?;
+        let result = self.start_steps(project, env, &task).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    async fn start_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Started> {
+        let Placed { backend, instance } = self.place(project, env).await?;
+        let name = &instance.name;
+        if instance.status == EnvStatus::Running {
+            return Ok(Started { already: true, address: instance.address });
+        }
+        match backend.start(name).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+            _ => {}
+        }
+        self.step(task, "waiting for its address");
+        match provision::wait_for_network(backend.as_ref(), name).await {
+            Err(error) if error.kind() != ErrorKind::Timeout => return Err(error),
+            _ => {}
+        }
+        Ok(Started { already: false, address: backend.instance(name).await?.address })
+    }
+
+    /// Stops an env: asks its init, and kills it where that takes too long. A stopped one is a
+    /// success.
+    ///
+    /// # Errors
+    /// Those of finding it, and the engine's.
+    pub async fn stop(&self, project: &Project, env: &EnvName) -> Result<Stopped> {
+        let failed = |error: Error| error.context(format!("cannot stop `{env}`"));
+        let task = self.begin(project, env, Verb::Stop, None).await.map_err(failed)?;
+        let result = self.stop_steps(project, env, &task).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    async fn stop_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Stopped> {
+        let Placed { backend, instance } = self.place(project, env).await?;
+        if instance.status == EnvStatus::Stopped {
+            return Ok(Stopped { already: true, killed: false });
+        }
+        match backend.stop(&instance.name, false).await {
+            Ok(()) => Ok(Stopped { already: false, killed: false }),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                Ok(Stopped { already: true, killed: false })
+            }
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                self.step(task, "its init doesn't end: killing it");
+                backend.stop(&instance.name, true).await?;
+                Ok(Stopped { already: false, killed: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One running operation: its lock, its id, and what it tells the bus.
+
+use crate::backend::{Backend, Progress, Step};
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::model::{EnvName, InstanceName, OperationId, SnapshotName};
+use crate::project::Project;
+use crate::view::{EnvRef, Outcome, Verb};
+
+use super::Engine;
+use super::journal::{Journal, Record};
+use super::lock::EnvLock;
+
+/// An operation between its beginning and its end. Holds the env's lock.
+pub(super) struct Task {
+    pub(super) id: OperationId,
+    pub(super) env: EnvRef,
+    pub(super) verb: Verb,
+    pub(super) snapshot: Option<SnapshotName>,
+    pub(super) undoable: bool,
+    _lock: EnvLock,
+}
+
+impl Engine {
+    /// Begins an operation: mends what killed ones left behind, takes the env's lock and says so.
+    pub(super) async fn begin(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        verb: Verb,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Task> {
+        self.recover().await?;
+        let instance = project.instance(env)?;
+        self.begin_on(project.env_ref(env), &instance, verb, snapshot).await
+    }
+
+    /// The same for an env whose project may not be readable: recovery.
+    pub(super) async fn begin_on(
+        &self,
+        env: EnvRef,
+        instance: &InstanceName,
+        verb: Verb,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Task> {
+        let id = OperationId::random();
+        let waiting = |text| self.bus.publish(EventKind::Notice(text));
+        let lock = EnvLock::take(&self.home, instance, verb, waiting).await?;
+        self.bus.publish(EventKind::Started {
+            id: id.clone(),
+            env: env.clone(),
+            verb,
+            snapshot: snapshot.cloned(),
+            at: self.clock.now(),
+        });
+        Ok(Task { id, env, verb, snapshot: snapshot.cloned(), undoable: false, _lock: lock })
+    }
+
+    /// Says where an operation is.
+    pub(super) fn step(&self, task: &Task, text: &str) {
+        self.bus.publish(EventKind::Progress {
+            id: task.id.clone(),
+            env: task.env.clone(),
+            step: Step { text: text.to_owned(), percent: None },
+        });
+    }
+
+    /// Hands the steps of a backend on to the bus.
+    pub(super) fn progress(self: &std::sync::Arc<Self>, task: &Task) -> Progress {
+        let (engine, id, env) = (self.clone(), task.id.clone(), task.env.clone());
+        Progress::new(move |step| {
+            engine.bus.publish(EventKind::Progress { id: id.clone(), env: env.clone(), step });
+        })
+    }
+
+    /// Ends an operation: says how, and gives the lock back.
+    pub(super) fn end<T>(&self, task: Task, result: Result<T>) -> Result<T> {
+        self.bus.publish(EventKind::Finished(Outcome {
+            id: task.id.clone(),
+            env: task.env.clone(),
+            verb: task.verb,
+            snapshot: task.snapshot.clone(),
+            error: result.as_ref().err().map(crate::Error::report),
+            undoable: task.undoable && result.is_ok(),
+        }));
+        result
+    }
+
+    /// Writes the journal of an operation.
+    pub(super) fn journal(
+        &self,
+        task: &Task,
+        backend: &dyn Backend,
+        instance: &InstanceName,
+        was_running: bool,
+    ) -> Result<Journal> {
+        Journal::begin(
+            &self.home,
+            Record {
+                version: Record::version(),
+                id: task.id.clone(),
+                verb: task.verb,
+                env: task.env.clone(),
+                engine: backend.kind(),
+                address: backend.address(),
+                instance: instance.clone(),
+                was_running,
+                snapshot: task.snapshot.clone(),
+                started_at: self.clock.now(),
+            },
+        )
+    }
+}

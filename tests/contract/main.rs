@@ -1,0 +1,166 @@
+//! The promises of [`Backend`], one function each, run against the fake, LXD and Incus alike.
+
+mod guest;
+mod instances;
+mod snapshots;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use futures_util::future::LocalBoxFuture;
+use libtest_mimic::{Failed, Trial};
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::fake::{Fake, Pool};
+use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Nesting, Progress};
+use lxc_dev_manager_core::model::{ImageName, InstanceName, Limits};
+use lxc_dev_manager_tests::{engines, harness};
+use tokio_util::sync::CancellationToken;
+
+/// A backend, and the names that one promise may use on it.
+struct Stage {
+    backend: Arc<dyn Backend>,
+    prefix: String,
+}
+
+impl Stage {
+    fn name(&self, suffix: &str) -> InstanceName {
+        InstanceName::parse(&format!("{}-{suffix}", self.prefix)).unwrap()
+    }
+
+    /// A stopped instance.
+    async fn create(&self, suffix: &str) -> Result<InstanceName> {
+        let spec = self.spec(suffix).await?;
+        self.backend.create(&spec, &Progress::none(), &CancellationToken::new()).await?;
+        Ok(spec.name)
+    }
+
+    /// A running instance.
+    async fn running(&self, suffix: &str) -> Result<InstanceName> {
+        let name = self.create(suffix).await?;
+        self.backend.start(&name).await?;
+        Ok(name)
+    }
+
+    async fn spec(&self, suffix: &str) -> Result<LaunchSpec> {
+        let image = ImageName::parse(&engines::image())?;
+        Ok(LaunchSpec {
+            name: self.name(suffix),
+            image: self.backend.find_image(&image).await?,
+            marks: Marks {
+                project: Some(self.prefix.parse()?),
+                env: Some(suffix.parse()?),
+                path: Some("/nowhere".into()),
+                operation: None,
+            },
+            limits: Limits::default(),
+            nesting: Nesting::On,
+        })
+    }
+
+    async fn clear(&self) {
+        for instance in self.backend.instances().await.unwrap_or_default() {
+            if instance.name.as_str().starts_with(&format!("{}-", self.prefix)) {
+                // It may be stopped already; the delete tells.
+                let _ = self.backend.stop(&instance.name, true).await;
+                if let Err(error) = self.backend.delete(&instance.name).await {
+                    eprintln!("{} was left behind: {error:?}", instance.name);
+                }
+            }
+        }
+    }
+}
+
+/// Asserts the kind of an error.
+fn expect_kind<T: std::fmt::Debug>(
+    result: lxc_dev_manager_core::Result<T>,
+    kind: ErrorKind,
+) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == kind => Ok(()),
+        other => anyhow::bail!("expected {kind:?}, got {other:?}"),
+    }
+}
+
+type Promise = fn(&Stage) -> LocalBoxFuture<'_, Result<()>>;
+
+macro_rules! promises {
+    ($($module:ident::$function:ident),* $(,)?) => {
+        [$((
+            stringify!($function),
+            (|stage| Box::pin($module::$function(stage))) as Promise,
+        )),*]
+    };
+}
+
+fn promises() -> Vec<(&'static str, Promise)> {
+    promises![
+        instances::a_missing_instance_is_not_found,
+        instances::a_name_is_exact,
+        instances::an_unknown_image_is_not_found,
+        instances::a_second_create_of_a_name_fails,
+        instances::a_new_instance_is_stopped_and_marked,
+        instances::starting_twice_is_a_conflict,
+        instances::a_cancelled_create_leaves_nothing,
+        instances::a_running_instance_gets_an_address,
+        instances::a_renamed_instance_has_only_its_new_name,
+        instances::marks_can_be_replaced,
+        instances::changes_are_told,
+        snapshots::restore_brings_files_back,
+        snapshots::restore_of_a_running_instance_is_a_conflict,
+        snapshots::restore_keeps_marks,
+        snapshots::a_missing_snapshot_is_not_found,
+        snapshots::a_snapshot_can_be_deleted,
+        guest::exit_codes_pass_through,
+        guest::streams_pass_through,
+        guest::a_stopped_instance_runs_nothing,
+        guest::a_port_without_a_service_is_refused,
+        guest::many_bytes_pass_unchanged,
+    ]
+    .to_vec()
+}
+
+fn trial(label: &str, name: &str, promise: Promise, make: fn() -> Arc<dyn Backend>) -> Trial {
+    trial_on(label, name, promise, make())
+}
+
+fn trial_on(label: &str, name: &str, promise: Promise, backend: Arc<dyn Backend>) -> Trial {
+    Trial::test(format!("{label}::{name}"), move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::from(error.to_string()))?;
+        runtime.block_on(async {
+            let prefix = format!("c{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+            let stage = Stage { backend, prefix };
+            let patience = std::time::Duration::from_secs(120);
+            let result = tokio::time::timeout(patience, promise(&stage)).await;
+            stage.clear().await;
+            match result {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
+                Err(_) => Err(Failed::from("no end within 120 s")),
+            }
+        })
+    })
+}
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let (found, missing) = engines::find();
+    for (name, promise) in promises() {
+        trials.push(trial("fake", name, promise, || Arc::new(Fake::new(Pool::Btrfs))));
+        for engine in &found {
+            trials.push(trial_on(engine.label(), name, promise, engine.backend()));
+        }
+        for label in &missing {
+            trials.push(
+                Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true),
+            );
+        }
+    }
+    for label in missing {
+        eprintln!("skipped: {label} doesn't run (make engines)");
+    }
+    harness::run(trials)
+}

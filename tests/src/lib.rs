@@ -1,0 +1,7 @@
+//! What the suites share: finding the private engines, and a harness that names tests by engine.
+//!
+//! The engines are the ones of `make engines`, never the user's own.
+
+pub mod engines;
+pub mod harness;
+pub mod workspace;
