@@ -78,3 +78,40 @@ has_client() { # lxd|incus
         incus) command -v incus >/dev/null ;;
     esac
 }
+
+# The first /24 of a few that no route of this machine covers or lies in. The engines look for one themselves, but give up
+# where they can't ask the network about it.
+free_subnet_address() {
+    local n net
+    for n in $(seq 200 250); do
+        net=10.187.$n.0/24
+        [ -z "$(ip -4 route show root "$net"; ip -4 route show match "$net" | grep -v '^default')" ] || continue
+        echo "10.187.$n.1/24"
+        return
+    done
+    die 'no free network in 10.187.200.0-10.187.250.0' 'free one of them, or make a bridge yourself'
+}
+
+# Every systemd takes some seven of the kernel's 128 inotify instances, and all unprivileged containers of this machine
+# share one user id: the eighteenth would die while it boots. Until the next reboot only; the packages do it for systemd.
+allow_many_instances() {
+    local limit=/proc/sys/fs/inotify/max_user_instances
+    [ "$(cat "$limit")" -ge 1024 ] || as_root tee "$limit" >/dev/null <<<1024 || say "could not raise $limit"
+}
+
+# ---- caches ----------------------------------------------------------------------------------------------------------
+
+# With CI=true every clone is new: what cargo has built is kept outside of it, one directory a lock file. The last one is
+# taken over, for most of it still holds, unless it has grown too big.
+use_cargo_cache() {
+    local dir key last limit_kib=$((12 * 1024 * 1024))
+    [ "${CI:-}" = true ] && [ -z "${CARGO_TARGET_DIR:-}" ] || return 0
+    dir=${LDM_CACHE_DIR:-/var/tmp/ldm-cache}
+    key=$dir/target-$(sha256sum "$repo/Cargo.lock" | cut -c1-16)
+    export CARGO_TARGET_DIR=$key
+    [ ! -d "$key" ] || return 0
+    mkdir -p "$dir"
+    last=$(find "$dir" -maxdepth 1 -name 'target-*' -printf '%T@ %p\n' | sort -rn | sed -n '1s/^[^ ]* //p')
+    if [ -n "$last" ] && [ "$(du -sk "$last" | cut -f1)" -lt "$limit_kib" ]; then mv -T "$last" "$key"; fi
+    find "$dir" -maxdepth 1 -name 'target-*' ! -path "$key" -exec rm -rf {} +
+}

@@ -29,7 +29,7 @@ test_packages=(xvfb xauth dbus dbus-x11 webkit2gtk-driver imagemagick xdotool wm
     adwaita-icon-theme fonts-dejavu-core desktop-file-utils dpkg-dev dunst xterm openssh-client shellcheck)
 
 rust_wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
-node_wanted=20
+node_wanted=20.19
 
 # ---- what is missing -------------------------------------------------------------------------------------------------
 
@@ -103,13 +103,19 @@ ask() {
 
 # ---- apt -------------------------------------------------------------------------------------------------------------
 
+# Hundreds of lines that nobody reads, unless it fails.
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1 </dev/null
 }
 
 apt_install() { # [-t SUITE] PACKAGE...
-    apt_get install -y --no-install-recommends "$@" ||
-        die "apt-get could not install: $*" "see apt's own message above; then run this again"
+    if [ $# -gt 8 ]; then say "installing $# system packages and what they need"; else say "installing $*"; fi
+    apt_get install -y --no-install-recommends "$@" || apt_failed "could not install: $*"
+}
+
+apt_failed() { # MESSAGE
+    tail -n 8 "$log" >&2
+    die "apt-get $1" "see $log; then run this again"
 }
 
 # The versions that apt could install, one a line: of any source, also of those that it doesn't prefer.
@@ -198,7 +204,6 @@ rust_by_apt() {
     [ "$ID" != debian ] || add_backports || true
     version=$(versions_of cargo | sort -V | tail -n 1)
     [ -n "$version" ] && version_ge "$version" "$rust_wanted" || return 1
-    say "installing Rust $version by apt"
     # All of one version: apt would take clippy and rustfmt from the release otherwise.
     apt_install "cargo=$version" "rustc=$version" "rustfmt=$version" "rust-clippy=$version" "libstd-rust-dev=$version"
 }
@@ -274,13 +279,15 @@ main() {
     find_missing
     ! nothing_missing || return 0
     ask
-    apt_get update || die 'apt-get update failed' 'see its message above; is there a network?'
+    log=$(mktemp /tmp/lxc-dev-manager-setup.XXXXXX)
+    apt_get update || apt_failed 'update failed'
     # btrfs-progs among them: an engine that starts without it doesn't offer btrfs.
     [ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
     local engine
     for engine in "${engines[@]}"; do install_engine "$engine"; done
     [ $rust = no ] || install_rust
     [ $node = no ] || install_node
+    rm -f "$log"
     say 'everything is there'
 }
 

@@ -25,6 +25,7 @@ usage: engines.sh COMMAND
   restart lxd|incus        kill -9 and start, for tests of faults; its instances run on
 
 LDM_TEST_DIR      where all of it lives (default /var/tmp/ldm-test)
+LDM_TEST_GROUP    whose members may talk to the daemons (default root; kept until the next `up` that says another)
 LDM_TEST_ENGINES  "lxd incus", or one of them: those that must run (default: those that are installed)
 END
 }
@@ -79,6 +80,10 @@ running_pid() { # ENGINE
     echo "$pid"
 }
 
+group() {
+    cat "$root/group" 2>/dev/null || echo root
+}
+
 start_daemon() { # ENGINE
     local engine=$1 program dir
     running_pid "$engine" >/dev/null && return
@@ -90,7 +95,7 @@ start_daemon() { # ENGINE
     # With a configuration there, the client keeps its greeting to new users to itself.
     echo 'default-remote: local' >"$root/client-$engine/config.yml"
     # Of its own session and without our descriptors: it must outlive this script, its terminal and its lock.
-    exec_in_engine "$engine" setsid "$program" --group root --logfile "$root/$engine.log" \
+    exec_in_engine "$engine" setsid "$program" --group "$(group)" --logfile "$root/$engine.log" \
         </dev/null >"$root/$engine.out" 2>&1 9>&- &
     echo $! >"$root/$engine.pid"
     disown
@@ -123,7 +128,7 @@ set_up() { # ENGINE
         client "$engine" storage create default btrfs size="$pool_size" >/dev/null
     bridge=$(bridge_of "$engine")
     client "$engine" network show "$bridge" >/dev/null 2>&1 ||
-        client "$engine" network create "$bridge" ipv4.address="$(free_address)" ipv4.nat=true ipv6.address=none >/dev/null
+        client "$engine" network create "$bridge" ipv4.address="$(free_subnet_address)" ipv4.nat=true ipv6.address=none >/dev/null
     client "$engine" profile device get default root pool >/dev/null 2>&1 ||
         client "$engine" profile device add default root disk path=/ pool=default >/dev/null
     client "$engine" profile device get default eth0 network >/dev/null 2>&1 ||
@@ -139,18 +144,6 @@ bridge_of() { # ENGINE
         echo "$prefix$n" >"$file"
     fi
     cat "$file"
-}
-
-# The first of a few /24s that no route of this machine covers or lies in.
-free_address() {
-    local n net
-    for n in $(seq 200 250); do
-        net=10.187.$n.0/24
-        [ -z "$(ip -4 route show root "$net"; ip -4 route show match "$net" | grep -v '^default')" ] || continue
-        echo "10.187.$n.1/24"
-        return
-    done
-    die 'no free /24 in 10.187.200.0-10.187.250.0'
 }
 
 import_images() { # ENGINE
@@ -200,13 +193,6 @@ check_engine() {
     case ${1:-} in lxd | incus) ;; *) die 'which engine, lxd or incus?' ;; esac
 }
 
-# Every systemd takes some seven of the kernel's 128 inotify instances, and all unprivileged containers of this machine
-# share one user id: the eighteenth would die while it boots. Until the next reboot only.
-allow_many_instances() {
-    local limit=/proc/sys/fs/inotify/max_user_instances
-    [ "$(cat "$limit")" -ge 1024 ] || echo 1024 2>/dev/null >"$limit" || say "could not raise $limit"
-}
-
 up() {
     local engine list
     list=$(engines)
@@ -214,8 +200,10 @@ up() {
         [[ " $list " == *" $engine "* ]] || say "$engine is left out: it is not installed here"
     done
     allow_many_instances
+    [ -z "${LDM_TEST_GROUP:-}" ] || echo "$LDM_TEST_GROUP" >"$root/group"
     for engine in $list; do
         start_daemon "$engine"
+        chgrp "$(group)" "$(socket_of "$engine")"
         set_up "$engine"
         import_images "$engine"
     done
@@ -264,7 +252,7 @@ clean() {
         detach_loops "$(dir_of "$engine")"
         rm -rf "$(dir_of "$engine")" "$root/client-$engine" "$root/$engine".{log,out,pid,bridge}
     done
-    rm -f "$root/engines.env"
+    rm -f "$root/engines.env" "$root/group"
     [ "${1:-}" != --images ] || rm -rf "$root/images"
 }
 
@@ -304,7 +292,12 @@ main() {
         up | down | clean | status | start | stop | restart) ;;
         *) usage >&2; exit 2 ;;
     esac
-    [ "$(id -u)" = 0 ] || die 'must be root' "sudo tests/engines/engines.sh $command $*"
+    # Daemons need root, tests don't: whoever starts them may talk to them.
+    if [ "$(id -u)" != 0 ]; then
+        as_root env LDM_TEST_DIR="$root" LDM_TEST_GROUP="${LDM_TEST_GROUP:-$(id -gn)}" \
+            LDM_TEST_ENGINES="${LDM_TEST_ENGINES:-}" "$0" "$command" "$@"
+        return
+    fi
     mkdir -p "$root"
     # /var/tmp is everybody's: images that somebody else has laid out there are not to be run.
     [ -O "$root" ] || die "$root belongs to another user" 'set LDM_TEST_DIR to a directory of your own'

@@ -1,0 +1,37 @@
+# What people call; how it is done is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help run test build bench lint engines clean-engines
+
+help:
+	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
+	@echo 'make test           every test, on private LXD and Incus daemons'
+	@echo 'make build          target/release/lxc-dev-manager and lxc-dev-manager-desktop'
+	@echo 'make bench          measurements, on private daemons'
+	@echo 'make lint           formatting and lints'
+	@echo 'make engines        start the private daemons that tests and benches use'
+	@echo 'make clean-engines  delete them and all that they hold'
+	@echo
+	@echo 'YES=1 installs without asking; NO_APP=1 leaves the desktop app out of make run.'
+
+run:
+	@scripts/run.sh
+
+test:
+	@scripts/test.sh
+
+build:
+	@scripts/build.sh
+
+bench:
+	@scripts/bench.sh
+
+lint:
+	@scripts/setup.sh test
+	@scripts/lint.sh
+
+engines:
+	@scripts/setup.sh test
+	@tests/engines/engines.sh up
+
+clean-engines:
+	@tests/engines/engines.sh clean

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Formatting and lints of everything: Rust, the page, shell. Runs all of them, and fails if one did.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$repo"
+use_cargo_cache
+
+failed=()
+check() { # NAME COMMAND...
+    local name=$1
+    shift
+    say "$name"
+    "$@" || failed+=("$name")
+}
+
+in_ui() { (cd ui && npm run --silent "$@"); }
+
+shell_files() {
+    shellcheck -x .ci/run scripts/*.sh tests/engines/*.sh
+}
+
+# These run in guests, handed to sh as they are: no first line says which shell they are for.
+guest_scripts() {
+    local scripts
+    mapfile -t scripts < <(git ls-files 'crates/*.sh')
+    [ ${#scripts[@]} = 0 ] || shellcheck -s sh "${scripts[@]}"
+}
+
+# The desktop crate embeds the page, so even clippy needs it built.
+check 'build of the page' scripts/ui.sh build
+check 'lint of the page' in_ui lint
+check 'cargo fmt' cargo fmt --all --check
+check 'cargo clippy' cargo clippy --locked --workspace --all-targets -- -D warnings
+if command -v shellcheck >/dev/null; then
+    check 'shellcheck of our scripts' shell_files
+    check 'shellcheck of scripts for guests' guest_scripts
+else
+    say 'shellcheck is not installed: shell files are not checked'
+fi
+[ ${#failed[@]} = 0 ] || die "failed: $(printf '%s; ' "${failed[@]}")"
