@@ -13,6 +13,7 @@ function copyBySelection(text: string): void {
   field.value = text;
   field.className = "unseen";
   document.body.append(field);
+  field.focus();
   field.select();
   document.execCommand("copy");
   field.remove();
