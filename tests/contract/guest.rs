@@ -21,7 +21,11 @@ async fn run(
 /// Writes a file in a guest.
 pub async fn write(stage: &Stage, name: &InstanceName, path: &str, bytes: &[u8]) -> Result<()> {
     let (code, _, err) = run(stage, name, &["tee", path], bytes).await?;
-    ensure!(code == 0, "tee ended with {code}: {}", String::from_utf8_lossy(&err));
+    ensure!(
+        code == 0,
+        "tee ended with {code}: {}",
+        String::from_utf8_lossy(&err)
+    );
     Ok(())
 }
 
@@ -34,19 +38,33 @@ pub async fn read(stage: &Stage, name: &InstanceName, path: &str) -> Result<Vec<
 
 pub async fn exit_codes_pass_through(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
-    ensure!(run(stage, &name, &["true"], b"").await?.0 == 0, "true isn't 0");
-    ensure!(run(stage, &name, &["false"], b"").await?.0 == 1, "false isn't 1");
-    ensure!(run(stage, &name, &["no-such-command"], b"").await?.0 == 127, "missing isn't 127");
+    ensure!(
+        run(stage, &name, &["true"], b"").await?.0 == 0,
+        "true isn't 0"
+    );
+    ensure!(
+        run(stage, &name, &["false"], b"").await?.0 == 1,
+        "false isn't 1"
+    );
+    ensure!(
+        run(stage, &name, &["no-such-command"], b"").await?.0 == 127,
+        "missing isn't 127"
+    );
     Ok(())
 }
 
 pub async fn streams_pass_through(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     let (code, out, err) = run(stage, &name, &["cat"], b"to stdout\n").await?;
-    ensure!((code, out.as_slice(), err.as_slice()) == (0, b"to stdout\n".as_slice(), b"".as_slice()));
+    ensure!(
+        (code, out.as_slice(), err.as_slice()) == (0, b"to stdout\n".as_slice(), b"".as_slice())
+    );
     let (code, out, err) = run(stage, &name, &["cat", "/missing"], b"").await?;
     ensure!(code == 1 && out.is_empty(), "{code} {out:?}");
-    ensure!(String::from_utf8_lossy(&err).contains("/missing"), "{err:?}");
+    ensure!(
+        String::from_utf8_lossy(&err).contains("/missing"),
+        "{err:?}"
+    );
     Ok(())
 }
 
@@ -67,9 +85,16 @@ pub async fn a_port_without_a_service_is_refused(stage: &Stage) -> Result<()> {
 
 pub async fn many_bytes_pass_unchanged(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     let (code, out, _) = run(stage, &name, &["cat"], &bytes).await?;
     ensure!(code == 0, "cat ended with {code}");
-    ensure!(out == bytes, "{} bytes came back of {}", out.len(), bytes.len());
+    ensure!(
+        out == bytes,
+        "{} bytes came back of {}",
+        out.len(),
+        bytes.len()
+    );
     Ok(())
 }

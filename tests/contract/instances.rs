@@ -22,14 +22,25 @@ pub async fn a_missing_instance_is_not_found(stage: &Stage) -> Result<()> {
 
 pub async fn a_name_is_exact(stage: &Stage) -> Result<()> {
     stage.create("dev2").await?;
-    expect_kind(stage.backend.instance(&stage.name("dev")).await, ErrorKind::NotFound)
+    expect_kind(
+        stage.backend.instance(&stage.name("dev")).await,
+        ErrorKind::NotFound,
+    )
 }
 
 pub async fn an_unknown_image_is_not_found(stage: &Stage) -> Result<()> {
     let name = ImageName::parse("no-such-image")?;
-    let error = stage.backend.find_image(&name).await.err().context("it was found")?;
+    let error = stage
+        .backend
+        .find_image(&name)
+        .await
+        .err()
+        .context("it was found")?;
     ensure!(error.kind() == ErrorKind::NotFound, "{error:?}");
-    ensure!(error.hint().is_some_and(|hint| hint.contains("debian/12")), "{error:?}");
+    ensure!(
+        error.hint().is_some_and(|hint| hint.contains("debian/12")),
+        "{error:?}"
+    );
     Ok(())
 }
 
@@ -37,7 +48,10 @@ pub async fn a_second_create_of_a_name_fails(stage: &Stage) -> Result<()> {
     stage.create("dev").await?;
     let second = stage.create("dev").await;
     ensure!(second.is_err(), "it was made twice");
-    ensure!(stage.backend.instance(&stage.name("dev")).await.is_ok(), "the first one is gone");
+    ensure!(
+        stage.backend.instance(&stage.name("dev")).await.is_ok(),
+        "the first one is gone"
+    );
     Ok(())
 }
 
@@ -45,10 +59,16 @@ pub async fn a_new_instance_is_stopped_and_marked(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let instance = stage.backend.instance(&name).await?;
     ensure!(instance.status == EnvStatus::Stopped, "{instance:?}");
-    ensure!(instance.marks == stage.spec("dev").await?.marks, "{instance:?}");
+    ensure!(
+        instance.marks == stage.spec("dev").await?.marks,
+        "{instance:?}"
+    );
     ensure!(instance.address.is_none(), "{instance:?}");
     let listed = stage.backend.instances().await?;
-    let listed = listed.iter().find(|found| found.name == name).context("not in the list")?;
+    let listed = listed
+        .iter()
+        .find(|found| found.name == name)
+        .context("not in the list")?;
     ensure!(*listed == instance, "the list says otherwise: {listed:?}");
     Ok(())
 }
@@ -65,22 +85,34 @@ pub async fn a_cancelled_create_leaves_nothing(stage: &Stage) -> Result<()> {
     let spec = stage.spec("dev").await?;
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let result = stage.backend.create(&spec, &Progress::none(), &cancel).await;
-    ensure!(result.is_err_and(|error| error.kind() == ErrorKind::Cancelled), "not cancelled");
+    let result = stage
+        .backend
+        .create(&spec, &Progress::none(), &cancel)
+        .await;
+    ensure!(
+        result.is_err_and(|error| error.kind() == ErrorKind::Cancelled),
+        "not cancelled"
+    );
     // The engine may not be able to cancel; what it made then is taken back by the caller.
     stage.backend.settle(&spec.name).await?;
     if let Ok(instance) = stage.backend.instance(&spec.name).await {
         ensure!(instance.status == EnvStatus::Stopped, "{instance:?}");
         stage.backend.delete(&spec.name).await?;
     }
-    expect_kind(stage.backend.instance(&spec.name).await, ErrorKind::NotFound)
+    expect_kind(
+        stage.backend.instance(&spec.name).await,
+        ErrorKind::NotFound,
+    )
 }
 
 pub async fn a_running_instance_gets_an_address(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     provision::wait_for_network(stage.backend.as_ref(), &name).await?;
     let instance = stage.backend.instance(&name).await?;
-    ensure!(instance.status == EnvStatus::Running && instance.address.is_some(), "{instance:?}");
+    ensure!(
+        instance.status == EnvStatus::Running && instance.address.is_some(),
+        "{instance:?}"
+    );
     Ok(())
 }
 
@@ -89,7 +121,10 @@ pub async fn a_renamed_instance_has_only_its_new_name(stage: &Stage) -> Result<(
     let new = stage.name("new");
     stage.backend.rename(&name, &new).await?;
     expect_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
-    ensure!(stage.backend.instance(&new).await?.name == new, "another name");
+    ensure!(
+        stage.backend.instance(&new).await?.name == new,
+        "another name"
+    );
     Ok(())
 }
 
@@ -98,9 +133,15 @@ pub async fn marks_can_be_replaced(stage: &Stage) -> Result<()> {
     let mut marks = stage.backend.instance(&name).await?.marks;
     marks.operation = Some(OperationId::random());
     stage.backend.set_marks(&name, &marks).await?;
-    ensure!(stage.backend.instance(&name).await?.marks == marks, "not replaced");
+    ensure!(
+        stage.backend.instance(&name).await?.marks == marks,
+        "not replaced"
+    );
     stage.backend.set_marks(&name, &Marks::default()).await?;
-    ensure!(stage.backend.instance(&name).await?.marks.is_empty(), "not taken away");
+    ensure!(
+        stage.backend.instance(&name).await?.marks.is_empty(),
+        "not taken away"
+    );
     Ok(())
 }
 
@@ -114,7 +155,10 @@ pub async fn changes_are_told(stage: &Stage) -> Result<()> {
         let event = tokio::time::timeout(patience, events.next()).await?;
         seen.push(event.context("the stream ended")?);
     }
-    ensure!(seen.contains(&BackendEvent::Changed(name.clone())), "{seen:?}");
+    ensure!(
+        seen.contains(&BackendEvent::Changed(name.clone())),
+        "{seen:?}"
+    );
     stage.backend.stop(&name, true).await?;
     loop {
         let event = tokio::time::timeout(patience, events.next()).await?;

@@ -31,7 +31,9 @@ impl Stage {
     /// A stopped instance.
     async fn create(&self, suffix: &str) -> Result<InstanceName> {
         let spec = self.spec(suffix).await?;
-        self.backend.create(&spec, &Progress::none(), &CancellationToken::new()).await?;
+        self.backend
+            .create(&spec, &Progress::none(), &CancellationToken::new())
+            .await?;
         Ok(spec.name)
     }
 
@@ -60,7 +62,11 @@ impl Stage {
 
     async fn clear(&self) {
         for instance in self.backend.instances().await.unwrap_or_default() {
-            if instance.name.as_str().starts_with(&format!("{}-", self.prefix)) {
+            if instance
+                .name
+                .as_str()
+                .starts_with(&format!("{}-", self.prefix))
+            {
                 // It may be stopped already; the delete tells.
                 let _ = self.backend.stop(&instance.name, true).await;
                 if let Err(error) = self.backend.delete(&instance.name).await {
@@ -149,14 +155,14 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     let (found, missing) = engines::find();
     for (name, promise) in promises() {
-        trials.push(trial("fake", name, promise, || Arc::new(Fake::new(Pool::Btrfs))));
+        trials.push(trial("fake", name, promise, || {
+            Arc::new(Fake::new(Pool::Btrfs))
+        }));
         for engine in &found {
             trials.push(trial_on(engine.label(), name, promise, engine.backend()));
         }
         for label in &missing {
-            trials.push(
-                Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true),
-            );
+            trials.push(Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true));
         }
     }
     for label in missing {

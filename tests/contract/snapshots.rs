@@ -21,17 +21,31 @@ async fn stop_and_restore(
 
 pub async fn restore_brings_files_back(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
-    let (first, second) = (SnapshotName::parse("first")?, SnapshotName::parse("second")?);
+    let (first, second) = (
+        SnapshotName::parse("first")?,
+        SnapshotName::parse("second")?,
+    );
     write(stage, &name, "/root/note", b"one").await?;
     stage.backend.snapshot(&name, &first, None).await?;
     write(stage, &name, "/root/note", b"two").await?;
     stage.backend.snapshot(&name, &second, None).await?;
     write(stage, &name, "/root/note", b"three").await?;
     stop_and_restore(stage, &name, &first).await?;
-    ensure!(read(stage, &name, "/root/note").await? == b"one", "not the first");
-    if stage.backend.capabilities().await?.restore_keeps_later_snapshots {
+    ensure!(
+        read(stage, &name, "/root/note").await? == b"one",
+        "not the first"
+    );
+    if stage
+        .backend
+        .capabilities()
+        .await?
+        .restore_keeps_later_snapshots
+    {
         stop_and_restore(stage, &name, &second).await?;
-        ensure!(read(stage, &name, "/root/note").await? == b"two", "not the second");
+        ensure!(
+            read(stage, &name, "/root/note").await? == b"two",
+            "not the second"
+        );
     }
     Ok(())
 }
@@ -40,7 +54,10 @@ pub async fn restore_of_a_running_instance_is_a_conflict(stage: &Stage) -> Resul
     let name = stage.running("dev").await?;
     let snapshot = SnapshotName::parse("one")?;
     stage.backend.snapshot(&name, &snapshot, None).await?;
-    expect_kind(stage.backend.restore(&name, &snapshot).await, ErrorKind::Conflict)
+    expect_kind(
+        stage.backend.restore(&name, &snapshot).await,
+        ErrorKind::Conflict,
+    )
 }
 
 pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
@@ -53,15 +70,24 @@ pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
     };
     stage.backend.set_marks(&name, &marks).await?;
     stage.backend.restore(&name, &snapshot).await?;
-    ensure!(stage.backend.instance(&name).await?.marks == marks, "the snapshot's marks came back");
+    ensure!(
+        stage.backend.instance(&name).await?.marks == marks,
+        "the snapshot's marks came back"
+    );
     Ok(())
 }
 
 pub async fn a_missing_snapshot_is_not_found(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let missing = SnapshotName::parse("missing")?;
-    expect_kind(stage.backend.restore(&name, &missing).await, ErrorKind::NotFound)?;
-    expect_kind(stage.backend.delete_snapshot(&name, &missing).await, ErrorKind::NotFound)
+    expect_kind(
+        stage.backend.restore(&name, &missing).await,
+        ErrorKind::NotFound,
+    )?;
+    expect_kind(
+        stage.backend.delete_snapshot(&name, &missing).await,
+        ErrorKind::NotFound,
+    )
 }
 
 pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {

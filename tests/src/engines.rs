@@ -20,12 +20,20 @@ pub struct TestEngine {
 impl TestEngine {
     /// The word before its tests' names.
     pub fn label(&self) -> &'static str {
-        if self.kind == EngineKind::Lxd { "lxd" } else { "incus" }
+        if self.kind == EngineKind::Lxd {
+            "lxd"
+        } else {
+            "incus"
+        }
     }
 
     /// The variable that leads our programs to it.
     pub fn variable(&self) -> &'static str {
-        if self.kind == EngineKind::Lxd { "LXD_SOCKET" } else { "INCUS_SOCKET" }
+        if self.kind == EngineKind::Lxd {
+            "LXD_SOCKET"
+        } else {
+            "INCUS_SOCKET"
+        }
     }
 
     /// A backend for it.
@@ -40,9 +48,13 @@ pub fn setting(name: &str) -> Option<String> {
     if let Ok(value) = std::env::var(name) {
         return Some(value);
     }
-    let directory = std::env::var("LDM_TEST_DIR").unwrap_or_else(|_| "/var/tmp/ldm-test".to_owned());
+    let directory =
+        std::env::var("LDM_TEST_DIR").unwrap_or_else(|_| "/var/tmp/ldm-test".to_owned());
     let text = std::fs::read_to_string(PathBuf::from(directory).join("engines.env")).ok()?;
-    let pairs: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let pairs: HashMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     pairs.get(name).map(|value| (*value).to_owned())
 }
 

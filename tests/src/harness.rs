@@ -30,9 +30,10 @@ pub fn on_engines(tests: &'static [EngineTest]) -> Vec<Trial> {
     for engine in found {
         for test in tests {
             let engine = engine.clone();
-            trials.push(Trial::test(format!("{}::{}", engine.label(), short(test.name)), move || {
-                (test.run)(&engine).map_err(|error| Failed::from(format!("{error:#}")))
-            }));
+            trials.push(Trial::test(
+                format!("{}::{}", engine.label(), short(test.name)),
+                move || (test.run)(&engine).map_err(|error| Failed::from(format!("{error:#}"))),
+            ));
         }
     }
     for label in missing {

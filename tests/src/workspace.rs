@@ -31,7 +31,10 @@ pub struct Ran {
 /// A program of this build.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let directory = test.parent().and_then(Path::parent).context("no build directory")?;
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .context("no build directory")?;
     let path = directory.join(name);
     if !path.exists() {
         bail!("{} isn't built: cargo build --workspace", path.display());
@@ -54,7 +57,11 @@ impl Workspace {
             std::fs::create_dir(root.path().join(directory))?;
         }
         let project = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        Ok(Self { root, engine: engine.clone(), project })
+        Ok(Self {
+            root,
+            engine: engine.clone(),
+            project,
+        })
     }
 
     /// The engine that is in sight.
@@ -74,7 +81,9 @@ impl Workspace {
 
     /// The project's file.
     pub fn file(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.directory().join("containers.yaml"))?)
+        Ok(std::fs::read_to_string(
+            self.directory().join("containers.yaml"),
+        )?)
     }
 
     /// Environment of our programs: nothing of the user's own.
@@ -92,8 +101,15 @@ impl Workspace {
     /// A command line that isn't started yet.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("lxc-dev-manager")?);
-        command.args(arguments).current_dir(self.directory()).env_clear().envs(self.variables());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .current_dir(self.directory())
+            .env_clear()
+            .envs(self.variables());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         Ok(command)
     }
 
@@ -118,18 +134,25 @@ impl Workspace {
 
     /// Names of the engine's instances that belong to this place.
     pub fn instances(&self) -> Result<Vec<String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let found = runtime.block_on(self.engine.backend().instances())?;
         let directory = self.directory().canonicalize()?;
         let ours = found.into_iter().filter(|instance| {
             instance.marks.path.as_deref() == Some(&directory)
-                || instance.name.as_str().starts_with(&format!("{}-", self.project))
+                || instance
+                    .name
+                    .as_str()
+                    .starts_with(&format!("{}-", self.project))
         });
         Ok(ours.map(|instance| instance.name.to_string()).collect())
     }
 
     fn clear(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let backend = self.engine.backend();
         for name in self.instances()? {
             let name = name.parse()?;

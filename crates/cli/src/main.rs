@@ -1,1 +1,16 @@
-fn main() {}
+//! `lxc-dev-manager`, the command line: parse, one engine call, render.
+
+mod args;
+mod commands;
+mod confirm;
+mod context;
+mod output;
+mod progress;
+mod table;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

@@ -14,18 +14,35 @@ use crate::view::{
 
 fn declarations() -> String {
     let config = Config::default();
-    let mut text = String::from(
-        "// Written by `make types` from crates/core/src/view.rs. Do not edit.\n",
-    );
+    let mut text =
+        String::from("// Written by `make types` from crates/core/src/view.rs. Do not edit.\n");
     macro_rules! declare {
         ($($ty:ty),* $(,)?) => {$(
             let _ = writeln!(text, "\nexport {}", <$ty>::decl(&config));
         )*};
     }
     declare!(
-        ErrorKind, ErrorReport, EngineKind, EnvStatus, PortState, Verb, Limits, PortView,
-        SnapshotView, OperationView, UndoView, EnvView, EngineView, ProjectView, View, EnvRef,
-        ProjectHead, Outcome, ViewPatch, ViewEvent, Action,
+        ErrorKind,
+        ErrorReport,
+        EngineKind,
+        EnvStatus,
+        PortState,
+        Verb,
+        Limits,
+        PortView,
+        SnapshotView,
+        OperationView,
+        UndoView,
+        EnvView,
+        EngineView,
+        ProjectView,
+        View,
+        EnvRef,
+        ProjectHead,
+        Outcome,
+        ViewPatch,
+        ViewEvent,
+        Action,
     );
     text
 }
@@ -38,5 +55,9 @@ fn types_of_the_page_are_up_to_date() {
         std::fs::write(&path, &fresh).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == fresh, "{} is stale: run `make types`", path.display());
+    assert!(
+        committed == fresh,
+        "{} is stale: run `make types`",
+        path.display()
+    );
 }

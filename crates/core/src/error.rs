@@ -64,7 +64,12 @@ impl Error {
     /// An error without a cause.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
     }
 
     /// Adds the next command to run, or what to change.
@@ -139,7 +144,11 @@ impl Error {
                 message.push_str(&cause);
             }
         }
-        ErrorReport { kind: self.kind, message, hint: self.hint().map(str::to_owned) }
+        ErrorReport {
+            kind: self.kind,
+            message,
+            hint: self.hint().map(str::to_owned),
+        }
     }
 }
 

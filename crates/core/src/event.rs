@@ -63,7 +63,10 @@ pub struct EventBus {
 
 impl Default for EventBus {
     fn default() -> Self {
-        Self { sender: broadcast::channel(CAPACITY).0, next: AtomicU64::new(1) }
+        Self {
+            sender: broadcast::channel(CAPACITY).0,
+            next: AtomicU64::new(1),
+        }
     }
 }
 

@@ -27,7 +27,11 @@ impl Home {
     #[must_use]
     pub fn new(root: PathBuf, runtime: Option<PathBuf>, user_ssh: Option<PathBuf>) -> Self {
         let runtime = runtime.unwrap_or_else(|| root.join("run"));
-        Self { root, runtime, user_ssh }
+        Self {
+            root,
+            runtime,
+            user_ssh,
+        }
     }
 
     /// The directory itself.
@@ -85,7 +89,12 @@ fn make_private_directory(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Error::io(format!("cannot make the directory {}", path.display()), error))
+        .map_err(|error| {
+            Error::io(
+                format!("cannot make the directory {}", path.display()),
+                error,
+            )
+        })
 }
 
 /// Reads a JSON file of ours; a missing one is `None`.
@@ -131,7 +140,9 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// Writes a file beside `path`, flushes it to the disk and renames it over `path`.
 pub(crate) fn replace(path: &Path, text: &[u8], mode: fs::Permissions) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".ldm-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".ldm-")
+        .tempfile_in(directory)?;
     file.as_file().set_permissions(mode)?;
     file.write_all(text)?;
     file.as_file().sync_all()?;
@@ -151,7 +162,10 @@ mod tests {
         let (value, warning) = read_json::<Vec<u8>>(&path).unwrap();
         assert_eq!(value, None);
         assert!(warning.unwrap().contains("set aside"));
-        assert_eq!(fs::read_to_string(path.with_extension("json.broken")).unwrap(), "{ not json");
+        assert_eq!(
+            fs::read_to_string(path.with_extension("json.broken")).unwrap(),
+            "{ not json"
+        );
     }
 
     #[test]
@@ -159,8 +173,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/x.json");
         write_json(&path, &[1, 2]).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let parent = path.parent().unwrap();
-        assert_eq!(fs::metadata(parent).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(parent).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 }

@@ -38,7 +38,9 @@ struct Source {
 
 fn table() -> BTreeMap<String, Entry> {
     // The table is part of the program and parsed by a test: what can't be read can't be shipped.
-    serde_json::from_str::<Table>(TABLE).map(|table| table.names).unwrap_or_default()
+    serde_json::from_str::<Table>(TABLE)
+        .map(|table| table.names)
+        .unwrap_or_default()
 }
 
 /// Server and alias of a built-in name, or `None`.
@@ -56,7 +58,10 @@ pub fn resolve(name: &ImageName, registry: Registry) -> Option<(String, String)>
 /// One name of each family, for messages.
 #[must_use]
 pub fn examples() -> Vec<String> {
-    table().into_iter().map(|(family, entry)| format!("{family}:{}", entry.example)).collect()
+    table()
+        .into_iter()
+        .map(|(family, entry)| format!("{family}:{}", entry.example))
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,11 +72,16 @@ mod tests {
     fn built_in_names_map_to_each_engines_server() {
         let name = ImageName::parse("ubuntu:24.04").unwrap();
         let (server, alias) = resolve(&name, Registry::Incus).unwrap();
-        assert_eq!((server.as_str(), alias.as_str()),
-            ("https://images.linuxcontainers.org", "ubuntu/24.04"));
+        assert_eq!(
+            (server.as_str(), alias.as_str()),
+            ("https://images.linuxcontainers.org", "ubuntu/24.04")
+        );
         assert_eq!(resolve(&name, Registry::Lxd).unwrap().1, "24.04");
         for unknown in ["nope:1", "debian/12", "debian:"] {
-            assert_eq!(resolve(&ImageName::parse(unknown).unwrap(), Registry::Lxd), None);
+            assert_eq!(
+                resolve(&ImageName::parse(unknown).unwrap(), Registry::Lxd),
+                None
+            );
         }
         assert_eq!(examples().len(), 5);
     }

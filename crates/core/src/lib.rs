@@ -3,6 +3,7 @@
 //! The library touches no terminal, no current directory, no environment variable and no global:
 //! they are passed in. ARCHITECTURE.md shows how the rooms hang together.
 
+pub mod assemble;
 pub mod backend;
 #[cfg(all(test, feature = "bindings"))]
 mod bindings;
@@ -15,6 +16,7 @@ pub mod image_names;
 pub mod model;
 pub mod project;
 pub mod provision;
+pub mod proxy;
 pub mod view;
 
 pub use error::{Error, ErrorKind, ErrorReport, Result};

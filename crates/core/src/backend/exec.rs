@@ -28,7 +28,10 @@ pub struct ExecSpec {
 impl ExecSpec {
     /// A command without a terminal.
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -70,7 +73,12 @@ impl ExecIo {
         stderr: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Self {
         let (_, control) = mpsc::channel(1);
-        Self { stdin: Box::new(stdin), stdout: Box::new(stdout), stderr: Box::new(stderr), control }
+        Self {
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            control,
+        }
     }
 }
 
@@ -89,7 +97,11 @@ impl Output {
     /// The last line of its errors (or output) that says something, for messages.
     #[must_use]
     pub fn last_words(&self) -> String {
-        let text = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
+        let text = if self.stderr.is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
         let text = String::from_utf8_lossy(text);
         let line = text.lines().rev().find(|line| !line.trim().is_empty());
         line.unwrap_or("it printed nothing").trim().to_owned()
@@ -131,9 +143,19 @@ pub async fn capture(
     let mut pause = Duration::from_millis(10);
     loop {
         let (stdout, stderr) = (Captured::default(), Captured::default());
-        let io = ExecIo::new(io::Cursor::new(stdin.clone()), stdout.clone(), stderr.clone());
+        let io = ExecIo::new(
+            io::Cursor::new(stdin.clone()),
+            stdout.clone(),
+            stderr.clone(),
+        );
         match backend.exec(name, spec, io).await {
-            Ok(code) => return Ok(Output { code, stdout: stdout.take(), stderr: stderr.take() }),
+            Ok(code) => {
+                return Ok(Output {
+                    code,
+                    stdout: stdout.take(),
+                    stderr: stderr.take(),
+                });
+            }
             // There is no event for the end of that moment.
             Err(error)
                 if error.kind() == ErrorKind::Conflict && begun.elapsed() < ENTRY_PATIENCE =>
@@ -159,7 +181,11 @@ impl Captured {
 }
 
 impl AsyncWrite for Captured {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = Self::LIMIT.saturating_sub(kept.len()).min(data.len());
         kept.extend_from_slice(&data[..room]);

@@ -157,6 +157,9 @@ impl Progress {
 
     /// Says where it is.
     pub fn step(&self, text: impl Into<String>, percent: Option<u8>) {
-        (self.0)(Step { text: text.into(), percent });
+        (self.0)(Step {
+            text: text.into(),
+            percent,
+        });
     }
 }

@@ -11,9 +11,7 @@ use super::place::{is_ours, label, not_ours};
 use super::task::Task;
 use crate::backend::{Backend, LaunchSpec, Marks, Nesting};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{
-    EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName,
-};
+use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName};
 use crate::project::{Change, Project};
 use crate::provision::{self, User};
 use crate::view::Verb;
@@ -74,7 +72,10 @@ impl Engine {
         let env = request.env.clone();
         let failed = |error: Error| error.context(format!("cannot create `{env}`"));
         let plan = self.plan(project, request).map_err(failed)?;
-        let task = self.begin(project, &env, Verb::Create, None).await.map_err(failed)?;
+        let task = self
+            .begin(project, &env, Verb::Create, None)
+            .await
+            .map_err(failed)?;
         let result = self.create_steps(project, plan, &task, cancel).await;
         self.end(task, result.map_err(failed))
     }
@@ -82,16 +83,21 @@ impl Engine {
     fn plan(&self, project: &Project, request: CreateRequest) -> Result<Plan> {
         let CreateRequest { env, image, ports } = request;
         let file = project.file();
-        let other = file.env_names().into_iter().find(|known| {
-            *known != env && known.as_str().eq_ignore_ascii_case(env.as_str())
-        });
+        let other = file
+            .env_names()
+            .into_iter()
+            .find(|known| *known != env && known.as_str().eq_ignore_ascii_case(env.as_str()));
         if let Some(other) = other {
-            let message = format!("{} has `{other}` already: host names fold case", label(project));
+            let message = format!(
+                "{} has `{other}` already: host names fold case",
+                label(project)
+            );
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         let image = image.or_else(|| file.image(&env)).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "no image is given")
-                .with_hint(format!("name one: `lxc-dev-manager container create {env} debian:12`"))
+            Error::new(ErrorKind::Config, "no image is given").with_hint(format!(
+                "name one: `lxc-dev-manager container create {env} debian:12`"
+            ))
         })?;
         Ok(Plan {
             instance: project.instance(&env)?,
@@ -146,7 +152,8 @@ impl Engine {
             }
             Err(error) => {
                 self.step(task, "taking back what was made");
-                self.take_back(backend.as_ref(), &plan.instance, journal).await;
+                self.take_back(backend.as_ref(), &plan.instance, journal)
+                    .await;
                 Err(error)
             }
         }
@@ -173,8 +180,18 @@ impl Engine {
         tokio::try_join!(user, provision::wait_for_network(backend, name))?;
         self.step(task, "taking the snapshot `initial-state`");
         journal.commit()?;
-        backend.set_marks(name, &Marks { operation: None, ..spec.marks.clone() }).await?;
-        backend.snapshot(name, &SnapshotName::initial_state(), None).await?;
+        backend
+            .set_marks(
+                name,
+                &Marks {
+                    operation: None,
+                    ..spec.marks.clone()
+                },
+            )
+            .await?;
+        backend
+            .snapshot(name, &SnapshotName::initial_state(), None)
+            .await?;
         if project.file().image(&plan.env).as_ref() != Some(&plan.image) {
             project.change(&Change::AddEnv {
                 env: plan.env.clone(),
@@ -199,20 +216,36 @@ impl Engine {
     }
 
     async fn expect_absent(&self, project: &Project, plan: &Plan) -> Result<()> {
-        let Some(placed) = self.find(&plan.instance).await? else { return Ok(()) };
+        let Some(placed) = self.find(&plan.instance).await? else {
+            return Ok(());
+        };
         let marks = &placed.instance.marks;
         if !is_ours(marks, project, &plan.env) {
             return Err(not_ours(&placed, &plan.instance));
         }
-        let elsewhere = marks.path.as_deref().filter(|path| *path != project.directory());
+        let elsewhere = marks
+            .path
+            .as_deref()
+            .filter(|path| *path != project.directory());
         let (message, hint) = match elsewhere {
             Some(path) => (
-                format!("`{}` was made in another checkout, {}", plan.instance, path.display()),
+                format!(
+                    "`{}` was made in another checkout, {}",
+                    plan.instance,
+                    path.display()
+                ),
                 "give this checkout a name of its own: change `project:` in its file".to_owned(),
             ),
             None => (
-                format!("{} has instance `{}` already", placed.backend.kind(), plan.instance),
-                format!("use it: `lxc-dev-manager up {0}`, or remove it first", plan.env),
+                format!(
+                    "{} has instance `{}` already",
+                    placed.backend.kind(),
+                    plan.instance
+                ),
+                format!(
+                    "use it: `lxc-dev-manager up {0}`, or remove it first",
+                    plan.env
+                ),
             ),
         };
         Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))

@@ -28,7 +28,10 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, message)
                 .with_hint(format!("start it: `lxc-dev-manager up {env}`")));
         }
-        Ok(Entrance { backend, instance: instance.name })
+        Ok(Entrance {
+            backend,
+            instance: instance.name,
+        })
     }
 }
 

@@ -63,17 +63,36 @@ impl Record {
 impl Journal {
     /// Writes the record of an operation that is about to begin.
     pub(super) fn begin(home: &Home, record: Record) -> Result<Self> {
-        let path = home.directory("journal")?.join(format!("{}.json", record.id));
-        let failed = |error| Error::io(format!("cannot write the journal {}", path.display()), error);
+        let path = home
+            .directory("journal")?
+            .join(format!("{}.json", record.id));
+        let failed = |error| {
+            Error::io(
+                format!("cannot write the journal {}", path.display()),
+                error,
+            )
+        };
         let directory = path.parent().unwrap_or(&path).to_path_buf();
         // Locked before it gets its name: a name without a lock would read as an orphan.
-        let temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(&directory);
+        let temporary = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(&directory);
         let temporary = temporary.map_err(failed)?;
         flock(temporary.as_file(), FlockOperation::LockExclusive)
             .map_err(|error| failed(error.into()))?;
-        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let file = temporary.persist(&path).map_err(|error| failed(error.error))?;
-        let mut journal = Self { file, path, record, step: JournalStep::Preparing };
+        temporary
+            .as_file()
+            .set_permissions(fs::Permissions::from_mode(0o600))
+            .map_err(failed)?;
+        let file = temporary
+            .persist(&path)
+            .map_err(|error| failed(error.error))?;
+        let mut journal = Self {
+            file,
+            path,
+            record,
+            step: JournalStep::Preparing,
+        };
         let line = serde_json::to_string(&journal.record);
         journal.append(&line.unwrap_or_default())?;
         Ok(journal)
@@ -105,7 +124,10 @@ impl Journal {
         let mut orphans = Vec::new();
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 orphans.extend(Self::adopt(path));
             }
         }
@@ -113,12 +135,18 @@ impl Journal {
     }
 
     fn adopt(path: PathBuf) -> Option<Self> {
-        let mut file = fs::OpenOptions::new().read(true).append(true).open(&path).ok()?;
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(&path)
+            .ok()?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
         let mut lines = text.lines();
-        let record = lines.next().and_then(|line| serde_json::from_str::<Record>(line).ok());
+        let record = lines
+            .next()
+            .and_then(|line| serde_json::from_str::<Record>(line).ok());
         let Some(record) = record else {
             // Killed before its first line was whole, so before anything was done.
             let _ = fs::remove_file(&path);
@@ -126,7 +154,12 @@ impl Journal {
         };
         let mut steps = lines.filter_map(|line| serde_json::from_str(line).ok());
         let step = steps.next_back().unwrap_or(JournalStep::Preparing);
-        path.exists().then_some(Self { file, path, record, step })
+        path.exists().then_some(Self {
+            file,
+            path,
+            record,
+            step,
+        })
     }
 }
 
@@ -139,7 +172,10 @@ mod tests {
             version: Record::version(),
             id: OperationId::random(),
             verb: Verb::Restore,
-            env: EnvRef { project_path: "/p".into(), env: "dev".parse().unwrap() },
+            env: EnvRef {
+                project_path: "/p".into(),
+                env: "dev".parse().unwrap(),
+            },
             engine: EngineKind::Lxd,
             address: "/socket".into(),
             instance: "p-dev".parse().unwrap(),
@@ -181,6 +217,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         Journal::begin(&home, record()).unwrap().close();
-        assert_eq!(fs::read_dir(directory.path().join("journal")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(directory.path().join("journal"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }

@@ -35,7 +35,12 @@ impl EnvLock {
         let path = home.directory("run")?.join(format!("{instance}.lock"));
         let failed = |error| Error::io(format!("cannot lock {}", path.display()), error);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let mut file = options.open(&path).map_err(failed)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             waiting(describe(&mut file, instance));
@@ -46,9 +51,14 @@ impl EnvLock {
             .map_err(|error| Error::new(ErrorKind::Internal, "a lock broke").caused_by(error))?
             .map_err(|error| failed(error.into()))?;
         }
-        let holder = serde_json::to_vec(&Holder { pid: std::process::id(), verb })
-            .map_err(|error| failed(error.into()))?;
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        let holder = serde_json::to_vec(&Holder {
+            pid: std::process::id(),
+            verb,
+        })
+        .map_err(|error| failed(error.into()))?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .map_err(failed)?;
         file.write_all(&holder).map_err(failed)?;
         Ok(Self { _file: file })
     }
@@ -59,7 +69,10 @@ fn describe(file: &mut File, instance: &InstanceName) -> String {
     let holder = file.read_to_string(&mut text).ok();
     match holder.and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
         Some(Holder { pid, verb }) => {
-            format!("waiting for process {pid}, which works on `{instance}` ({})", verb.word())
+            format!(
+                "waiting for process {pid}, which works on `{instance}` ({})",
+                verb.word()
+            )
         }
         None => format!("waiting for another process that works on `{instance}`"),
     }

@@ -29,9 +29,9 @@ use crate::project::Registry;
 
 pub use create::{CreateRequest, Created};
 pub use exec::Entrance;
+pub(crate) use place::is_ours;
 pub use restore::Restored;
 pub use start_stop::{Started, Stopped};
-pub(crate) use place::is_ours;
 
 /// The use cases over the engines of this machine.
 pub struct Engine {
@@ -45,7 +45,12 @@ impl Engine {
     /// An engine room over these backends, in the order of preference.
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn Backend>>, home: Home, clock: Arc<dyn Clock>) -> Self {
-        Self { backends, home, clock, bus: EventBus::default() }
+        Self {
+            backends,
+            home,
+            clock,
+            bus: EventBus::default(),
+        }
     }
 
     /// The backends, in the order of preference.

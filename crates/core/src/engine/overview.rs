@@ -37,9 +37,16 @@ impl Engine {
         let mut found = Found::new();
         for (kind, address, answer) in futures_util::future::join_all(asked).await {
             let problem = answer.as_ref().err().map(Error::report);
-            engines.push(EngineView { kind, address, reachable: problem.is_none(), problem });
+            engines.push(EngineView {
+                kind,
+                address,
+                reachable: problem.is_none(),
+                problem,
+            });
             for instance in answer.unwrap_or_default() {
-                found.entry(instance.name.clone()).or_insert((kind, instance));
+                found
+                    .entry(instance.name.clone())
+                    .or_insert((kind, instance));
             }
         }
         let reachable = engines.iter().any(|engine| engine.reachable);
@@ -64,15 +71,32 @@ fn project_view(
         Err(error) => {
             let path = directory.display().to_string();
             let problem = Some(error.report());
-            return ProjectView { name: None, path, problem, envs: Vec::new() };
+            return ProjectView {
+                name: None,
+                path,
+                problem,
+                envs: Vec::new(),
+            };
         }
     };
     let mut problem = None;
     let mut envs = Vec::new();
     for name in project.file().env_names() {
-        let overlay = Overlay { undo: undo.get(&project.env_ref(&name)).cloned(), ..Overlay::default() };
-        let instance = project.instance(&name).ok().and_then(|instance| found.get(&instance));
-        match env_view(&project, &name, instance.map(|(k, i)| (*k, i)), reachable, overlay) {
+        let overlay = Overlay {
+            undo: undo.get(&project.env_ref(&name)).cloned(),
+            ..Overlay::default()
+        };
+        let instance = project
+            .instance(&name)
+            .ok()
+            .and_then(|instance| found.get(&instance));
+        match env_view(
+            &project,
+            &name,
+            instance.map(|(k, i)| (*k, i)),
+            reachable,
+            overlay,
+        ) {
             Ok(view) => envs.push(view),
             Err(error) => problem = Some(error.report()),
         }
@@ -112,9 +136,13 @@ pub(crate) fn env_view(
         engine: ours.map(|(kind, _)| kind),
         image: file.image(name),
         status,
-        address: instance.and_then(|found| found.address).map(|address| address.to_string()),
+        address: instance
+            .and_then(|found| found.address)
+            .map(|address| address.to_string()),
         ports: file.ports(name)?.into_iter().map(port_view).collect(),
-        snapshots: instance.map(|found| snapshot_views(project, name, found)).unwrap_or_default(),
+        snapshots: instance
+            .map(|found| snapshot_views(project, name, found))
+            .unwrap_or_default(),
         limits: match instance {
             Some(found) => found.limits,
             None => file.limits(name)?,

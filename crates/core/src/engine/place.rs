@@ -29,8 +29,12 @@ impl Engine {
     /// `Unreachable` or `PermissionDenied` where no engine can be asked.
     pub(super) async fn place(&self, project: &Project, env: &EnvName) -> Result<Placed> {
         if project.file().entry(env).is_none() {
-            let known: Vec<String> =
-                project.file().env_names().iter().map(|name| format!("`{name}`")).collect();
+            let known: Vec<String> = project
+                .file()
+                .env_names()
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
             let message = format!("{} has no env `{env}`", label(project));
             let hint = match known.as_slice() {
                 [] => format!("make it: `lxc-dev-manager container create {env} debian:12`"),
@@ -62,12 +66,21 @@ impl Engine {
         let mut asked = false;
         for backend in &self.backends {
             match backend.instance(name).await {
-                Ok(instance) => return Ok(Some(Placed { backend: backend.clone(), instance })),
+                Ok(instance) => {
+                    return Ok(Some(Placed {
+                        backend: backend.clone(),
+                        instance,
+                    }));
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => asked = true,
                 Err(error) => failures.push(error),
             }
         }
-        if asked { Ok(None) } else { Err(no_engine(failures)) }
+        if asked {
+            Ok(None)
+        } else {
+            Err(no_engine(failures))
+        }
     }
 
     /// The engine for a new env: the one that holds envs of this project, else the first that
@@ -120,7 +133,10 @@ pub(super) fn not_ours(placed: &Placed, name: &InstanceName) -> Error {
 /// One error of several engines: the one that a user can mend first, with the others as causes.
 pub(super) fn no_engine(mut failures: Vec<Error>) -> Error {
     failures.sort_by_key(|error| error.kind() == ErrorKind::Unreachable);
-    let told: Vec<String> = failures.iter().map(|error| error.report().message).collect();
+    let told: Vec<String> = failures
+        .iter()
+        .map(|error| error.report().message)
+        .collect();
     match failures.into_iter().next() {
         Some(first) if first.kind() != ErrorKind::Unreachable => first,
         Some(first) => Error::new(ErrorKind::Unreachable, "no engine answers")

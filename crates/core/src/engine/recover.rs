@@ -36,6 +36,21 @@ impl Engine {
         self.expire().await
     }
 
+    /// What killed processes left half done, in words; nothing is mended.
+    ///
+    /// # Errors
+    /// `Io` where the journal's directory can't be read.
+    pub fn interrupted(&self) -> Result<Vec<String>> {
+        let orphans = Journal::orphans(&self.home)?;
+        Ok(orphans
+            .iter()
+            .map(|journal| {
+                let (verb, env) = (journal.record.verb.word(), &journal.record.env.env);
+                format!("an interrupted {verb} of `{env}` will be mended by the next change")
+            })
+            .collect())
+    }
+
     fn notice(&self, text: String) {
         self.bus.publish(EventKind::Notice(text));
     }
@@ -60,17 +75,19 @@ impl Engine {
     }
 
     /// A snapshot that the engine has and the file doesn't know is written into the file.
-    async fn mend_snapshot(
-        &self,
-        backend: &dyn Backend,
-        record: &Record,
-    ) -> Result<&'static str> {
-        let Some(snapshot) = &record.snapshot else { return Ok("dropped") };
+    async fn mend_snapshot(&self, backend: &dyn Backend, record: &Record) -> Result<&'static str> {
+        let Some(snapshot) = &record.snapshot else {
+            return Ok("dropped");
+        };
         let instance = match backend.instance(&record.instance).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok("dropped"),
             found => found?,
         };
-        let Some(taken) = instance.snapshots.iter().find(|known| known.name == *snapshot) else {
+        let Some(taken) = instance
+            .snapshots
+            .iter()
+            .find(|known| known.name == *snapshot)
+        else {
             return Ok("dropped: nothing was taken yet");
         };
         let mut project = open(record)?;
@@ -112,14 +129,20 @@ async fn mend_create(
     let registered = open(record).is_ok_and(|project| {
         let entry = project.file().entry(&record.env.env);
         entry.is_some_and(|entry| {
-            entry.snapshots.contains_key(SnapshotName::initial_state().as_str())
+            entry
+                .snapshots
+                .contains_key(SnapshotName::initial_state().as_str())
         })
     });
     let marked = instance.marks.operation.as_ref() == Some(&record.id);
     if step == JournalStep::Committing && registered && !marked {
         return Ok("finished");
     }
-    let path = instance.marks.path.as_ref().map(|path| path.display().to_string());
+    let path = instance
+        .marks
+        .path
+        .as_ref()
+        .map(|path| path.display().to_string());
     let this_env = path.as_deref() == Some(record.env.project_path.as_str())
         && instance.marks.env.as_ref() == Some(&record.env.env);
     if marked || (step == JournalStep::Committing && this_env) {
@@ -128,7 +151,10 @@ async fn mend_create(
     }
     Err(Error::new(
         ErrorKind::NotOurs,
-        format!("instance `{}` isn't what that operation made", record.instance),
+        format!(
+            "instance `{}` isn't what that operation made",
+            record.instance
+        ),
     ))
 }
 
@@ -137,8 +163,14 @@ async fn finish_restore(backend: &dyn Backend, record: &Record) -> Result<&'stat
     let Some(instance) = find(backend, &record.instance).await? else {
         return Ok("dropped: the env is gone");
     };
-    let Some(snapshot) = &record.snapshot else { return Ok("dropped") };
-    if !instance.snapshots.iter().any(|known| known.name == *snapshot) {
+    let Some(snapshot) = &record.snapshot else {
+        return Ok("dropped");
+    };
+    if !instance
+        .snapshots
+        .iter()
+        .any(|known| known.name == *snapshot)
+    {
         restart(backend, record).await?;
         return Ok("dropped: the snapshot is gone");
     }
@@ -159,10 +191,16 @@ async fn finish_remove(backend: &dyn Backend, record: &Record) -> Result<&'stati
     if let Ok(mut project) = open(record)
         && project.file().entry(&record.env.env).is_some()
     {
-        project.change(&Change::RemoveEnv { env: record.env.env.clone() })?;
+        project.change(&Change::RemoveEnv {
+            env: record.env.env.clone(),
+        })?;
     }
     let kept = find(backend, &aside).await?.is_some();
-    Ok(if kept { "finished; it can be undone" } else { "finished" })
+    Ok(if kept {
+        "finished; it can be undone"
+    } else {
+        "finished"
+    })
 }
 
 /// Starts again what ran before.

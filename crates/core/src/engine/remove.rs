@@ -17,7 +17,10 @@ impl Engine {
     /// `NotOurs` where the instance is somebody else's or another checkout made it.
     pub async fn remove(&self, project: &mut Project, env: &EnvName) -> Result<bool> {
         let failed = |error: Error| error.context(format!("cannot remove `{env}`"));
-        let mut task = self.begin(project, env, Verb::Remove, None).await.map_err(failed)?;
+        let mut task = self
+            .begin(project, env, Verb::Remove, None)
+            .await
+            .map_err(failed)?;
         let result = self.remove_steps(project, env, &task).await;
         task.undoable = matches!(result, Ok(true));
         self.end(task, result.map_err(failed))
@@ -73,8 +76,7 @@ fn refuse_other_checkout(project: &Project, placed: &Placed) -> Result<()> {
     match other.filter(|path| *path != project.directory() && path.exists()) {
         None => Ok(()),
         Some(path) => {
-            let message =
-                format!("`{}` was made in {}", placed.instance.name, path.display());
+            let message = format!("`{}` was made in {}", placed.instance.name, path.display());
             Err(Error::new(ErrorKind::NotOurs, message).with_hint("remove it there"))
         }
     }

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::place::Placed;
 use super::task::Task;
+use crate::backend::Capabilities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, EnvStatus, SnapshotName};
 use crate::project::Project;
@@ -32,6 +33,21 @@ impl Engine {
         self.restore_as(project, env, snapshot, Verb::Restore).await
     }
 
+    /// Whether what an env is now would be kept by a restore.
+    ///
+    /// # Errors
+    /// Those of finding it.
+    pub async fn restore_can_be_undone(&self, project: &Project, env: &EnvName) -> Result<bool> {
+        Ok(undoable(
+            &self
+                .place(project, env)
+                .await?
+                .backend
+                .capabilities()
+                .await?,
+        ))
+    }
+
     pub(super) async fn restore_as(
         &self,
         project: &Project,
@@ -41,7 +57,10 @@ impl Engine {
     ) -> Result<Restored> {
         let failed =
             |error: Error| error.context(format!("cannot restore `{env}` to `{snapshot}`"));
-        let mut task = self.begin(project, env, verb, Some(snapshot)).await.map_err(failed)?;
+        let mut task = self
+            .begin(project, env, verb, Some(snapshot))
+            .await
+            .map_err(failed)?;
         let result = self.restore_steps(project, env, &task, snapshot).await;
         task.undoable = result.as_ref().is_ok_and(|restored| restored.undoable);
         self.end(task, result.map_err(failed))
@@ -56,8 +75,15 @@ impl Engine {
     ) -> Result<Restored> {
         let placed = self.place(project, env).await?;
         let Placed { backend, instance } = &placed;
-        if !instance.snapshots.iter().any(|known| known.name == *snapshot) {
-            let known = instance.snapshots.iter().filter(|known| !known.name.is_undo());
+        if !instance
+            .snapshots
+            .iter()
+            .any(|known| known.name == *snapshot)
+        {
+            let known = instance
+                .snapshots
+                .iter()
+                .filter(|known| !known.name.is_undo());
             let known: Vec<String> = known.map(|known| format!("`{}`", known.name)).collect();
             let message = format!("`{env}` has no snapshot `{snapshot}`");
             let hint = match known.as_slice() {
@@ -67,8 +93,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
         }
         let running = instance.status == EnvStatus::Running;
-        let capabilities = backend.capabilities().await?;
-        let undoable = capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots;
+        let undoable = undoable(&backend.capabilities().await?);
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         if undoable {
             self.step(task, "keeping what it is now");
@@ -113,4 +138,9 @@ impl Engine {
         }
         restored
     }
+}
+
+/// A copy has to be cheap, and has to outlive the restore itself.
+fn undoable(capabilities: &Capabilities) -> bool {
+    capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots
 }

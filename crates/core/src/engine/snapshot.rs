@@ -22,8 +22,13 @@ impl Engine {
         let failed =
             |error: Error| error.context(format!("cannot take snapshot `{snapshot}` of `{env}`"));
         refuse_reserved(snapshot).map_err(failed)?;
-        let task = self.begin(project, env, Verb::Snapshot, Some(snapshot)).await.map_err(failed)?;
-        let result = self.snapshot_steps(project, env, &task, snapshot, description).await;
+        let task = self
+            .begin(project, env, Verb::Snapshot, Some(snapshot))
+            .await
+            .map_err(failed)?;
+        let result = self
+            .snapshot_steps(project, env, &task, snapshot, description)
+            .await;
         self.end(task, result.map_err(failed))
     }
 
@@ -37,11 +42,18 @@ impl Engine {
     ) -> Result<()> {
         let placed = self.place(project, env).await?;
         let name = &placed.instance.name;
-        if placed.instance.snapshots.iter().any(|known| known.name == *snapshot) {
+        if placed
+            .instance
+            .snapshots
+            .iter()
+            .any(|known| known.name == *snapshot)
+        {
             let message = format!("`{env}` has a snapshot `{snapshot}` already");
-            return Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
-                "delete it first: `lxc-dev-manager container snapshot delete {env} {snapshot}`"
-            )));
+            return Err(
+                Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
+                    "delete it first: `lxc-dev-manager container snapshot delete {env} {snapshot}`"
+                )),
+            );
         }
         let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
         placed.backend.snapshot(name, snapshot, None).await?;
@@ -78,7 +90,10 @@ impl Engine {
         }
         refuse_reserved(snapshot).map_err(failed)?;
         let verb = Verb::DeleteSnapshot;
-        let task = self.begin(project, env, verb, Some(snapshot)).await.map_err(failed)?;
+        let task = self
+            .begin(project, env, verb, Some(snapshot))
+            .await
+            .map_err(failed)?;
         let result = self.delete_snapshot_steps(project, env, snapshot).await;
         self.end(task, result.map_err(failed))
     }
@@ -90,7 +105,10 @@ impl Engine {
         snapshot: &SnapshotName,
     ) -> Result<()> {
         let placed = self.place(project, env).await?;
-        let deleted = placed.backend.delete_snapshot(&placed.instance.name, snapshot).await;
+        let deleted = placed
+            .backend
+            .delete_snapshot(&placed.instance.name, snapshot)
+            .await;
         let listed = |project: &Project| {
             let entry = project.file().entry(env);
             entry.is_some_and(|entry| entry.snapshots.contains_key(snapshot.as_str()))

@@ -36,7 +36,10 @@ impl Engine {
     /// Those of finding it, and the engine's.
     pub async fn start(&self, project: &Project, env: &EnvName) -> Result<Started> {
         let failed = |error: Error| error.context(format!("cannot start `{env}`"));
-        let task = self.begin(project, env, Verb::Start, None).await.map_err(failed)?;
+        let task = self
+            .begin(project, env, Verb::Start, None)
+            .await
+            .map_err(failed)?;
         let result = self.start_steps(project, env, &task).await;
         self.end(task, result.map_err(failed))
     }
@@ -45,7 +48,10 @@ impl Engine {
         let Placed { backend, instance } = self.place(project, env).await?;
         let name = &instance.name;
         if instance.status == EnvStatus::Running {
-            return Ok(Started { already: true, address: instance.address });
+            return Ok(Started {
+                already: true,
+                address: instance.address,
+            });
         }
         match backend.start(name).await {
             Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
@@ -56,7 +62,10 @@ impl Engine {
             Err(error) if error.kind() != ErrorKind::Timeout => return Err(error),
             _ => {}
         }
-        Ok(Started { already: false, address: backend.instance(name).await?.address })
+        Ok(Started {
+            already: false,
+            address: backend.instance(name).await?.address,
+        })
     }
 
     /// Stops an env: asks its init, and kills it where that takes too long. A stopped one is a
@@ -66,7 +75,10 @@ impl Engine {
     /// Those of finding it, and the engine's.
     pub async fn stop(&self, project: &Project, env: &EnvName) -> Result<Stopped> {
         let failed = |error: Error| error.context(format!("cannot stop `{env}`"));
-        let task = self.begin(project, env, Verb::Stop, None).await.map_err(failed)?;
+        let task = self
+            .begin(project, env, Verb::Stop, None)
+            .await
+            .map_err(failed)?;
         let result = self.stop_steps(project, env, &task).await;
         self.end(task, result.map_err(failed))
     }
@@ -74,17 +86,27 @@ impl Engine {
     async fn stop_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Stopped> {
         let Placed { backend, instance } = self.place(project, env).await?;
         if instance.status == EnvStatus::Stopped {
-            return Ok(Stopped { already: true, killed: false });
+            return Ok(Stopped {
+                already: true,
+                killed: false,
+            });
         }
         match backend.stop(&instance.name, false).await {
-            Ok(()) => Ok(Stopped { already: false, killed: false }),
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                Ok(Stopped { already: true, killed: false })
-            }
+            Ok(()) => Ok(Stopped {
+                already: false,
+                killed: false,
+            }),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Stopped {
+                already: true,
+                killed: false,
+            }),
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 self.step(task, "its init doesn't end: killing it");
                 backend.stop(&instance.name, true).await?;
-                Ok(Stopped { already: false, killed: true })
+                Ok(Stopped {
+                    already: false,
+                    killed: true,
+                })
             }
             Err(error) => Err(error),
         }

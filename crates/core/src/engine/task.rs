@@ -32,7 +32,8 @@ impl Engine {
     ) -> Result<Task> {
         self.recover().await?;
         let instance = project.instance(env)?;
-        self.begin_on(project.env_ref(env), &instance, verb, snapshot).await
+        self.begin_on(project.env_ref(env), &instance, verb, snapshot)
+            .await
     }
 
     /// The same for an env whose project may not be readable: recovery.
@@ -53,7 +54,14 @@ impl Engine {
             snapshot: snapshot.cloned(),
             at: self.clock.now(),
         });
-        Ok(Task { id, env, verb, snapshot: snapshot.cloned(), undoable: false, _lock: lock })
+        Ok(Task {
+            id,
+            env,
+            verb,
+            snapshot: snapshot.cloned(),
+            undoable: false,
+            _lock: lock,
+        })
     }
 
     /// Says where an operation is.
@@ -61,7 +69,10 @@ impl Engine {
         self.bus.publish(EventKind::Progress {
             id: task.id.clone(),
             env: task.env.clone(),
-            step: Step { text: text.to_owned(), percent: None },
+            step: Step {
+                text: text.to_owned(),
+                percent: None,
+            },
         });
     }
 
@@ -69,7 +80,11 @@ impl Engine {
     pub(super) fn progress(self: &std::sync::Arc<Self>, task: &Task) -> Progress {
         let (engine, id, env) = (self.clone(), task.id.clone(), task.env.clone());
         Progress::new(move |step| {
-            engine.bus.publish(EventKind::Progress { id: id.clone(), env: env.clone(), step });
+            engine.bus.publish(EventKind::Progress {
+                id: id.clone(),
+                env: env.clone(),
+                step,
+            });
         })
     }
 

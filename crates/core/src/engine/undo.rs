@@ -48,7 +48,12 @@ enum Kept {
 
 impl Entry {
     fn view(&self) -> UndoView {
-        UndoView { id: self.id.clone(), verb: self.verb, at: self.at, expires_at: self.expires_at }
+        UndoView {
+            id: self.id.clone(),
+            verb: self.verb,
+            at: self.at,
+            expires_at: self.expires_at,
+        }
     }
 }
 
@@ -57,7 +62,10 @@ impl Engine {
     pub(super) async fn keep_for_undo(&self, task: &Task, placed: &Placed) -> Result<()> {
         let name = SnapshotName::undo(&task.id);
         let expires_at = self.clock.now() + KEPT;
-        placed.backend.snapshot(&placed.instance.name, &name, Some(expires_at)).await?;
+        placed
+            .backend
+            .snapshot(&placed.instance.name, &name, Some(expires_at))
+            .await?;
         self.write_entry(task, placed, Kept::Snapshot { name })
     }
 
@@ -65,7 +73,10 @@ impl Engine {
     pub(super) async fn set_aside(&self, task: &Task, placed: &Placed, file: &str) -> Result<()> {
         let name = InstanceName::undo(&task.id);
         // First the ledger: a renamed instance that nobody knows would never be deleted.
-        let kept = Kept::Instance { name: name.clone(), file: file.to_owned() };
+        let kept = Kept::Instance {
+            name: name.clone(),
+            file: file.to_owned(),
+        };
         self.write_entry(task, placed, kept)?;
         placed.backend.rename(&placed.instance.name, &name).await
     }
@@ -98,7 +109,10 @@ impl Engine {
             .map_err(|error| Error::io(format!("cannot read {}", directory.display()), error))?;
         let mut entries = Vec::new();
         for path in files.flatten().map(|file| file.path()) {
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 entries.extend(read_json::<Entry>(&path)?.0);
             }
         }
@@ -142,11 +156,17 @@ impl Engine {
             Kept::Snapshot { name } => {
                 let Restored { .. } = self.restore_as(project, &env, name, Verb::Undo).await?;
                 let placed = self.place(project, &env).await?;
-                placed.backend.delete_snapshot(&placed.instance.name, name).await?;
+                placed
+                    .backend
+                    .delete_snapshot(&placed.instance.name, name)
+                    .await?;
             }
             Kept::Instance { name, file } => {
                 let failed = |error: Error| error.context(format!("cannot bring `{env}` back"));
-                let task = self.begin(project, &env, Verb::Undo, None).await.map_err(failed)?;
+                let task = self
+                    .begin(project, &env, Verb::Undo, None)
+                    .await
+                    .map_err(failed)?;
                 let result = self.bring_back(project, &entry, name, file).await;
                 self.end(task, result.map_err(failed))?;
             }
@@ -165,8 +185,11 @@ impl Engine {
         let env = &entry.env.env;
         if project.file().entry(env).is_some() || self.find(&entry.instance).await?.is_some() {
             let message = format!("another env is called `{env}` now");
-            return Err(Error::new(ErrorKind::AlreadyExists, message)
-                .with_hint(format!("remove that one first: `lxc-dev-manager remove {env}`")));
+            return Err(
+                Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
+                    "remove that one first: `lxc-dev-manager remove {env}`"
+                )),
+            );
         }
         let backend = self.backend_at(entry.engine, &entry.address)?;
         backend.rename(kept, &entry.instance).await?;
@@ -182,7 +205,11 @@ impl Engine {
     /// Deletes what can no longer be taken back. Snapshots expire in the engine by themselves.
     pub(super) async fn expire(&self) -> Result<()> {
         let now = self.clock.now();
-        for entry in self.ledger()?.iter().filter(|entry| entry.expires_at <= now) {
+        for entry in self
+            .ledger()?
+            .iter()
+            .filter(|entry| entry.expires_at <= now)
+        {
             let gone = match (&entry.kept, self.backend_at(entry.engine, &entry.address)) {
                 (Kept::Snapshot { .. }, _) => Ok(()),
                 (Kept::Instance { name, .. }, Ok(backend)) => {
@@ -209,7 +236,10 @@ impl Engine {
             backend.kind() == kind && backend.address() == address
         };
         self.backends.iter().find(same).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Unreachable, format!("{kind} at {address} isn't asked now"))
+            Error::new(
+                ErrorKind::Unreachable,
+                format!("{kind} at {address} isn't asked now"),
+            )
         })
     }
 }

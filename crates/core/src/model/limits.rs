@@ -43,14 +43,19 @@ impl ByteSize {
             .filter(|bytes| *bytes > 0)
             .map(Self)
             .ok_or_else(|| {
-                Error::new(ErrorKind::InvalidName, format!("`{text}` is no size: `4GiB` or `512MiB` is"))
+                Error::new(
+                    ErrorKind::InvalidName,
+                    format!("`{text}` is no size: `4GiB` or `512MiB` is"),
+                )
             })
     }
 }
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS[..4].iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let unit = UNITS[..4]
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match unit {
             Some((name, factor)) => f.pad(&format!("{}{name}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),

@@ -10,8 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_INSTANCE_NAME: usize = 63;
 
 /// Words that an env can't be called: they would read as a verb on the command line.
-const RESERVED: [&str; 8] =
-    ["list", "create", "delete", "start", "stop", "snapshot", "image", "config"];
+const RESERVED: [&str; 8] = [
+    "list", "create", "delete", "start", "stop", "snapshot", "image", "config",
+];
 
 /// Names of snapshots that this program makes for `undo`; hidden in lists.
 const UNDO_PREFIX: &str = "ldm-undo-";
@@ -238,9 +239,12 @@ impl InstanceName {
             } else {
                 format!("the project's name `{project}` has to start with a letter")
             };
-            Error::new(ErrorKind::InvalidName, format!("no instance can be named `{project}-{env}`: {why}"))
-                .with_hint("change `project:` in containers.yaml, or the env's name")
-                .caused_by(error)
+            Error::new(
+                ErrorKind::InvalidName,
+                format!("no instance can be named `{project}-{env}`: {why}"),
+            )
+            .with_hint("change `project:` in containers.yaml, or the env's name")
+            .caused_by(error)
         })
     }
 }
@@ -316,7 +320,9 @@ mod tests {
         for good in ["dev", "a", "dev2", "feature-login", "X9"] {
             assert!(EnvName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "2dev", "-dev", "dev-", "a--b", "a_b", "List", "config", "a b", "ä", "a/b"] {
+        for bad in [
+            "", "2dev", "-dev", "dev-", "a--b", "a_b", "List", "config", "a b", "ä", "a/b",
+        ] {
             let error = EnvName::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidName, "{bad}");
         }
@@ -326,7 +332,10 @@ mod tests {
     fn an_underscore_is_blamed_on_the_project() {
         let project = ProjectName::parse("my_app").unwrap();
         let error = InstanceName::of(Some(&project), &EnvName::parse("dev").unwrap()).unwrap_err();
-        assert!(error.to_string().contains("`my_app` has an underscore"), "{error}");
+        assert!(
+            error.to_string().contains("`my_app` has an underscore"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -59,15 +59,26 @@ impl GuestPort {
 /// [`ErrorKind::InvalidName`] naming the part that is no port, or the port that stands twice.
 pub fn parse_port_list(text: &str) -> Result<Vec<GuestPort>> {
     let mut ports = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let port = part.parse::<u16>().ok().and_then(GuestPort::new).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidName,
-                format!("`{part}` is no port: a number from 1 to 65535 is"),
-            )
-        })?;
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let port = part
+            .parse::<u16>()
+            .ok()
+            .and_then(GuestPort::new)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidName,
+                    format!("`{part}` is no port: a number from 1 to 65535 is"),
+                )
+            })?;
         if ports.contains(&port) {
-            return Err(Error::new(ErrorKind::InvalidName, format!("port {port} stands twice")));
+            return Err(Error::new(
+                ErrorKind::InvalidName,
+                format!("port {port} stands twice"),
+            ));
         }
         ports.push(port);
     }

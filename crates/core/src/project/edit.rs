@@ -66,20 +66,36 @@ pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
         None => ("", text),
     };
     let crlf = body.contains("\r\n") && !body.replace("\r\n", "").contains('\n');
-    let unix = if crlf { body.replace("\r\n", "\n") } else { body.to_owned() };
+    let unix = if crlf {
+        body.replace("\r\n", "\n")
+    } else {
+        body.to_owned()
+    };
     let ended = unix.is_empty() || unix.ends_with('\n');
-    let whole = if ended { unix.clone() } else { format!("{unix}\n") };
+    let whole = if ended {
+        unix.clone()
+    } else {
+        format!("{unix}\n")
+    };
     let mut edited = edit(&whole, change).ok_or_else(|| refuse(&whole, change))?;
     check(&whole, &edited, change)?;
     if !ended {
         edited.truncate(edited.trim_end_matches('\n').len());
     }
-    let edited = if crlf { edited.replace('\n', "\r\n") } else { edited };
+    let edited = if crlf {
+        edited.replace('\n', "\r\n")
+    } else {
+        edited
+    };
     Ok(format!("{bom}{edited}"))
 }
 
 fn edit(text: &str, change: &Change) -> Option<String> {
-    let start = if text.trim().is_empty() { format!("{text}{CONTAINERS}:\n") } else { text.to_owned() };
+    let start = if text.trim().is_empty() {
+        format!("{text}{CONTAINERS}:\n")
+    } else {
+        text.to_owned()
+    };
     let file = YamlFile::from_str(&start).ok()?;
     let root = file.document()?.as_mapping()?;
     let containers = root.get_mapping(CONTAINERS);
@@ -97,7 +113,12 @@ fn edit(text: &str, change: &Change) -> Option<String> {
         Change::RemoveEnv { env } => {
             containers?.remove(env.as_str())?;
         }
-        Change::AddSnapshot { env, snapshot, description, created_at } => {
+        Change::AddSnapshot {
+            env,
+            snapshot,
+            description,
+            created_at,
+        } => {
             let entry = entry(env)?;
             let about = |map: MappingBuilder| {
                 let map = match description {
@@ -108,11 +129,15 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             };
             match entry.get_mapping(SNAPSHOTS) {
                 Some(known) => set_map(&known, snapshot.as_str(), about)?,
-                None => set_map(&entry, SNAPSHOTS, |map| map.mapping(snapshot.as_str(), about))?,
+                None => set_map(&entry, SNAPSHOTS, |map| {
+                    map.mapping(snapshot.as_str(), about)
+                })?,
             }
         }
         Change::RemoveSnapshot { env, snapshot } => {
-            entry(env)?.get_mapping(SNAPSHOTS)?.remove(snapshot.as_str())?;
+            entry(env)?
+                .get_mapping(SNAPSHOTS)?
+                .remove(snapshot.as_str())?;
         }
     }
     Some(file.to_string())
@@ -128,11 +153,17 @@ fn set_map(
     Some(())
 }
 
-fn new_entry(map: MappingBuilder, image: &ImageName, ports: Option<&[GuestPort]>) -> MappingBuilder {
+fn new_entry(
+    map: MappingBuilder,
+    image: &ImageName,
+    ports: Option<&[GuestPort]>,
+) -> MappingBuilder {
     let map = map.pair("image", image.as_str());
     match ports {
         Some(ports) => map.sequence("ports", |list| {
-            ports.iter().fold(list, |list, port| list.item(i64::from(port.get())))
+            ports
+                .iter()
+                .fold(list, |list, port| list.item(i64::from(port.get())))
         }),
         None => map,
     }
@@ -148,7 +179,9 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
     match change {
         Change::AddEnv { env, image, ports } => {
             let entry = child(containers, env.as_str())?;
-            entry.as_mapping_mut()?.insert("image".into(), image.as_str().into());
+            entry
+                .as_mapping_mut()?
+                .insert("image".into(), image.as_str().into());
             if let Some(ports) = ports {
                 let ports: Vec<Value> = ports.iter().map(|port| port.get().into()).collect();
                 entry.as_mapping_mut()?.insert("ports".into(), ports.into());
@@ -157,14 +190,21 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
         Change::RemoveEnv { env } => {
             containers.as_mapping_mut()?.remove(env.as_str())?;
         }
-        Change::AddSnapshot { env, snapshot, description, created_at } => {
+        Change::AddSnapshot {
+            env,
+            snapshot,
+            description,
+            created_at,
+        } => {
             let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
             let mut about = serde_yaml::Mapping::new();
             if let Some(text) = description {
                 about.insert("description".into(), text.as_str().into());
             }
             about.insert("created_at".into(), created_at.to_string().into());
-            snapshots.as_mapping_mut()?.insert(snapshot.as_str().into(), about.into());
+            snapshots
+                .as_mapping_mut()?
+                .insert(snapshot.as_str().into(), about.into());
         }
         Change::RemoveSnapshot { env, snapshot } => {
             let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
@@ -190,9 +230,15 @@ fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
 fn without_empty(value: Value) -> Value {
     match value {
         Value::Mapping(map) => {
-            let kept = map.into_iter().map(|(key, value)| (key, without_empty(value)));
+            let kept = map
+                .into_iter()
+                .map(|(key, value)| (key, without_empty(value)));
             let kept: serde_yaml::Mapping = kept.filter(|(_, value)| !value.is_null()).collect();
-            if kept.is_empty() { Value::Null } else { Value::Mapping(kept) }
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Mapping(kept)
+            }
         }
         other => other,
     }
@@ -218,7 +264,12 @@ fn lines_kept(before: &str, after: &str) -> bool {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let (old, new) = (&old[start..], &new[start..]);
-    let end = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+    let end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
     old.is_empty() || new.is_empty() || old.len() == 1 || subsequence(new, old)
 }
@@ -226,7 +277,8 @@ fn lines_kept(before: &str, after: &str) -> bool {
 /// Whether `part` are lines of `whole`, in order: a removal keeps the comments between.
 fn subsequence(part: &[&str], whole: &[&str]) -> bool {
     let mut rest = whole.iter();
-    part.iter().all(|line| rest.any(|candidate| candidate == line))
+    part.iter()
+        .all(|line| rest.any(|candidate| candidate == line))
 }
 
 fn refuse(text: &str, change: &Change) -> Error {
@@ -235,13 +287,20 @@ fn refuse(text: &str, change: &Change) -> Error {
         let shared = code.contains("<<:") || code.contains(": *");
         let several = number > 0 && code == "---";
         (shared || several).then(|| {
-            let what = if several { "a second document" } else { "an alias or a merge key" };
+            let what = if several {
+                "a second document"
+            } else {
+                "an alias or a merge key"
+            };
             format!("line {} has {what}", number + 1)
         })
     });
     let reason = reason.unwrap_or_else(|| "its form isn't one that we can change".to_owned());
-    Error::new(ErrorKind::Config, format!("containers.yaml can't be changed without loss: {reason}"))
-        .with_hint(format!("change it by hand: {}", by_hand(change)))
+    Error::new(
+        ErrorKind::Config,
+        format!("containers.yaml can't be changed without loss: {reason}"),
+    )
+    .with_hint(format!("change it by hand: {}", by_hand(change)))
 }
 
 fn by_hand(change: &Change) -> String {
@@ -287,26 +346,48 @@ mod tests {
     fn an_added_env_changes_no_other_line() {
         let after = apply(FILE, &add("new")).unwrap();
         for line in FILE.lines() {
-            assert!(after.lines().any(|kept| kept == line), "{line:?} is gone:\n{after}");
+            assert!(
+                after.lines().any(|kept| kept == line),
+                "{line:?} is gone:\n{after}"
+            );
         }
         assert_eq!(File::parse(&after).unwrap().env_names().len(), 3);
     }
 
     #[test]
     fn adding_and_removing_gives_the_same_bytes() {
-        for text in [FILE.to_owned(), FILE.replace('\n', "\r\n"), format!("\u{feff}{FILE}"),
-            FILE.trim_end().to_owned()]
-        {
+        for text in [
+            FILE.to_owned(),
+            FILE.replace('\n', "\r\n"),
+            format!("\u{feff}{FILE}"),
+            FILE.trim_end().to_owned(),
+        ] {
             let after = apply(&text, &add("new")).unwrap();
             assert_ne!(after, text);
-            let back = apply(&after, &Change::RemoveEnv { env: "new".parse().unwrap() }).unwrap();
+            let back = apply(
+                &after,
+                &Change::RemoveEnv {
+                    env: "new".parse().unwrap(),
+                },
+            )
+            .unwrap();
             assert_eq!(back, text);
         }
     }
 
     #[test]
     fn descriptions_that_look_like_something_else_stay_text() {
-        for text in ["1234", "yes", "a: b # c", "- x", "\"quoted\"", "it's", "~", "2024-01-15", "{}"] {
+        for text in [
+            "1234",
+            "yes",
+            "a: b # c",
+            "- x",
+            "\"quoted\"",
+            "it's",
+            "~",
+            "2024-01-15",
+            "{}",
+        ] {
             let after = apply(FILE, &snapshot(text)).unwrap();
             let file = File::parse(&after).unwrap();
             let entry = &file.entry(&"dev".parse().unwrap()).unwrap().snapshots["s1"];
@@ -316,9 +397,18 @@ mod tests {
 
     #[test]
     fn files_without_envs_get_their_first() {
-        for text in ["", "project: a\n", "project: a\ncontainers:\n", "project: a\ncontainers: {}\n"] {
+        for text in [
+            "",
+            "project: a\n",
+            "project: a\ncontainers:\n",
+            "project: a\ncontainers: {}\n",
+        ] {
             let after = apply(text, &add("dev")).unwrap();
-            assert_eq!(File::parse(&after).unwrap().env_names().len(), 1, "{text:?}: {after}");
+            assert_eq!(
+                File::parse(&after).unwrap().env_names().len(),
+                1,
+                "{text:?}: {after}"
+            );
         }
     }
 

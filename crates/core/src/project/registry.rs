@@ -44,7 +44,9 @@ impl Registry {
     /// `Io` where the list can't be read.
     pub fn projects(&self) -> Result<(Vec<KnownProject>, Option<String>)> {
         let (document, warning) = read_json::<Document>(&self.home.projects_file())?;
-        let mut projects = document.map(|document| document.projects).unwrap_or_default();
+        let mut projects = document
+            .map(|document| document.projects)
+            .unwrap_or_default();
         projects.retain(|project| project.path.join(FILE_NAME).exists());
         Ok((projects, warning))
     }
@@ -54,16 +56,29 @@ impl Registry {
     /// # Errors
     /// `Io` where the list can't be read or written.
     pub fn add(&self, directory: &Path) -> Result<()> {
-        if self.projects()?.0.iter().any(|known| known.path == directory) {
+        if self
+            .projects()?
+            .0
+            .iter()
+            .any(|known| known.path == directory)
+        {
             return Ok(());
         }
         let _lock = self.lock()?;
         // Again, now that nobody else writes.
         let (mut projects, _) = self.projects()?;
         if !projects.iter().any(|known| known.path == directory) {
-            projects.push(KnownProject { path: directory.to_path_buf() });
+            projects.push(KnownProject {
+                path: directory.to_path_buf(),
+            });
         }
-        write_json(&self.home.projects_file(), &Document { version: VERSION, projects })
+        write_json(
+            &self.home.projects_file(),
+            &Document {
+                version: VERSION,
+                projects,
+            },
+        )
     }
 
     fn lock(&self) -> Result<std::fs::File> {
@@ -88,7 +103,12 @@ mod tests {
         let registry = Registry::new(Home::new(directory.path().join("home"), None, None));
         registry.add(&project).unwrap();
         registry.add(&project).unwrap();
-        assert_eq!(registry.projects().unwrap().0, [KnownProject { path: project.clone() }]);
+        assert_eq!(
+            registry.projects().unwrap().0,
+            [KnownProject {
+                path: project.clone()
+            }]
+        );
         std::fs::remove_file(project.join(FILE_NAME)).unwrap();
         assert_eq!(registry.projects().unwrap().0, []);
     }

@@ -79,7 +79,10 @@ pub struct UserEntry {
 impl std::fmt::Debug for UserEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let password = self.password.as_ref().map(|_| "…");
-        f.debug_struct("UserEntry").field("name", &self.name).field("password", &password).finish()
+        f.debug_struct("UserEntry")
+            .field("name", &self.name)
+            .field("password", &password)
+            .finish()
     }
 }
 
@@ -91,6 +94,14 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The documented ports.
+pub(super) fn default_ports() -> Vec<GuestPort> {
+    DEFAULT_PORTS
+        .iter()
+        .filter_map(|port| GuestPort::new(*port))
+        .collect()
+}
+
 impl File {
     /// Reads a file's text. An empty file is an empty project.
     ///
@@ -98,7 +109,9 @@ impl File {
     /// `Config` with line and column.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let blank = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+        let blank = text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.starts_with('#'));
         if blank {
             return Ok(Self::default());
         }
@@ -117,8 +130,9 @@ impl File {
             EnvName::parse(name)?;
             let lower = name.to_lowercase();
             if folded.contains(&lower) {
-                let message =
-                    format!("two envs are called `{name}` in upper or lower case: host names fold it");
+                let message = format!(
+                    "two envs are called `{name}` in upper or lower case: host names fold it"
+                );
                 return Err(Error::new(ErrorKind::Config, message));
             }
             folded.push(lower);
@@ -138,7 +152,10 @@ impl File {
     #[must_use]
     pub fn env_names(&self) -> Vec<EnvName> {
         // `check` has parsed them.
-        self.containers.keys().filter_map(|name| EnvName::parse(name).ok()).collect()
+        self.containers
+            .keys()
+            .filter_map(|name| EnvName::parse(name).ok())
+            .collect()
     }
 
     /// What the file says of an env.
@@ -233,7 +250,11 @@ impl File {
     /// The image that the file names for an env.
     #[must_use]
     pub fn image(&self, env: &EnvName) -> Option<ImageName> {
-        let text = self.entry(env)?.image.as_deref().or(self.defaults.image.as_deref())?;
+        let text = self
+            .entry(env)?
+            .image
+            .as_deref()
+            .or(self.defaults.image.as_deref())?;
         ImageName::parse(text).ok()
     }
 }
@@ -277,21 +298,32 @@ containers:
         assert!(file.user(&env("on")).unwrap().password == Password::parse("1234").unwrap());
         assert_eq!(file.ports(&env("zeta")).unwrap(), []);
         assert_eq!(file.ports(&env("on")).unwrap().len(), 1);
-        assert_eq!(file.limits(&env("on")).unwrap().memory, Some(ByteSize(4 << 30)));
+        assert_eq!(
+            file.limits(&env("on")).unwrap().memory,
+            Some(ByteSize(4 << 30))
+        );
     }
 
     #[test]
     fn both_forms_of_snapshots_are_read() {
         let file = File::parse(FILE).unwrap();
         let of = |name: &str| file.entry(&env(name)).unwrap().snapshots.clone();
-        assert_eq!(of("zeta")["initial-state"].description.as_deref(), Some("Initial state"));
+        assert_eq!(
+            of("zeta")["initial-state"].description.as_deref(),
+            Some("Initial state")
+        );
         assert_eq!(of("on")["old"].description.as_deref(), Some("7"));
     }
 
     #[test]
     fn defaults_are_the_documented_ones() {
         let file = File::parse("containers: {dev: {image: x}}").unwrap();
-        let ports: Vec<u16> = file.ports(&env("dev")).unwrap().iter().map(|p| p.get()).collect();
+        let ports: Vec<u16> = file
+            .ports(&env("dev"))
+            .unwrap()
+            .iter()
+            .map(|p| p.get())
+            .collect();
         assert_eq!(ports, DEFAULT_PORTS);
         let user = file.user(&env("dev")).unwrap();
         assert_eq!((user.name.as_str(), user.password_named), ("dev", false));

@@ -56,8 +56,19 @@ impl<'de> Visitor<'de> for Forms {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut found = IndexMap::new();
-        while let Some(Listed { name, description, created }) = list.next_element()? {
-            found.insert(name, SnapshotEntry { description, created_at: created });
+        while let Some(Listed {
+            name,
+            description,
+            created,
+        }) = list.next_element()?
+        {
+            found.insert(
+                name,
+                SnapshotEntry {
+                    description,
+                    created_at: created,
+                },
+            );
         }
         Ok(found)
     }

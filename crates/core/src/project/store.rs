@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::edit::{self, Change};
-use super::schema::File;
+use super::schema::{File, default_ports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
 use crate::model::{EnvName, GuestPort, InstanceName, ProjectName};
@@ -30,7 +30,9 @@ pub struct Project {
 /// # Errors
 /// `NotFound` with the command that makes one.
 pub fn find_directory(start: &Path) -> Result<PathBuf> {
-    let found = start.ancestors().find(|directory| directory.join(FILE_NAME).is_file());
+    let found = start
+        .ancestors()
+        .find(|directory| directory.join(FILE_NAME).is_file());
     found.map(Path::to_path_buf).ok_or_else(|| {
         let message = format!("no {FILE_NAME} in {} or above it", start.display());
         Error::new(ErrorKind::NotFound, message)
@@ -38,23 +40,27 @@ pub fn find_directory(start: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Makes a `containers.yaml` in a directory that has none.
+/// Makes a `containers.yaml` in a directory that has none; `None` writes the documented ports, which
+/// are what people come to look for.
 ///
 /// # Errors
 /// `AlreadyExists` where there is one, `Io` where it can't be written.
 pub fn create_file(
     directory: &Path,
     name: &ProjectName,
-    ports: &[GuestPort],
+    ports: Option<&[GuestPort]>,
 ) -> Result<Project> {
     let path = directory.join(FILE_NAME);
+    let ports = ports.map_or_else(default_ports, <[GuestPort]>::to_vec);
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let mut text = format!("project: {}\n", scalar(name));
-    if !ports.is_empty() {
-        text.push_str(&format!("defaults:\n  ports: [{}]\n", ports.join(", ")));
-    }
+    text.push_str(&format!("defaults:\n  ports: [{}]\n", ports.join(", ")));
     text.push_str("containers:\n");
-    let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+    let options = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&path);
     match options.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes())) {
         Ok(()) => Project::open(directory),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -82,12 +88,18 @@ impl Project {
     /// `NotFound` without a file, `Config` where it can't be understood.
     pub fn open(directory: &Path) -> Result<Self> {
         let directory = directory.canonicalize().map_err(|error| {
-            Error::new(ErrorKind::NotFound, format!("there is no directory {}", directory.display()))
-                .caused_by(error)
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no directory {}", directory.display()),
+            )
+            .caused_by(error)
         })?;
         let text = read(&directory.join(FILE_NAME))?;
         let file = File::parse(&text).map_err(|error| {
-            error.context(format!("cannot use {}", directory.join(FILE_NAME).display()))
+            error.context(format!(
+                "cannot use {}",
+                directory.join(FILE_NAME).display()
+            ))
         })?;
         Ok(Self { directory, file })
     }
@@ -113,7 +125,10 @@ impl Project {
     /// An env of it, as other processes know it.
     #[must_use]
     pub fn env_ref(&self, env: &EnvName) -> EnvRef {
-        EnvRef { project_path: self.directory.display().to_string(), env: env.clone() }
+        EnvRef {
+            project_path: self.directory.display().to_string(),
+            env: env.clone(),
+        }
     }
 
     /// The instance of an env.
@@ -158,15 +173,25 @@ impl Project {
         }
         let old = File::parse(before)?;
         let image = old.image(env).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("the old entry of `{env}` has no image"))
+            Error::new(
+                ErrorKind::Config,
+                format!("the old entry of `{env}` has no image"),
+            )
         })?;
-        self.change(&Change::AddEnv { env: env.clone(), image, ports: old.ports(env).ok() })
+        self.change(&Change::AddEnv {
+            env: env.clone(),
+            image,
+            ports: old.ports(env).ok(),
+        })
     }
 
     /// The lock is on the directory's descriptor: no file is left, and every user meets there.
     fn lock(&self) -> Result<OwnedFd> {
         let failed = |error: io::Error| {
-            Error::io(format!("cannot lock the project in {}", self.directory.display()), error)
+            Error::io(
+                format!("cannot lock the project in {}", self.directory.display()),
+                error,
+            )
         };
         let directory = OsFile::open(&self.directory).map_err(failed)?;
         flock(&directory, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
@@ -176,12 +201,14 @@ impl Project {
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            Error::new(ErrorKind::NotFound, format!("there is no {}", path.display()))
-        }
-        io::ErrorKind::InvalidData => {
-            Error::new(ErrorKind::Config, format!("{} is not UTF-8", path.display()))
-        }
+        io::ErrorKind::NotFound => Error::new(
+            ErrorKind::NotFound,
+            format!("there is no {}", path.display()),
+        ),
+        io::ErrorKind::InvalidData => Error::new(
+            ErrorKind::Config,
+            format!("{} is not UTF-8", path.display()),
+        ),
         _ => Error::io(format!("cannot read {}", path.display()), error),
     })
 }
@@ -211,21 +238,32 @@ mod tests {
     fn project() -> (tempfile::TempDir, Project) {
         let directory = tempfile::tempdir().unwrap();
         let name = ProjectName::parse("webapp").unwrap();
-        let project = create_file(directory.path(), &name, &[]).unwrap();
+        let project = create_file(directory.path(), &name, None).unwrap();
         (directory, project)
     }
 
     fn add(env: &str) -> Change {
-        Change::AddEnv { env: env.parse().unwrap(), image: "x".parse().unwrap(), ports: None }
+        Change::AddEnv {
+            env: env.parse().unwrap(),
+            image: "x".parse().unwrap(),
+            ports: None,
+        }
     }
 
     #[test]
     fn a_second_create_is_refused_and_changes_nothing() {
         let (directory, _) = project();
         let name = ProjectName::parse("other").unwrap();
-        let error = create_file(directory.path(), &name, &[]).unwrap_err();
+        let error = create_file(directory.path(), &name, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert_eq!(Project::open(directory.path()).unwrap().name().unwrap().as_str(), "webapp");
+        assert_eq!(
+            Project::open(directory.path())
+                .unwrap()
+                .name()
+                .unwrap()
+                .as_str(),
+            "webapp"
+        );
     }
 
     #[test]
@@ -240,8 +278,19 @@ mod tests {
                 });
             }
         });
-        assert_eq!(Project::open(directory.path()).unwrap().file().env_names().len(), 8);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "litter was left");
+        assert_eq!(
+            Project::open(directory.path())
+                .unwrap()
+                .file()
+                .env_names()
+                .len(),
+            8
+        );
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "litter was left"
+        );
     }
 
     #[test]
@@ -252,9 +301,15 @@ mod tests {
         fs::rename(&path, &real).unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.yaml", &path).unwrap();
-        Project::open(directory.path()).unwrap().change(&add("dev")).unwrap();
+        Project::open(directory.path())
+            .unwrap()
+            .change(&add("dev"))
+            .unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            fs::metadata(&real).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
         assert!(fs::read_to_string(&real).unwrap().contains("dev:"));
     }
 
@@ -271,8 +326,12 @@ mod tests {
     #[test]
     fn a_name_that_reads_as_a_number_is_quoted() {
         let directory = tempfile::tempdir().unwrap();
-        let project = create_file(directory.path(), &"2024".parse().unwrap(), &[]).unwrap();
+        let project = create_file(directory.path(), &"2024".parse().unwrap(), None).unwrap();
         assert_eq!(project.name().unwrap().as_str(), "2024");
-        assert!(fs::read_to_string(directory.path().join(FILE_NAME)).unwrap().contains("\"2024\""));
+        assert!(
+            fs::read_to_string(directory.path().join(FILE_NAME))
+                .unwrap()
+                .contains("\"2024\"")
+        );
     }
 }

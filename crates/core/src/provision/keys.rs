@@ -30,9 +30,12 @@ impl KeyPair {
             make(&private)?;
         }
         let key = PrivateKey::read_openssh_file(&private).map_err(|error| {
-            Error::new(ErrorKind::Config, format!("{} is no SSH key", private.display()))
-                .with_hint("delete it; a new one is made, for envs created from then on")
-                .caused_by(error)
+            Error::new(
+                ErrorKind::Config,
+                format!("{} is no SSH key", private.display()),
+            )
+            .with_hint("delete it; a new one is made, for envs created from then on")
+            .caused_by(error)
         })?;
         let public = line(key.public_key())?;
         Ok(Self { private, public })
@@ -51,8 +54,9 @@ fn make(path: &Path) -> Result<()> {
 }
 
 fn line(key: &PublicKey) -> Result<String> {
-    key.to_openssh()
-        .map_err(|error| Error::new(ErrorKind::Internal, "cannot write an SSH key").caused_by(error))
+    key.to_openssh().map_err(|error| {
+        Error::new(ErrorKind::Internal, "cannot write an SSH key").caused_by(error)
+    })
 }
 
 /// Lines for `authorized_keys`: the user's public keys, and ours.
@@ -63,11 +67,20 @@ fn line(key: &PublicKey) -> Result<String> {
 /// Those of [`KeyPair::load_or_make`].
 pub fn authorized_keys(home: &Home) -> Result<Vec<String>> {
     let mut lines = vec![KeyPair::load_or_make(home)?.public];
-    let files = home.user_ssh().and_then(|directory| fs::read_dir(directory).ok());
-    let mut paths: Vec<PathBuf> =
-        files.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let files = home
+        .user_ssh()
+        .and_then(|directory| fs::read_dir(directory).ok());
+    let mut paths: Vec<PathBuf> = files
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     paths.sort();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|e| e == "pub")) {
+    for path in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "pub"))
+    {
         if let Ok(key) = PublicKey::read_openssh_file(path) {
             lines.push(line(&key)?);
         }

@@ -71,7 +71,11 @@ pub async fn set_up_user(
     user: &User,
     keys: &[String],
 ) -> Result<()> {
-    let password_login = if user.password_named || keys.is_empty() { "yes" } else { "no" };
+    let password_login = if user.password_named || keys.is_empty() {
+        "yes"
+    } else {
+        "no"
+    };
     let mut stdin = format!("{}\n", user.password.0);
     for key in keys {
         stdin.push_str(key);
@@ -79,7 +83,10 @@ pub async fn set_up_user(
     }
     let arguments = [user.name.as_str(), password_login];
     let output = run_script(backend, name, SET_UP_USER, &arguments, stdin.into_bytes()).await?;
-    expect_success(&output, format!("cannot set up the user `{}` in `{name}`", user.name))
+    expect_success(
+        &output,
+        format!("cannot set up the user `{}` in `{name}`", user.name),
+    )
 }
 
 /// Starts sshd.

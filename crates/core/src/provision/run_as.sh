@@ -15,7 +15,9 @@ if [ "$user" = root ]; then
     exec "$@"
 elif command -v runuser >/dev/null 2>&1; then
     # Unlike `su -c` this keeps the terminal's session, so that Ctrl+C arrives.
-    exec runuser -u "$user" -- "$@"
+    # The inner shell gives the usual codes, 127 and 126; runuser itself would give 1.
+    # shellcheck disable=SC2016 # expanded by the inner shell, from its arguments
+    exec runuser -u "$user" -- sh -c 'exec "$@"' sh "$@"
 else
     # shellcheck disable=SC2016 # expanded by the inner shell, from its arguments
     exec su -s /bin/sh "$user" -c 'exec "$@"' sh "$@"

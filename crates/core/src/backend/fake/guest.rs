@@ -16,7 +16,11 @@ pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i
     let code = match words.as_slice() {
         ["sh", "-c", script, "sh", user, rest @ ..] if *script == RUN_AS => {
             let known = *user == "root" || files.contains_key(&format!("/home/{user}"));
-            if known { command(files, rest, &mut io).await } else { 125 }
+            if known {
+                command(files, rest, &mut io).await
+            } else {
+                125
+            }
         }
         ["sh", "-c", script, "sh", user, "yes" | "no"] if *script == SET_UP_USER => {
             files.insert(format!("/home/{user}"), Vec::new());
@@ -38,7 +42,11 @@ async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
         ["cat"] => {
             let mut bytes = Vec::new();
             let read = io.stdin.read_to_end(&mut bytes).await;
-            if read.is_ok() && io.stdout.write_all(&bytes).await.is_ok() { 0 } else { 1 }
+            if read.is_ok() && io.stdout.write_all(&bytes).await.is_ok() {
+                0
+            } else {
+                1
+            }
         }
         ["cat", path] => match files.get(*path) {
             Some(bytes) => i32::from(io.stdout.write_all(bytes).await.is_err()),

@@ -72,7 +72,11 @@ impl Fake {
     /// An empty engine.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool, state: Mutex::default(), events: broadcast::channel(256).0 }
+        Self {
+            pool,
+            state: Mutex::default(),
+            events: broadcast::channel(256).0,
+        }
     }
 
     /// The next call of this name (`"start"`, `"snapshot"`…) fails.
@@ -92,10 +96,16 @@ impl Fake {
     fn call(&self, name: &'static str) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         if state.unreachable {
-            return Err(Error::new(ErrorKind::Unreachable, "the fake engine is not reachable"));
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                "the fake engine is not reachable",
+            ));
         }
         if state.faults.remove(name) {
-            return Err(Error::new(ErrorKind::Engine, format!("a fault before `{name}`")));
+            return Err(Error::new(
+                ErrorKind::Engine,
+                format!("a fault before `{name}`"),
+            ));
         }
         Ok(state)
     }
@@ -112,7 +122,10 @@ impl Fake {
 
 fn held<'a>(state: &'a mut State, name: &InstanceName) -> Result<&'a mut Held> {
     state.instances.get_mut(name).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("the fake engine has no instance `{name}`"))
+        Error::new(
+            ErrorKind::NotFound,
+            format!("the fake engine has no instance `{name}`"),
+        )
     })
 }
 
@@ -121,7 +134,10 @@ fn expect(held: &Held, name: &InstanceName, status: EnvStatus) -> Result<()> {
         return Ok(());
     }
     let now = held.status.label().to_lowercase();
-    Err(Error::new(ErrorKind::Conflict, format!("instance `{name}` is {now}")))
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("instance `{name}` is {now}"),
+    ))
 }
 
 fn view(name: &InstanceName, held: &Held) -> Instance {
@@ -163,7 +179,11 @@ impl Backend for Fake {
 
     async fn instances(&self) -> Result<Vec<Instance>> {
         let state = self.call("instances")?;
-        Ok(state.instances.iter().map(|(name, held)| view(name, held)).collect())
+        Ok(state
+            .instances
+            .iter()
+            .map(|(name, held)| view(name, held))
+            .collect())
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Instance> {
@@ -174,10 +194,15 @@ impl Backend for Fake {
     async fn find_image(&self, name: &ImageName) -> Result<Image> {
         let _state = self.call("find_image")?;
         if name.as_str() == IMAGE {
-            return Ok(Image::Local { fingerprint: "0123456789ab".to_owned() });
+            return Ok(Image::Local {
+                fingerprint: "0123456789ab".to_owned(),
+            });
         }
-        Err(Error::new(ErrorKind::NotFound, format!("the fake engine knows no image `{name}`"))
-            .with_hint(format!("there are: {IMAGE}")))
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the fake engine knows no image `{name}`"),
+        )
+        .with_hint(format!("there are: {IMAGE}")))
     }
 
     async fn create(
@@ -248,7 +273,10 @@ impl Backend for Fake {
             state.instances.insert(new.clone(), held);
         }
         drop(state);
-        self.tell(BackendEvent::Renamed { old: name.clone(), new: new.clone() });
+        self.tell(BackendEvent::Renamed {
+            old: name.clone(),
+            new: new.clone(),
+        });
         Ok(())
     }
 
@@ -320,7 +348,9 @@ impl Backend for Fake {
         let code = guest::run(&mut files, &spec.argv, io).await;
         if let Some(held) = self.lock().instances.get_mut(name) {
             // Commands run at the same time: each adds only what it wrote itself.
-            let written = files.into_iter().filter(|(path, bytes)| before.get(path) != Some(bytes));
+            let written = files
+                .into_iter()
+                .filter(|(path, bytes)| before.get(path) != Some(bytes));
             held.files.extend(written);
         }
         Ok(code)
@@ -352,8 +382,14 @@ impl Backend for Fake {
 }
 
 fn position(held: &Held, name: &InstanceName, snapshot: &SnapshotName) -> Result<usize> {
-    let found = held.snapshots.iter().position(|kept| kept.name == *snapshot);
+    let found = held
+        .snapshots
+        .iter()
+        .position(|kept| kept.name == *snapshot);
     found.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("`{name}` has no snapshot `{snapshot}`"))
+        Error::new(
+            ErrorKind::NotFound,
+            format!("`{name}` has no snapshot `{snapshot}`"),
+        )
     })
 }

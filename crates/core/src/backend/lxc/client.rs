@@ -32,7 +32,11 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
-        Self { kind, socket, project }
+        Self {
+            kind,
+            socket,
+            project,
+        }
     }
 
     /// Asks for an object.
@@ -48,7 +52,8 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<Envelope> {
-        self.request(method, path, Some(body), ANSWER_PATIENCE).await
+        self.request(method, path, Some(body), ANSWER_PATIENCE)
+            .await
     }
 
     /// Asks for a change and waits until it is done.
@@ -70,7 +75,10 @@ impl Client {
         let done = self.wait_for_end(operation).await?;
         match done.status_code {
             200 => Ok(done),
-            401 => Err(Error::new(ErrorKind::Cancelled, "the operation was cancelled")),
+            401 => Err(Error::new(
+                ErrorKind::Cancelled,
+                "the operation was cancelled",
+            )),
             _ => Err(self.failure(ErrorKind::Engine, &done.err)),
         }
     }
@@ -101,8 +109,11 @@ impl Client {
         let (status, bytes) = match timeout(patience, exchange).await {
             Ok(answer) => answer?,
             Err(_) => {
-                let message =
-                    format!("{} gave no answer within {} s", self.kind, patience.as_secs());
+                let message = format!(
+                    "{} gave no answer within {} s",
+                    self.kind,
+                    patience.as_secs()
+                );
                 return Err(Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT));
             }
         };
@@ -122,12 +133,16 @@ impl Client {
     ) -> Result<(StatusCode, Bytes)> {
         let stream = self.connect().await?;
         let lost = |error: hyper::Error| {
-            Error::new(ErrorKind::Unreachable, format!("{} closed the connection", self.kind))
-                .with_hint(DOCTOR_HINT)
-                .caused_by(error)
+            Error::new(
+                ErrorKind::Unreachable,
+                format!("{} closed the connection", self.kind),
+            )
+            .with_hint(DOCTOR_HINT)
+            .caused_by(error)
         };
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(lost)?;
         let body = body.map(ToString::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
@@ -157,10 +172,11 @@ impl Client {
         let handshake = tokio_tungstenite::client_async(url, stream);
         match timeout(ANSWER_PATIENCE, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(error)) => {
-                Err(Error::new(ErrorKind::Engine, format!("{} opens no websocket", self.kind))
-                    .caused_by(error))
-            }
+            Ok(Err(error)) => Err(Error::new(
+                ErrorKind::Engine,
+                format!("{} opens no websocket", self.kind),
+            )
+            .caused_by(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 format!("{} opens no websocket in time", self.kind),
@@ -169,7 +185,9 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<UnixStream> {
-        UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))
+        UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(error))
     }
 
     fn with_project(&self, path: &str) -> String {
@@ -178,13 +196,20 @@ impl Client {
             return path.to_owned();
         }
         let separator = if path.contains('?') { '&' } else { '?' };
-        format!("{path}{separator}project={}", super::image::url_part(self.project.as_str()))
+        format!(
+            "{path}{separator}project={}",
+            super::image::url_part(self.project.as_str())
+        )
     }
 
     fn unreachable(&self, error: io::Error) -> Error {
         let socket = self.socket.display();
         if error.kind() == io::ErrorKind::PermissionDenied {
-            let group = if self.kind == EngineKind::Lxd { "lxd" } else { "incus-admin" };
+            let group = if self.kind == EngineKind::Lxd {
+                "lxd"
+            } else {
+                "incus-admin"
+            };
             let message = format!("no permission to talk to {} at {socket}", self.kind);
             return Error::new(ErrorKind::PermissionDenied, message)
                 .with_hint(format!(
@@ -194,14 +219,22 @@ impl Client {
                 .caused_by(error);
         }
         let message = format!("{} is not reachable at {socket}", self.kind);
-        let unit = if self.kind == EngineKind::Lxd { "lxd" } else { "incus" };
+        let unit = if self.kind == EngineKind::Lxd {
+            "lxd"
+        } else {
+            "incus"
+        };
         Error::new(ErrorKind::Unreachable, message)
             .with_hint(format!("start it: `sudo systemctl start {unit}`"))
             .caused_by(error)
     }
 
     fn refusal(&self, status: StatusCode, envelope: &Envelope) -> Error {
-        let code = if envelope.error_code == 0 { status.as_u16() } else { envelope.error_code };
+        let code = if envelope.error_code == 0 {
+            status.as_u16()
+        } else {
+            envelope.error_code
+        };
         let kind = match code {
             401 | 403 => ErrorKind::PermissionDenied,
             404 => ErrorKind::NotFound,

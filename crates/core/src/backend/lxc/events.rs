@@ -51,7 +51,11 @@ pub(super) async fn subscribe(client: &Client) -> Result<BoxStream<'static, Back
 
 fn parse(text: &str) -> Option<BackendEvent> {
     let event: Event = serde_json::from_str(text).ok()?;
-    let Lifecycle { action, source, context } = event.metadata;
+    let Lifecycle {
+        action,
+        source,
+        context,
+    } = event.metadata;
     if !action.starts_with("instance-") {
         return None;
     }
@@ -63,14 +67,22 @@ fn parse(text: &str) -> Option<BackendEvent> {
             Some(BackendEvent::Started(name))
         }
         "instance-renamed" => {
-            match context.unwrap_or_default().old_name.map(|old| InstanceName::parse(&old)) {
+            match context
+                .unwrap_or_default()
+                .old_name
+                .map(|old| InstanceName::parse(&old))
+            {
                 Some(Ok(old)) => Some(BackendEvent::Renamed { old, new: name }),
                 _ => Some(BackendEvent::Changed(name)),
             }
         }
         // What runs in it and which files move doesn't change what we show.
-        "instance-exec" | "instance-console" | "instance-file-pushed"
-        | "instance-file-retrieved" | "instance-file-deleted" | "instance-log-retrieved" => None,
+        "instance-exec"
+        | "instance-console"
+        | "instance-file-pushed"
+        | "instance-file-retrieved"
+        | "instance-file-deleted"
+        | "instance-log-retrieved" => None,
         _ => Some(BackendEvent::Changed(name)),
     }
 }
@@ -114,7 +126,10 @@ mod tests {
             Some(BackendEvent::Started(name.clone()))
         );
         assert_eq!(
-            event("instance-snapshot-created", "/1.0/instances/web-dev/snapshots/s?project=x"),
+            event(
+                "instance-snapshot-created",
+                "/1.0/instances/web-dev/snapshots/s?project=x"
+            ),
             Some(BackendEvent::Changed(name))
         );
         assert_eq!(event("image-created", "/1.0/images/abc"), None);

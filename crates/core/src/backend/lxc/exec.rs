@@ -48,7 +48,9 @@ pub(super) async fn run(
         body["width"] = json!(size.columns);
         body["height"] = json!(size.rows);
     }
-    let begun = client.send("POST", &format!("/1.0/instances/{name}/exec"), &body).await?;
+    let begun = client
+        .send("POST", &format!("/1.0/instances/{name}/exec"), &body)
+        .await?;
     let operation = begun.operation;
     let secrets: BTreeMap<String, String> =
         serde_json::from_value(begun.metadata["metadata"]["fds"].clone()).map_err(|error| {
@@ -56,40 +58,64 @@ pub(super) async fn run(
         })?;
     let open = async |stream: &str| -> Result<Socket> {
         let secret = secrets.get(stream).ok_or_else(|| {
-            Error::new(ErrorKind::Engine, format!("the engine offers no stream `{stream}`"))
+            Error::new(
+                ErrorKind::Engine,
+                format!("the engine offers no stream `{stream}`"),
+            )
         })?;
         let path = operation.split('?').next().unwrap_or(&operation);
-        client.websocket(&format!("{path}/websocket?secret={}", url_part(secret))).await
+        client
+            .websocket(&format!("{path}/websocket?secret={}", url_part(secret)))
+            .await
     };
     let control = open("control").await?;
     let pump = if spec.terminal.is_some() {
         let (sink, stream) = open("0").await?.split();
-        Pump { input: sink, output: stream, errors: None, control, io }
+        Pump {
+            input: sink,
+            output: stream,
+            errors: None,
+            control,
+            io,
+        }
     } else {
         let (sink, _) = open("0").await?.split();
         let (_, output) = open("1").await?.split();
         let (_, errors) = open("2").await?.split();
-        Pump { input: sink, output, errors: Some(errors), control, io }
+        Pump {
+            input: sink,
+            output,
+            errors: Some(errors),
+            control,
+            io,
+        }
     };
     // A command that isn't there makes the operation fail, and still has its code, 127.
     let ended = pump.run(client.wait_for_end(&operation)).await?;
-    let code = ended.metadata.and_then(|metadata| metadata["return"].as_i64());
+    let code = ended
+        .metadata
+        .and_then(|metadata| metadata["return"].as_i64());
     if code == Some(NOT_ENTERED) {
         let message = format!("`{name}` is only just starting: nothing can be run in it yet");
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("try again"));
     }
-    code.and_then(|code| i32::try_from(code).ok()).ok_or_else(|| {
-        let command = spec.argv.first().map_or("", String::as_str);
-        client
-            .failure(ErrorKind::Engine, &ended.err)
-            .context(format!("`{command}` in `{name}` ended without an exit code"))
-    })
+    code.and_then(|code| i32::try_from(code).ok())
+        .ok_or_else(|| {
+            let command = spec.argv.first().map_or("", String::as_str);
+            client
+                .failure(ErrorKind::Engine, &ended.err)
+                .context(format!(
+                    "`{command}` in `{name}` ended without an exit code"
+                ))
+        })
 }
 
 /// A terminal needs a name of its kind, and programs a language that isn't ASCII.
 fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
     let mut environment = spec.environment.clone();
-    environment.entry("LANG".to_owned()).or_insert_with(|| "C.UTF-8".to_owned());
+    environment
+        .entry("LANG".to_owned())
+        .or_insert_with(|| "C.UTF-8".to_owned());
     environment
 }
 
@@ -104,7 +130,12 @@ struct Pump {
 impl Pump {
     /// Moves bytes until the command has ended and its outputs are read to their end.
     async fn run<T>(self, ended: impl Future<Output = T>) -> T {
-        let ExecIo { stdin, stdout, stderr, control } = self.io;
+        let ExecIo {
+            stdin,
+            stdout,
+            stderr,
+            control,
+        } = self.io;
         let outputs = async {
             match self.errors {
                 Some(errors) => {
@@ -179,7 +210,11 @@ async fn steer(mut from: mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> In
             ExecControl::Signal(number) => json!({ "command": "signal", "signal": number }),
         };
         let Some(socket) = &mut to.0 else { break };
-        if socket.send(Message::Text(body.to_string().into())).await.is_err() {
+        if socket
+            .send(Message::Text(body.to_string().into()))
+            .await
+            .is_err()
+        {
             break;
         }
     }

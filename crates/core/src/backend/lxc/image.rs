@@ -9,7 +9,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image_names::{self, Registry};
 use crate::model::{EngineKind, ImageName};
 
-const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A name as one part of a URL's path or query.
 pub(super) fn url_part(text: &str) -> String {
@@ -31,13 +35,21 @@ struct Found {
 pub(super) async fn find(client: &Client, name: &ImageName) -> Result<Image> {
     let path = format!("/1.0/images/aliases/{}", url_part(name.as_str()));
     match client.get::<Alias>(&path).await {
-        Ok(alias) => return Ok(Image::Local { fingerprint: alias.target }),
+        Ok(alias) => {
+            return Ok(Image::Local {
+                fingerprint: alias.target,
+            });
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     if name.as_str().len() >= 8 && name.as_str().chars().all(|c| c.is_ascii_hexdigit()) {
         match client.get::<Found>(&format!("/1.0/images/{name}")).await {
-            Ok(found) => return Ok(Image::Local { fingerprint: found.fingerprint }),
+            Ok(found) => {
+                return Ok(Image::Local {
+                    fingerprint: found.fingerprint,
+                });
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -53,11 +65,12 @@ pub(super) async fn find(client: &Client, name: &ImageName) -> Result<Image> {
 }
 
 async fn unknown(client: &Client, name: &ImageName) -> Error {
-    let aliases: Vec<Alias> =
-        client.get("/1.0/images/aliases?recursion=1").await.unwrap_or_default();
+    let aliases: Vec<Alias> = client
+        .get("/1.0/images/aliases?recursion=1")
+        .await
+        .unwrap_or_default();
     let mut near: Vec<String> = aliases.into_iter().map(|alias| alias.name).collect();
     near.extend(image_names::examples());
     let message = format!("{} knows no image `{name}`", client.kind);
-    Error::new(ErrorKind::NotFound, message)
-        .with_hint(format!("there are: {}", near.join(", ")))
+    Error::new(ErrorKind::NotFound, message).with_hint(format!("there are: {}", near.join(", ")))
 }

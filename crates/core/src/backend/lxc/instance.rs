@@ -18,7 +18,11 @@ pub(super) async fn create(
 ) -> Result<()> {
     let mut config = mark_config(&spec.marks);
     if spec.nesting == Nesting::On {
-        for key in ["nesting", "syscalls.intercept.mknod", "syscalls.intercept.setxattr"] {
+        for key in [
+            "nesting",
+            "syscalls.intercept.mknod",
+            "syscalls.intercept.setxattr",
+        ] {
             config.insert(format!("security.{key}"), "true".to_owned());
         }
     }
@@ -54,15 +58,20 @@ fn source(image: &Image) -> Value {
 
 /// A disk limit needs a root device of the instance's own: the profile's, with a size.
 async fn devices(client: &Client, limits: &Limits) -> Result<Value> {
-    let Some(disk) = limits.disk else { return Ok(json!({})) };
+    let Some(disk) = limits.disk else {
+        return Ok(json!({}));
+    };
     let profile: Value = client.get("/1.0/profiles/default").await?;
     let devices = profile["devices"].as_object().into_iter().flatten();
     let mut root = devices
         .map(|(name, device)| (name.clone(), device.clone()))
         .find(|(_, device)| device["path"] == "/")
         .ok_or_else(|| {
-            Error::new(ErrorKind::Config, "the engine's default profile has no root disk")
-                .with_hint("initialise the engine: `lxd init` or `incus admin init`")
+            Error::new(
+                ErrorKind::Config,
+                "the engine's default profile has no root disk",
+            )
+            .with_hint("initialise the engine: `lxd init` or `incus admin init`")
         })?;
     root.1["size"] = json!(disk.to_string());
     Ok(json!({ root.0: root.1 }))
@@ -70,7 +79,9 @@ async fn devices(client: &Client, limits: &Limits) -> Result<Value> {
 
 pub(super) async fn set_marks(client: &Client, name: &InstanceName, marks: &Marks) -> Result<()> {
     let body = json!({ "config": mark_config(marks) });
-    client.change("PATCH", &format!("/1.0/instances/{name}"), &body).await
+    client
+        .change("PATCH", &format!("/1.0/instances/{name}"), &body)
+        .await
 }
 
 /// The engines restore a running instance too, by stopping it themselves; the contract wants it
@@ -91,7 +102,9 @@ pub(super) async fn restore(
         return Err(Error::new(ErrorKind::NotFound, message));
     }
     let body = json!({ "restore": snapshot });
-    client.change("PUT", &format!("/1.0/instances/{name}"), &body).await?;
+    client
+        .change("PUT", &format!("/1.0/instances/{name}"), &body)
+        .await?;
     // A snapshot carries the config of its time, our marks included.
     set_marks(client, name, &before.marks).await
 }

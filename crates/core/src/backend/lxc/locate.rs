@@ -45,8 +45,14 @@ const INCUS_SOCKETS: [&str; 4] = [
 #[must_use]
 pub fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
     let in_dir = |dir: &Option<PathBuf>| dir.as_ref().map(|dir| dir.join("unix.socket"));
-    let lxd = surroundings.lxd_socket.clone().or_else(|| in_dir(&surroundings.lxd_dir));
-    let incus = surroundings.incus_socket.clone().or_else(|| in_dir(&surroundings.incus_dir));
+    let lxd = surroundings
+        .lxd_socket
+        .clone()
+        .or_else(|| in_dir(&surroundings.lxd_dir));
+    let incus = surroundings
+        .incus_socket
+        .clone()
+        .or_else(|| in_dir(&surroundings.incus_dir));
     let named: Vec<Candidate> = [(EngineKind::Lxd, lxd), (EngineKind::Incus, incus)]
         .into_iter()
         .filter_map(|(kind, socket)| socket.map(|socket| Candidate { kind, socket }))
@@ -56,13 +62,19 @@ pub fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
     }
     let first = |kind, sockets: &[&str]| {
         let usual = sockets.iter().map(PathBuf::from);
-        let socket = usual.clone().find(|path| path.exists()).or_else(|| usual.clone().next());
+        let socket = usual
+            .clone()
+            .find(|path| path.exists())
+            .or_else(|| usual.clone().next());
         socket.map(|socket| Candidate { kind, socket })
     };
-    [first(EngineKind::Lxd, &LXD_SOCKETS), first(EngineKind::Incus, &INCUS_SOCKETS)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        first(EngineKind::Lxd, &LXD_SOCKETS),
+        first(EngineKind::Incus, &INCUS_SOCKETS),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[cfg(test)]
@@ -71,17 +83,27 @@ mod tests {
 
     #[test]
     fn a_named_engine_leaves_the_others_out() {
-        let surroundings =
-            Surroundings { incus_dir: Some("/srv/incus".into()), ..Surroundings::default() };
+        let surroundings = Surroundings {
+            incus_dir: Some("/srv/incus".into()),
+            ..Surroundings::default()
+        };
         let found = candidates(&surroundings);
         let socket = PathBuf::from("/srv/incus/unix.socket");
-        assert_eq!(found, [Candidate { kind: EngineKind::Incus, socket }]);
+        assert_eq!(
+            found,
+            [Candidate {
+                kind: EngineKind::Incus,
+                socket
+            }]
+        );
     }
 
     #[test]
     fn without_a_name_both_kinds_are_asked_lxd_first() {
-        let kinds: Vec<_> =
-            candidates(&Surroundings::default()).into_iter().map(|c| c.kind).collect();
+        let kinds: Vec<_> = candidates(&Surroundings::default())
+            .into_iter()
+            .map(|c| c.kind)
+            .collect();
         assert_eq!(kinds, [EngineKind::Lxd, EngineKind::Incus]);
     }
 }

@@ -56,7 +56,10 @@ impl LxcBackend {
     /// The engine behind a Unix socket. Nothing is asked of it yet.
     #[must_use]
     pub fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
-        Self { client: Client::new(kind, socket, project), server: OnceCell::new() }
+        Self {
+            client: Client::new(kind, socket, project),
+            server: OnceCell::new(),
+        }
     }
 
     async fn ask_server(&self) -> Result<Capabilities> {
@@ -86,9 +89,16 @@ impl LxcBackend {
     async fn conflict_if(&self, name: &InstanceName, found: EnvStatus, error: Error) -> Error {
         match self.instance(name).await {
             Ok(instance) if instance.status == found => {
-                let word = if found == EnvStatus::Running { "running" } else { "stopped" };
-                Error::new(ErrorKind::Conflict, format!("instance `{name}` is already {word}"))
-                    .caused_by(error)
+                let word = if found == EnvStatus::Running {
+                    "running"
+                } else {
+                    "stopped"
+                };
+                Error::new(
+                    ErrorKind::Conflict,
+                    format!("instance `{name}` is already {word}"),
+                )
+                .caused_by(error)
             }
             _ => error,
         }
@@ -106,26 +116,34 @@ impl Backend for LxcBackend {
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
-        self.server.get_or_try_init(|| self.ask_server()).await.cloned()
+        self.server
+            .get_or_try_init(|| self.ask_server())
+            .await
+            .cloned()
     }
 
     async fn instances(&self) -> Result<Vec<Instance>> {
         let found: Vec<wire::Instance> = self.client.get("/1.0/instances?recursion=2").await?;
         // A name that isn't ours to read (a virtual machine of another tool, say) is not an error.
-        Ok(found.into_iter().filter_map(|instance| instance.into_instance().ok()).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|instance| instance.into_instance().ok())
+            .collect())
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Instance> {
         let path = format!("/1.0/instances/{name}?recursion=1");
-        let found: wire::Instance = self.client.get(&path).await.map_err(|error| {
-            match error.kind() {
-                ErrorKind::NotFound => Error::new(
-                    ErrorKind::NotFound,
-                    format!("{} has no instance `{name}`", self.kind()),
-                ),
-                _ => error,
-            }
-        })?;
+        let found: wire::Instance =
+            self.client
+                .get(&path)
+                .await
+                .map_err(|error| match error.kind() {
+                    ErrorKind::NotFound => Error::new(
+                        ErrorKind::NotFound,
+                        format!("{} has no instance `{name}`", self.kind()),
+                    ),
+                    _ => error,
+                })?;
         found.into_instance()
     }
 
@@ -167,12 +185,16 @@ impl Backend for LxcBackend {
     }
 
     async fn delete(&self, name: &InstanceName) -> Result<()> {
-        self.client.change("DELETE", &format!("/1.0/instances/{name}"), &json!({})).await
+        self.client
+            .change("DELETE", &format!("/1.0/instances/{name}"), &json!({}))
+            .await
     }
 
     async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
         let path = format!("/1.0/instances/{name}");
-        self.client.change("POST", &path, &json!({ "name": new })).await
+        self.client
+            .change("POST", &path, &json!({ "name": new }))
+            .await
     }
 
     async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {
@@ -221,11 +243,16 @@ impl Backend for LxcBackend {
         };
         let attempt = TcpStream::connect((address, port.get()));
         let refused = |why: String| {
-            Error::new(ErrorKind::Guest, format!("nothing answers on port {port} of `{name}`: {why}"))
+            Error::new(
+                ErrorKind::Guest,
+                format!("nothing answers on port {port} of `{name}`: {why}"),
+            )
         };
         match tokio::time::timeout(DIAL_PATIENCE, attempt).await {
             Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
+                stream
+                    .set_nodelay(true)
+                    .map_err(|error| refused(error.to_string()))?;
                 Ok(Box::new(stream))
             }
             Ok(Err(error)) => Err(refused(error.to_string())),

@@ -69,12 +69,21 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
     let by_state: BTreeMap<String, Vec<Operation>> =
         client.get("/1.0/operations?recursion=1").await?;
     let on_it = format!("/1.0/instances/{name}");
-    for operation in by_state.into_values().flatten().filter(|found| found.status_code < 200) {
+    for operation in by_state
+        .into_values()
+        .flatten()
+        .filter(|found| found.status_code < 200)
+    {
         let resources = operation.resources.unwrap_or_default();
         let instances = resources.get("instances").into_iter().flatten();
-        if instances.into_iter().any(|path| path.split('?').next() == Some(&on_it)) {
+        if instances
+            .into_iter()
+            .any(|path| path.split('?').next() == Some(&on_it))
+        {
             // One that failed or is forgotten already has ended too.
-            let _ = client.wait(&format!("/1.0/operations/{}", operation.id)).await;
+            let _ = client
+                .wait(&format!("/1.0/operations/{}", operation.id))
+                .await;
         }
     }
     Ok(())
@@ -83,15 +92,25 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
 /// Progress stands in the operation's metadata under a key that ends with `_progress`, as
 /// `rootfs: 42% (8.11MB/s)` or as an object with `percent`.
 fn report(text: &str, id: &str, progress: &Progress) {
-    let Ok(event) = serde_json::from_str::<Event>(text) else { return };
+    let Ok(event) = serde_json::from_str::<Event>(text) else {
+        return;
+    };
     if event.metadata.get("id").and_then(Value::as_str) != Some(id) {
         return;
     }
-    let Some(details) = event.metadata.get("metadata").and_then(Value::as_object) else { return };
+    let Some(details) = event.metadata.get("metadata").and_then(Value::as_object) else {
+        return;
+    };
     for (key, value) in details {
-        let Some(what) = key.strip_suffix("_progress") else { continue };
+        let Some(what) = key.strip_suffix("_progress") else {
+            continue;
+        };
         let Some(line) = value.as_str() else { continue };
-        let words = if what.contains("download") { "downloading the image" } else { "unpacking" };
+        let words = if what.contains("download") {
+            "downloading the image"
+        } else {
+            "unpacking"
+        };
         progress.step(words, percent(line));
     }
 }

@@ -110,9 +110,11 @@ impl Instance {
     /// of Docker, say) comes after `eth0` because the map is ordered only by name.
     fn address(&self) -> Option<IpAddr> {
         let networks = self.state.as_ref()?.network.as_ref()?;
-        let is_nic = |name: &str| self.expanded_devices.get(name).is_some_and(|d| {
-            d.get("type").is_some_and(|kind| kind == "nic")
-        });
+        let is_nic = |name: &str| {
+            self.expanded_devices
+                .get(name)
+                .is_some_and(|d| d.get("type").is_some_and(|kind| kind == "nic"))
+        };
         let mut global: Vec<(bool, bool, IpAddr)> = networks
             .iter()
             .flat_map(|(name, net)| net.addresses.iter().flatten().map(move |a| (name, a)))
@@ -125,7 +127,10 @@ impl Instance {
 
     fn limits(&self) -> Limits {
         let key = |name: &str| self.expanded_config.get(name);
-        let root = self.expanded_devices.values().find(|d| d.get("path").is_some_and(|p| p == "/"));
+        let root = self
+            .expanded_devices
+            .values()
+            .find(|d| d.get("path").is_some_and(|p| p == "/"));
         let size = |text: &String| ByteSize::parse(text).ok();
         Limits {
             cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
@@ -152,7 +157,10 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
             // Some versions write the instance's name before a slash.
             let name = snapshot.name.rsplit('/').next().unwrap_or_default();
             let name = SnapshotName::parse(name).ok()?;
-            Some(InstanceSnapshot { name, created_at: snapshot.created_at })
+            Some(InstanceSnapshot {
+                name,
+                created_at: snapshot.created_at,
+            })
         })
         .collect();
     snapshots.sort_by_key(|snapshot| snapshot.created_at);
@@ -160,7 +168,11 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
 }
 
 fn marks(config: &BTreeMap<String, String>) -> Marks {
-    let mark = |name: &str| config.get(&format!("{MARK}{name}")).filter(|text| !text.is_empty());
+    let mark = |name: &str| {
+        config
+            .get(&format!("{MARK}{name}"))
+            .filter(|text| !text.is_empty())
+    };
     Marks {
         project: mark("project").and_then(|text| text.parse().ok()),
         env: mark("env").and_then(|text| text.parse().ok()),
@@ -172,12 +184,24 @@ fn marks(config: &BTreeMap<String, String>) -> Marks {
 /// Our marks as keys of an instance's config; an empty value takes a key away.
 pub(super) fn mark_config(marks: &Marks) -> BTreeMap<String, String> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let path = marks.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let path = marks
+        .path
+        .as_ref()
+        .map(|path| path.to_string_lossy().into_owned());
     BTreeMap::from([
-        (format!("{MARK}project"), text(marks.project.as_ref().map(|name| name.as_str()))),
-        (format!("{MARK}env"), text(marks.env.as_ref().map(|name| name.as_str()))),
+        (
+            format!("{MARK}project"),
+            text(marks.project.as_ref().map(|name| name.as_str())),
+        ),
+        (
+            format!("{MARK}env"),
+            text(marks.env.as_ref().map(|name| name.as_str())),
+        ),
         (format!("{MARK}path"), path.unwrap_or_default()),
-        (format!("{MARK}op"), text(marks.operation.as_ref().map(|id| id.as_str()))),
+        (
+            format!("{MARK}op"),
+            text(marks.operation.as_ref().map(|id| id.as_str())),
+        ),
     ])
 }
 

@@ -1,0 +1,60 @@
+//! `container create`
+
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::engine::{CreateRequest, Created};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::CreateEnv;
+use crate::context::Context;
+use crate::output::Printer;
+use crate::progress;
+
+pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
+    let mut project = context.project()?;
+    let env = args.name.clone();
+    let request = CreateRequest {
+        env: args.name,
+        image: args.image,
+        ports: args.ports.map(|ports| ports.0),
+    };
+    let cancel = CancellationToken::new();
+    let interrupted = cancel.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.cancel();
+        }
+    });
+    let made = context.engine.create(&mut project, request, &cancel);
+    let made = progress::show(context, made).await?;
+    let data = json!({
+        "project": project.name(),
+        "env": env,
+        "instance": made.instance,
+        "engine": made.engine,
+        "image": made.image,
+        "address": made.address,
+        "user": made.user,
+    });
+    context
+        .printer
+        .done(&data, |printer| text(printer, env.as_str(), &made));
+    Ok(())
+}
+
+fn text(printer: &Printer, env: &str, made: &Created) -> String {
+    let address = made
+        .address
+        .map_or("no address yet".to_owned(), |address| address.to_string());
+    format!(
+        "{} is ready: instance {} in {}, {address}, user {}\n{}",
+        printer.bold(env),
+        made.instance,
+        made.engine,
+        made.user,
+        printer.dim(&format!(
+            "next: lxc-dev-manager ssh {env}, or ssh {}@{address}",
+            made.user
+        ))
+    )
+}

@@ -1,0 +1,109 @@
+//! `list`
+
+use std::path::PathBuf;
+
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::project::find_directory;
+use lxc_dev_manager_core::view::{EngineView, EnvView, ProjectView, View};
+use serde_json::json;
+
+use crate::args::List;
+use crate::context::Context;
+use crate::output::Printer;
+use crate::table::{Cell, render};
+
+pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
+    let directories: Vec<PathBuf> = if args.all {
+        let (known, warning) = context.engine.registry().projects()?;
+        warning.iter().for_each(|text| context.printer.status(text));
+        known.into_iter().map(|project| project.path).collect()
+    } else {
+        let directory = find_directory(context.directory())?;
+        // A file that can't be read is an error here, not a line in a list.
+        let project = lxc_dev_manager_core::project::Project::open(&directory)?;
+        context.engine.registry().add(project.directory())?;
+        vec![project.directory().to_path_buf()]
+    };
+    for text in context.engine.interrupted()? {
+        context.printer.status(&text);
+    }
+    let view = context.engine.overview(&directories).await?;
+    match view.projects.as_slice() {
+        [project] if !args.all => {
+            let data = json!({
+                "project": project.name,
+                "path": project.path,
+                "engines": view.engines,
+                "envs": project.envs,
+            });
+            context
+                .printer
+                .data(&data, |printer| one(printer, project, &view.engines));
+        }
+        _ => context.printer.data(&view, |printer| all(printer, &view)),
+    }
+    Ok(())
+}
+
+fn all(printer: &Printer, view: &View) -> String {
+    if view.projects.is_empty() {
+        return "No project is known. Make one in its directory: lxc-dev-manager create\n"
+            .to_owned();
+    }
+    let texts: Vec<String> = view
+        .projects
+        .iter()
+        .map(|project| one(printer, project, &view.engines))
+        .collect();
+    texts.join("\n")
+}
+
+fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> String {
+    let mut text = format!(
+        "{}  {}\n",
+        printer.bold(project.label()),
+        printer.dim(&project.path)
+    );
+    if let Some(problem) = &project.problem {
+        text.push_str(&format!("  {}\n", problem.message));
+    }
+    if !engines.iter().any(|engine| engine.reachable) {
+        for problem in engines.iter().filter_map(|engine| engine.problem.as_ref()) {
+            text.push_str(&format!("  {}\n", problem.message));
+        }
+    }
+    if project.envs.is_empty() {
+        text.push_str("  no envs yet: lxc-dev-manager container create dev debian:12\n");
+        return text;
+    }
+    let head = ["NAME", "IMAGE", "STATUS", "IP", "PORTS"];
+    let mut rows = vec![
+        head.iter()
+            .map(|word| Cell::styled(printer.dim(word), word))
+            .collect(),
+    ];
+    rows.extend(project.envs.iter().map(|env| row(printer, env)));
+    text.push_str(&render(&rows));
+    text
+}
+
+fn row(printer: &Printer, env: &EnvView) -> Vec<Cell> {
+    let image = env.image.as_ref().map_or("-", |image| image.as_str());
+    let ports: Vec<String> = env
+        .ports
+        .iter()
+        .map(|port| port.guest.to_string())
+        .collect();
+    let ports = if ports.is_empty() {
+        "-".to_owned()
+    } else {
+        ports.join(",")
+    };
+    vec![
+        Cell::plain(env.name.as_str()),
+        Cell::plain(image),
+        Cell::styled(printer.status_word(env.status), env.status.label()),
+        Cell::plain(env.address.as_deref().unwrap_or("-")),
+        Cell::plain(ports),
+    ]
+}

@@ -1,0 +1,98 @@
+//! `container snapshot`
+
+use lxc_dev_manager_core::view::{EnvView, SnapshotView};
+use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use serde_json::json;
+
+use crate::args::{DeleteSnapshot, EnvOnly, TakeSnapshot};
+use crate::confirm;
+use crate::context::Context;
+use crate::output::Printer;
+use crate::progress;
+use crate::table::{Cell, render};
+
+pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> {
+    let mut project = context.project()?;
+    let taken = context
+        .engine
+        .snapshot(&mut project, &args.name, &args.snapshot, args.description);
+    progress::show(context, taken).await?;
+    context.printer.done(
+        &json!({ "env": args.name, "snapshot": args.snapshot }),
+        |printer| {
+            format!(
+                "Took snapshot {} of {}",
+                printer.bold(args.snapshot.as_str()),
+                args.name
+            )
+        },
+    );
+    Ok(())
+}
+
+pub(crate) async fn list(context: &Context, args: EnvOnly) -> Result<()> {
+    let project = context.project()?;
+    let view = context
+        .engine
+        .overview(&[project.directory().to_path_buf()])
+        .await?;
+    let envs = view.projects.into_iter().flat_map(|project| project.envs);
+    let env: EnvView = envs
+        .into_iter()
+        .find(|env| env.name == args.name)
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no env `{}`", args.name),
+            )
+            .with_hint("see which there are: `lxc-dev-manager list`")
+        })?;
+    context.printer.data(
+        &json!({ "env": args.name, "snapshots": env.snapshots }),
+        |printer| table(printer, &env.snapshots),
+    );
+    Ok(())
+}
+
+fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
+    if snapshots.is_empty() {
+        return "No snapshots\n".to_owned();
+    }
+    let head = ["NAME", "CREATED", "DESCRIPTION"];
+    let mut rows = vec![
+        head.iter()
+            .map(|word| Cell::styled(printer.dim(word), word))
+            .collect(),
+    ];
+    rows.extend(snapshots.iter().map(|snapshot| {
+        let local = snapshot
+            .created_at
+            .to_zoned_datetime(jiff::tz::TimeZone::system());
+        vec![
+            Cell::plain(snapshot.name.as_str()),
+            Cell::plain(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+            Cell::plain(snapshot.description.as_deref().unwrap_or("")),
+        ]
+    }));
+    render(&rows)
+}
+
+pub(crate) async fn delete(context: &Context, args: DeleteSnapshot) -> Result<()> {
+    let mut project = context.project()?;
+    if !args.force && crate::terminal::is_interactive() {
+        let goes = format!(
+            "Snapshot `{}` of `{}` goes for good.",
+            args.snapshot, args.name
+        );
+        confirm::ask(&goes, "Delete it?")?;
+    }
+    let deleted = context
+        .engine
+        .delete_snapshot(&mut project, &args.name, &args.snapshot);
+    progress::show(context, deleted).await?;
+    context.printer.done(
+        &json!({ "env": args.name, "snapshot": args.snapshot }),
+        |_| format!("Deleted snapshot {} of {}", args.snapshot, args.name),
+    );
+    Ok(())
+}

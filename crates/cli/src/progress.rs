@@ -1,0 +1,108 @@
+//! Showing what an operation does: a spinner on a terminal, plain lines elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::backend::Step;
+use lxc_dev_manager_core::event::{Event, EventKind};
+
+use crate::context::Context;
+
+/// An operation that ends sooner than this shows no spinner.
+const SHOW_AFTER: Duration = Duration::from_millis(500);
+/// How often the spinner turns.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Runs an operation and shows its steps on stderr.
+pub(crate) async fn show<T>(
+    context: &Context,
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut events = context.engine.bus().subscribe();
+    let mut display = Display::new(context);
+    let reveal = tokio::time::sleep(SHOW_AFTER);
+    tokio::pin!(operation, reveal);
+    loop {
+        tokio::select! {
+            biased;
+            event = events.recv() => {
+                // Falling behind loses steps, and the next one tells where it is.
+                if let Ok(Event { kind, .. }) = event { display.on(kind) }
+            }
+            result = &mut operation => {
+                display.end();
+                return result;
+            }
+            () = &mut reveal, if !display.revealed => display.reveal(),
+        }
+    }
+}
+
+struct Display<'a> {
+    context: &'a Context,
+    bar: Option<ProgressBar>,
+    last: String,
+    revealed: bool,
+}
+
+impl<'a> Display<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            bar: None,
+            last: String::new(),
+            revealed: false,
+        }
+    }
+
+    fn reveal(&mut self) {
+        self.revealed = true;
+        if self.context.printer.quiet() || !io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(100)
+            .with_style(style(false))
+            .with_message(self.last.clone());
+        bar.enable_steady_tick(TURN);
+        self.bar = Some(bar);
+    }
+
+    fn on(&mut self, kind: EventKind) {
+        match kind {
+            EventKind::Progress { step, .. } => self.step(step),
+            EventKind::Notice(text) => match &self.bar {
+                Some(bar) => bar.suspend(|| self.context.printer.status(&text)),
+                None => self.context.printer.status(&text),
+            },
+            EventKind::Started { .. } | EventKind::Finished(_) => {}
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Some(bar) = &self.bar {
+            bar.set_style(style(step.percent.is_some()));
+            bar.set_position(step.percent.unwrap_or(0).into());
+            bar.set_message(step.text.clone());
+        } else if !io::stderr().is_terminal() && step.text != self.last {
+            self.context.printer.status(&step.text);
+        }
+        self.last = step.text;
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(with_percent: bool) -> ProgressStyle {
+    let template = if with_percent {
+        "{spinner:.cyan} {msg} {bar:24} {percent}% {elapsed:.dim}"
+    } else {
+        "{spinner:.cyan} {msg} {elapsed:.dim}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

@@ -1,0 +1,103 @@
+//! Putting the house together from what the user's environment says.
+//!
+//! The environment is passed in as a function, so that this library reads none.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::backend::lxc::{LxcBackend, Surroundings, candidates};
+use crate::clock::SystemClock;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::model::EngineProject;
+
+/// Name of our directory in the user's home.
+const HOME_NAME: &str = ".lxc-dev-manager";
+/// Name of our directory in the system's place for sockets.
+const RUNTIME_NAME: &str = "lxc-dev-manager";
+/// The longest path of a Unix socket that every system takes (104 bytes with its end on macOS).
+const MAX_SOCKET_PATH: usize = 103;
+
+/// A variable of the environment by its name.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The engine room over the engines of this machine, with state in the user's home.
+///
+/// # Errors
+/// `Config` where there is no home, or where its path is too long for a socket.
+pub fn engine(lookup: Lookup<'_>) -> Result<Arc<Engine>> {
+    let path = |name: &str| {
+        lookup(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let surroundings = Surroundings {
+        lxd_socket: path("LXD_SOCKET"),
+        lxd_dir: path("LXD_DIR"),
+        incus_socket: path("INCUS_SOCKET"),
+        incus_dir: path("INCUS_DIR"),
+    };
+    let project = EngineProject::parse("default")?;
+    let backends = candidates(&surroundings)
+        .into_iter()
+        .map(|found| {
+            Arc::new(LxcBackend::new(found.kind, found.socket, project.clone())) as Arc<dyn Backend>
+        })
+        .collect();
+    Ok(Arc::new(Engine::new(
+        backends,
+        home(lookup)?,
+        Arc::new(SystemClock),
+    )))
+}
+
+/// Where our state lives.
+///
+/// # Errors
+/// `Config` where there is no home, or where its path is too long for a socket.
+pub fn home(lookup: Lookup<'_>) -> Result<Home> {
+    let path = |name: &str| {
+        lookup(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let user = path("HOME");
+    let root = path("LDM_HOME").or_else(|| user.as_ref().map(|home| home.join(HOME_NAME)));
+    let root = root.ok_or_else(|| {
+        Error::new(ErrorKind::Config, "there is no home directory")
+            .with_hint("set HOME, or LDM_HOME to a directory for the state of this program")
+    })?;
+    let runtime = path("XDG_RUNTIME_DIR").map(|directory| directory.join(RUNTIME_NAME));
+    let home = Home::new(root, runtime, user.map(|home| home.join(".ssh")));
+    let socket = home.control_socket();
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        let message = format!("the path {} is too long for a socket", socket.display());
+        return Err(
+            Error::new(ErrorKind::Config, message).with_hint("set LDM_HOME to a shorter one")
+        );
+    }
+    Ok(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_lives_below_the_users_home_unless_said_otherwise() {
+        let only_home = |name: &str| (name == "HOME").then(|| "/home/u".into());
+        assert_eq!(
+            home(&only_home).unwrap().root().to_str(),
+            Some("/home/u/.lxc-dev-manager")
+        );
+        let said = |name: &str| (name == "LDM_HOME").then(|| "/srv/ldm".into());
+        assert_eq!(home(&said).unwrap().root().to_str(), Some("/srv/ldm"));
+        assert_eq!(home(&|_| None).unwrap_err().kind(), ErrorKind::Config);
+        let deep =
+            |name: &str| (name == "LDM_HOME").then(|| format!("/{}", "d".repeat(100)).into());
+        assert_eq!(home(&deep).unwrap_err().kind(), ErrorKind::Config);
+    }
+}
