@@ -18,6 +18,7 @@ export default defineConfig({
     // Tests that draw ask for jsdom in their first line.
     environment: "node",
     include: ["src/**/*.test.ts"],
+    testTimeout: 20_000,
     restoreMocks: true,
   },
 });
