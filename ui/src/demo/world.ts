@@ -170,14 +170,13 @@ export function many(envs: number): View {
 /** Names that fit nowhere, two checkouts of one repository, and every state that there is. */
 export function awkward(): View {
   const long = "feature-login-with-single-sign-on-and-a-very-long-tail-retry";
-  const path =
-    "/home/ada/work/clients/the-northern-railway/worktrees/feature-login-with-single-sign-on";
+  const path = "/home/ada/clients/the-northern-railway/worktrees/feature-login-with-single-sign-on";
   const states = (
     ["running", "stopped", "frozen", "error", "not-found", "unreachable"] as const
   ).map((status) => env("webapp", `is-${status}`, { status }));
   const names = [`${long}-1`, `${long}-2`].map((name) =>
     env("webapp", name, {
-      image: "registry.example.com/images/ubuntu-24.04-with-everything-that-we-need:2026-01",
+      image: "images.example.com/ubuntu-24.04-with-everything-that-we-need:2026-01",
       ports: [5173, 8000, 5432, 6379, 9229, 24678].map((number) =>
         port(number, { host: number + 20000 }),
       ),
