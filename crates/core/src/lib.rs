@@ -8,6 +8,7 @@ pub mod backend;
 #[cfg(all(test, feature = "bindings"))]
 mod bindings;
 pub mod clock;
+pub mod control;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -17,6 +18,8 @@ pub mod model;
 pub mod project;
 pub mod provision;
 pub mod proxy;
+pub mod terminal;
 pub mod view;
+pub mod watch;
 
 pub use error::{Error, ErrorKind, ErrorReport, Result};

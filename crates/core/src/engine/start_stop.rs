@@ -6,7 +6,7 @@ use super::Engine;
 use super::place::Placed;
 use super::task::Task;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus};
+use crate::model::{EnvName, EnvStatus, InstanceName};
 use crate::project::Project;
 use crate::provision;
 use crate::view::Verb;
@@ -66,6 +66,14 @@ impl Engine {
             already: false,
             address: backend.instance(name).await?.address,
         })
+    }
+
+    /// Waits until a running instance has an address.
+    pub(crate) async fn wait_for_address(&self, name: &InstanceName) -> Result<()> {
+        match self.find(name).await? {
+            Some(placed) => provision::wait_for_network(placed.backend.as_ref(), name).await,
+            None => Ok(()),
+        }
     }
 
     /// Stops an env: asks its init, and kills it where that takes too long. A stopped one is a

@@ -37,19 +37,12 @@ pub(super) async fn run(
     spec: &ExecSpec,
     io: ExecIo,
 ) -> Result<i32> {
-    let mut body = json!({
-        "command": spec.argv,
-        "environment": environment(spec),
-        "wait-for-websocket": true,
-        "interactive": spec.terminal.is_some(),
-        "record-output": false,
-    });
-    if let Some(size) = spec.terminal {
-        body["width"] = json!(size.columns);
-        body["height"] = json!(size.rows);
-    }
     let begun = client
-        .send("POST", &format!("/1.0/instances/{name}/exec"), &body)
+        .send(
+            "POST",
+            &format!("/1.0/instances/{name}/exec"),
+            &request(spec),
+        )
         .await?;
     let operation = begun.operation;
     let secrets: BTreeMap<String, String> =
@@ -108,6 +101,21 @@ pub(super) async fn run(
                     "`{command}` in `{name}` ended without an exit code"
                 ))
         })
+}
+
+fn request(spec: &ExecSpec) -> serde_json::Value {
+    let mut body = json!({
+        "command": spec.argv,
+        "environment": environment(spec),
+        "wait-for-websocket": true,
+        "interactive": spec.terminal.is_some(),
+        "record-output": false,
+    });
+    if let Some(size) = spec.terminal {
+        body["width"] = json!(size.columns);
+        body["height"] = json!(size.rows);
+    }
+    body
 }
 
 /// A terminal needs a name of its kind, and programs a language that isn't ASCII.

@@ -4,6 +4,9 @@
 //! views travel [`ViewPatch`]es, numbered, so that a gap is noticed.
 //! Deliberately absent: words, colours and relative times, which belong to the surfaces.
 
+mod action;
+mod patch;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +15,9 @@ use crate::model::{
     EngineKind, EnvName, EnvStatus, GuestPort, HostPort, ImageName, InstanceName, Limits,
     OperationId, PortState, ProjectName, SnapshotName,
 };
+
+pub use action::Action;
+pub use patch::{Outcome, ProjectHead, ViewEvent, ViewPatch};
 
 /// Version of every JSON object that we print. Changes within it only add.
 pub const SCHEMA: u32 = 1;
@@ -190,142 +196,6 @@ pub struct EnvRef {
     /// The env in it.
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub env: EnvName,
-}
-
-/// How one view differs from the one before it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub enum ViewPatch {
-    /// Forget everything; what follows up to [`ViewPatch::Ready`] is the whole view.
-    Reset,
-    /// The whole view has been sent.
-    Ready,
-    /// An engine is new or changed; known by kind and address.
-    Engine {
-        /// Its state.
-        engine: EngineView,
-    },
-    /// A project is new or its head changed; its envs are listed by name only, in order, and those
-    /// not listed are gone.
-    Project {
-        /// The project without its envs.
-        project: ProjectHead,
-    },
-    /// A project is no longer known.
-    ProjectGone {
-        /// Its directory.
-        path: String,
-    },
-    /// An env is new or changed.
-    Env {
-        /// The project's directory.
-        project_path: String,
-        /// Its state. Boxed: it is far larger than the other patches.
-        env: Box<EnvView>,
-    },
-    /// An operation ended. Not a state: said once, for notices.
-    Finished {
-        /// What was done.
-        outcome: Outcome,
-    },
-}
-
-/// A project without the state of its envs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub struct ProjectHead {
-    /// Name in the file.
-    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
-    pub name: Option<ProjectName>,
-    /// Its directory.
-    pub path: String,
-    /// Why its file can't be read.
-    pub problem: Option<ErrorReport>,
-    /// Names of its envs, in order.
-    #[cfg_attr(feature = "bindings", ts(type = "Array<string>"))]
-    pub envs: Vec<EnvName>,
-}
-
-/// How an operation ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub struct Outcome {
-    /// Its id.
-    #[cfg_attr(feature = "bindings", ts(type = "string"))]
-    pub id: OperationId,
-    /// On which env.
-    pub env: EnvRef,
-    /// What was done.
-    pub verb: Verb,
-    /// The snapshot that it was about.
-    #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
-    pub snapshot: Option<SnapshotName>,
-    /// Why it failed; `None` if it didn't.
-    pub error: Option<ErrorReport>,
-    /// Whether it can be taken back.
-    pub undoable: bool,
-}
-
-/// A patch with its number. Numbers rise by one; a gap means that something was lost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub struct ViewEvent {
-    /// Number of this patch.
-    #[cfg_attr(feature = "bindings", ts(type = "number"))]
-    pub seq: u64,
-    /// The change.
-    pub patch: ViewPatch,
-}
-
-/// What a surface asks to be done. The surfaces that live in other processes send it as JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case")]
-#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub enum Action {
-    /// Start an env.
-    Start {
-        /// Which.
-        env: EnvRef,
-    },
-    /// Stop an env.
-    Stop {
-        /// Which.
-        env: EnvRef,
-    },
-    /// Take a snapshot; without a name, one made of the time.
-    Snapshot {
-        /// Of which env.
-        env: EnvRef,
-        /// Its name.
-        #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
-        name: Option<SnapshotName>,
-        /// A line about it.
-        description: Option<String>,
-    },
-    /// Set an env back to a snapshot.
-    Restore {
-        /// Which env.
-        env: EnvRef,
-        /// To which snapshot.
-        #[cfg_attr(feature = "bindings", ts(type = "string"))]
-        snapshot: SnapshotName,
-    },
-    /// Take the newest restore or removal of this env back.
-    Undo {
-        /// Which env.
-        env: EnvRef,
-    },
-    /// Open a terminal in an env.
-    Terminal {
-        /// Which.
-        env: EnvRef,
-    },
-    /// The user has seen what went wrong.
-    Dismiss {
-        /// On which env.
-        env: EnvRef,
-    },
 }
 
 impl Verb {

@@ -1,0 +1,133 @@
+//! The client's side.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::protocol::{Call, Hello, Incoming, Reply, Request, Role, lines};
+use super::server::{receive, send};
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::view::ViewEvent;
+
+/// Events that may wait for a slow reader; more make the client lose the connection.
+const EVENTS: usize = 8192;
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<()>>>>>;
+
+/// What the app says unasked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pushed {
+    /// The view changed.
+    Event(ViewEvent),
+    /// The window shall come to the front.
+    Raise,
+}
+
+/// A connection to the running app.
+pub struct Client {
+    calls: mpsc::Sender<Call>,
+    waiting: Waiting,
+    next: AtomicU64,
+}
+
+impl Client {
+    /// Connects and greets. The events of [`Request::Watch`] come by the second value, which ends
+    /// with the connection.
+    ///
+    /// # Errors
+    /// `Unreachable` where no app runs, `Unsupported` where it is another version.
+    pub async fn connect(home: &Home, role: Role) -> Result<(Self, mpsc::Receiver<Pushed>)> {
+        let path = home.control_socket();
+        let stream = UnixStream::connect(&path).await.map_err(|error| {
+            let message = format!("no app answers on {}", path.display());
+            Error::new(ErrorKind::Unreachable, message)
+                .with_hint("start it: lxc-dev-manager-desktop")
+                .caused_by(error)
+        })?;
+        let (mut incoming, mut outgoing) = lines(stream);
+        send(&mut outgoing, &Hello::new(role)).await?;
+        receive::<Hello>(&mut incoming)
+            .await?
+            .ok_or_else(gone)?
+            .check()?;
+        let waiting = Waiting::default();
+        let (events, received) = mpsc::channel(EVENTS);
+        let (calls, mut to_send) = mpsc::channel::<Call>(16);
+        tokio::spawn(listen(incoming, events, waiting.clone()));
+        // Ends with the client: its last sender is in there.
+        tokio::spawn(async move {
+            while let Some(call) = to_send.recv().await {
+                if send(&mut outgoing, &call).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok((
+            Self {
+                calls,
+                waiting,
+                next: AtomicU64::new(1),
+            },
+            received,
+        ))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// What the app answered, or `Unreachable` where it went away.
+    pub async fn ask(&self, request: Request) -> Result<()> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, answer);
+        self.calls
+            .send(Call { id, request })
+            .await
+            .map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Unreachable, "the app went away")
+        .with_hint("start it again: lxc-dev-manager-desktop")
+}
+
+async fn listen(mut incoming: Incoming, events: mpsc::Sender<Pushed>, waiting: Waiting) {
+    while let Ok(Some(reply)) = receive::<Reply>(&mut incoming).await {
+        let (id, result) = match reply {
+            Reply::Event { .. } | Reply::Raise => {
+                let pushed = match reply {
+                    Reply::Event { event } => Pushed::Event(event),
+                    _ => Pushed::Raise,
+                };
+                if events.try_send(pushed).is_err() {
+                    break;
+                }
+                continue;
+            }
+            Reply::Done { id } => (id, Ok(())),
+            Reply::Failed { id, error } => (id, Err(error.into())),
+        };
+        let asker = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+        if let Some(asker) = asker {
+            // One that no longer waits needs no answer.
+            let _ = asker.send(result);
+        }
+    }
+    // Everyone who still waits learns that the app is gone.
+    waiting
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
+}

@@ -1,0 +1,17 @@
+//! The control socket: how the window, and later the command line, talk to the running app.
+//!
+//! One JSON object a line. The client begins with [`Hello`], the holder answers with its own; then
+//! [`Call`]s and [`Reply`]s. The socket is in a 0700 directory and the peer's user is checked; a line
+//! of more than 64 KiB ends the connection. Whoever has the lock of the socket holds it: a socket
+//! file without a lock is stale.
+//! Deliberately absent: what is done when asked ([`Host`] is the app's).
+
+mod client;
+mod holder;
+mod protocol;
+mod server;
+
+pub use client::{Client, Pushed};
+pub use holder::Holder;
+pub use protocol::{Call, Hello, MAX_LINE, Reply, Request, Role};
+pub use server::{Host, Windows, serve};

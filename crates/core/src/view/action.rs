@@ -1,0 +1,56 @@
+//! What surfaces ask for.
+
+use serde::{Deserialize, Serialize};
+
+use super::EnvRef;
+use crate::model::SnapshotName;
+
+/// What a surface asks to be done. The surfaces that live in other processes send it as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub enum Action {
+    /// Start an env.
+    Start {
+        /// Which.
+        env: EnvRef,
+    },
+    /// Stop an env.
+    Stop {
+        /// Which.
+        env: EnvRef,
+    },
+    /// Take a snapshot; without a name, one made of the time.
+    Snapshot {
+        /// Of which env.
+        env: EnvRef,
+        /// Its name.
+        #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
+        name: Option<SnapshotName>,
+        /// A line about it.
+        description: Option<String>,
+    },
+    /// Set an env back to a snapshot.
+    Restore {
+        /// Which env.
+        env: EnvRef,
+        /// To which snapshot.
+        #[cfg_attr(feature = "bindings", ts(type = "string"))]
+        snapshot: SnapshotName,
+    },
+    /// Take the newest restore or removal of this env back.
+    Undo {
+        /// Which env.
+        env: EnvRef,
+    },
+    /// Open a terminal in an env.
+    Terminal {
+        /// Which.
+        env: EnvRef,
+    },
+    /// The user has seen what went wrong.
+    Dismiss {
+        /// On which env.
+        env: EnvRef,
+    },
+}

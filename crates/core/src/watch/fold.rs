@@ -1,0 +1,246 @@
+//! The view itself, and how inputs change it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::BACKLOG;
+use super::diff::{diff, whole};
+use super::sources::{FileWatch, Input};
+use crate::engine::Engine;
+use crate::error::ErrorReport;
+use crate::event::EventKind;
+use crate::model::{EnvStatus, InstanceName};
+use crate::view::{EnvRef, EnvView, OperationView, Outcome, View, ViewEvent, ViewPatch};
+
+/// Someone who listens, with numbers of its own.
+struct Subscriber {
+    channel: mpsc::Sender<ViewEvent>,
+    seq: u64,
+}
+
+impl Subscriber {
+    /// Whether it still keeps up.
+    fn tell(&mut self, patch: &ViewPatch) -> bool {
+        self.seq += 1;
+        self.channel
+            .try_send(ViewEvent {
+                seq: self.seq,
+                patch: patch.clone(),
+            })
+            .is_ok()
+    }
+}
+
+pub(super) struct Fold {
+    engine: Arc<Engine>,
+    /// What files and engines say.
+    base: View,
+    /// The same with operations and problems: what was told.
+    view: View,
+    subscribers: Vec<Subscriber>,
+    operations: HashMap<EnvRef, OperationView>,
+    problems: HashMap<EnvRef, ErrorReport>,
+    files: FileWatch,
+    inputs: mpsc::Sender<Input>,
+    tasks: TaskTracker,
+}
+
+impl Fold {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        inputs: mpsc::Sender<Input>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            files: FileWatch::new(inputs.clone()),
+            engine,
+            base: View::default(),
+            view: View::default(),
+            subscribers: Vec::new(),
+            operations: HashMap::new(),
+            problems: HashMap::new(),
+            inputs,
+            tasks,
+        }
+    }
+
+    /// A new subscriber: the whole view waits in its channel already.
+    pub(super) fn subscribe(&mut self) -> mpsc::Receiver<ViewEvent> {
+        let patches = whole(&self.view);
+        let (channel, receiver) = mpsc::channel(BACKLOG + patches.len());
+        let mut subscriber = Subscriber { channel, seq: 0 };
+        if patches.iter().all(|patch| subscriber.tell(patch)) {
+            self.subscribers.push(subscriber);
+        }
+        receiver
+    }
+
+    fn publish(&mut self, patches: &[ViewPatch]) {
+        // One that is gone or too far behind is dropped; its channel ends and it comes again.
+        self.subscribers
+            .retain_mut(|subscriber| patches.iter().all(|patch| subscriber.tell(patch)));
+    }
+
+    /// Tells how the view differs now from what was told last.
+    fn settle(&mut self) {
+        let view = self.with_overlays(self.base.clone());
+        let patches = diff(&self.view, &view);
+        self.view = view;
+        self.publish(&patches);
+    }
+
+    /// Folds a batch of inputs.
+    pub(super) async fn take(&mut self, batch: Vec<Input>) {
+        let mut instances: Vec<InstanceName> = Vec::new();
+        let mut everything = false;
+        let mut outcomes = Vec::new();
+        for input in batch {
+            match input {
+                Input::Instance(name) => instances.push(name),
+                Input::Started(name) => {
+                    self.await_address(&name);
+                    instances.push(name);
+                }
+                Input::Everything => everything = true,
+                Input::Operation(kind) => outcomes.extend(self.on_operation(kind)),
+            }
+        }
+        // What an operation did to file and ledger is seen with its end.
+        if everything || !outcomes.is_empty() || instances.iter().any(|name| self.knows(name)) {
+            self.refresh_all().await;
+        } else {
+            self.settle();
+        }
+        let told = outcomes
+            .into_iter()
+            .map(|outcome| ViewPatch::Finished { outcome });
+        self.publish(&told.collect::<Vec<_>>());
+    }
+
+    fn knows(&self, name: &InstanceName) -> bool {
+        let mut envs = self.view.projects.iter().flat_map(|project| &project.envs);
+        envs.any(|env| env.instance == *name)
+    }
+
+    fn on_operation(&mut self, kind: EventKind) -> Option<Outcome> {
+        match kind {
+            EventKind::Started {
+                id, env, verb, at, ..
+            } => {
+                self.problems.remove(&env);
+                let operation = OperationView {
+                    id,
+                    verb,
+                    step: None,
+                    percent: None,
+                    started_at: at,
+                };
+                self.operations.insert(env, operation);
+            }
+            EventKind::Progress { id, env, step } => {
+                if let Some(operation) = self.operations.get_mut(&env).filter(|o| o.id == id) {
+                    operation.step = Some(step.text);
+                    operation.percent = step.percent;
+                }
+            }
+            EventKind::Finished(outcome) => {
+                self.operations.remove(&outcome.env);
+                if let Some(error) = &outcome.error {
+                    self.problems.insert(outcome.env.clone(), error.clone());
+                }
+                return Some(outcome);
+            }
+            EventKind::Notice(_) => {}
+        }
+        None
+    }
+
+    pub(super) fn dismiss(&mut self, env: &EnvRef) {
+        self.problems.remove(env);
+        self.settle();
+    }
+
+    /// Looks at all projects and engines again.
+    pub(super) async fn refresh_all(&mut self) {
+        let directories = self.directories();
+        match self.engine.overview(&directories).await {
+            Ok(view) => {
+                let starting = addressless(&view);
+                let known = addressless(&self.base);
+                self.base = view;
+                self.settle();
+                for name in starting.iter().filter(|name| !known.contains(name)) {
+                    self.await_address(name);
+                }
+            }
+            Err(error) => tracing::warn!(?error, "the overview failed"),
+        }
+    }
+
+    /// The known projects' directories; watches them for changes.
+    fn directories(&mut self) -> Vec<PathBuf> {
+        let registry = self.engine.registry();
+        let known = match registry.projects() {
+            Ok((known, _)) => known,
+            Err(error) => {
+                tracing::warn!(?error, "the registry can't be read");
+                Vec::new()
+            }
+        };
+        let directories: Vec<PathBuf> = known.into_iter().map(|project| project.path).collect();
+        // The registry's own directory has to be there to be watched.
+        let home = self.engine.home().directory("").ok();
+        self.files.set(
+            home.into_iter()
+                .chain(directories.iter().cloned())
+                .collect(),
+        );
+        directories
+    }
+
+    fn with_overlays(&self, mut view: View) -> View {
+        for project in &mut view.projects {
+            for env in &mut project.envs {
+                self.overlay(&project.path, env);
+            }
+        }
+        view
+    }
+
+    fn overlay(&self, path: &str, env: &mut EnvView) {
+        let key = EnvRef {
+            project_path: path.to_owned(),
+            env: env.name.clone(),
+        };
+        env.operation = self.operations.get(&key).cloned();
+        if let Some(problem) = self.problems.get(&key) {
+            env.problem = Some(problem.clone());
+        }
+    }
+
+    /// DHCP gives no event: one exec waits in the guest, and then its instance is looked at again.
+    fn await_address(&self, name: &InstanceName) {
+        if !self.knows(name) {
+            return;
+        }
+        let (engine, inputs, name) = (self.engine.clone(), self.inputs.clone(), name.clone());
+        self.tasks.spawn(async move {
+            if engine.wait_for_address(&name).await.is_ok() {
+                // With the watch's end nobody wants to know.
+                let _ = inputs.send(Input::Instance(name)).await;
+            }
+        });
+    }
+}
+
+/// Running instances that have no address yet.
+fn addressless(view: &View) -> Vec<InstanceName> {
+    let envs = view.projects.iter().flat_map(|project| &project.envs);
+    envs.filter(|env| env.status == EnvStatus::Running && env.address.is_none())
+        .map(|env| env.instance.clone())
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! The living view: folded from the engines' events, our own operations, and changed files.
+//!
+//! Invariants: nothing is polled; a patch is sent only for what differs; patches are numbered, and a
+//! subscriber gets the whole view first. One task owns the view; [`Watch`] only talks to it.
+
+mod diff;
+mod fold;
+mod sources;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::Engine;
+use crate::view::{EnvRef, ViewEvent};
+
+use fold::Fold;
+use sources::Input;
+
+/// Patches that a slow subscriber may fall behind before it is dropped.
+const BACKLOG: usize = 4096;
+
+/// A handle on the living view.
+#[derive(Clone)]
+pub struct Watch {
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the owner of the view is asked.
+enum Order {
+    Subscribe(oneshot::Sender<mpsc::Receiver<ViewEvent>>),
+    Dismiss(EnvRef),
+}
+
+impl Watch {
+    /// Starts folding. The tasks end with the token; `tasks` waits for them.
+    #[must_use]
+    pub fn start(engine: Arc<Engine>, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+        let (orders, receiver) = mpsc::channel(16);
+        let (inputs, changed) = mpsc::channel(256);
+        sources::start(&engine, &inputs, tasks, &shutdown);
+        let own = tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = run(engine, receiver, inputs, changed, own) => {}
+            }
+        });
+        Self { orders }
+    }
+
+    /// The whole view as patches from `Reset` to `Ready`, then what changes. The channel ends when
+    /// the subscriber falls too far behind, or with the watch: subscribe again.
+    ///
+    /// Returns `None` when the watch has ended.
+    pub async fn subscribe(&self) -> Option<mpsc::Receiver<ViewEvent>> {
+        let (answer, receiver) = oneshot::channel();
+        self.orders.send(Order::Subscribe(answer)).await.ok()?;
+        receiver.await.ok()
+    }
+
+    /// Forgets what went wrong last with an env.
+    pub async fn dismiss(&self, env: EnvRef) {
+        // Where the watch has ended, nobody shows it any more.
+        let _ = self.orders.send(Order::Dismiss(env)).await;
+    }
+}
+
+async fn run(
+    engine: Arc<Engine>,
+    mut orders: mpsc::Receiver<Order>,
+    inputs: mpsc::Sender<Input>,
+    mut changed: mpsc::Receiver<Input>,
+    tasks: TaskTracker,
+) {
+    let mut fold = Fold::new(engine, inputs, tasks);
+    fold.refresh_all().await;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Order::Subscribe(answer)) => {
+                    // A caller that is gone doesn't want it any more.
+                    let _ = answer.send(fold.subscribe());
+                }
+                Some(Order::Dismiss(env)) => fold.dismiss(&env),
+                None => return,
+            },
+            input = changed.recv() => {
+                let Some(first) = input else { return };
+                // What has piled up meanwhile is folded in one go.
+                let mut batch = vec![first];
+                while let Ok(more) = changed.try_recv() {
+                    batch.push(more);
+                }
+                fold.take(batch).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The menu on the screen, changed item by item until it looks like the model.
+
+use std::collections::HashMap;
+
+use tauri::menu::{IsMenuItem, Menu, MenuId, MenuItem, PredefinedMenuItem, Submenu};
+use tauri::{AppHandle, Wry};
+
+use super::model::{Kind, Node, TrayAction};
+
+/// The menu, and what its items do.
+pub(super) struct LiveMenu {
+    app: AppHandle,
+    root: Menu<Wry>,
+    entries: Vec<Entry>,
+    actions: HashMap<MenuId, TrayAction>,
+}
+
+/// One entry on the screen.
+struct Entry {
+    key: String,
+    label: String,
+    handle: Handle,
+}
+
+enum Handle {
+    Item(MenuItem<Wry>),
+    Separator(PredefinedMenuItem<Wry>),
+    Sub(Submenu<Wry>, Vec<Entry>),
+}
+
+/// A menu or a submenu: both take and give entries.
+enum Parent<'a> {
+    Root(&'a Menu<Wry>),
+    Sub(&'a Submenu<Wry>),
+}
+
+impl Parent<'_> {
+    fn insert(&self, item: &dyn IsMenuItem<Wry>, at: usize) -> tauri::Result<()> {
+        match self {
+            Self::Root(menu) => menu.insert(item, at),
+            Self::Sub(menu) => menu.insert(item, at),
+        }
+    }
+
+    fn remove(&self, item: &dyn IsMenuItem<Wry>) -> tauri::Result<()> {
+        match self {
+            Self::Root(menu) => menu.remove(item),
+            Self::Sub(menu) => menu.remove(item),
+        }
+    }
+}
+
+impl Entry {
+    fn item(&self) -> &dyn IsMenuItem<Wry> {
+        match &self.handle {
+            Handle::Item(item) => item,
+            Handle::Separator(item) => item,
+            Handle::Sub(item, _) => item,
+        }
+    }
+
+    /// Whether it can become what the node says by changing its text.
+    fn fits(&self, node: &Node) -> bool {
+        self.key == node.key
+            && matches!(
+                (&self.handle, &node.kind),
+                (Handle::Item(_), Kind::Item(_) | Kind::Text)
+                    | (Handle::Separator(_), Kind::Separator)
+                    | (Handle::Sub(..), Kind::Sub(_))
+            )
+    }
+}
+
+impl LiveMenu {
+    pub(super) fn new(app: AppHandle, root: Menu<Wry>) -> Self {
+        Self {
+            app,
+            root,
+            entries: Vec::new(),
+            actions: HashMap::new(),
+        }
+    }
+
+    /// What the item of this id does.
+    pub(super) fn action(&self, id: &MenuId) -> Option<TrayAction> {
+        self.actions.get(id).cloned()
+    }
+
+    /// Changes what differs.
+    pub(super) fn show(&mut self, nodes: &[Node]) -> tauri::Result<()> {
+        let mut actions = HashMap::new();
+        let root = self.root.clone();
+        let shown = std::mem::take(&mut self.entries);
+        self.entries = reconcile(&self.app, &Parent::Root(&root), shown, nodes, &mut actions)?;
+        self.actions = actions;
+        Ok(())
+    }
+}
+
+fn reconcile(
+    app: &AppHandle,
+    parent: &Parent<'_>,
+    shown: Vec<Entry>,
+    nodes: &[Node],
+    actions: &mut HashMap<MenuId, TrayAction>,
+) -> tauri::Result<Vec<Entry>> {
+    let mut kept = Vec::with_capacity(nodes.len());
+    for entry in shown {
+        if nodes.iter().any(|node| entry.fits(node)) {
+            kept.push(entry);
+        } else {
+            parent.remove(entry.item())?;
+        }
+    }
+    let mut result: Vec<Entry> = Vec::with_capacity(nodes.len());
+    for (at, node) in nodes.iter().enumerate() {
+        // Those before `at` are right already, so whatever is kept stands from `at` on.
+        let entry = match kept.iter().position(|entry| entry.fits(node)) {
+            Some(0) => kept.remove(0),
+            Some(other) => {
+                let entry = kept.remove(other);
+                parent.remove(entry.item())?;
+                parent.insert(entry.item(), at)?;
+                entry
+            }
+            None => {
+                let entry = make(app, node)?;
+                parent.insert(entry.item(), at)?;
+                entry
+            }
+        };
+        result.push(update(app, entry, node, actions)?);
+    }
+    Ok(result)
+}
+
+fn make(app: &AppHandle, node: &Node) -> tauri::Result<Entry> {
+    let none = None::<&str>;
+    let handle = match &node.kind {
+        Kind::Text => Handle::Item(MenuItem::new(app, &node.label, false, none)?),
+        Kind::Item(_) => Handle::Item(MenuItem::new(app, &node.label, true, none)?),
+        Kind::Separator => Handle::Separator(PredefinedMenuItem::separator(app)?),
+        Kind::Sub(_) => Handle::Sub(Submenu::new(app, &node.label, true)?, Vec::new()),
+    };
+    Ok(Entry {
+        key: node.key.clone(),
+        label: node.label.clone(),
+        handle,
+    })
+}
+
+fn update(
+    app: &AppHandle,
+    entry: Entry,
+    node: &Node,
+    actions: &mut HashMap<MenuId, TrayAction>,
+) -> tauri::Result<Entry> {
+    let Entry { key, label, handle } = entry;
+    let renamed = label != node.label;
+    let handle = match (handle, &node.kind) {
+        (Handle::Item(item), kind) => {
+            if renamed {
+                item.set_text(&node.label)?;
+            }
+            let enabled = matches!(kind, Kind::Item(_));
+            if item.is_enabled()? != enabled {
+                item.set_enabled(enabled)?;
+            }
+            if let Kind::Item(action) = kind {
+                actions.insert(item.id().clone(), action.clone());
+            }
+            Handle::Item(item)
+        }
+        (Handle::Sub(menu, below), Kind::Sub(nodes)) => {
+            if renamed {
+                menu.set_text(&node.label)?;
+            }
+            let below = reconcile(app, &Parent::Sub(&menu), below, nodes, actions)?;
+            Handle::Sub(menu, below)
+        }
+        (other, _) => other,
+    };
+    Ok(Entry {
+        key,
+        label: node.label.clone(),
+        handle,
+    })
+}
