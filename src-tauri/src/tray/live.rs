@@ -7,6 +7,10 @@ use tauri::{AppHandle, Wry};
 
 use super::model::{Kind, Node, TrayAction};
 
+/// On Linux muda 0.20 puts a submenu's label into a box of its own and later looks for it elsewhere,
+/// so that `set_text` shows nothing; the entry made by another insert has the new text.
+const RELABEL_BY_REINSERT: bool = cfg!(target_os = "linux");
+
 /// The menu, and what its items do.
 pub(super) struct LiveMenu {
     app: AppHandle,
@@ -129,7 +133,15 @@ fn reconcile(
                 entry
             }
         };
-        result.push(update(app, entry, node, actions)?);
+        let stale = RELABEL_BY_REINSERT
+            && entry.label != node.label
+            && matches!(entry.handle, Handle::Sub(..));
+        let entry = update(app, entry, node, actions)?;
+        if stale {
+            parent.remove(entry.item())?;
+            parent.insert(entry.item(), at)?;
+        }
+        result.push(entry);
     }
     Ok(result)
 }
