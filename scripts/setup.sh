@@ -191,11 +191,13 @@ rust_by_rustup() {
         chmod +x "$dir/rustup-init"
         say 'installing rustup'
         # From /: its check for a toolchain file must not start two downloads at once.
-        (cd / && "$dir/rustup-init" -y -q --no-modify-path --profile minimal --default-toolchain none) >&2
+        (cd / && "$dir/rustup-init" -y -q --no-modify-path --profile minimal --default-toolchain none) >>"$log" 2>&1 ||
+            tail -n 5 "$log" >&2
         rm -rf "$dir"
     fi
     say "installing Rust $rust_wanted by rustup"
-    rustup -q toolchain install "$rust_wanted" --profile minimal --component rustfmt --component clippy >&2
+    rustup -q toolchain install "$rust_wanted" --profile minimal --component rustfmt --component clippy >>"$log" 2>&1 ||
+        { tail -n 5 "$log" >&2; return 1; }
 }
 
 # The newest that apt has, if that is enough; in Debian it is the backports'.

@@ -114,8 +114,13 @@ stop_daemon() { # ENGINE [SIGNAL]
     local pid
     pid=$(running_pid "$1") || return 0
     kill "-${2:-TERM}" "$pid"
-    # --pid waits for the very process to be gone: the next daemon needs its sockets and its database.
-    timeout "$wait_seconds" tail --pid="$pid" -s 0.05 -f /dev/null || die "$1 (pid $pid) does not end"
+    # The next daemon needs this one's sockets and database. A zombie that nobody reaps (a container without init) is gone.
+    local tries
+    for tries in $(seq $((wait_seconds * 20))); do
+        running_pid "$1" >/dev/null || break
+        sleep 0.05
+    done
+    ! running_pid "$1" >/dev/null || die "$1 (pid $pid) does not end" "see $root/$1.log ($tries tries)"
     rm -f "$root/$1.pid"
 }
 
@@ -265,9 +270,12 @@ delete_all() { # ENGINE
     client "$engine" network delete "$(bridge_of "$engine")" >/dev/null 2>&1 || true
 }
 
+# By file, not by path: a container's devices are listed here too, and may show the same path.
 detach_loops() { # DIR
-    losetup -nl -O NAME,BACK-FILE | while read -r loop file; do
-        case $file in "$1"/*) losetup -d "$loop" ;; esac
+    local image loop
+    for image in "$1"/disks/*.img; do
+        [ -f "$image" ] || continue
+        losetup -n -O NAME -j "$image" | while read -r loop; do losetup -d "$loop"; done
     done
 }
 
