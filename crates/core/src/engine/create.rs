@@ -99,6 +99,11 @@ impl Engine {
                 "name one: `lxc-dev-manager container create {env} debian:12`"
             ))
         })?;
+        project.check(&Change::AddEnv {
+            env: env.clone(),
+            image: image.clone(),
+            ports: ports.clone(),
+        })?;
         Ok(Plan {
             instance: project.instance(&env)?,
             user: file.user(&env)?,

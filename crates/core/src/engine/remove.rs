@@ -43,6 +43,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         refuse_other_checkout(project, &placed)?;
+        project.check(&Change::RemoveEnv { env: env.clone() })?;
         let Placed { backend, instance } = &placed;
         let undoable = backend.capabilities().await?.copy_on_write;
         let was_running = instance.status == EnvStatus::Running;

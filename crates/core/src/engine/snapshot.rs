@@ -55,14 +55,16 @@ impl Engine {
                 )),
             );
         }
-        let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
-        placed.backend.snapshot(name, snapshot, None).await?;
-        let written = project.change(&Change::AddSnapshot {
+        let change = Change::AddSnapshot {
             env: env.clone(),
             snapshot: snapshot.clone(),
             description,
             created_at: whole_seconds(self.clock.now()),
-        });
+        };
+        project.check(&change)?;
+        let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
+        placed.backend.snapshot(name, snapshot, None).await?;
+        let written = project.change(&change);
         if let Err(error) = written {
             placed.backend.delete_snapshot(name, snapshot).await?;
             journal.close();

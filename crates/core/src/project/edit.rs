@@ -77,7 +77,8 @@ pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
     } else {
         format!("{unix}\n")
     };
-    let mut edited = edit(&whole, change).ok_or_else(|| refuse(&whole, change))?;
+    let edited = edit(&whole, change).ok_or_else(|| refuse(&whole, change))?;
+    let mut edited = without_braces(&whole, edited);
     check(&whole, &edited, change)?;
     if !ended {
         edited.truncate(edited.trim_end_matches('\n').len());
@@ -141,6 +142,18 @@ fn edit(text: &str, change: &Change) -> Option<String> {
         }
     }
     Some(file.to_string())
+}
+
+/// The editor writes `{}` behind the key of a map that it has emptied; ours was empty without.
+fn without_braces(before: &str, after: String) -> String {
+    let differing = before
+        .lines()
+        .zip(after.lines())
+        .find(|(old, new)| old != new);
+    match differing {
+        Some((old, new)) if *new == format!("{old} {{}}") => after.replacen(new, old, 1),
+        _ => after,
+    }
 }
 
 fn set_map(
@@ -373,6 +386,26 @@ mod tests {
             .unwrap();
             assert_eq!(back, text);
         }
+    }
+
+    #[test]
+    fn the_last_env_and_the_last_snapshot_leave_an_empty_map() {
+        let text = "containers:\n  dev:\n    image: a\ndefaults: {}\n";
+        let with = apply(text, &snapshot("x")).unwrap();
+        let (env, snapshot) = ("dev".parse().unwrap(), "s1".parse().unwrap());
+        let without = apply(&with, &Change::RemoveSnapshot { env, snapshot }).unwrap();
+        assert_eq!(
+            without,
+            "containers:\n  dev:\n    image: a\n    snapshots:\ndefaults: {}\n"
+        );
+        let none = apply(
+            text,
+            &Change::RemoveEnv {
+                env: "dev".parse().unwrap(),
+            },
+        )
+        .unwrap();
+        assert_eq!(none, "containers:\ndefaults: {}\n");
     }
 
     #[test]

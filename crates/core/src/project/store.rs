@@ -156,6 +156,16 @@ impl Project {
         Ok(())
     }
 
+    /// Whether a change could be written now; asked before anything else is done.
+    ///
+    /// # Errors
+    /// What [`Project::change`] would say.
+    pub fn check(&self, change: &Change) -> Result<()> {
+        let path = self.directory.join(FILE_NAME);
+        edit::apply(&read(&path)?, change)?;
+        expect_writable(&path).map(drop)
+    }
+
     /// The file's text as it is now.
     pub(crate) fn text(&self) -> Result<String> {
         read(&self.directory.join(FILE_NAME))
@@ -213,8 +223,8 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// Replaces the file; a symbolic link is followed, owner and mode are kept (under sudo too).
-fn write(path: &Path, text: &str) -> Result<()> {
+/// The file behind a symbolic link, and what is to be kept of it.
+fn expect_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
     let target = path.canonicalize().map_err(failed)?;
     let about = fs::metadata(&target).map_err(failed)?;
@@ -222,6 +232,13 @@ fn write(path: &Path, text: &str) -> Result<()> {
         let message = format!("{} is read-only", target.display());
         return Err(Error::new(ErrorKind::PermissionDenied, message));
     }
+    Ok((target, about))
+}
+
+/// Replaces the file; a symbolic link is followed, owner and mode are kept (under sudo too).
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
+    let (target, about) = expect_writable(path)?;
     replace(&target, text.as_bytes(), about.permissions()).map_err(failed)?;
     if rustix::process::geteuid().as_raw() == 0 {
         chown(&target, Some(about.uid()), Some(about.gid())).map_err(failed)?;

@@ -1,0 +1,187 @@
+//! Going back, and going back from that.
+
+use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
+use lxc_dev_manager_core::{ErrorKind, Result};
+
+use super::{Stage, dev_instance, env};
+
+async fn with_note(pool: Pool) -> Stage {
+    let stage = Stage::new(pool);
+    stage.create("dev").await.unwrap();
+    stage.write("one").await;
+    take(&stage, "first").await.unwrap();
+    stage.write("two").await;
+    stage
+}
+
+async fn take(stage: &Stage, name: &str) -> Result<()> {
+    let name = SnapshotName::parse(name)?;
+    stage
+        .engine
+        .snapshot(&mut stage.project(), &env("dev"), &name, Some("x".into()))
+        .await
+}
+
+async fn go_back(stage: &Stage, name: &str) -> Result<bool> {
+    let name = SnapshotName::parse(name)?;
+    let restored = stage
+        .engine
+        .restore(&stage.project(), &env("dev"), &name)
+        .await?;
+    Ok(restored.undoable)
+}
+
+#[tokio::test]
+async fn restore_can_be_undone_and_redone() {
+    let stage = with_note(Pool::Btrfs).await;
+    assert!(go_back(&stage, "first").await.unwrap());
+    assert_eq!(stage.read().await, "one");
+    stage.engine.undo(&mut stage.project(), None).await.unwrap();
+    assert_eq!(stage.read().await, "two");
+    stage
+        .engine
+        .undo(&mut stage.project(), Some(&env("dev")))
+        .await
+        .unwrap();
+    assert_eq!(stage.read().await, "one");
+}
+
+#[tokio::test]
+async fn restore_keeps_stopped_env_stopped() {
+    let stage = with_note(Pool::Btrfs).await;
+    stage
+        .engine
+        .stop(&stage.project(), &env("dev"))
+        .await
+        .unwrap();
+    go_back(&stage, "first").await.unwrap();
+    let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert_eq!(instance.status, EnvStatus::Stopped);
+}
+
+#[tokio::test]
+async fn undo_copies_are_hidden_and_not_in_the_file() {
+    let stage = with_note(Pool::Btrfs).await;
+    go_back(&stage, "first").await.unwrap();
+    let held = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert_eq!(
+        held.snapshots
+            .iter()
+            .filter(|kept| kept.name.is_undo())
+            .count(),
+        1
+    );
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    let shown = &view.projects[0].envs[0];
+    let names: Vec<&str> = shown.snapshots.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["initial-state", "first"]);
+    assert!(shown.undo.is_some());
+    assert!(!stage.file().contains("ldm-undo"), "{}", stage.file());
+}
+
+#[tokio::test]
+async fn a_pool_that_copies_everything_keeps_no_undo() {
+    for pool in [Pool::Dir, Pool::Zfs] {
+        let stage = with_note(pool).await;
+        assert!(!go_back(&stage, "first").await.unwrap());
+        assert_eq!(stage.read().await, "one");
+        let error = stage
+            .engine
+            .undo(&mut stage.project(), None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_restore_runs_again_and_leaves_no_journal() {
+    let stage = with_note(Pool::Btrfs).await;
+    stage.fake.fail_next("restore");
+    assert_eq!(
+        go_back(&stage, "first").await.unwrap_err().kind(),
+        ErrorKind::Engine
+    );
+    assert_eq!(stage.read().await, "two");
+    assert_eq!(stage.journals(), 0);
+}
+
+#[tokio::test]
+async fn a_missing_snapshot_names_those_that_are_there() {
+    let stage = with_note(Pool::Btrfs).await;
+    let error = go_back(&stage, "nope").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.hint(), Some("it has `initial-state`, `first`"));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_once_and_initial_state_stays() {
+    let stage = with_note(Pool::Btrfs).await;
+    assert_eq!(
+        take(&stage, "first").await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        take(&stage, "ldm-undo-1").await.unwrap_err().kind(),
+        ErrorKind::InvalidName
+    );
+    let initial = SnapshotName::initial_state();
+    let mut project = stage.project();
+    let refused = stage
+        .engine
+        .delete_snapshot(&mut project, &env("dev"), &initial)
+        .await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+    let first = SnapshotName::parse("first").unwrap();
+    stage
+        .engine
+        .delete_snapshot(&mut project, &env("dev"), &first)
+        .await
+        .unwrap();
+    assert!(!stage.file().contains("first"), "{}", stage.file());
+}
+
+#[tokio::test]
+async fn a_removed_env_comes_back_with_its_entry() {
+    let stage = with_note(Pool::Btrfs).await;
+    let before = stage.file();
+    let mut project = stage.project();
+    assert!(
+        stage
+            .engine
+            .remove(&mut project, &env("dev"))
+            .await
+            .unwrap()
+    );
+    assert!(!stage.file().contains("dev:"), "{}", stage.file());
+    assert!(stage.fake.instance(&dev_instance()).await.is_err());
+    stage
+        .engine
+        .undo(&mut project, Some(&env("dev")))
+        .await
+        .unwrap();
+    assert_eq!(stage.file(), before);
+    stage.engine.start(&project, &env("dev")).await.unwrap();
+    assert_eq!(stage.read().await, "two");
+}
+
+#[tokio::test]
+async fn a_name_given_away_meanwhile_is_not_overwritten() {
+    let stage = with_note(Pool::Btrfs).await;
+    let mut project = stage.project();
+    stage
+        .engine
+        .remove(&mut project, &env("dev"))
+        .await
+        .unwrap();
+    stage.create("dev").await.unwrap();
+    let mut project = stage.project();
+    let error = stage
+        .engine
+        .undo(&mut project, Some(&env("dev")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
