@@ -32,6 +32,10 @@ pub(crate) async fn show<T>(
                 if let Ok(Event { kind, .. }) = event { display.on(kind) }
             }
             result = &mut operation => {
+                // What it said in its last breath.
+                while let Ok(Event { kind, .. }) = events.try_recv() {
+                    display.on(kind);
+                }
                 display.end();
                 return result;
             }

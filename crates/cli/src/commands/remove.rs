@@ -18,11 +18,14 @@ pub(crate) async fn run(context: &Context, args: Remove) -> Result<()> {
         let mut envs = view.projects.iter().flat_map(|project| &project.envs);
         if let Some(env) = envs.find(|env| env.name == args.name) {
             let goes = format!(
-                "`{}` goes: instance {}, {}, {} snapshots.",
+                "`{}` goes: instance {}, {}, {}.",
                 env.name,
                 env.instance,
                 env.status.label().to_lowercase(),
-                env.snapshots.len()
+                match env.snapshots.len() {
+                    1 => "one snapshot".to_owned(),
+                    count => format!("{count} snapshots"),
+                }
             );
             confirm::ask(&goes, "Remove it?")?;
         }

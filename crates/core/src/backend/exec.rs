@@ -5,13 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::Backend;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::model::InstanceName;
 
 /// A command to run in a guest as root. Never text for a shell: `argv` goes to `execve`.
@@ -108,11 +107,8 @@ impl Output {
     }
 }
 
-/// How long a guest may be too early in its boot to be entered.
-const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
-
 /// Runs a constant script in a guest's `sh`: its values come as `$1…` and on stdin, never as text
-/// of the script. Where the guest can't be entered yet, waits until it can.
+/// of the script.
 ///
 /// # Errors
 /// Those of [`Backend::exec`]; a failing script is an [`Output`] with its code.
@@ -128,8 +124,7 @@ pub async fn run_script(
     capture(backend, name, &spec, stdin).await
 }
 
-/// Runs a command to its end and keeps what it prints. Where the guest can't be entered yet, waits
-/// until it can.
+/// Runs a command to its end and keeps what it prints.
 ///
 /// # Errors
 /// Those of [`Backend::exec`].
@@ -139,33 +134,14 @@ pub async fn capture(
     spec: &ExecSpec,
     stdin: Vec<u8>,
 ) -> Result<Output> {
-    let begun = tokio::time::Instant::now();
-    let mut pause = Duration::from_millis(10);
-    loop {
-        let (stdout, stderr) = (Captured::default(), Captured::default());
-        let io = ExecIo::new(
-            io::Cursor::new(stdin.clone()),
-            stdout.clone(),
-            stderr.clone(),
-        );
-        match backend.exec(name, spec, io).await {
-            Ok(code) => {
-                return Ok(Output {
-                    code,
-                    stdout: stdout.take(),
-                    stderr: stderr.take(),
-                });
-            }
-            // There is no event for the end of that moment.
-            Err(error)
-                if error.kind() == ErrorKind::Conflict && begun.elapsed() < ENTRY_PATIENCE =>
-            {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_millis(160));
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let (stdout, stderr) = (Captured::default(), Captured::default());
+    let io = ExecIo::new(io::Cursor::new(stdin), stdout.clone(), stderr.clone());
+    let code = backend.exec(name, spec, io).await?;
+    Ok(Output {
+        code,
+        stdout: stdout.take(),
+        stderr: stderr.take(),
+    })
 }
 
 /// Output kept in memory, at most [`Captured::LIMIT`] bytes of it: what a command of ours prints.

@@ -71,7 +71,7 @@ pub trait Backend: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<()>;
 
-    /// Starts a stopped instance. Its address may come later.
+    /// Starts a stopped instance. Commands can be run in it from then on; its address may come later.
     async fn start(&self, name: &InstanceName) -> Result<()>;
 
     /// Stops a running instance: asks its init, and where `force` is set kills it.
@@ -110,8 +110,7 @@ pub trait Backend: Send + Sync {
     /// command isn't there, 126 where it can't be run.
     ///
     /// # Errors
-    /// `Conflict` where the instance is too early in its boot to be entered: nothing was run then.
-    /// `Engine` where it doesn't run.
+    /// `Engine` where the instance doesn't run.
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32>;
 
     /// Connects to a TCP port of a running instance.

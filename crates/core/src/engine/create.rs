@@ -99,6 +99,9 @@ impl Engine {
                 "name one: `lxc-dev-manager container create {env} debian:12`"
             ))
         })?;
+        if ports.is_none() {
+            file.ports(&env)?;
+        }
         project.check(&Change::AddEnv {
             env: env.clone(),
             image: image.clone(),

@@ -5,18 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::client::Client;
 use super::image::url_part;
+use super::replay::Replay;
 use crate::backend::{ExecControl, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
@@ -25,17 +28,70 @@ type Socket = WebSocketStream<UnixStream>;
 
 /// Bytes in one message to the guest.
 const CHUNK: usize = 32 * 1024;
-/// The engines' code for "no process could be put into the container": for a moment in its early
-/// boot, while systemd rearranges the control groups, attaching fails. Nothing was run then.
-const NOT_ENTERED: i64 = -1;
+/// The engines' code for "no process could be put into the container". Attaching fails for a moment
+/// while the guest's systemd rearranges the control groups, mostly in its early boot. Nothing was
+/// run then.
+const NOT_ENTERED: i32 = -1;
+/// How long that may last.
+const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before another attempt, doubled up to the second value.
+const ENTRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
 /// SIGKILL of Linux: what ends a command whose caller is gone.
 const SIGKILL: i32 = 9;
 
+/// Runs a command; tries again where it could not be put into the container.
 pub(super) async fn run(
     client: &Client,
     name: &InstanceName,
     spec: &ExecSpec,
     io: ExecIo,
+) -> Result<i32> {
+    let ExecIo {
+        stdin,
+        mut stdout,
+        mut stderr,
+        mut control,
+    } = io;
+    let mut stdin = Replay::new(stdin);
+    let begun = Instant::now();
+    let mut pause = ENTRY_PAUSE.0;
+    let code = loop {
+        let ours = Ours {
+            stdin: &mut stdin,
+            stdout: stdout.as_mut(),
+            stderr: stderr.as_mut(),
+            control: &mut control,
+        };
+        let code = attempt(client, name, spec, ours).await?;
+        if code != NOT_ENTERED {
+            break code;
+        }
+        if !stdin.rewind() || begun.elapsed() > ENTRY_PATIENCE {
+            let message = format!("no command can be run in `{name}` now");
+            return Err(Error::new(ErrorKind::Engine, message).with_hint("try again"));
+        }
+        // There is no event for the end of that moment.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ENTRY_PAUSE.1);
+    };
+    // Readers that are gone don't need to hear of the end.
+    let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());
+    Ok(code)
+}
+
+/// The caller's side of one attempt.
+struct Ours<'a> {
+    stdin: &'a mut Replay,
+    stdout: &'a mut (dyn AsyncWrite + Send + Unpin),
+    stderr: &'a mut (dyn AsyncWrite + Send + Unpin),
+    control: &'a mut mpsc::Receiver<ExecControl>,
+}
+
+async fn attempt(
+    client: &Client,
+    name: &InstanceName,
+    spec: &ExecSpec,
+    ours: Ours<'_>,
 ) -> Result<i32> {
     let begun = client
         .send(
@@ -62,36 +118,30 @@ pub(super) async fn run(
             .await
     };
     let control = open("control").await?;
-    let pump = if spec.terminal.is_some() {
-        let (sink, stream) = open("0").await?.split();
-        Pump {
-            input: sink,
-            output: stream,
+    let theirs = if spec.terminal.is_some() {
+        let (input, output) = open("0").await?.split();
+        Theirs {
+            input,
+            output,
             errors: None,
             control,
-            io,
         }
     } else {
-        let (sink, _) = open("0").await?.split();
+        let (input, _) = open("0").await?.split();
         let (_, output) = open("1").await?.split();
         let (_, errors) = open("2").await?.split();
-        Pump {
-            input: sink,
+        Theirs {
+            input,
             output,
             errors: Some(errors),
             control,
-            io,
         }
     };
     // A command that isn't there makes the operation fail, and still has its code, 127.
-    let ended = pump.run(client.wait_for_end(&operation)).await?;
+    let ended = pump(ours, theirs, client.wait_for_end(&operation)).await?;
     let code = ended
         .metadata
         .and_then(|metadata| metadata["return"].as_i64());
-    if code == Some(NOT_ENTERED) {
-        let message = format!("`{name}` is only just starting: nothing can be run in it yet");
-        return Err(Error::new(ErrorKind::Conflict, message).with_hint("try again"));
-    }
     code.and_then(|code| i32::try_from(code).ok())
         .ok_or_else(|| {
             let command = spec.argv.first().map_or("", String::as_str);
@@ -127,48 +177,40 @@ fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
     environment
 }
 
-struct Pump {
+/// The engine's side of one attempt.
+struct Theirs {
     input: SplitSink<Socket, Message>,
     output: SplitStream<Socket>,
     errors: Option<SplitStream<Socket>>,
     control: Socket,
-    io: ExecIo,
 }
 
-impl Pump {
-    /// Moves bytes until the command has ended and its outputs are read to their end.
-    async fn run<T>(self, ended: impl Future<Output = T>) -> T {
-        let ExecIo {
-            stdin,
-            stdout,
-            stderr,
-            control,
-        } = self.io;
-        let outputs = async {
-            match self.errors {
-                Some(errors) => {
-                    tokio::join!(receive(self.output, stdout), receive(errors, stderr));
-                }
-                None => receive(self.output, stdout).await,
+/// Moves bytes until the command has ended and its outputs are read to their end.
+async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>) -> T {
+    let outputs = async {
+        match theirs.errors {
+            Some(errors) => {
+                tokio::join!(
+                    receive(theirs.output, ours.stdout),
+                    receive(errors, ours.stderr)
+                );
             }
-        };
-        let mut guard = KillOnDrop(Some(self.control));
-        // Input and control have no end of their own: they go with the command.
-        let done = tokio::select! {
-            ((), done) = async { tokio::join!(outputs, ended) } => done,
-            never = send(stdin, self.input) => match never {},
-            never = steer(control, &mut guard) => match never {},
-        };
-        guard.0 = None;
-        done
-    }
+            None => receive(theirs.output, ours.stdout).await,
+        }
+    };
+    let mut guard = KillOnDrop(Some(theirs.control));
+    // Input and control have no end of their own: they go with the command.
+    let done = tokio::select! {
+        ((), done) = async { tokio::join!(outputs, ended) } => done,
+        never = send(ours.stdin, theirs.input) => match never {},
+        never = steer(ours.control, &mut guard) => match never {},
+    };
+    guard.0 = None;
+    done
 }
 
 /// Copies our input to the command. Never returns: its end isn't the command's end.
-async fn send(
-    mut from: Box<dyn AsyncRead + Send + Unpin>,
-    mut to: SplitSink<Socket, Message>,
-) -> Infallible {
+async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallible {
     let mut chunk = vec![0; CHUNK];
     loop {
         match from.read(&mut chunk).await {
@@ -187,7 +229,7 @@ async fn send(
 }
 
 /// Copies the command's output to us until it ends.
-async fn receive(mut from: SplitStream<Socket>, mut to: Box<dyn AsyncWrite + Send + Unpin>) {
+async fn receive(mut from: SplitStream<Socket>, to: &mut (dyn AsyncWrite + Send + Unpin)) {
     let mut broken = false;
     while let Some(Ok(message)) = from.next().await {
         match message {
@@ -204,11 +246,10 @@ async fn receive(mut from: SplitStream<Socket>, mut to: Box<dyn AsyncWrite + Sen
             _ => {}
         }
     }
-    let _ = to.shutdown().await;
 }
 
 /// Passes resizes and signals on. Never returns.
-async fn steer(mut from: mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> Infallible {
+async fn steer(from: &mut mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> Infallible {
     while let Some(order) = from.recv().await {
         let body = match order {
             ExecControl::Resize(size) => json!({

@@ -15,6 +15,7 @@ mod image;
 mod instance;
 mod locate;
 mod operation;
+mod replay;
 mod wire;
 
 use std::net::IpAddr;

@@ -56,16 +56,16 @@ pub(super) struct Operation {
     pub(super) resources: Option<BTreeMap<String, Vec<String>>>,
 }
 
+type Config = BTreeMap<String, String>;
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Instance {
     name: String,
     status: String,
-    #[serde(default)]
-    config: BTreeMap<String, String>,
-    #[serde(default)]
-    expanded_config: BTreeMap<String, String>,
-    #[serde(default)]
-    expanded_devices: BTreeMap<String, BTreeMap<String, String>>,
+    /// Like the two that follow, `null` for a moment while an instance is made or deleted.
+    config: Option<Config>,
+    expanded_config: Option<Config>,
+    expanded_devices: Option<BTreeMap<String, Config>>,
     /// `null` for an instance that is stopped or just starting.
     state: Option<State>,
     snapshots: Option<Vec<Snapshot>>,
@@ -100,7 +100,7 @@ impl Instance {
             name: InstanceName::parse(&self.name)?,
             status: status(&self.status),
             address: self.address(),
-            marks: marks(&self.config),
+            marks: self.config.as_ref().map(marks).unwrap_or_default(),
             limits: self.limits(),
             snapshots: self.snapshots.map(snapshots).unwrap_or_default(),
         })
@@ -111,8 +111,9 @@ impl Instance {
     fn address(&self) -> Option<IpAddr> {
         let networks = self.state.as_ref()?.network.as_ref()?;
         let is_nic = |name: &str| {
-            self.expanded_devices
-                .get(name)
+            let devices = self.expanded_devices.as_ref();
+            devices
+                .and_then(|all| all.get(name))
                 .is_some_and(|d| d.get("type").is_some_and(|kind| kind == "nic"))
         };
         let mut global: Vec<(bool, bool, IpAddr)> = networks
@@ -126,11 +127,11 @@ impl Instance {
     }
 
     fn limits(&self) -> Limits {
-        let key = |name: &str| self.expanded_config.get(name);
-        let root = self
-            .expanded_devices
-            .values()
-            .find(|d| d.get("path").is_some_and(|p| p == "/"));
+        let key = |name: &str| self.expanded_config.as_ref()?.get(name);
+        let devices = self.expanded_devices.iter().flat_map(BTreeMap::values);
+        let root = devices
+            .into_iter()
+            .find(|device| device.get("path").is_some_and(|p| p == "/"));
         let size = |text: &String| ByteSize::parse(text).ok();
         Limits {
             cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
@@ -167,7 +168,7 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
     snapshots
 }
 
-fn marks(config: &BTreeMap<String, String>) -> Marks {
+fn marks(config: &Config) -> Marks {
     let mark = |name: &str| {
         config
             .get(&format!("{MARK}{name}"))
@@ -211,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_starting_instance_has_no_state_yet() {
-        let text = r#"{"name":"t1","status":"Running","state":null,"snapshots":null}"#;
+        let text =
+            r#"{"name":"t1","status":"Running","state":null,"snapshots":null,"config":null}"#;
         let instance: Instance = serde_json::from_str(text).unwrap();
         let instance = instance.into_instance().unwrap();
         assert_eq!(instance.address, None);

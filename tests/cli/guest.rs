@@ -1,0 +1,210 @@
+//! What happens inside of an env.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::engines::TestEngine;
+use lxc_dev_manager_tests::workspace::Workspace;
+
+pub fn exit_codes_and_streams(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    for (command, code) in [
+        (&["true"][..], 0),
+        (&["sh", "-c", "exit 7"], 7),
+        (&["no-such-command"], 127),
+        (&["/etc/passwd"], 126),
+        (&["sh", "-c", "kill -TERM $$"], 143),
+    ] {
+        for user in ["dev", "root"] {
+            let arguments = [&["exec", "-u", user, "dev", "--"][..], command].concat();
+            let ran = workspace.run(&arguments)?;
+            ensure!(ran.code == Some(code), "{user}: {command:?}: {ran:?}");
+        }
+    }
+    let mut child = workspace
+        .command(&["exec", "dev", "cat"])?
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let bytes: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+    child
+        .stdin
+        .take()
+        .context("no stdin")?
+        .write_all(&bytes[..65_536])?;
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.stdout == bytes[..65_536],
+        "{} bytes came back",
+        output.stdout.len()
+    );
+    let ran = workspace.run(&["exec", "dev", "sh", "-c", "echo out; echo err >&2"])?;
+    ensure!(
+        (ran.stdout.as_str(), ran.stderr.as_str()) == ("out\n", "err\n"),
+        "{ran:?}"
+    );
+    Ok(())
+}
+
+pub fn groups_and_home(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let said = workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "id -un; pwd; id -Gn; sudo -n id -un",
+    ])?;
+    let lines: Vec<&str> = said.lines().collect();
+    ensure!(lines[0] == "dev" && lines[1] == "/home/dev", "{said}");
+    ensure!(lines[2].split(' ').any(|group| group == "sudo"), "{said}");
+    ensure!(lines[3] == "root", "{said}");
+    // Arguments stay arguments.
+    let said = workspace.ok(&["exec", "dev", "--", "echo", "a b; id", "$(id)", "'"])?;
+    ensure!(said == "a b; id $(id) '\n", "{said}");
+    Ok(())
+}
+
+pub fn the_password_is_exactly_the_files(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    let password = "a'b\"c $(touch /pwned) ; : \\ #é";
+    let text = format!(
+        "project: {}\ndefaults:\n  user: {{name: ada, password: {}}}\ncontainers:\n",
+        workspace.project,
+        serde_json::to_string(password)?
+    );
+    std::fs::write(workspace.directory().join("containers.yaml"), text)?;
+    workspace.create("dev")?;
+    let check =
+        "my $hash = (getpwnam 'ada')[1]; print crypt($ARGV[0], $hash) eq $hash ? 'same' : 'other'";
+    let said = workspace.ok(&[
+        "exec", "-u", "root", "dev", "--", "perl", "-e", check, password,
+    ])?;
+    ensure!(said == "same", "{said}");
+    let traces = workspace.run(&["exec", "-u", "root", "dev", "--", "test", "-e", "/pwned"])?;
+    ensure!(traces.code == Some(1), "it was run: {traces:?}");
+    let said = workspace.ok(&["exec", "-u", "root", "dev", "--", "sshd", "-T"]);
+    ensure!(
+        said?.contains("passwordauthentication yes"),
+        "a named password doesn't log in"
+    );
+    Ok(())
+}
+
+fn address(workspace: &Workspace) -> Result<String> {
+    let list: serde_json::Value = serde_json::from_str(&workspace.ok(&["list", "--json"])?)?;
+    let address = list["envs"][0]["address"].as_str().context("no address")?;
+    Ok(address.to_owned())
+}
+
+pub fn ssh_with_our_key(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let key = workspace.home().join("ssh/id_ed25519");
+    let output = Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+        ])
+        .args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "ConnectTimeout=10",
+            "-i",
+        ])
+        .arg(key)
+        .arg(format!("dev@{}", address(&workspace)?))
+        .args(["id", "-un"])
+        .output()?;
+    ensure!(output.stdout == b"dev\n", "{output:?}");
+    Ok(())
+}
+
+/// A web server in plain perl, which every Debian has.
+const SERVER: &str = r#"
+use IO::Socket::INET;
+my $s = IO::Socket::INET->new(Listen => 16, LocalPort => 8000, ReuseAddr => 1) or die "listen: $!";
+print STDOUT "listening\n"; close STDOUT;
+while (my $c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\nhello from the env\n"; close $c; }
+"#;
+
+pub fn a_forwarded_port_answers(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    // Tests run at the same time, so the port is one that is free now.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let server = SERVER.replace("8000", &port.to_string());
+    workspace.ok(&["create", "-n", &workspace.project, "-p", &port.to_string()])?;
+    workspace.create("dev")?;
+    let mut service = workspace
+        .command(&["exec", "dev", "--", "perl", "-e", &server])?
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(service.stdout.take().context("no output")?).read_line(&mut line)?;
+    ensure!(line == "listening\n", "{line:?}");
+    let mut proxy = workspace.command(&["proxy", "dev"])?.spawn()?;
+    line.clear();
+    BufReader::new(proxy.stdout.take().context("no output")?).read_line(&mut line)?;
+    ensure!(line.contains(&format!("127.0.0.1:{port}")), "{line:?}");
+    for host in ["127.0.0.1", "::1"] {
+        let mut stream = TcpStream::connect((host, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(
+            answer.ends_with("hello from the env\n"),
+            "{host}: {answer:?}"
+        );
+    }
+    let other = workspace.run(&["proxy", "dev"])?;
+    ensure!(
+        other.code == Some(1) && other.stderr.contains("is taken"),
+        "{other:?}"
+    );
+    terminate(&proxy)?;
+    ensure!(proxy.wait()?.success(), "the proxy failed");
+    ensure!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "it still listens"
+    );
+    terminate(&service)?;
+    service.wait()?;
+    Ok(())
+}
+
+pub fn signals_arrive(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let script = "trap 'echo got it; exit 5' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut child = workspace
+        .command(&["exec", "-u", "root", "dev", "--", "sh", "-c", script])?
+        .spawn()?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    ensure!(line == "ready\n", "{line:?}");
+    terminate(&child)?;
+    line.clear();
+    output.read_line(&mut line)?;
+    ensure!(line == "got it\n", "{line:?}");
+    ensure!(child.wait()?.code() == Some(5), "another code");
+    Ok(())
+}
+
+fn terminate(child: &std::process::Child) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()?;
+    ensure!(status.success(), "kill failed");
+    Ok(())
+}

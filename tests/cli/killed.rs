@@ -1,0 +1,85 @@
+//! SIGKILL in the middle of an operation, on a real engine.
+
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::engines::{TestEngine, image};
+use lxc_dev_manager_tests::workspace::Workspace;
+
+/// Starts a command and kills it when it says that it is at a step.
+fn kill_at(workspace: &Workspace, arguments: &[&str], step: &str) -> Result<()> {
+    let mut child = workspace.command(arguments)?.spawn()?;
+    let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    let mut seen = Vec::new();
+    for line in lines {
+        let line = line?;
+        let there = line.starts_with(step);
+        seen.push(line);
+        if there {
+            child.kill()?;
+            break;
+        }
+    }
+    let status = child.wait()?;
+    ensure!(
+        status.code().is_none(),
+        "it ended by itself ({status}): {seen:?}"
+    );
+    Ok(())
+}
+
+pub fn create_is_taken_back(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let before = workspace.file()?;
+    let image = image();
+    let create = ["container", "create", "dev", &image];
+    for step in ["making", "starting", "setting up", "taking the snapshot"] {
+        kill_at(&workspace, &create, step)?;
+        let listed = workspace.run(&["list"])?;
+        ensure!(
+            listed.stderr.contains("an interrupted create of `dev`"),
+            "{step}: {listed:?}"
+        );
+        // Any change mends first; this one then finds nothing to stop.
+        let next = workspace.run(&["down", "dev"])?;
+        let finished = workspace.file()?.contains("initial-state");
+        if finished {
+            // Killed between the last write and the end: everything was done.
+            ensure!(next.stderr.contains("was finished"), "{step}: {next:?}");
+            workspace.ok(&["remove", "dev", "-f"])?;
+            continue;
+        }
+        ensure!(
+            next.stderr.contains("taken back") || next.stderr.contains("dropped"),
+            "{step}: {next:?}"
+        );
+        ensure!(
+            workspace.instances()?.is_empty(),
+            "{step}: {:?}",
+            workspace.instances()?
+        );
+        ensure!(workspace.file()? == before, "{step}: {}", workspace.file()?);
+    }
+    workspace.create("dev").map(drop)
+}
+
+pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    for step in ["stopping", "restoring", "starting"] {
+        workspace.ok(&["exec", "dev", "--", "touch", "later"])?;
+        kill_at(&workspace, &["container", "reset", "dev"], step)?;
+        let next = workspace.run(&["up", "dev"])?;
+        ensure!(next.code == Some(0), "{step}: {next:?}");
+        ensure!(
+            next.stderr
+                .contains("an interrupted restore of `dev` was finished"),
+            "{step}: {next:?}"
+        );
+        workspace.ok(&["down", "dev"])?;
+        workspace.ok(&["up", "dev"])?;
+        let left = workspace.ok(&["exec", "dev", "--", "ls"])?;
+        ensure!(!left.contains("later"), "{step}: {left}");
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What a new user does, with the whole output.
+
+use anyhow::{Result, ensure};
+use lxc_dev_manager_tests::engines::{TestEngine, image};
+use lxc_dev_manager_tests::workspace::Workspace;
+
+/// Runs commands and writes down what they say, without what differs from run to run.
+struct Transcript<'a> {
+    workspace: &'a Workspace,
+    text: String,
+}
+
+impl Transcript<'_> {
+    fn run(&mut self, arguments: &[&str]) -> Result<()> {
+        let ran = self.workspace.run(arguments)?;
+        let code = ran
+            .code
+            .map_or("signal".to_owned(), |code| code.to_string());
+        self.text
+            .push_str(&format!("$ lxc-dev-manager {}\n", arguments.join(" ")));
+        self.text.push_str(&ran.stdout);
+        for line in ran.stderr.lines() {
+            self.text.push_str(&format!("2> {line}\n"));
+        }
+        self.text.push_str(&format!("[{code}]\n\n"));
+        Ok(())
+    }
+
+    fn check(&self, name: &str) -> Result<()> {
+        let directory = self
+            .workspace
+            .directory()
+            .canonicalize()?
+            .display()
+            .to_string();
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.add_filter(&directory, "[DIRECTORY]");
+        settings.add_filter(&self.workspace.project, "webapp");
+        settings.add_filter(r"\d+\.\d+\.\d+\.\d+", "[IP]");
+        settings.add_filter(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "[TIME]");
+        settings.add_filter(r"\b(LXD|Incus)\b", "[ENGINE]");
+        settings.add_filter(r#""(lxd|incus)""#, r#""[engine]""#);
+        settings.add_filter(r"/\S+/unix\.socket", "[SOCKET]");
+        settings.add_filter(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "[UUID]");
+        // A column as wide as an address that differs.
+        settings.add_filter(r"(?m)^(NAME .*IP) +PORTS$", "$1 PORTS");
+        settings.add_filter(r"\[IP\] +8000", "[IP] 8000");
+        settings.bind(|| insta::assert_snapshot!(name, self.text));
+        Ok(())
+    }
+}
+
+pub fn from_create_to_undo(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    let mut seen = Transcript {
+        workspace: &workspace,
+        text: String::new(),
+    };
+    let image = image();
+    let project = workspace.project.clone();
+    seen.run(&["list"])?;
+    seen.run(&["create", "-n", &project, "-p", "8000"])?;
+    seen.run(&["create"])?;
+    seen.run(&["list"])?;
+    seen.run(&["container", "create", "dev", &image])?;
+    seen.run(&["list"])?;
+    seen.run(&["exec", "dev", "--", "sh", "-c", "echo one > note"])?;
+    seen.run(&[
+        "container",
+        "snapshot",
+        "create",
+        "dev",
+        "before",
+        "-d",
+        "One note",
+    ])?;
+    seen.run(&["container", "snapshot", "create", "dev", "before"])?;
+    seen.run(&["exec", "dev", "--", "sh", "-c", "echo two > note"])?;
+    seen.run(&["container", "snapshot", "list", "dev"])?;
+    seen.run(&["container", "reset", "dev", "before"])?;
+    seen.run(&["exec", "dev", "--", "cat", "note"])?;
+    seen.run(&["undo"])?;
+    seen.run(&["exec", "dev", "--", "cat", "note"])?;
+    seen.run(&["down", "dev"])?;
+    seen.run(&["down", "dev"])?;
+    seen.run(&["exec", "dev", "--", "true"])?;
+    seen.run(&["list", "--json"])?;
+    seen.run(&["up", "dev"])?;
+    seen.run(&["up", "dev", "--json"])?;
+    seen.run(&["container", "snapshot", "delete", "dev", "before"])?;
+    seen.run(&["container", "snapshot", "delete", "dev", "initial-state"])?;
+    seen.run(&["container", "reset", "dev", "nope"])?;
+    seen.run(&["remove", "dev", "-f"])?;
+    seen.run(&["list"])?;
+    seen.check("tour")
+}
+
+/// The file names an env that this machine has never had.
+pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    let text = format!(
+        "# ours\nproject: {}\ncontainers:\n  dev: # the usual one\n    image: {}\n    ports: []\n",
+        workspace.project,
+        image()
+    );
+    std::fs::write(workspace.directory().join("containers.yaml"), &text)?;
+    let listed = workspace.ok(&["list"])?;
+    ensure!(listed.contains("NOT FOUND"), "{listed}");
+    let refused = workspace.run(&["up", "dev"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("container create dev"),
+        "{refused:?}"
+    );
+    workspace.ok(&["container", "create", "dev"])?;
+    let after = workspace.file()?;
+    for line in text.lines() {
+        ensure!(
+            after.lines().any(|kept| kept == line),
+            "{line:?} is gone:\n{after}"
+        );
+    }
+    let listed = workspace.ok(&["list"])?;
+    ensure!(listed.contains("RUNNING"), "{listed}");
+    Ok(())
+}
