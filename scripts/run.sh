@@ -47,33 +47,18 @@ free_port() { # FIRST
     die "no port is free between $1 and $port" 'end one of the servers there'
 }
 
-# Prints missing, absent (in the file, but gone from the engine) or what the program says: running, stopped ….
-status_of_env() {
-    local json
-    json=$(ldm list --json) || return 1
-    tr -d '\n' <<<"$json" | sed 's/{/\n{/g' | awk -v name="\"name\": *\"$env_name\"" '
-        $0 ~ name && match($0, /"status": *"[^"]*"/) {
-            split(substr($0, RSTART, RLENGTH), part, "\"")
-            print part[4]
-            found = 1
-            exit
-        }
-        END { if (!found) print "missing" }'
-}
-
+# An env that the file lists is started; where the engine has lost it, it is made again.
 make_env() {
-    local status
-    status=$(status_of_env) || die 'the program could not list the envs' 'see its message above'
-    case $status in
-        missing | not-found)
-            local image
-            image=$(find_image)
-            say "making the env $env_name from $image"
-            ldm container create "$env_name" "$image" || die "the env $env_name could not be made" 'see the message above'
-            ;;
-        running) ;;
-        *) ldm up "$env_name" || die "the env $env_name does not start" 'see the message above' ;;
-    esac
+    local image message=
+    if grep -qE "^ +$env_name:" "$sample/containers.yaml"; then
+        message=$(ldm up "$env_name" 2>&1) && return
+    fi
+    image=$(find_image)
+    say "making the env $env_name from $image"
+    if ! ldm container create "$env_name" "$image"; then
+        [ -z "$message" ] || printf 'and before that:\n%s\n' "$message" >&2
+        die "the env $env_name could not be made" 'see the message above'
+    fi
 }
 
 # As a service of the env's own, so that it comes back with it.
