@@ -16,7 +16,7 @@ die() { # MESSAGE [HINT]
 
 # What setup.sh installs below the user's home, found again by later calls that have no login shell's PATH.
 tools_dir=${XDG_DATA_HOME:-$HOME/.local/share}/lxc-dev-manager/build
-PATH=$tools_dir/node_modules/.bin:$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
+PATH=$tools_dir/bin:$tools_dir/node_modules/.bin:$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin
 export PATH
 
 as_root() {

@@ -31,6 +31,10 @@ test_packages=(xvfb xauth dbus dbus-x11 webkit2gtk-driver imagemagick xdotool wm
 rust_wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
 node_wanted=20.19
 
+# Between the tests and the web view; npm and apt don't have it.
+driver=tauri-driver
+driver_version=2.1.0
+
 # ---- what is missing -------------------------------------------------------------------------------------------------
 
 missing_packages() { # PACKAGE...
@@ -57,7 +61,7 @@ has_node() {
 
 find_missing() {
     local wanted=("${build_packages[@]}")
-    app=no rust=no node=no engines=()
+    app=no rust=no node=no driver_missing=no engines=()
     case $mode in
         run)
             ! wants_app || app=yes
@@ -79,6 +83,7 @@ find_missing() {
     if [ "$mode" != image ]; then
         has_rust || rust=yes
         [ $app = no ] || has_node || node=yes
+        [ "$mode" != test ] || command -v $driver >/dev/null || driver_missing=yes
     fi
     mapfile -t packages < <(missing_packages "${wanted[@]}")
 }
@@ -86,7 +91,7 @@ find_missing() {
 lxd_comes_by_apt() { [ "$ID" = debian ]; }
 
 nothing_missing() {
-    [ ${#packages[@]} = 0 ] && [ ${#engines[@]} = 0 ] && [ $rust$node = nono ]
+    [ ${#packages[@]} = 0 ] && [ ${#engines[@]} = 0 ] && [ $rust$node$driver_missing = nonono ]
 }
 
 ask() {
@@ -95,6 +100,7 @@ ask() {
     [ ${#engines[@]} = 0 ] || say "  container engine: ${engines[*]}"
     [ $rust = no ] || say "  Rust $rust_wanted or newer"
     [ $node = no ] || say "  Node.js $node_wanted or newer"
+    [ $driver_missing = no ] || say "  $driver $driver_version"
     if [ "${YES:-}" != 1 ] && [ -t 0 ]; then
         read -rp "$topic: go on? [Y/n] " answer
         case $answer in '' | y | Y | yes) ;; *) die 'nothing was installed' ;; esac
@@ -229,6 +235,13 @@ install_node() {
     has_node || die "Node.js of $node_wanted or newer is installed, but not the first in PATH: $(command -v node)"
 }
 
+install_driver() {
+    say "building $driver"
+    # In a place of its own: the user's other programs stay as they are.
+    cargo install -q $driver --version "$driver_version" --locked --root "$tools_dir" >>"$log" 2>&1 ||
+        { tail -n 8 "$log" >&2; die "cargo could not install $driver" "see $log; then run this again"; }
+}
+
 install_engine() { # incus|lxd
     case $1 in
         lxd) apt_install lxd lxd-client ;;
@@ -282,13 +295,16 @@ main() {
     ! nothing_missing || return 0
     ask
     log=$(mktemp /tmp/lxc-dev-manager-setup.XXXXXX)
-    apt_get update || apt_failed 'update failed'
+    if [ ${#packages[@]} != 0 ] || [ ${#engines[@]} != 0 ] || [ $rust$node != nono ]; then
+        apt_get update || apt_failed 'update failed'
+    fi
     # btrfs-progs among them: an engine that starts without it doesn't offer btrfs.
     [ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
     local engine
     for engine in "${engines[@]}"; do install_engine "$engine"; done
     [ $rust = no ] || install_rust
     [ $node = no ] || install_node
+    [ $driver_missing = no ] || install_driver
     rm -f "$log"
     say 'everything is there'
 }
