@@ -19,6 +19,7 @@ usage: engines.sh COMMAND
   up                       start both daemons, set them up and import the images; does only what is missing
   down                     stop the instances and the daemons, keep everything on disk
   clean [--images]         down, and delete everything that up made; the images' cache only with --images
+  empty                    delete every instance, such as killed tests leave behind
   status                   what runs, and where
   env                      the variables that tests read (also in engines.env)
   start|stop lxd|incus     one daemon alone; its instances run on
@@ -262,12 +263,24 @@ clean() {
 }
 
 delete_all() { # ENGINE
-    local engine=$1 project name state
-    each_instance "$engine" | while read -r project name state; do
-        client "$engine" delete --force --project "$project" "$name" </dev/null || true
-    done
+    local engine=$1
+    delete_instances "$engine"
     client "$engine" profile device remove default eth0 >/dev/null 2>&1 || true
     client "$engine" network delete "$(bridge_of "$engine")" >/dev/null 2>&1 || true
+}
+
+delete_instances() { # ENGINE
+    local project name state
+    each_instance "$1" | while read -r project name state; do
+        client "$1" delete --force --project "$project" "$name" </dev/null || say "$name ($state) could not be deleted"
+    done
+}
+
+empty() {
+    local engine
+    for engine in $(engines); do
+        ! running_pid "$engine" >/dev/null || delete_instances "$engine"
+    done
 }
 
 # By file, not by path: a container's devices are listed here too, and may show the same path.
@@ -297,7 +310,7 @@ main() {
     case $command in
         env) print_env; return ;;
         help | -h | --help) usage; return ;;
-        up | down | clean | status | start | stop | restart) ;;
+        up | down | clean | empty | status | start | stop | restart) ;;
         *) usage >&2; exit 2 ;;
     esac
     # Daemons need root, tests don't: whoever starts them may talk to them.
