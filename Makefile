@@ -1,6 +1,6 @@
 # What people call; how it is done is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test build bench lint engines clean-engines
+.PHONY: help run test build bench lint types engines clean-engines
 
 help:
 	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
@@ -8,6 +8,7 @@ help:
 	@echo 'make build          target/release/lxc-dev-manager and lxc-dev-manager-desktop'
 	@echo 'make bench          measurements, on private daemons'
 	@echo 'make lint           formatting and lints'
+	@echo 'make types          write the page'\''s types anew from the Rust ones'
 	@echo 'make engines        start the private daemons that tests and benches use'
 	@echo 'make clean-engines  delete them and all that they hold'
 	@echo
@@ -28,6 +29,9 @@ bench:
 lint:
 	@scripts/setup.sh test
 	@scripts/lint.sh
+
+types:
+	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-tests --test bindings
 
 engines:
 	@scripts/setup.sh test

@@ -50,6 +50,13 @@ fn short(name: &str) -> String {
     name.replace(' ', "")
 }
 
+/// Runs trials one after the other: each has a screen that wants the machine for itself.
+pub fn run_one_by_one(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
 /// Runs trials; few at once, because each has a whole machine in it.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();

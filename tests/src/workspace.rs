@@ -134,10 +134,7 @@ impl Workspace {
 
     /// Names of the engine's instances that belong to this place.
     pub fn instances(&self) -> Result<Vec<String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let found = runtime.block_on(self.engine.backend().instances())?;
+        let found = apart(self.engine.backend().instances())??;
         let directory = self.directory().canonicalize()?;
         let ours = found.into_iter().filter(|instance| {
             instance.marks.path.as_deref() == Some(&directory)
@@ -150,18 +147,27 @@ impl Workspace {
     }
 
     fn clear(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let backend = self.engine.backend();
         for name in self.instances()? {
             let name = name.parse()?;
             // It may be stopped already; deleting tells whether it is gone.
-            let _ = runtime.block_on(backend.stop(&name, true));
-            runtime.block_on(backend.delete(&name))?;
+            let _ = apart(backend.stop(&name, true))?;
+            apart(backend.delete(&name))??;
         }
         Ok(())
     }
+}
+
+/// Runs a future to its end on a thread of its own, for callers that may be in a runtime or not.
+fn apart<T: Send>(future: impl Future<Output = T> + Send) -> Result<T> {
+    let run = || {
+        Ok(tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(future))
+    };
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl Drop for Workspace {

@@ -5,8 +5,6 @@
 
 pub mod assemble;
 pub mod backend;
-#[cfg(all(test, feature = "bindings"))]
-mod bindings;
 pub mod clock;
 pub mod control;
 pub mod engine;

@@ -1,4 +1,4 @@
-// Written by `make types` from crates/core/src/view.rs. Do not edit.
+// Written by `make types` from crates/core/src/view/. Do not edit.
 
 export type ErrorKind = "invalid-name" | "config" | "not-found" | "already-exists" | "not-ours" | "conflict" | "needs-confirmation" | "unreachable" | "permission-denied" | "unsupported" | "engine" | "guest" | "timeout" | "cancelled" | "io" | "internal";
 

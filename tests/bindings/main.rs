@@ -5,9 +5,9 @@ use std::path::Path;
 
 use ts_rs::{Config, TS};
 
-use crate::error::{ErrorKind, ErrorReport};
-use crate::model::{EngineKind, EnvStatus, Limits, PortState};
-use crate::view::{
+use lxc_dev_manager_core::error::{ErrorKind, ErrorReport};
+use lxc_dev_manager_core::model::{EngineKind, EnvStatus, Limits, PortState};
+use lxc_dev_manager_core::view::{
     Action, EngineView, EnvRef, EnvView, OperationView, Outcome, PortView, ProjectHead,
     ProjectView, SnapshotView, UndoView, Verb, View, ViewEvent, ViewPatch,
 };
@@ -15,7 +15,7 @@ use crate::view::{
 fn declarations() -> String {
     let config = Config::default();
     let mut text =
-        String::from("// Written by `make types` from crates/core/src/view.rs. Do not edit.\n");
+        String::from("// Written by `make types` from crates/core/src/view/. Do not edit.\n");
     macro_rules! declare {
         ($($ty:ty),* $(,)?) => {$(
             let _ = writeln!(text, "\nexport {}", <$ty>::decl(&config));
@@ -49,7 +49,7 @@ fn declarations() -> String {
 
 #[test]
 fn types_of_the_page_are_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/src/lib/types.gen.ts");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui/src/lib/types.gen.ts");
     let fresh = declarations();
     if std::env::var_os("LDM_WRITE_TYPES").is_some() {
         std::fs::write(&path, &fresh).unwrap();

@@ -1,0 +1,19 @@
+//! The app end to end: a screen and a bus of its own, a real engine, a real tray, a real window.
+
+mod scenes;
+mod screen;
+mod tray;
+mod window;
+
+use std::process::ExitCode;
+
+use lxc_dev_manager_tests::{engine_tests, harness};
+
+fn main() -> ExitCode {
+    let trials = harness::on_engines(engine_tests![
+        scenes::restore_from_the_tray,
+        scenes::restore_from_the_page,
+        scenes::the_tray_is_there_without_a_watcher_and_without_an_engine,
+    ]);
+    harness::run_one_by_one(trials)
+}

@@ -1,0 +1,121 @@
+//! A screen and a session bus for one test, and the app on them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lxc_dev_manager_tests::workspace::{Workspace, program};
+
+/// Xvfb and dbus-daemon; both end with the value.
+pub struct Screen {
+    xvfb: Child,
+    bus: Child,
+    /// `DISPLAY`.
+    pub display: String,
+    /// `DBUS_SESSION_BUS_ADDRESS`.
+    pub address: String,
+}
+
+impl Screen {
+    pub fn new() -> Result<Self> {
+        let mut xvfb = Command::new("Xvfb")
+            .args([
+                "-displayfd",
+                "1",
+                "-screen",
+                "0",
+                "1400x900x24",
+                "-nolisten",
+                "tcp",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("Xvfb can't be started")?;
+        let number = first_line(xvfb.stdout.take())?;
+        let mut bus = Command::new("dbus-daemon")
+            .args(["--session", "--nofork", "--print-address=1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("dbus-daemon can't be started")?;
+        let address = first_line(bus.stdout.take())?;
+        Ok(Self {
+            xvfb,
+            bus,
+            display: format!(":{number}"),
+            address,
+        })
+    }
+
+    /// A program of ours on this screen.
+    pub fn command(&self, workspace: &Workspace, name: &str) -> Result<Command> {
+        let mut command = Command::new(program(name)?);
+        self.prepare(&mut command, workspace);
+        Ok(command)
+    }
+
+    /// Gives any program this screen and nothing of the user's own.
+    pub fn prepare(&self, command: &mut Command, workspace: &Workspace) {
+        command.env_clear().envs(workspace.variables());
+        command
+            .env("DISPLAY", &self.display)
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.address);
+        command
+            .env("GDK_BACKEND", "x11")
+            .env("NO_AT_BRIDGE", "1")
+            .stdin(Stdio::null());
+    }
+
+    /// The app, running.
+    pub fn app(&self, workspace: &Workspace) -> Result<App> {
+        let mut command = self.command(workspace, "lxc-dev-manager-desktop")?;
+        Ok(App(command.spawn().context("the app can't be started")?))
+    }
+}
+
+fn first_line(output: Option<ChildStdout>) -> Result<String> {
+    let mut line = String::new();
+    BufReader::new(output.context("no output")?).read_line(&mut line)?;
+    if line.trim().is_empty() {
+        bail!("it ended before it said where it is");
+    }
+    Ok(line.trim().to_owned())
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        for child in [&mut self.bus, &mut self.xvfb] {
+            // It may have ended with the test already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The running app; killed at the end if it hasn't ended by itself.
+pub struct App(Child);
+
+impl App {
+    /// Waits until it has ended; whether with success.
+    pub fn ended(&mut self) -> Result<bool> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status.success());
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                bail!("the app doesn't end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,259 @@
+//! A tray of our own on the bus: it takes the app's item, reads its menu, and presses it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use zbus::message::Header;
+use zbus::zvariant::{OwnedValue, Structure, Value};
+use zbus::{Connection, MatchRule, MessageStream, Proxy, interface};
+
+/// How long anything may take to show up in the menu.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The service with which items register.
+struct Watcher {
+    items: Vec<String>,
+    registered: mpsc::Sender<String>,
+}
+
+#[interface(name = "org.kde.StatusNotifierWatcher")]
+impl Watcher {
+    async fn register_status_notifier_item(
+        &mut self,
+        #[zbus(header)] header: Header<'_>,
+        service: String,
+    ) {
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        let item = if service.starts_with('/') {
+            format!("{sender}{service}")
+        } else {
+            service
+        };
+        self.items.push(item.clone());
+        self.registered.send(item).await.ok();
+    }
+
+    #[zbus(property)]
+    fn registered_status_notifier_items(&self) -> Vec<String> {
+        self.items.clone()
+    }
+
+    #[zbus(property)]
+    fn is_status_notifier_host_registered(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    fn protocol_version(&self) -> i32 {
+        0
+    }
+}
+
+/// The service that shows notifications.
+struct Notifications {
+    shown: mpsc::Sender<String>,
+}
+
+#[interface(name = "org.freedesktop.Notifications")]
+impl Notifications {
+    #[allow(clippy::too_many_arguments)] // the interface's
+    async fn notify(
+        &self,
+        _app: String,
+        _replaces: u32,
+        _icon: String,
+        summary: String,
+        _body: String,
+        _actions: Vec<String>,
+        _hints: std::collections::HashMap<String, OwnedValue>,
+        _timeout: i32,
+    ) -> u32 {
+        self.shown.send(summary).await.ok();
+        1
+    }
+
+    fn get_capabilities(&self) -> Vec<String> {
+        vec!["body".to_owned()]
+    }
+
+    fn get_server_information(&self) -> (String, String, String, String) {
+        ("test".into(), "test".into(), "1".into(), "1.2".into())
+    }
+}
+
+/// The tray.
+pub struct Tray {
+    connection: Connection,
+    registered: mpsc::Receiver<String>,
+    /// Titles of notifications.
+    pub notifications: mpsc::Receiver<String>,
+}
+
+/// One entry of a menu.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    id: i32,
+    /// What is written on it.
+    pub label: String,
+    /// Whether it can be pressed.
+    pub enabled: bool,
+    /// Entries below.
+    pub below: Vec<Entry>,
+}
+
+impl Tray {
+    pub async fn on(address: &str) -> Result<Self> {
+        let (registered, registrations) = mpsc::channel(8);
+        let (shown, notifications) = mpsc::channel(64);
+        let connection = zbus::connection::Builder::address(address)?
+            .serve_at(
+                "/StatusNotifierWatcher",
+                Watcher {
+                    items: Vec::new(),
+                    registered,
+                },
+            )?
+            .serve_at("/org/freedesktop/Notifications", Notifications { shown })?
+            .name("org.kde.StatusNotifierWatcher")?
+            .name("org.freedesktop.Notifications")?
+            .build()
+            .await?;
+        Ok(Self {
+            connection,
+            registered: registrations,
+            notifications,
+        })
+    }
+
+    /// The menu of the item that registers next.
+    pub async fn menu(&mut self) -> Result<Menu> {
+        let item = tokio::time::timeout(PATIENCE, self.registered.recv()).await;
+        let item = item.context("no item appeared")?.context("no watcher")?;
+        let (service, path) = item.split_once('/').context("an item without a path")?;
+        let (service, path) = (service.to_owned(), format!("/{path}"));
+        let item = Proxy::new(
+            &self.connection,
+            service.clone(),
+            path,
+            "org.kde.StatusNotifierItem",
+        )
+        .await?;
+        let path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").await?;
+        let proxy = Proxy::new(
+            &self.connection,
+            service.clone(),
+            path,
+            "com.canonical.dbusmenu",
+        )
+        .await?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .sender(service)?
+            .interface("com.canonical.dbusmenu")?
+            .build();
+        let changes = MessageStream::for_match_rule(rule, &self.connection, Some(256)).await?;
+        Ok(Menu { proxy, changes })
+    }
+}
+
+/// A menu on the bus.
+pub struct Menu {
+    proxy: Proxy<'static>,
+    changes: MessageStream,
+}
+
+impl Menu {
+    /// What it shows now.
+    pub async fn entries(&self) -> Result<Vec<Entry>> {
+        let reply = self
+            .proxy
+            .call_method("GetLayout", &(0, -1, Vec::<String>::new()))
+            .await?;
+        let body = reply.body();
+        let layout: Structure<'_> = body.deserialize()?;
+        let [_revision, Value::Structure(root)] = layout.fields() else {
+            bail!("another layout: {layout:?}");
+        };
+        Ok(entry(root)?.below)
+    }
+
+    /// Waits until the menu is as wanted, and returns it.
+    pub async fn until(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&[Entry]) -> bool,
+    ) -> Result<Vec<Entry>> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let entries = self.entries().await?;
+            if wanted(&entries) {
+                return Ok(entries);
+            }
+            // The menu says when it has changed.
+            if tokio::time::timeout_at(deadline, self.changes.next())
+                .await
+                .is_err()
+            {
+                bail!("never: {what}; the menu is {entries:#?}");
+            }
+        }
+    }
+
+    /// Presses the entry that begins so.
+    pub async fn press(&self, entries: &[Entry], path: &[&str]) -> Result<()> {
+        let entry = find(entries, path).with_context(|| format!("no {path:?} in {entries:#?}"))?;
+        if !entry.enabled {
+            bail!("{path:?} can't be pressed");
+        }
+        let event = (entry.id, "clicked", Value::from(""), 0_u32);
+        self.proxy.call_method("Event", &event).await?;
+        Ok(())
+    }
+}
+
+/// The entry that is reached by these beginnings of labels.
+pub fn find<'a>(entries: &'a [Entry], path: &[&str]) -> Option<&'a Entry> {
+    let (first, rest) = path.split_first()?;
+    let found = entries
+        .iter()
+        .find(|entry| entry.label.starts_with(first))?;
+    if rest.is_empty() {
+        Some(found)
+    } else {
+        find(&found.below, rest)
+    }
+}
+
+/// `(ia{sv}av)`: id, properties, children.
+fn entry(node: &Structure<'_>) -> Result<Entry> {
+    let [
+        Value::I32(id),
+        Value::Dict(properties),
+        Value::Array(children),
+    ] = node.fields()
+    else {
+        bail!("another layout: {node:?}");
+    };
+    let label: Option<String> = properties.get(&"label")?;
+    let enabled: Option<bool> = properties.get(&"enabled")?;
+    let mut below = Vec::new();
+    for child in children.iter() {
+        let inner = if let Value::Value(inner) = child {
+            inner.as_ref()
+        } else {
+            child
+        };
+        let Value::Structure(node) = inner else {
+            bail!("another child: {inner:?}")
+        };
+        below.push(entry(node)?);
+    }
+    Ok(Entry {
+        id: *id,
+        label: label.unwrap_or_default(),
+        enabled: enabled.unwrap_or(true),
+        below,
+    })
+}
