@@ -1,8 +1,6 @@
 //! The app end to end: a screen and a bus of its own, a real engine, a real tray, a real window.
 
 mod scenes;
-mod screen;
-mod tray;
 mod window;
 
 use std::process::ExitCode;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::desktop::screen::Screen;
+use lxc_dev_manager_tests::desktop::tray::{Entry, Tray, find};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 
-use super::screen::Screen;
-use super::tray::{Tray, find};
 use super::window::Window;
 
 fn run(scene: impl Future<Output = Result<()>>) -> Result<()> {
@@ -188,7 +188,7 @@ pub fn the_tray_is_there_without_a_watcher_and_without_an_engine(
         // The tray comes later than the app, as at login.
         let mut tray = Tray::on(&screen.address).await?;
         let mut menu = tray.menu().await?;
-        let away = |shown: &[super::tray::Entry]| {
+        let away = |shown: &[Entry]| {
             shown
                 .iter()
                 .any(|entry| entry.label.contains("is not reachable at"))

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use lxc_dev_manager_tests::desktop::screen::Screen;
 use lxc_dev_manager_tests::engines::setting;
 use lxc_dev_manager_tests::workspace::{Workspace, program};
-
-use super::screen::Screen;
 
 /// How long anything may take to show up in the page.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 //!
 //! The engines are the ones of `make engines`, never the user's own.
 
+pub mod desktop;
 pub mod engines;
 pub mod harness;
 pub mod workspace;

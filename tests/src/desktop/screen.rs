@@ -1,11 +1,11 @@
-//! A screen and a session bus for one test, and the app on them.
+//! A screen and a session bus for one test or bench, and the app on them.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::workspace::{Workspace, program};
 use anyhow::{Context, Result, bail};
-use lxc_dev_manager_tests::workspace::{Workspace, program};
 
 /// Xvfb and dbus-daemon; both end with the value.
 pub struct Screen {
@@ -18,6 +18,7 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// A screen and a bus that nobody else has.
     pub fn new() -> Result<Self> {
         let mut xvfb = Command::new("Xvfb")
             .args([
@@ -98,6 +99,11 @@ impl Drop for Screen {
 pub struct App(Child);
 
 impl App {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits until it has ended; whether with success.
     pub fn ended(&mut self) -> Result<bool> {
         let begun = Instant::now();

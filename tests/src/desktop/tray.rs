@@ -104,6 +104,7 @@ pub struct Entry {
 }
 
 impl Tray {
+    /// A tray on the bus of this address.
     pub async fn on(address: &str) -> Result<Self> {
         let (registered, registrations) = mpsc::channel(8);
         let (shown, notifications) = mpsc::channel(64);
