@@ -1,6 +1,7 @@
 //! The use cases over the strict fake: faults before every call, and operations that are cut off.
 
 mod create;
+mod cut_off;
 mod recovery;
 mod restore;
 mod watch;

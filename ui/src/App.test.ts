@@ -133,7 +133,7 @@ describe("where nothing is", () => {
     const text = screen.getByTestId("empty-engine").textContent;
     expect(text).toContain("LXD is not reachable at /var/lib/lxd/unix.socket");
     expect(text).toContain("sudo apt install incus");
-    expect(text).toContain("lxc-dev-manager doctor");
+    expect(text).toContain("sudo incus admin init");
   });
 
   it("an engine keeps us out: none is to be installed", async () => {

@@ -103,17 +103,19 @@ impl Error {
     /// A local file or socket failed.
     #[must_use]
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        let kind = match source.kind() {
-            std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-            _ => ErrorKind::Io,
-        };
-        Self::new(kind, what).caused_by(source)
+        Self::new(ErrorKind::Io, what).caused_by(source)
     }
 
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether what was asked for may have been done all the same: the answer is what failed.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Timeout)
     }
 
     /// The next command to run, if there is one.

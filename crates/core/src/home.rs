@@ -55,7 +55,7 @@ impl Home {
     /// A directory of ours, made with mode 0700 where it is missing.
     ///
     /// # Errors
-    /// `Io` or `PermissionDenied` where it can't be made.
+    /// `Io` where it can't be made.
     pub fn directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.root.join(name);
         make_private_directory(&path)?;
@@ -65,7 +65,7 @@ impl Home {
     /// The directory for sockets, made with mode 0700 where it is missing.
     ///
     /// # Errors
-    /// `Io` or `PermissionDenied` where it can't be made.
+    /// `Io` where it can't be made.
     pub fn runtime_directory(&self) -> Result<PathBuf> {
         make_private_directory(&self.runtime)?;
         Ok(self.runtime.clone())

@@ -48,6 +48,10 @@ pub trait Backend: Send + Sync {
     /// Where it answers, for people: a socket's path.
     fn address(&self) -> String;
 
+    /// Whether an engine is there at all, answering or not. One that isn't can hold no instance; of
+    /// one that is and doesn't answer, nobody knows what it holds. Looks at files only.
+    fn is_installed(&self) -> bool;
+
     /// What it can do, asked of the engine itself.
     async fn capabilities(&self) -> Result<Capabilities>;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use super::journal::Journal;
+use super::journal::{Journal, JournalStep};
 use super::place::{is_ours, label, not_ours};
+use super::recover::{find, is_made_by};
 use super::task::Task;
 use crate::backend::{Backend, LaunchSpec, Marks, Nesting};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +58,25 @@ struct Plan {
     keys: Vec<String>,
 }
 
+impl Plan {
+    /// What the file will say.
+    fn changes(&self, now: jiff::Timestamp) -> [Change; 2] {
+        [
+            Change::AddEnv {
+                env: self.env.clone(),
+                image: self.image.clone(),
+                ports: self.ports.clone(),
+            },
+            Change::AddSnapshot {
+                env: self.env.clone(),
+                snapshot: SnapshotName::initial_state(),
+                description: Some(INITIAL_DESCRIPTION.to_owned()),
+                created_at: crate::project::whole_seconds(now),
+            },
+        ]
+    }
+}
+
 impl Engine {
     /// Makes an env: instance, user, SSH, file entry, and the snapshot `initial-state`.
     ///
@@ -102,12 +122,7 @@ impl Engine {
         if ports.is_none() {
             file.ports(&env)?;
         }
-        project.check(&Change::AddEnv {
-            env: env.clone(),
-            image: image.clone(),
-            ports: ports.clone(),
-        })?;
-        Ok(Plan {
+        let plan = Plan {
             instance: project.instance(&env)?,
             user: file.user(&env)?,
             limits: file.limits(&env)?,
@@ -116,7 +131,9 @@ impl Engine {
             env,
             image,
             ports,
-        })
+        };
+        project.check(&plan.changes(self.clock.now()))?;
+        Ok(plan)
     }
 
     async fn create_steps(
@@ -187,38 +204,25 @@ impl Engine {
         };
         tokio::try_join!(user, provision::wait_for_network(backend, name))?;
         self.step(task, "taking the snapshot `initial-state`");
-        journal.commit()?;
-        backend
-            .set_marks(
-                name,
-                &Marks {
-                    operation: None,
-                    ..spec.marks.clone()
-                },
-            )
-            .await?;
+        journal.enter(JournalStep::Committing)?;
+        let finished = Marks {
+            operation: None,
+            ..spec.marks.clone()
+        };
+        backend.set_marks(name, &finished).await?;
         backend
             .snapshot(name, &SnapshotName::initial_state(), None)
             .await?;
-        if project.file().image(&plan.env).as_ref() != Some(&plan.image) {
-            project.change(&Change::AddEnv {
-                env: plan.env.clone(),
-                image: plan.image.clone(),
-                ports: plan.ports.clone(),
-            })?;
-        }
-        project.change(&Change::AddSnapshot {
-            env: plan.env.clone(),
-            snapshot: SnapshotName::initial_state(),
-            description: Some(INITIAL_DESCRIPTION.to_owned()),
-            created_at: crate::project::whole_seconds(self.clock.now()),
-        })?;
+        let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
+        self.forget_copies(&task.env)?;
+        // Last, for nothing after it can fail: the env counts from here on.
+        project.change(&plan.changes(self.clock.now()))?;
         Ok(Created {
             instance: name.clone(),
             engine: backend.kind(),
             image: plan.image.clone(),
-            address: backend.instance(name).await?.address,
+            address,
             user: plan.user.name.clone(),
         })
     }
@@ -259,9 +263,18 @@ impl Engine {
         Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
     }
 
-    /// Deletes what a failed creation made. Where that fails too, the journal stays for recovery.
+    /// Deletes what a failed creation made, and nothing that somebody else made under that name.
+    /// Where that fails too, the journal stays for recovery.
     async fn take_back(&self, backend: &dyn Backend, name: &InstanceName, journal: Journal) {
-        match delete_whatever_state(backend, name).await {
+        let taken_back = async {
+            match find(backend, name).await? {
+                Some(made) if is_made_by(&made, &journal.record) => {
+                    delete_whatever_state(backend, name).await
+                }
+                _ => Ok(()),
+            }
+        };
+        match taken_back.await {
             Ok(()) => journal.close(),
             Err(error) => tracing::warn!(%name, ?error, "what was made could not be taken back"),
         }

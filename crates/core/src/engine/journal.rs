@@ -33,6 +33,9 @@ pub(super) struct Record {
     pub(super) was_running: bool,
     /// The snapshot that it is about.
     pub(super) snapshot: Option<SnapshotName>,
+    /// What it takes back, an entry of the undo ledger.
+    #[serde(default)]
+    pub(super) undoes: Option<OperationId>,
     pub(super) started_at: Timestamp,
 }
 
@@ -44,6 +47,8 @@ pub(super) enum JournalStep {
     Preparing,
     /// Something that is finished if it was begun.
     Committing,
+    /// Only starting again what ran before is left.
+    Restarting,
 }
 
 /// A journal file that this process owns.
@@ -89,18 +94,22 @@ impl Journal {
             .map_err(|error| failed(error.error))?;
         let mut journal = Self {
             file,
-            path,
+            path: path.clone(),
             record,
             step: JournalStep::Preparing,
         };
         let line = serde_json::to_string(&journal.record);
         journal.append(&line.unwrap_or_default())?;
+        // The name too has to be on the disk before anything is done.
+        File::open(&directory)
+            .and_then(|names| names.sync_all())
+            .map_err(failed)?;
         Ok(journal)
     }
 
-    /// Says that what follows is finished rather than taken back.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        self.step = JournalStep::Committing;
+    /// Says what is about to be done.
+    pub(super) fn enter(&mut self, step: JournalStep) -> Result<()> {
+        self.step = step;
         let line = serde_json::to_string(&self.step);
         self.append(&line.unwrap_or_default())
     }
@@ -143,16 +152,22 @@ impl Journal {
         flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        let mut lines = text.lines();
-        let record = lines
-            .next()
-            .and_then(|line| serde_json::from_str::<Record>(line).ok());
-        let Some(record) = record else {
+        let Some((first, rest)) = text.split_once('\n') else {
             // Killed before its first line was whole, so before anything was done.
             let _ = fs::remove_file(&path);
             return None;
         };
-        let mut steps = lines.filter_map(|line| serde_json::from_str(line).ok());
+        let record = match serde_json::from_str::<Record>(first) {
+            Ok(record) if record.version == VERSION => record,
+            // Another version of this program wrote it, and will know what to do.
+            _ => {
+                tracing::warn!(path = %path.display(), "a journal that can't be understood");
+                return None;
+            }
+        };
+        let mut steps = rest
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         let step = steps.next_back().unwrap_or(JournalStep::Preparing);
         path.exists().then_some(Self {
             file,
@@ -181,6 +196,7 @@ mod tests {
             instance: "p-dev".parse().unwrap(),
             was_running: true,
             snapshot: Some(SnapshotName::initial_state()),
+            undoes: None,
             started_at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -191,7 +207,7 @@ mod tests {
         let home = Home::new(directory.path().into(), None, None);
         let mut owned = Journal::begin(&home, record()).unwrap();
         assert!(Journal::orphans(&home).unwrap().is_empty());
-        owned.commit().unwrap();
+        owned.enter(JournalStep::Committing).unwrap();
         drop(owned);
         let orphans = Journal::orphans(&home).unwrap();
         assert_eq!(orphans.len(), 1);
@@ -210,6 +226,19 @@ mod tests {
         write!(file, "\"commit").unwrap();
         let orphans = Journal::orphans(&home).unwrap();
         assert_eq!(orphans[0].step, JournalStep::Preparing);
+    }
+
+    #[test]
+    fn the_record_of_another_version_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().into(), None, None);
+        let other = Record {
+            version: Record::version() + 1,
+            ..record()
+        };
+        let path = Journal::begin(&home, other).unwrap().path.clone();
+        assert!(Journal::orphans(&home).unwrap().is_empty());
+        assert!(path.exists());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The use cases: what can be done to envs, one file each.
 //!
-//! Every surface makes one call here. A use case takes the env's lock, writes its journal before
-//! each step, asks the backend, and publishes events. A failed or killed one leaves nothing half
+//! Every surface makes one call here. A use case takes the env's lock, writes into its journal
+//! before what can't be taken back or has to be, asks the backend, and publishes events. A failed or killed one leaves nothing half
 //! made: it rolls back by itself, or [`Engine::recover`] does.
 //! Deliberately absent: what an engine's answers look like (`backend`), and what is shown of it.
 
 mod create;
 mod exec;
 mod journal;
+mod ledger;
 mod lock;
 mod overview;
 mod place;

@@ -30,13 +30,26 @@ impl Engine {
     /// # Errors
     /// Only where our own state can't be read.
     pub async fn overview(&self, directories: &[PathBuf]) -> Result<View> {
-        let asked = self.backends.iter().map(|backend| async move {
-            (backend.kind(), backend.address(), backend.instances().await)
-        });
+        let asked = self
+            .backends
+            .iter()
+            .map(|backend| async move { (backend, backend.instances().await) });
         let mut engines = Vec::new();
         let mut found = Found::new();
-        for (kind, address, answer) in futures_util::future::join_all(asked).await {
+        // Whether each instance that there is has been seen.
+        let mut complete = !self.backends.is_empty();
+        // What isn't there is worth a word only where nothing is.
+        let any = self.backends.iter().any(|backend| backend.is_installed());
+        for (backend, answer) in futures_util::future::join_all(asked).await {
+            let (kind, address) = (backend.kind(), backend.address());
             let problem = answer.as_ref().err().map(Error::report);
+            if problem.is_some() {
+                let installed = backend.is_installed();
+                complete &= any && !installed;
+                if any && !installed {
+                    continue;
+                }
+            }
             engines.push(EngineView {
                 kind,
                 address,
@@ -49,11 +62,10 @@ impl Engine {
                     .or_insert((kind, instance));
             }
         }
-        let reachable = engines.iter().any(|engine| engine.reachable);
         let undo: HashMap<EnvRef, UndoView> = self.undoable()?.into_iter().collect();
         let mut projects: Vec<ProjectView> = directories
             .iter()
-            .map(|directory| project_view(directory, &found, reachable, &undo))
+            .map(|directory| project_view(directory, &found, complete, &undo))
             .collect();
         projects.sort_by(|a, b| (a.label(), &a.path).cmp(&(b.label(), &b.path)));
         Ok(View { engines, projects })
@@ -63,7 +75,7 @@ impl Engine {
 fn project_view(
     directory: &Path,
     found: &Found,
-    reachable: bool,
+    complete: bool,
     undo: &HashMap<EnvRef, UndoView>,
 ) -> ProjectView {
     let project = match Project::open(directory) {
@@ -94,7 +106,7 @@ fn project_view(
             &project,
             &name,
             instance.map(|(k, i)| (*k, i)),
-            reachable,
+            complete,
             overlay,
         ) {
             Ok(view) => envs.push(view),
@@ -114,7 +126,7 @@ pub(crate) fn env_view(
     project: &Project,
     name: &EnvName,
     found: Option<(EngineKind, &Instance)>,
-    reachable: bool,
+    complete: bool,
     mut overlay: Overlay,
 ) -> Result<EnvView> {
     let file = project.file();
@@ -125,7 +137,7 @@ pub(crate) fn env_view(
     }
     let status = match ours {
         Some((_, instance)) => instance.status,
-        None if reachable => EnvStatus::NotFound,
+        None if complete => EnvStatus::NotFound,
         None => EnvStatus::Unreachable,
     };
     let instance = ours.map(|(_, instance)| instance);

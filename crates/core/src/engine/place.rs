@@ -60,10 +60,10 @@ impl Engine {
     /// The instance of this exact name, in the first engine that has it.
     ///
     /// # Errors
-    /// Why no engine could be asked. An engine that isn't there counts only if none is.
+    /// Where none has it: why an engine that is installed could not be asked, for it may have it; and
+    /// where none is installed, that.
     pub(super) async fn find(&self, name: &InstanceName) -> Result<Option<Placed>> {
-        let mut failures = Vec::new();
-        let mut asked = false;
+        let (mut failures, mut doubt, mut asked) = (Vec::new(), None, false);
         for backend in &self.backends {
             match backend.instance(name).await {
                 Ok(instance) => {
@@ -73,13 +73,14 @@ impl Engine {
                     }));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => asked = true,
+                Err(error) if backend.is_installed() => doubt = doubt.or(Some(error)),
                 Err(error) => failures.push(error),
             }
         }
-        if asked {
-            Ok(None)
-        } else {
-            Err(no_engine(failures))
+        match (doubt, asked) {
+            (Some(error), _) => Err(error),
+            (None, true) => Ok(None),
+            (None, false) => Err(no_engine(failures)),
         }
     }
 

@@ -1,13 +1,18 @@
 //! Finishing or taking back what a killed process left half done.
 
+use std::sync::Arc;
+
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::journal::{Journal, JournalStep, Record};
+use super::ledger::Keeper;
 use super::lock::EnvLock;
+use super::place::Placed;
+use super::restore::undoable;
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{EnvStatus, InstanceName, SnapshotName};
+use crate::model::{InstanceName, OperationId, SnapshotName};
 use crate::project::{Change, Project};
 use crate::view::Verb;
 
@@ -59,17 +64,30 @@ impl Engine {
         let record = &journal.record;
         let waiting = |text| self.notice(text);
         let _lock = EnvLock::take(&self.home, &record.instance, record.verb, waiting).await?;
-        let backend = self.backend_at(record.engine, &record.address)?;
-        let backend = backend.as_ref();
+        let backend = &self.backend_at(record.engine, &record.address)?;
         backend.settle(&record.instance).await?;
         match (record.verb, journal.step) {
-            (Verb::Create, step) => mend_create(backend, record, step).await,
-            (Verb::Restore | Verb::Undo, JournalStep::Committing) => {
-                finish_restore(backend, record).await
+            (Verb::Create, step) => mend_create(backend.as_ref(), record, step).await,
+            (Verb::Snapshot, _) => self.mend_snapshot(backend.as_ref(), record).await,
+            (Verb::Remove, JournalStep::Preparing) => {
+                restart(backend.as_ref(), record).await?;
+                Ok("taken back")
             }
-            (Verb::Snapshot, _) => self.mend_snapshot(backend, record).await,
-            (Verb::Remove, JournalStep::Preparing) => restart(backend, record).await,
-            (Verb::Remove, JournalStep::Committing) => finish_remove(backend, record).await,
+            (Verb::Remove, _) => self.finish_remove(backend, record).await,
+            (Verb::Restore | Verb::Undo, JournalStep::Preparing) => {
+                Ok("dropped: nothing was changed yet")
+            }
+            (Verb::Undo, JournalStep::Committing) if record.snapshot.is_none() => {
+                self.finish_undo_of_removal(backend, record).await
+            }
+            (Verb::Restore | Verb::Undo, JournalStep::Committing) => {
+                self.finish_restore(backend, record).await
+            }
+            (Verb::Restore | Verb::Undo, JournalStep::Restarting) => {
+                self.spend(backend.as_ref(), record).await;
+                restart(backend.as_ref(), record).await?;
+                Ok("finished")
+            }
             _ => Ok("dropped: nothing was changed yet"),
         }
     }
@@ -93,13 +111,98 @@ impl Engine {
         let mut project = open(record)?;
         let entry = project.file().entry(&record.env.env);
         if entry.is_some_and(|entry| !entry.snapshots.contains_key(snapshot.as_str())) {
-            project.change(&Change::AddSnapshot {
+            project.change(&[Change::AddSnapshot {
                 env: record.env.env.clone(),
                 snapshot: snapshot.clone(),
                 description: None,
                 created_at: crate::project::whole_seconds(taken.created_at),
-            })?;
+            }])?;
         }
+        Ok("finished")
+    }
+
+    /// A restore that was begun is finished: setting back twice gives the same state. Where the env
+    /// is up, somebody may have worked in it since; that is kept too.
+    async fn finish_restore(
+        &self,
+        backend: &Arc<dyn Backend>,
+        record: &Record,
+    ) -> Result<&'static str> {
+        let Some(instance) = find(backend.as_ref(), &record.instance).await? else {
+            return Ok("dropped: the env is gone");
+        };
+        let wanted = record.snapshot.as_ref();
+        let Some(snapshot) = wanted.filter(|wanted| {
+            let mut known = instance.snapshots.iter();
+            known.any(|known| known.name == **wanted)
+        }) else {
+            restart(backend.as_ref(), record).await?;
+            return Ok("dropped: the snapshot is gone");
+        };
+        if instance.status.is_up() {
+            let placed = Placed {
+                backend: backend.clone(),
+                instance,
+            };
+            if undoable(&backend.capabilities().await?) {
+                let keeper = Keeper {
+                    id: &OperationId::random(),
+                    verb: record.verb,
+                    env: &record.env,
+                };
+                self.keep_for_undo(&keeper, &placed).await?;
+            }
+            backend.stop(&record.instance, true).await?;
+        }
+        let restored = backend.restore(&record.instance, snapshot).await;
+        // Also where that failed: it ran before.
+        restart(backend.as_ref(), record).await?;
+        restored?;
+        self.spend(backend.as_ref(), record).await;
+        Ok("finished")
+    }
+
+    async fn finish_remove(
+        &self,
+        backend: &Arc<dyn Backend>,
+        record: &Record,
+    ) -> Result<&'static str> {
+        if find(backend.as_ref(), &record.instance).await?.is_some() {
+            // Neither renamed nor deleted.
+            self.put_back(backend.as_ref(), record).await?;
+            return Ok("taken back");
+        }
+        match open(record) {
+            Ok(mut project) if project.file().entry(&record.env.env).is_some() => {
+                let env = record.env.env.clone();
+                project.change(&[Change::RemoveEnv { env }])?;
+            }
+            // A project that is gone needs no change.
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let aside = InstanceName::undo(&record.id);
+        Ok(match find(backend.as_ref(), &aside).await? {
+            Some(_) => "finished; it can be undone",
+            None => "finished",
+        })
+    }
+
+    async fn finish_undo_of_removal(
+        &self,
+        backend: &Arc<dyn Backend>,
+        record: &Record,
+    ) -> Result<&'static str> {
+        let entry = match &record.undoes {
+            Some(id) => self.ledger_entry(id)?,
+            None => None,
+        };
+        if let Some(entry) = entry {
+            let mut project = open(record)?;
+            self.finish_bring_back(&mut project, backend.as_ref(), &entry)
+                .await?;
+        }
+        restart(backend.as_ref(), record).await?;
         Ok("finished")
     }
 }
@@ -108,7 +211,8 @@ fn open(record: &Record) -> Result<Project> {
     Project::open(std::path::Path::new(&record.env.project_path))
 }
 
-async fn find(backend: &dyn Backend, name: &InstanceName) -> Result<Option<Instance>> {
+/// The instance of this exact name in one engine.
+pub(super) async fn find(backend: &dyn Backend, name: &InstanceName) -> Result<Option<Instance>> {
     match backend.instance(name).await {
         Ok(instance) => Ok(Some(instance)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -126,26 +230,16 @@ async fn mend_create(
     let Some(instance) = find(backend, &record.instance).await? else {
         return Ok("dropped: nothing was made yet");
     };
+    let initial = SnapshotName::initial_state();
     let registered = open(record).is_ok_and(|project| {
         let entry = project.file().entry(&record.env.env);
-        entry.is_some_and(|entry| {
-            entry
-                .snapshots
-                .contains_key(SnapshotName::initial_state().as_str())
-        })
-    });
+        entry.is_some_and(|entry| entry.snapshots.contains_key(initial.as_str()))
+    }) && instance.snapshots.iter().any(|taken| taken.name == initial);
     let marked = instance.marks.operation.as_ref() == Some(&record.id);
     if step == JournalStep::Committing && registered && !marked {
         return Ok("finished");
     }
-    let path = instance
-        .marks
-        .path
-        .as_ref()
-        .map(|path| path.display().to_string());
-    let this_env = path.as_deref() == Some(record.env.project_path.as_str())
-        && instance.marks.env.as_ref() == Some(&record.env.env);
-    if marked || (step == JournalStep::Committing && this_env) {
+    if is_made_by(&instance, record) {
         delete_whatever_state(backend, &record.instance).await?;
         return Ok("taken back");
     }
@@ -158,58 +252,32 @@ async fn mend_create(
     ))
 }
 
-/// A restore that was begun is finished: setting back twice gives the same state.
-async fn finish_restore(backend: &dyn Backend, record: &Record) -> Result<&'static str> {
-    let Some(instance) = find(backend, &record.instance).await? else {
-        return Ok("dropped: the env is gone");
-    };
-    let Some(snapshot) = &record.snapshot else {
-        return Ok("dropped");
-    };
-    if !instance
-        .snapshots
-        .iter()
-        .any(|known| known.name == *snapshot)
-    {
-        restart(backend, record).await?;
-        return Ok("dropped: the snapshot is gone");
+/// Whether an instance is what an operation made: it carries the operation's mark, or has lost that
+/// as the last but one step and is this env's of this directory.
+pub(super) fn is_made_by(instance: &Instance, record: &Record) -> bool {
+    let marks = &instance.marks;
+    match &marks.operation {
+        Some(operation) => *operation == record.id,
+        None => {
+            let path = marks.path.as_ref().map(|path| path.display().to_string());
+            path.as_deref() == Some(record.env.project_path.as_str())
+                && marks.env.as_ref() == Some(&record.env.env)
+        }
     }
-    if instance.status == EnvStatus::Running {
-        backend.stop(&record.instance, true).await?;
-    }
-    backend.restore(&record.instance, snapshot).await?;
-    restart(backend, record).await?;
-    Ok("finished")
-}
-
-async fn finish_remove(backend: &dyn Backend, record: &Record) -> Result<&'static str> {
-    let aside = InstanceName::undo(&record.id);
-    if find(backend, &record.instance).await?.is_some() {
-        // Neither renamed nor deleted.
-        return restart(backend, record).await;
-    }
-    if let Ok(mut project) = open(record)
-        && project.file().entry(&record.env.env).is_some()
-    {
-        project.change(&Change::RemoveEnv {
-            env: record.env.env.clone(),
-        })?;
-    }
-    let kept = find(backend, &aside).await?.is_some();
-    Ok(if kept {
-        "finished; it can be undone"
-    } else {
-        "finished"
-    })
 }
 
 /// Starts again what ran before.
-async fn restart(backend: &dyn Backend, record: &Record) -> Result<&'static str> {
-    if record.was_running {
-        match backend.start(&record.instance).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
-            started => started?,
-        }
+async fn restart(backend: &dyn Backend, record: &Record) -> Result<()> {
+    match record.was_running {
+        true => start_if_stopped(backend, &record.instance).await,
+        false => Ok(()),
     }
-    Ok("taken back")
+}
+
+/// Starts an instance; one that runs, and one that is gone, are a success.
+pub(super) async fn start_if_stopped(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    match backend.start(name).await {
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
+        started => started,
+    }
 }

@@ -2,10 +2,13 @@
 
 use super::Engine;
 use super::create::delete_whatever_state;
+use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
+use super::recover::{find, start_if_stopped};
 use super::task::Task;
+use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus};
+use crate::model::{EnvName, InstanceName};
 use crate::project::{Change, Project};
 use crate::view::Verb;
 
@@ -37,37 +40,89 @@ impl Engine {
             Err(error)
                 if error.kind() == ErrorKind::NotFound && project.file().entry(env).is_some() =>
             {
-                project.change(&Change::RemoveEnv { env: env.clone() })?;
+                project.change(&[Change::RemoveEnv { env: env.clone() }])?;
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
         refuse_other_checkout(project, &placed)?;
-        project.check(&Change::RemoveEnv { env: env.clone() })?;
+        let change = [Change::RemoveEnv { env: env.clone() }];
+        project.check(&change)?;
         let Placed { backend, instance } = &placed;
         let undoable = backend.capabilities().await?.copy_on_write;
-        let was_running = instance.status == EnvStatus::Running;
+        let was_running = instance.status.is_up();
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, was_running)?;
+        match self
+            .take_away(project, &placed, task, &mut journal, undoable)
+            .await
+        {
+            Ok(()) => {
+                journal.close();
+                Ok(undoable)
+            }
+            // How far it came is unknown: recovery finishes it, or takes it back.
+            Err(error) if error.is_uncertain() => Err(error),
+            Err(error) => {
+                match self.put_back(backend.as_ref(), &journal.record).await {
+                    Ok(()) => journal.close(),
+                    Err(error) => tracing::warn!(?error, "a removal could not be taken back"),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn take_away(
+        &self,
+        project: &mut Project,
+        placed: &Placed,
+        task: &Task,
+        journal: &mut Journal,
+        undoable: bool,
+    ) -> Result<()> {
+        let Placed { backend, instance } = placed;
+        let was_running = journal.record.was_running;
         if was_running {
             self.step(task, "stopping it");
             // Gently where it is kept: what is taken back should be whole.
-            let stopped = backend.stop(&instance.name, !undoable).await;
-            if stopped.is_err_and(|error| error.kind() == ErrorKind::Timeout) {
-                backend.stop(&instance.name, true).await?;
+            let mut stopped = backend.stop(&instance.name, !undoable).await;
+            if stopped
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::Timeout)
+            {
+                stopped = backend.stop(&instance.name, true).await;
+            }
+            match stopped {
+                Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+                _ => {}
             }
         }
-        journal.commit()?;
-        let before = project.text()?;
+        journal.enter(JournalStep::Committing)?;
         if undoable {
             self.step(task, "keeping it for undo");
-            self.set_aside(task, &placed, &before).await?;
+            let before = project.text()?;
+            self.set_aside(&task.keeper(), placed, &before, was_running)
+                .await?;
         } else {
             self.step(task, "deleting it");
             delete_whatever_state(backend.as_ref(), &instance.name).await?;
         }
-        project.change(&Change::RemoveEnv { env: env.clone() })?;
-        journal.close();
-        Ok(undoable)
+        let env = journal.record.env.env.clone();
+        project.change(&[Change::RemoveEnv { env }])
+    }
+
+    /// Takes a removal back that didn't come to its end: the instance has its name again, and runs
+    /// if it ran before. One that is deleted already stays deleted, and the journal with it.
+    pub(super) async fn put_back(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
+        let aside = InstanceName::undo(&record.id);
+        if find(backend, &record.instance).await?.is_none() {
+            backend.rename(&aside, &record.instance).await?;
+        }
+        self.forget(&record.id)?;
+        if record.was_running {
+            start_if_stopped(backend, &record.instance).await?;
+        }
+        Ok(())
     }
 }
 

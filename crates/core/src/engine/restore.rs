@@ -1,11 +1,13 @@
 //! Setting an env back to a snapshot.
 
 use super::Engine;
+use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
+use super::recover::start_if_stopped;
 use super::task::Task;
-use crate::backend::Capabilities;
+use crate::backend::{Backend, Capabilities};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus, SnapshotName};
+use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
 use crate::view::Verb;
 
@@ -30,7 +32,8 @@ impl Engine {
         env: &EnvName,
         snapshot: &SnapshotName,
     ) -> Result<Restored> {
-        self.restore_as(project, env, snapshot, Verb::Restore).await
+        self.restore_as(project, env, snapshot, Verb::Restore, None)
+            .await
     }
 
     /// Whether what an env is now would be kept by a restore.
@@ -54,6 +57,7 @@ impl Engine {
         env: &EnvName,
         snapshot: &SnapshotName,
         verb: Verb,
+        undoes: Option<&OperationId>,
     ) -> Result<Restored> {
         let failed =
             |error: Error| error.context(format!("cannot restore `{env}` to `{snapshot}`"));
@@ -61,6 +65,7 @@ impl Engine {
             .begin(project, env, verb, Some(snapshot))
             .await
             .map_err(failed)?;
+        task.undoes = undoes.cloned();
         let result = self.restore_steps(project, env, &task, snapshot).await;
         task.undoable = result.as_ref().is_ok_and(|restored| restored.undoable);
         self.end(task, result.map_err(failed))
@@ -92,20 +97,28 @@ impl Engine {
             };
             return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
         }
-        let running = instance.status == EnvStatus::Running;
+        let running = instance.status.is_up();
         let undoable = undoable(&backend.capabilities().await?);
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
-        if undoable {
-            self.step(task, "keeping what it is now");
-            self.keep_for_undo(task, &placed).await?;
-        }
-        journal.commit()?;
-        match self.set_back(task, &placed, snapshot, running).await {
-            // The engine went away in the middle: recovery finishes what it can't tell us now.
-            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                return Err(error);
+        let kept = async {
+            if undoable {
+                self.step(task, "keeping what it is now");
+                self.keep_for_undo(&task.keeper(), &placed).await?;
             }
+            journal.enter(JournalStep::Committing)
+        };
+        if let Err(error) = kept.await {
+            // Nothing was changed yet.
+            journal.close();
+            return Err(error);
+        }
+        match self.set_back(task, &placed, snapshot, &mut journal).await {
+            // How far it came is unknown: recovery finishes it.
+            Err(error) if error.is_uncertain() => return Err(error),
             done => {
+                if done.is_ok() {
+                    self.spend(backend.as_ref(), &journal.record).await;
+                }
                 journal.close();
                 done?;
             }
@@ -118,9 +131,10 @@ impl Engine {
         task: &Task,
         placed: &Placed,
         snapshot: &SnapshotName,
-        running: bool,
+        journal: &mut Journal,
     ) -> Result<()> {
         let Placed { backend, instance } = placed;
+        let running = journal.record.was_running;
         if running {
             self.step(task, "stopping it");
             // What its processes would still write is about to go anyway.
@@ -131,16 +145,31 @@ impl Engine {
         }
         self.step(task, "restoring");
         let restored = backend.restore(&instance.name, snapshot).await;
+        if restored.as_ref().is_err_and(Error::is_uncertain) {
+            return restored;
+        }
         if running {
             // Also where restoring failed: it ran before.
+            journal.enter(JournalStep::Restarting)?;
             self.step(task, "starting it");
-            backend.start(&instance.name).await?;
+            start_if_stopped(backend.as_ref(), &instance.name).await?;
         }
         restored
+    }
+
+    /// Gives up the copy that an undo has used. What fails here costs a little space for three days.
+    pub(super) async fn spend(&self, backend: &dyn Backend, record: &Record) {
+        let (Some(undone), Some(copy)) = (&record.undoes, &record.snapshot) else {
+            return;
+        };
+        let deleted = backend.delete_snapshot(&record.instance, copy).await;
+        if let Err(error) = deleted.and_then(|()| self.forget(undone)) {
+            tracing::info!(id = %undone, ?error, "a used copy stays");
+        }
     }
 }
 
 /// A copy has to be cheap, and has to outlive the restore itself.
-fn undoable(capabilities: &Capabilities) -> bool {
+pub(super) fn undoable(capabilities: &Capabilities) -> bool {
     capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots
 }

@@ -61,10 +61,10 @@ impl Engine {
             description,
             created_at: whole_seconds(self.clock.now()),
         };
-        project.check(&change)?;
+        project.check(std::slice::from_ref(&change))?;
         let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
         placed.backend.snapshot(name, snapshot, None).await?;
-        let written = project.change(&change);
+        let written = project.change(&[change]);
         if let Err(error) = written {
             placed.backend.delete_snapshot(name, snapshot).await?;
             journal.close();
@@ -128,7 +128,7 @@ impl Engine {
         }
         if listed(project) {
             let (env, snapshot) = (env.clone(), snapshot.clone());
-            project.change(&Change::RemoveSnapshot { env, snapshot })?;
+            project.change(&[Change::RemoveSnapshot { env, snapshot }])?;
         }
         Ok(())
     }

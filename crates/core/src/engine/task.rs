@@ -9,6 +9,7 @@ use crate::view::{EnvRef, Outcome, Verb};
 
 use super::Engine;
 use super::journal::{Journal, Record};
+use super::ledger::Keeper;
 use super::lock::EnvLock;
 
 /// An operation between its beginning and its end. Holds the env's lock.
@@ -17,8 +18,21 @@ pub(super) struct Task {
     pub(super) env: EnvRef,
     pub(super) verb: Verb,
     pub(super) snapshot: Option<SnapshotName>,
+    /// What it takes back.
+    pub(super) undoes: Option<OperationId>,
     pub(super) undoable: bool,
     _lock: EnvLock,
+}
+
+impl Task {
+    /// The operation, as the undo ledger names it.
+    pub(super) fn keeper(&self) -> Keeper<'_> {
+        Keeper {
+            id: &self.id,
+            verb: self.verb,
+            env: &self.env,
+        }
+    }
 }
 
 impl Engine {
@@ -32,21 +46,9 @@ impl Engine {
     ) -> Result<Task> {
         self.recover().await?;
         let instance = project.instance(env)?;
-        self.begin_on(project.env_ref(env), &instance, verb, snapshot)
-            .await
-    }
-
-    /// The same for an env whose project may not be readable: recovery.
-    pub(super) async fn begin_on(
-        &self,
-        env: EnvRef,
-        instance: &InstanceName,
-        verb: Verb,
-        snapshot: Option<&SnapshotName>,
-    ) -> Result<Task> {
-        let id = OperationId::random();
+        let (id, env) = (OperationId::random(), project.env_ref(env));
         let waiting = |text| self.bus.publish(EventKind::Notice(text));
-        let lock = EnvLock::take(&self.home, instance, verb, waiting).await?;
+        let lock = EnvLock::take(&self.home, &instance, verb, waiting).await?;
         self.bus.publish(EventKind::Started {
             id: id.clone(),
             env: env.clone(),
@@ -59,6 +61,7 @@ impl Engine {
             env,
             verb,
             snapshot: snapshot.cloned(),
+            undoes: None,
             undoable: false,
             _lock: lock,
         })
@@ -121,6 +124,7 @@ impl Engine {
                 instance: instance.clone(),
                 was_running,
                 snapshot: task.snapshot.clone(),
+                undoes: task.undoes.clone(),
                 started_at: self.clock.now(),
             },
         )

@@ -58,6 +58,12 @@ pub enum EnvStatus {
 }
 
 impl EnvStatus {
+    /// Whether it has processes, running or frozen.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Frozen)
+    }
+
     /// The word in lists, upper case as the original's.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -1,17 +1,16 @@
 //! Lossless edits of `containers.yaml`.
 //!
-//! The edit itself is made by a lossless editor (`yaml_edit`); what comes out is checked before it is
-//! used: the new text must mean what the old one meant plus the change, and every line that the
-//! change doesn't concern must still be there, byte for byte. What fails the check is refused.
+//! The edit itself is made by a lossless editor (`yaml_edit`); what comes out is checked by `guard`
+//! before it is used.
 
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde_yaml::Value;
-use yaml_edit::{Mapping, MappingBuilder, YamlFile};
+use yaml_edit::{Mapping, MappingBuilder, SequenceBuilder, YamlFile};
 
+use super::guard::{self, refuse};
 use super::schema::File;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::{EnvName, GuestPort, ImageName, SnapshotName};
 
 /// One change of the file.
@@ -25,6 +24,13 @@ pub enum Change {
         image: ImageName,
         /// Its ports, where they differ from the defaults.
         ports: Option<Vec<GuestPort>>,
+    },
+    /// A removed env is back, with all that stood below it.
+    PutBack {
+        /// Its name.
+        env: EnvName,
+        /// The file's text before it was removed.
+        before: String,
     },
     /// An env is gone.
     RemoveEnv {
@@ -51,8 +57,8 @@ pub enum Change {
     },
 }
 
-const CONTAINERS: &str = "containers";
-const SNAPSHOTS: &str = "snapshots";
+pub(super) const CONTAINERS: &str = "containers";
+pub(super) const SNAPSHOTS: &str = "snapshots";
 
 /// Applies a change to a file's text.
 ///
@@ -77,9 +83,10 @@ pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
     } else {
         format!("{unix}\n")
     };
-    let edited = edit(&whole, change).ok_or_else(|| refuse(&whole, change))?;
-    let mut edited = without_braces(&whole, edited);
-    check(&whole, &edited, change)?;
+    let listed = as_map(&whole, change)?;
+    let edited = edit(&listed, change).ok_or_else(|| refuse(&whole, change))?;
+    let mut edited = without_braces(&listed, edited);
+    guard::check(&listed, &edited, change)?;
     if !ended {
         edited.truncate(edited.trim_end_matches('\n').len());
     }
@@ -103,7 +110,15 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     let entry = |env: &EnvName| containers.as_ref()?.get_mapping(env.as_str());
     match change {
         Change::AddEnv { env, image, ports } => match (entry(env), &containers) {
-            (Some(known), _) => known.set("image", image.as_str()),
+            (Some(known), _) => {
+                if File::parse(text).ok()?.image(env).as_ref() != Some(image) {
+                    known.set("image", image.as_str());
+                }
+                if let Some(ports) = ports {
+                    let list = port_list(SequenceBuilder::new(), ports).build_document();
+                    known.set("ports", list.as_sequence()?);
+                }
+            }
             (None, Some(containers)) => set_map(containers, env.as_str(), |map| {
                 new_entry(map, image, ports.as_deref())
             })?,
@@ -111,6 +126,15 @@ fn edit(text: &str, change: &Change) -> Option<String> {
                 map.mapping(env.as_str(), |map| new_entry(map, image, ports.as_deref()))
             })?,
         },
+        Change::PutBack { env, before } => {
+            let old = YamlFile::from_str(before).ok()?;
+            let old = old.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
+            let old = old.get_mapping(env.as_str())?;
+            match &containers {
+                Some(containers) => containers.set(env.as_str(), &old),
+                None => set_map(&root, CONTAINERS, |map| map.pair(env.as_str(), &old))?,
+            }
+        }
         Change::RemoveEnv { env } => {
             containers?.remove(env.as_str())?;
         }
@@ -144,6 +168,46 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     Some(file.to_string())
 }
 
+/// The text with the snapshots of the changed env as a map, where they are the list of an early
+/// version; comments between its lines would be lost, so such a list is refused.
+fn as_map(text: &str, change: &Change) -> Result<String> {
+    let (Change::AddSnapshot { env, .. } | Change::RemoveSnapshot { env, .. }) = change else {
+        return Ok(text.to_owned());
+    };
+    let listed = || {
+        let file = YamlFile::from_str(text).ok()?;
+        let containers = file.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
+        let entry = containers.get_mapping(env.as_str())?;
+        entry.get_sequence(SNAPSHOTS)?;
+        Some((file, entry))
+    };
+    let Some((file, entry)) = listed() else {
+        return Ok(text.to_owned());
+    };
+    let known = File::parse(text)?;
+    let known = known.entry(env).map(|entry| &entry.snapshots);
+    let written = set_map(&entry, SNAPSHOTS, |map| {
+        known.into_iter().flatten().fold(map, |map, (name, about)| {
+            map.mapping(name, |map| {
+                let fields = [
+                    ("description", &about.description),
+                    ("created_at", &about.created_at),
+                ];
+                let named = fields
+                    .into_iter()
+                    .filter_map(|(key, text)| Some((key, text.as_ref()?)));
+                named.fold(map, |map, (key, text)| map.pair(key, text.as_str()))
+            })
+        })
+    });
+    let converted = file.to_string();
+    if written.is_some() && guard::same_but_for_a_list(text, &converted) {
+        Ok(converted)
+    } else {
+        Err(refuse(text, change))
+    }
+}
+
 /// The editor writes `{}` behind the key of a map that it has emptied; ours was empty without.
 fn without_braces(before: &str, after: String) -> String {
     let differing = before
@@ -173,167 +237,21 @@ fn new_entry(
 ) -> MappingBuilder {
     let map = map.pair("image", image.as_str());
     match ports {
-        Some(ports) => map.sequence("ports", |list| {
-            ports
-                .iter()
-                .fold(list, |list, port| list.item(i64::from(port.get())))
-        }),
+        Some(ports) => map.sequence("ports", |list| port_list(list, ports)),
         None => map,
     }
 }
 
-/// The same change on the parsed values: what the edited text has to mean.
-fn meant(before: &str, change: &Change) -> Option<Value> {
-    let mut root: Value = serde_yaml::from_str(before).ok()?;
-    if root.is_null() {
-        root = Value::Mapping(serde_yaml::Mapping::new());
-    }
-    let containers = child(&mut root, CONTAINERS)?;
-    match change {
-        Change::AddEnv { env, image, ports } => {
-            let entry = child(containers, env.as_str())?;
-            entry
-                .as_mapping_mut()?
-                .insert("image".into(), image.as_str().into());
-            if let Some(ports) = ports {
-                let ports: Vec<Value> = ports.iter().map(|port| port.get().into()).collect();
-                entry.as_mapping_mut()?.insert("ports".into(), ports.into());
-            }
-        }
-        Change::RemoveEnv { env } => {
-            containers.as_mapping_mut()?.remove(env.as_str())?;
-        }
-        Change::AddSnapshot {
-            env,
-            snapshot,
-            description,
-            created_at,
-        } => {
-            let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
-            let mut about = serde_yaml::Mapping::new();
-            if let Some(text) = description {
-                about.insert("description".into(), text.as_str().into());
-            }
-            about.insert("created_at".into(), created_at.to_string().into());
-            snapshots
-                .as_mapping_mut()?
-                .insert(snapshot.as_str().into(), about.into());
-        }
-        Change::RemoveSnapshot { env, snapshot } => {
-            let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
-            snapshots.as_mapping_mut()?.remove(snapshot.as_str())?;
-        }
-    }
-    Some(root)
-}
-
-/// The map below a key; an empty one where there is nothing yet.
-fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
-    let value = parent
-        .as_mapping_mut()?
-        .entry(key.into())
-        .or_insert_with(|| Value::Mapping(serde_yaml::Mapping::new()));
-    if value.is_null() {
-        *value = Value::Mapping(serde_yaml::Mapping::new());
-    }
-    Some(value)
-}
-
-/// A map that the change has emptied may be written as one with nothing in it.
-fn without_empty(value: Value) -> Value {
-    match value {
-        Value::Mapping(map) => {
-            let kept = map
-                .into_iter()
-                .map(|(key, value)| (key, without_empty(value)));
-            let kept: serde_yaml::Mapping = kept.filter(|(_, value)| !value.is_null()).collect();
-            if kept.is_empty() {
-                Value::Null
-            } else {
-                Value::Mapping(kept)
-            }
-        }
-        other => other,
-    }
-}
-
-fn check(before: &str, after: &str, change: &Change) -> Result<()> {
-    let parsed: Option<Value> = serde_yaml::from_str(after).ok();
-    let meant = meant(before, change);
-    let same = match (parsed, meant) {
-        (Some(parsed), Some(meant)) => without_empty(parsed) == without_empty(meant),
-        _ => false,
-    };
-    if same && lines_kept(before, after) && File::parse(after).is_ok() {
-        Ok(())
-    } else {
-        Err(refuse(before, change))
-    }
-}
-
-/// Whether the lines before and after one changed place are the same, and that place has only grown,
-/// only shrunk, or is one line.
-fn lines_kept(before: &str, after: &str) -> bool {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let (old, new) = (&old[start..], &new[start..]);
-    let end = old
+fn port_list(list: SequenceBuilder, ports: &[GuestPort]) -> SequenceBuilder {
+    ports
         .iter()
-        .rev()
-        .zip(new.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
-    old.is_empty() || new.is_empty() || old.len() == 1 || subsequence(new, old)
-}
-
-/// Whether `part` are lines of `whole`, in order: a removal keeps the comments between.
-fn subsequence(part: &[&str], whole: &[&str]) -> bool {
-    let mut rest = whole.iter();
-    part.iter()
-        .all(|line| rest.any(|candidate| candidate == line))
-}
-
-fn refuse(text: &str, change: &Change) -> Error {
-    let reason = text.lines().enumerate().find_map(|(number, line)| {
-        let code = line.split(" #").next().unwrap_or(line).trim();
-        let shared = code.contains("<<:") || code.contains(": *");
-        let several = number > 0 && code == "---";
-        (shared || several).then(|| {
-            let what = if several {
-                "a second document"
-            } else {
-                "an alias or a merge key"
-            };
-            format!("line {} has {what}", number + 1)
-        })
-    });
-    let reason = reason.unwrap_or_else(|| "its form isn't one that we can change".to_owned());
-    Error::new(
-        ErrorKind::Config,
-        format!("containers.yaml can't be changed without loss: {reason}"),
-    )
-    .with_hint(format!("change it by hand: {}", by_hand(change)))
-}
-
-fn by_hand(change: &Change) -> String {
-    match change {
-        Change::AddEnv { env, image, .. } => {
-            format!("below `containers:` write `{env}: {{image: {image}}}`")
-        }
-        Change::RemoveEnv { env } => format!("delete `{env}` below `containers:`"),
-        Change::AddSnapshot { env, snapshot, .. } => {
-            format!("below `snapshots:` of `{env}` write `{snapshot}: {{}}`")
-        }
-        Change::RemoveSnapshot { env, snapshot } => {
-            format!("delete `{snapshot}` below `snapshots:` of `{env}`")
-        }
-    }
+        .fold(list, |list, port| list.item(i64::from(port.get())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     const FILE: &str = "# ours\nproject: webapp   # name\nextra: [1,  2]\ncontainers:\n  # first\n  \
         dev:\n    image: ubuntu:24.04\n    ports: [3000]  # x\n\n  # other\n  other: {image: a}\n# end\n";

@@ -139,31 +139,36 @@ impl Project {
         self.file.instance(env)
     }
 
-    /// Changes the file under the project's lock and reads it again.
+    /// Makes one or more changes of the file under the project's lock, all or none, and reads it
+    /// again.
     ///
     /// # Errors
     /// `Config` where the file can't be changed without loss, `Io` where it can't be written. The
     /// file is then as it was.
-    pub fn change(&mut self, change: &Change) -> Result<()> {
+    pub fn change(&mut self, changes: &[Change]) -> Result<()> {
+        self.rewrite(|text| apply_all(text, changes))
+    }
+
+    /// Whether these changes could be written now; asked before anything else is done.
+    ///
+    /// # Errors
+    /// What [`Project::change`] would say.
+    pub fn check(&self, changes: &[Change]) -> Result<()> {
+        let path = self.directory.join(FILE_NAME);
+        apply_all(&read(&path)?, changes)?;
+        expect_writable(&path).map(drop)
+    }
+
+    fn rewrite(&mut self, new: impl FnOnce(&str) -> Result<String>) -> Result<()> {
         let _lock = self.lock()?;
         let path = self.directory.join(FILE_NAME);
         let text = read(&path)?;
-        let changed = edit::apply(&text, change)?;
+        let changed = new(&text)?;
         if changed != text {
             write(&path, &changed)?;
         }
         self.file = File::parse(&changed)?;
         Ok(())
-    }
-
-    /// Whether a change could be written now; asked before anything else is done.
-    ///
-    /// # Errors
-    /// What [`Project::change`] would say.
-    pub fn check(&self, change: &Change) -> Result<()> {
-        let path = self.directory.join(FILE_NAME);
-        edit::apply(&read(&path)?, change)?;
-        expect_writable(&path).map(drop)
     }
 
     /// The file's text as it is now.
@@ -172,26 +177,24 @@ impl Project {
     }
 
     /// Puts a removed env back: the whole text from before its removal where nothing else was
-    /// changed since, else its image alone.
+    /// changed since, else its own part of it. One that the file names again is left as it is.
     pub(crate) fn bring_back(&mut self, env: &EnvName, before: &str) -> Result<()> {
-        let removed = edit::apply(before, &Change::RemoveEnv { env: env.clone() });
-        if removed.is_ok_and(|removed| self.text().is_ok_and(|now| now == removed)) {
-            let _lock = self.lock()?;
-            write(&self.directory.join(FILE_NAME), before)?;
-            self.file = File::parse(before)?;
-            return Ok(());
-        }
-        let old = File::parse(before)?;
-        let image = old.image(env).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                format!("the old entry of `{env}` has no image"),
+        self.rewrite(|now| {
+            if File::parse(now)?.entry(env).is_some() {
+                return Ok(now.to_owned());
+            }
+            let removed = edit::apply(before, &Change::RemoveEnv { env: env.clone() });
+            if removed.is_ok_and(|removed| removed == now) {
+                return Ok(before.to_owned());
+            }
+            let before = before.to_owned();
+            edit::apply(
+                now,
+                &Change::PutBack {
+                    env: env.clone(),
+                    before,
+                },
             )
-        })?;
-        self.change(&Change::AddEnv {
-            env: env.clone(),
-            image,
-            ports: old.ports(env).ok(),
         })
     }
 
@@ -207,6 +210,12 @@ impl Project {
         flock(&directory, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         Ok(directory.into())
     }
+}
+
+fn apply_all(text: &str, changes: &[Change]) -> Result<String> {
+    changes
+        .iter()
+        .try_fold(text.to_owned(), |text, change| edit::apply(&text, change))
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -230,7 +239,8 @@ fn expect_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
     let about = fs::metadata(&target).map_err(failed)?;
     if about.permissions().readonly() {
         let message = format!("{} is read-only", target.display());
-        return Err(Error::new(ErrorKind::PermissionDenied, message));
+        return Err(Error::new(ErrorKind::Io, message)
+            .with_hint("make it writable: `chmod u+w containers.yaml`"));
     }
     Ok((target, about))
 }
@@ -291,7 +301,7 @@ mod tests {
                 let directory = directory.path();
                 scope.spawn(move || {
                     let mut project = Project::open(directory).unwrap();
-                    project.change(&add(&format!("env{number}"))).unwrap();
+                    project.change(&[add(&format!("env{number}"))]).unwrap();
                 });
             }
         });
@@ -320,7 +330,7 @@ mod tests {
         std::os::unix::fs::symlink("real.yaml", &path).unwrap();
         Project::open(directory.path())
             .unwrap()
-            .change(&add("dev"))
+            .change(&[add("dev")])
             .unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
         assert_eq!(
@@ -335,8 +345,8 @@ mod tests {
         let (directory, mut project) = project();
         let path = directory.path().join(FILE_NAME);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-        let error = project.change(&add("dev")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        let error = project.change(&[add("dev")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
         assert!(Project::open(directory.path()).is_ok());
     }
 

@@ -93,6 +93,15 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A change with the way to the engine before it and the way back after it: places at which a
+    /// caller can be cut off, as a process is by SIGKILL.
+    async fn travel(&self, change: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+        tokio::task::yield_now().await;
+        let changed = change();
+        tokio::task::yield_now().await;
+        changed
+    }
+
     fn call(&self, name: &'static str) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         if state.unreachable {
@@ -166,6 +175,10 @@ impl Backend for Fake {
         "memory".to_owned()
     }
 
+    fn is_installed(&self) -> bool {
+        true
+    }
+
     async fn capabilities(&self) -> Result<Capabilities> {
         let _state = self.call("capabilities")?;
         Ok(Capabilities {
@@ -211,81 +224,99 @@ impl Backend for Fake {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        if cancel.is_cancelled() {
-            return Err(Error::new(ErrorKind::Cancelled, "stopped by the user"));
-        }
-        let mut state = self.call("create")?;
-        if state.instances.contains_key(&spec.name) {
-            let message = format!("instance `{}` is there already", spec.name);
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
-        progress.step("unpacking", Some(100));
-        let new = Held {
-            status: EnvStatus::Stopped,
-            marks: spec.marks.clone(),
-            limits: spec.limits,
-            files: Files::default(),
-            snapshots: Vec::new(),
-        };
-        state.instances.insert(spec.name.clone(), new);
-        drop(state);
-        self.changed(&spec.name);
-        Ok(())
+        self.travel(|| {
+            if cancel.is_cancelled() {
+                return Err(Error::new(ErrorKind::Cancelled, "stopped by the user"));
+            }
+            let mut state = self.call("create")?;
+            if state.instances.contains_key(&spec.name) {
+                let message = format!("instance `{}` is there already", spec.name);
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+            progress.step("unpacking", Some(100));
+            let new = Held {
+                status: EnvStatus::Stopped,
+                marks: spec.marks.clone(),
+                limits: spec.limits,
+                files: Files::default(),
+                snapshots: Vec::new(),
+            };
+            state.instances.insert(spec.name.clone(), new);
+            drop(state);
+            self.changed(&spec.name);
+            Ok(())
+        })
+        .await
     }
 
     async fn start(&self, name: &InstanceName) -> Result<()> {
-        let mut state = self.call("start")?;
-        let held = held(&mut state, name)?;
-        expect(held, name, EnvStatus::Stopped)?;
-        held.status = EnvStatus::Running;
-        drop(state);
-        self.tell(BackendEvent::Started(name.clone()));
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("start")?;
+            let held = held(&mut state, name)?;
+            expect(held, name, EnvStatus::Stopped)?;
+            held.status = EnvStatus::Running;
+            drop(state);
+            self.tell(BackendEvent::Started(name.clone()));
+            Ok(())
+        })
+        .await
     }
 
     async fn stop(&self, name: &InstanceName, _force: bool) -> Result<()> {
-        let mut state = self.call("stop")?;
-        let held = held(&mut state, name)?;
-        expect(held, name, EnvStatus::Running)?;
-        held.status = EnvStatus::Stopped;
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("stop")?;
+            let held = held(&mut state, name)?;
+            expect(held, name, EnvStatus::Running)?;
+            held.status = EnvStatus::Stopped;
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn delete(&self, name: &InstanceName) -> Result<()> {
-        let mut state = self.call("delete")?;
-        expect(held(&mut state, name)?, name, EnvStatus::Stopped)?;
-        state.instances.remove(name);
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("delete")?;
+            expect(held(&mut state, name)?, name, EnvStatus::Stopped)?;
+            state.instances.remove(name);
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
-        let mut state = self.call("rename")?;
-        expect(held(&mut state, name)?, name, EnvStatus::Stopped)?;
-        if state.instances.contains_key(new) {
-            let message = format!("instance `{new}` is there already");
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
-        if let Some(held) = state.instances.remove(name) {
-            state.instances.insert(new.clone(), held);
-        }
-        drop(state);
-        self.tell(BackendEvent::Renamed {
-            old: name.clone(),
-            new: new.clone(),
-        });
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("rename")?;
+            expect(held(&mut state, name)?, name, EnvStatus::Stopped)?;
+            if state.instances.contains_key(new) {
+                let message = format!("instance `{new}` is there already");
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+            if let Some(held) = state.instances.remove(name) {
+                state.instances.insert(new.clone(), held);
+            }
+            drop(state);
+            self.tell(BackendEvent::Renamed {
+                old: name.clone(),
+                new: new.clone(),
+            });
+            Ok(())
+        })
+        .await
     }
 
     async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {
-        let mut state = self.call("set_marks")?;
-        held(&mut state, name)?.marks = marks.clone();
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("set_marks")?;
+            held(&mut state, name)?.marks = marks.clone();
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn snapshot(
@@ -294,44 +325,53 @@ impl Backend for Fake {
         snapshot: &SnapshotName,
         _expires_at: Option<Timestamp>,
     ) -> Result<()> {
-        let mut state = self.call("snapshot")?;
-        let held = held(&mut state, name)?;
-        if held.snapshots.iter().any(|kept| kept.name == *snapshot) {
-            let message = format!("`{name}` has a snapshot `{snapshot}` already");
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
-        held.snapshots.push(Kept {
-            name: snapshot.clone(),
-            created_at: Timestamp::now(),
-            files: held.files.clone(),
-        });
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("snapshot")?;
+            let held = held(&mut state, name)?;
+            if held.snapshots.iter().any(|kept| kept.name == *snapshot) {
+                let message = format!("`{name}` has a snapshot `{snapshot}` already");
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+            held.snapshots.push(Kept {
+                name: snapshot.clone(),
+                created_at: Timestamp::now(),
+                files: held.files.clone(),
+            });
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
-        let mut state = self.call("restore")?;
-        let held = held(&mut state, name)?;
-        expect(held, name, EnvStatus::Stopped)?;
-        let position = position(held, name, snapshot)?;
-        held.files = held.snapshots[position].files.clone();
-        if self.pool == Pool::Zfs {
-            held.snapshots.truncate(position + 1);
-        }
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("restore")?;
+            let held = held(&mut state, name)?;
+            expect(held, name, EnvStatus::Stopped)?;
+            let position = position(held, name, snapshot)?;
+            held.files = held.snapshots[position].files.clone();
+            if self.pool == Pool::Zfs {
+                held.snapshots.truncate(position + 1);
+            }
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
-        let mut state = self.call("delete_snapshot")?;
-        let held = held(&mut state, name)?;
-        let position = position(held, name, snapshot)?;
-        held.snapshots.remove(position);
-        drop(state);
-        self.changed(name);
-        Ok(())
+        self.travel(|| {
+            let mut state = self.call("delete_snapshot")?;
+            let held = held(&mut state, name)?;
+            let position = position(held, name, snapshot)?;
+            held.snapshots.remove(position);
+            drop(state);
+            self.changed(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 
-use super::wire::Envelope;
+use super::wire::{Envelope, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineKind, EngineProject};
 
@@ -21,6 +21,11 @@ use crate::model::{EngineKind, EngineProject};
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long an operation may take: an image over a slow line.
 const WORK_PATIENCE: Duration = Duration::from_secs(3600);
+/// How long the engine holds one request that waits for an operation.
+const WAIT_ROUND: Duration = Duration::from_secs(600);
+/// Status codes of the engines' operations from here on are ends: 200 success, 400 failure, 401
+/// cancelled.
+pub(super) const ENDED: u16 = 200;
 
 /// Where an engine is, and how to ask it.
 #[derive(Clone)]
@@ -71,8 +76,12 @@ impl Client {
     }
 
     /// Waits for an operation, and says how it ended.
-    pub(super) async fn wait(&self, operation: &str) -> Result<super::wire::Operation> {
-        let done = self.wait_for_end(operation).await?;
+    pub(super) async fn wait(&self, operation: &str) -> Result<Operation> {
+        let ended = timeout(WORK_PATIENCE, self.wait_for_end(operation)).await;
+        let done = ended.map_err(|_| {
+            let message = format!("{} hasn't ended its work within an hour", self.kind);
+            Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
+        })??;
         match done.status_code {
             200 => Ok(done),
             401 => Err(Error::new(
@@ -83,18 +92,31 @@ impl Client {
         }
     }
 
-    /// Waits for an operation; one that failed is an answer too.
-    pub(super) async fn wait_for_end(&self, operation: &str) -> Result<super::wire::Operation> {
-        let path = format!("{operation}/wait");
-        let metadata = match self.request("GET", &path, None, WORK_PATIENCE).await {
-            Ok(envelope) => envelope.metadata,
-            // Incus answers with the operation's error; the operation itself tells more.
-            Err(error) => match self.request("GET", operation, None, ANSWER_PATIENCE).await {
+    /// Waits for an operation, as long as it takes; one that failed is an answer too.
+    pub(super) async fn wait_for_end(&self, operation: &str) -> Result<Operation> {
+        let bare = operation.split('?').next().unwrap_or(operation);
+        let path = format!("{bare}/wait?timeout={}", WAIT_ROUND.as_secs());
+        loop {
+            let asked = self
+                .request("GET", &path, None, WAIT_ROUND + ANSWER_PATIENCE)
+                .await;
+            let metadata = match asked {
                 Ok(envelope) => envelope.metadata,
-                Err(_) => return Err(error),
-            },
-        };
-        serde_json::from_value(metadata).map_err(|error| self.garbled(&path, error))
+                // Incus answers with the operation's error; the operation itself tells more.
+                Err(error) => match self.request("GET", bare, None, ANSWER_PATIENCE).await {
+                    Ok(envelope) => envelope.metadata,
+                    Err(_) if error.kind() == ErrorKind::NotFound => {
+                        return Err(self.failure(ErrorKind::Engine, "it has lost the operation"));
+                    }
+                    Err(_) => return Err(error),
+                },
+            };
+            let found: Operation =
+                serde_json::from_value(metadata).map_err(|error| self.garbled(&path, error))?;
+            if found.status_code >= ENDED {
+                return Ok(found);
+            }
+        }
     }
 
     async fn request(

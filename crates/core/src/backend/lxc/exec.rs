@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -36,6 +37,8 @@ const NOT_ENTERED: i32 = -1;
 const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before another attempt, doubled up to the second value.
 const ENTRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
+/// A failed entry is known within this time; a command that ends later with that code did run.
+const ENTRY_TIME: Duration = Duration::from_secs(2);
 /// SIGKILL of Linux: what ends a command whose caller is gone.
 const SIGKILL: i32 = 9;
 
@@ -56,14 +59,17 @@ pub(super) async fn run(
     let begun = Instant::now();
     let mut pause = ENTRY_PAUSE.0;
     let code = loop {
+        let (tried, printed) = (Instant::now(), AtomicBool::new(false));
         let ours = Ours {
             stdin: &mut stdin,
             stdout: stdout.as_mut(),
             stderr: stderr.as_mut(),
             control: &mut control,
+            printed: &printed,
         };
         let code = attempt(client, name, spec, ours).await?;
-        if code != NOT_ENTERED {
+        let ran = printed.into_inner() || tried.elapsed() > ENTRY_TIME;
+        if code != NOT_ENTERED || ran {
             break code;
         }
         if !stdin.rewind() || begun.elapsed() > ENTRY_PATIENCE {
@@ -85,6 +91,8 @@ struct Ours<'a> {
     stdout: &'a mut (dyn AsyncWrite + Send + Unpin),
     stderr: &'a mut (dyn AsyncWrite + Send + Unpin),
     control: &'a mut mpsc::Receiver<ExecControl>,
+    /// Set when the command says something: then it ran.
+    printed: &'a AtomicBool,
 }
 
 async fn attempt(
@@ -191,11 +199,11 @@ async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>)
         match theirs.errors {
             Some(errors) => {
                 tokio::join!(
-                    receive(theirs.output, ours.stdout),
-                    receive(errors, ours.stderr)
+                    receive(theirs.output, ours.stdout, ours.printed),
+                    receive(errors, ours.stderr, ours.printed)
                 );
             }
-            None => receive(theirs.output, ours.stdout).await,
+            None => receive(theirs.output, ours.stdout, ours.printed).await,
         }
     };
     let mut guard = KillOnDrop(Some(theirs.control));
@@ -229,11 +237,16 @@ async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallib
 }
 
 /// Copies the command's output to us until it ends.
-async fn receive(mut from: SplitStream<Socket>, to: &mut (dyn AsyncWrite + Send + Unpin)) {
+async fn receive(
+    mut from: SplitStream<Socket>,
+    to: &mut (dyn AsyncWrite + Send + Unpin),
+    printed: &AtomicBool,
+) {
     let mut broken = false;
     while let Some(Ok(message)) = from.next().await {
         match message {
             Message::Binary(bytes) if !broken => {
+                printed.store(true, Ordering::Relaxed);
                 // A reader that is gone (`| head`) must not stop the command.
                 let written = async {
                     to.write_all(&bytes).await?;

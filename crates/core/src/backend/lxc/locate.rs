@@ -1,6 +1,8 @@
 //! Where LXD and Incus listen on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use crate::model::EngineKind;
 
@@ -40,8 +42,19 @@ const INCUS_SOCKETS: [&str; 4] = [
     "/var/lib/incus/unix.socket.user",
 ];
 
+/// Name of the engines' database beside their socket. It stays where a stopped engine has taken its
+/// socket away.
+const DATABASE: &str = "database";
+
+/// Whether an engine is at this socket, running or not.
+pub(super) fn is_installed(socket: &Path) -> bool {
+    let database = socket.parent().map(|directory| directory.join(DATABASE));
+    socket.exists() || database.is_some_and(|path| path.exists())
+}
+
 /// The engines to ask, LXD before Incus. A variable that names one leaves out the ones that none
-/// names. Of several sockets of one kind, the first that is there counts, else the first.
+/// names. Of several sockets of one kind, the first that this user may use counts, else the first
+/// that is there, else that of an engine which doesn't run, else the first.
 #[must_use]
 pub fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
     let in_dir = |dir: &Option<PathBuf>| dir.as_ref().map(|dir| dir.join("unix.socket"));
@@ -61,11 +74,12 @@ pub fn candidates(surroundings: &Surroundings) -> Vec<Candidate> {
         return named;
     }
     let first = |kind, sockets: &[&str]| {
-        let usual = sockets.iter().map(PathBuf::from);
-        let socket = usual
-            .clone()
-            .find(|path| path.exists())
-            .or_else(|| usual.clone().next());
+        let usual = || sockets.iter().map(PathBuf::from);
+        let socket = usual()
+            .find(|path| access(path, Access::WRITE_OK).is_ok())
+            .or_else(|| usual().find(|path| path.exists()))
+            .or_else(|| usual().find(|path| is_installed(path)))
+            .or_else(|| usual().next());
         socket.map(|socket| Candidate { kind, socket })
     };
     [

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -85,25 +86,12 @@ impl LxcBackend {
         let path = format!("/1.0/instances/{name}/state");
         self.client.change("PUT", &path, &body).await
     }
+}
 
-    /// Says whether a refused change of state was one that had nothing to do.
-    async fn conflict_if(&self, name: &InstanceName, found: EnvStatus, error: Error) -> Error {
-        match self.instance(name).await {
-            Ok(instance) if instance.status == found => {
-                let word = if found == EnvStatus::Running {
-                    "running"
-                } else {
-                    "stopped"
-                };
-                Error::new(
-                    ErrorKind::Conflict,
-                    format!("instance `{name}` is already {word}"),
-                )
-                .caused_by(error)
-            }
-            _ => error,
-        }
-    }
+/// A refused change of state that had nothing to do.
+fn conflict(name: &InstanceName, is: &str, error: Error) -> Error {
+    let message = format!("instance `{name}` is already {is}");
+    Error::new(ErrorKind::Conflict, message).caused_by(error)
 }
 
 #[async_trait]
@@ -114,6 +102,10 @@ impl Backend for LxcBackend {
 
     fn address(&self) -> String {
         self.client.socket.display().to_string()
+    }
+
+    fn is_installed(&self) -> bool {
+        locate::is_installed(&self.client.socket)
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
@@ -163,24 +155,34 @@ impl Backend for LxcBackend {
 
     async fn start(&self, name: &InstanceName) -> Result<()> {
         match self.change_state(name, "start", false).await {
-            Err(error) if error.kind() == ErrorKind::Engine => {
-                Err(self.conflict_if(name, EnvStatus::Running, error).await)
-            }
+            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
+                Ok(instance) if instance.status == EnvStatus::Running => {
+                    Err(conflict(name, "running", error))
+                }
+                Ok(instance) if instance.status == EnvStatus::Frozen => {
+                    self.change_state(name, "unfreeze", false).await
+                }
+                _ => Err(error),
+            },
             done => done,
         }
     }
 
     async fn stop(&self, name: &InstanceName, force: bool) -> Result<()> {
+        let begun = Instant::now();
         match self.change_state(name, "stop", force).await {
-            Err(error) if error.kind() == ErrorKind::Engine => {
-                let error = self.conflict_if(name, EnvStatus::Stopped, error).await;
-                if error.kind() == ErrorKind::Conflict || force {
-                    return Err(error);
+            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
+                Ok(instance) if instance.status == EnvStatus::Stopped => {
+                    Err(conflict(name, "stopped", error))
                 }
-                let waited = STOP_PATIENCE.as_secs();
-                let message = format!("the init of `{name}` didn't end within {waited} s");
-                Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
-            }
+                // The engines say so with words only, and differing ones.
+                Ok(_) if !force && begun.elapsed() >= STOP_PATIENCE => {
+                    let waited = STOP_PATIENCE.as_secs();
+                    let message = format!("the init of `{name}` didn't end within {waited} s");
+                    Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
+                }
+                _ => Err(error),
+            },
             done => done,
         }
     }

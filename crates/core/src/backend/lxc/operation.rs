@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
+use super::client::{Client, ENDED};
 use super::wire::Operation;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
+
+/// Class of the operations that end by themselves. An open shell is one of class `websocket`.
+const TASK: &str = "task";
 
 #[derive(Deserialize)]
 struct Event {
@@ -72,7 +75,7 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
     for operation in by_state
         .into_values()
         .flatten()
-        .filter(|found| found.status_code < 200)
+        .filter(|found| found.status_code < ENDED && found.class == TASK)
     {
         let resources = operation.resources.unwrap_or_default();
         let instances = resources.get("instances").into_iter().flatten();
@@ -90,7 +93,7 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
 }
 
 /// Progress stands in the operation's metadata under a key that ends with `_progress`, as
-/// `rootfs: 42% (8.11MB/s)` or as an object with `percent`.
+/// `rootfs: 42% (8.11MB/s)`.
 fn report(text: &str, id: &str, progress: &Progress) {
     let Ok(event) = serde_json::from_str::<Event>(text) else {
         return;

@@ -45,6 +45,9 @@ pub(super) struct Environment {
 #[derive(Debug, Deserialize)]
 pub(super) struct Operation {
     pub(super) id: String,
+    /// `task`, `websocket` or `token`.
+    #[serde(default)]
+    pub(super) class: String,
     pub(super) status_code: u16,
     #[serde(default)]
     pub(super) err: String,
@@ -106,8 +109,8 @@ impl Instance {
         })
     }
 
-    /// IPv4 before IPv6; an interface that a container engine inside of the guest made (a bridge
-    /// of Docker, say) comes after `eth0` because the map is ordered only by name.
+    /// IPv4 before IPv6; the instance's own interfaces before those that something inside of the guest
+    /// made (a bridge of Docker, say).
     fn address(&self) -> Option<IpAddr> {
         let networks = self.state.as_ref()?.network.as_ref()?;
         let is_nic = |name: &str| {

@@ -1,0 +1,217 @@
+//! The undo ledger: what can be taken back, for three days.
+//!
+//! One file an operation, `undo/<id>.json`; what it names in the engine is called `ldm-undo-<8 hex>`:
+//! a snapshot of the env as it was before a restore, or a removed env. An entry that the engine
+//! doesn't know any more is worth nothing and does no harm.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use super::create::delete_whatever_state;
+use super::place::Placed;
+use crate::backend::Backend;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::{read_json, write_json};
+use crate::model::{EngineKind, InstanceName, OperationId, SnapshotName};
+use crate::view::{EnvRef, UndoView, Verb};
+
+/// How long an operation can be taken back.
+const KEPT: SignedDuration = SignedDuration::from_hours(72);
+
+/// One line of the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    version: u32,
+    pub(super) id: OperationId,
+    pub(super) verb: Verb,
+    pub(super) env: EnvRef,
+    pub(super) engine: EngineKind,
+    pub(super) address: String,
+    pub(super) instance: InstanceName,
+    at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) kept: Kept,
+}
+
+/// What is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Kept {
+    /// What the env was before a restore.
+    Snapshot { name: SnapshotName },
+    /// A removed env under another name, and the file's text before it was removed.
+    Instance {
+        name: InstanceName,
+        file: String,
+        #[serde(default)]
+        was_running: bool,
+    },
+}
+
+/// Which operation keeps something.
+pub(super) struct Keeper<'a> {
+    pub(super) id: &'a OperationId,
+    pub(super) verb: Verb,
+    pub(super) env: &'a EnvRef,
+}
+
+impl Entry {
+    fn view(&self) -> UndoView {
+        UndoView {
+            id: self.id.clone(),
+            verb: self.verb,
+            at: self.at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+impl Engine {
+    /// Keeps what an env is now, before a restore.
+    pub(super) async fn keep_for_undo(&self, keeper: &Keeper<'_>, placed: &Placed) -> Result<()> {
+        let name = SnapshotName::undo(keeper.id);
+        let expires_at = self.clock.now() + KEPT;
+        placed
+            .backend
+            .snapshot(&placed.instance.name, &name, Some(expires_at))
+            .await?;
+        self.write_entry(keeper, placed, Kept::Snapshot { name })
+    }
+
+    /// Renames a stopped env so that its name is free and it can come back.
+    pub(super) async fn set_aside(
+        &self,
+        keeper: &Keeper<'_>,
+        placed: &Placed,
+        file: &str,
+        was_running: bool,
+    ) -> Result<()> {
+        let name = InstanceName::undo(keeper.id);
+        // First the ledger: a renamed instance that nobody knows would never be deleted.
+        let kept = Kept::Instance {
+            name: name.clone(),
+            file: file.to_owned(),
+            was_running,
+        };
+        self.write_entry(keeper, placed, kept)?;
+        placed.backend.rename(&placed.instance.name, &name).await
+    }
+
+    fn write_entry(&self, keeper: &Keeper<'_>, placed: &Placed, kept: Kept) -> Result<()> {
+        let at = self.clock.now();
+        let entry = Entry {
+            version: 1,
+            id: keeper.id.clone(),
+            verb: keeper.verb,
+            env: keeper.env.clone(),
+            engine: placed.backend.kind(),
+            address: placed.backend.address(),
+            instance: placed.instance.name.clone(),
+            at,
+            expires_at: at + KEPT,
+            kept,
+        };
+        write_json(&self.entry_path(&entry.id)?, &entry)
+    }
+
+    fn entry_path(&self, id: &OperationId) -> Result<std::path::PathBuf> {
+        Ok(self.home.directory("undo")?.join(format!("{id}.json")))
+    }
+
+    /// The entry of one operation; `None` where there is none any more.
+    pub(super) fn ledger_entry(&self, id: &OperationId) -> Result<Option<Entry>> {
+        Ok(read_json(&self.entry_path(id)?)?.0)
+    }
+
+    /// The ledger, newest first.
+    pub(super) fn ledger(&self) -> Result<Vec<Entry>> {
+        let directory = self.home.directory("undo")?;
+        let files = std::fs::read_dir(&directory)
+            .map_err(|error| Error::io(format!("cannot read {}", directory.display()), error))?;
+        let mut entries = Vec::new();
+        for path in files.flatten().map(|file| file.path()) {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                entries.extend(read_json::<Entry>(&path)?.0);
+            }
+        }
+        entries.sort_by_key(|entry: &Entry| std::cmp::Reverse(entry.at));
+        Ok(entries)
+    }
+
+    /// The newest operation of each env that can be taken back.
+    pub(super) fn undoable(&self) -> Result<Vec<(EnvRef, UndoView)>> {
+        let now = self.clock.now();
+        let mut found: Vec<(EnvRef, UndoView)> = Vec::new();
+        for entry in self.ledger()?.iter().filter(|entry| entry.expires_at > now) {
+            if !found.iter().any(|(env, _)| *env == entry.env) {
+                found.push((entry.env.clone(), entry.view()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Strikes an entry out; one that isn't there is a success.
+    pub(super) fn forget(&self, id: &OperationId) -> Result<()> {
+        let path = self.entry_path(id)?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(
+                format!("cannot delete {}", path.display()),
+                error,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Strikes out what was kept of an env by snapshots: a new env of that name has none of them.
+    pub(super) fn forget_copies(&self, env: &EnvRef) -> Result<()> {
+        for entry in self.ledger()? {
+            if entry.env == *env && matches!(entry.kept, Kept::Snapshot { .. }) {
+                self.forget(&entry.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what can no longer be taken back. Snapshots expire in the engine by themselves. What
+    /// fails is tried again with the next change, and doesn't keep this one from being made.
+    pub(super) async fn expire(&self) -> Result<()> {
+        let now = self.clock.now();
+        for entry in self.ledger()? {
+            if entry.expires_at > now {
+                continue;
+            }
+            let gone = match (&entry.kept, self.backend_at(entry.engine, &entry.address)) {
+                (Kept::Snapshot { .. }, _) => Ok(()),
+                (Kept::Instance { name, .. }, Ok(backend)) => {
+                    delete_whatever_state(backend.as_ref(), name).await
+                }
+                (Kept::Instance { .. }, Err(error)) => Err(error),
+            };
+            if let Err(error) = gone.and_then(|()| self.forget(&entry.id)) {
+                tracing::info!(id = %entry.id, ?error, "can't expire");
+            }
+        }
+        Ok(())
+    }
+
+    /// The backend that an old record names.
+    pub(super) fn backend_at(
+        &self,
+        kind: EngineKind,
+        address: &str,
+    ) -> Result<std::sync::Arc<dyn Backend>> {
+        let same = |backend: &&std::sync::Arc<dyn Backend>| {
+            backend.kind() == kind && backend.address() == address
+        };
+        self.backends.iter().find(same).cloned().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unreachable,
+                format!("{kind} at {address} isn't asked now"),
+            )
+        })
+    }
+}

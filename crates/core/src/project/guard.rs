@@ -1,0 +1,206 @@
+//! What an edit of `containers.yaml` has to be before it is written.
+//!
+//! The new text must mean what the old one meant plus the change, and every line that the change
+//! doesn't concern must still be there, byte for byte. What fails is refused, with what to write by
+//! hand.
+
+use serde_yaml::Value;
+
+use super::edit::{CONTAINERS, Change, SNAPSHOTS};
+use super::schema::File;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The same change on the parsed values: what the edited text has to mean.
+fn meant(before: &str, change: &Change) -> Option<Value> {
+    let mut root: Value = serde_yaml::from_str(before).ok()?;
+    if root.is_null() {
+        root = Value::Mapping(serde_yaml::Mapping::new());
+    }
+    let containers = child(&mut root, CONTAINERS)?;
+    match change {
+        Change::AddEnv { env, image, ports } => {
+            let known = File::parse(before).ok()?;
+            let known = known.entry(env).and_then(|_| known.image(env));
+            let entry = child(containers, env.as_str())?;
+            if known.as_ref() != Some(image) {
+                let entry = entry.as_mapping_mut()?;
+                entry.insert("image".into(), image.as_str().into());
+            }
+            if let Some(ports) = ports {
+                let ports: Vec<Value> = ports.iter().map(|port| port.get().into()).collect();
+                entry.as_mapping_mut()?.insert("ports".into(), ports.into());
+            }
+        }
+        Change::PutBack { env, before } => {
+            let old: Value = serde_yaml::from_str(before).ok()?;
+            let entry = old.get(CONTAINERS)?.get(env.as_str())?.clone();
+            let known = containers
+                .as_mapping_mut()?
+                .insert(env.as_str().into(), entry);
+            if known.is_some() {
+                return None;
+            }
+        }
+        Change::RemoveEnv { env } => {
+            containers.as_mapping_mut()?.remove(env.as_str())?;
+        }
+        Change::AddSnapshot {
+            env,
+            snapshot,
+            description,
+            created_at,
+        } => {
+            let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
+            let mut about = serde_yaml::Mapping::new();
+            if let Some(text) = description {
+                about.insert("description".into(), text.as_str().into());
+            }
+            about.insert("created_at".into(), created_at.to_string().into());
+            snapshots
+                .as_mapping_mut()?
+                .insert(snapshot.as_str().into(), about.into());
+        }
+        Change::RemoveSnapshot { env, snapshot } => {
+            let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
+            snapshots.as_mapping_mut()?.remove(snapshot.as_str())?;
+        }
+    }
+    Some(root)
+}
+
+/// The map below a key; an empty one where there is nothing yet.
+fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    let value = parent
+        .as_mapping_mut()?
+        .entry(key.into())
+        .or_insert_with(|| Value::Mapping(serde_yaml::Mapping::new()));
+    if value.is_null() {
+        *value = Value::Mapping(serde_yaml::Mapping::new());
+    }
+    Some(value)
+}
+
+/// A map that the change has emptied may be written as one with nothing in it.
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Mapping(map) => {
+            let kept = map
+                .into_iter()
+                .map(|(key, value)| (key, without_empty(value)));
+            let kept: serde_yaml::Mapping = kept.filter(|(_, value)| !value.is_null()).collect();
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Mapping(kept)
+            }
+        }
+        other => other,
+    }
+}
+
+/// Refuses an edited text that lost something, or means something else.
+pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
+    let parsed: Option<Value> = serde_yaml::from_str(after).ok();
+    let meant = meant(before, change);
+    let same = match (parsed, meant) {
+        (Some(parsed), Some(meant)) => without_empty(parsed) == without_empty(meant),
+        _ => false,
+    };
+    if same && lines_kept(before, after) && File::parse(after).is_ok() {
+        Ok(())
+    } else {
+        Err(refuse(before, change))
+    }
+}
+
+/// Whether the lines before and after one changed place are the same, and that place has only grown,
+/// only shrunk, or is one line.
+fn lines_kept(before: &str, after: &str) -> bool {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[start..], &new[start..]);
+    let end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+    old.is_empty() || new.is_empty() || old.len() == 1 || subsequence(new, old)
+}
+
+/// Whether two texts mean the same to us, and differ only in lines without comments.
+pub(super) fn same_but_for_a_list(before: &str, after: &str) -> bool {
+    let kept: Vec<&str> = after.lines().collect();
+    let commented = |line: &&str| line.contains('#');
+    let comments_kept = before
+        .lines()
+        .filter(commented)
+        .all(|line| kept.contains(&line));
+    let of = |text: &str| {
+        let file = File::parse(text).ok()?;
+        let entries = file.containers.into_values().chain([file.defaults]);
+        Some(
+            entries
+                .map(|entry| format!("{entry:?}"))
+                .collect::<Vec<_>>(),
+        )
+    };
+    comments_kept && of(before).is_some_and(|meant| of(after) == Some(meant))
+}
+
+/// Whether `part` are lines of `whole`, in order: a removal keeps the comments between.
+fn subsequence(part: &[&str], whole: &[&str]) -> bool {
+    let mut rest = whole.iter();
+    part.iter()
+        .all(|line| rest.any(|candidate| candidate == line))
+}
+
+/// Says why a text can't be changed, and what to write by hand.
+pub(super) fn refuse(text: &str, change: &Change) -> Error {
+    let reason = text.lines().enumerate().find_map(|(number, line)| {
+        let code = line.split(" #").next().unwrap_or(line).trim();
+        let shared = code.contains("<<:") || code.contains(": *");
+        let several = number > 0 && code == "---";
+        (shared || several).then(|| {
+            let what = if several {
+                "a second document"
+            } else {
+                "an alias or a merge key"
+            };
+            format!("line {} has {what}", number + 1)
+        })
+    });
+    let reason = reason.unwrap_or_else(|| "its form isn't one that we can change".to_owned());
+    Error::new(
+        ErrorKind::Config,
+        format!("containers.yaml can't be changed without loss: {reason}"),
+    )
+    .with_hint(format!("change it by hand: {}", by_hand(change)))
+}
+
+fn by_hand(change: &Change) -> String {
+    match change {
+        Change::AddEnv { env, image, .. } => {
+            format!("below `containers:` write `{env}: {{image: {image}}}`")
+        }
+        Change::PutBack { env, before } => {
+            let old: Option<Value> = serde_yaml::from_str(before).ok();
+            let entry = old
+                .as_ref()
+                .and_then(|old| old.get(CONTAINERS)?.get(env.as_str()));
+            let text = entry.and_then(|entry| serde_yaml::to_string(entry).ok());
+            format!(
+                "below `containers:` write `{env}:` and below that\n{}",
+                text.unwrap_or_default()
+            )
+        }
+        Change::RemoveEnv { env } => format!("delete `{env}` below `containers:`"),
+        Change::AddSnapshot { env, snapshot, .. } => {
+            format!("below `snapshots:` of `{env}` write `{snapshot}: {{}}`")
+        }
+        Change::RemoveSnapshot { env, snapshot } => {
+            format!("delete `{snapshot}` below `snapshots:` of `{env}`")
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Each operation, cut off at each of its steps as by SIGKILL, and what the next process makes of it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
+use tokio_util::sync::CancellationToken;
+
+use super::{Stage, dev_instance, env, request};
+
+/// More polls than any operation takes.
+const MANY: usize = 200;
+
+/// Polls a future so many times and drops it then. Whether it had ended.
+async fn cut_off<F: Future>(future: F, polls: usize) -> bool {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+fn first() -> SnapshotName {
+    "first".parse().unwrap()
+}
+
+/// An env that runs, with the snapshot `first` of the note `one`, and the note `two` now.
+async fn stage(pool: Pool) -> Stage {
+    let stage = Stage::new(pool);
+    stage.create("dev").await.unwrap();
+    stage.write("one").await;
+    let mut project = stage.project();
+    stage
+        .engine
+        .snapshot(&mut project, &env("dev"), &first(), None)
+        .await
+        .unwrap();
+    stage.write("two").await;
+    stage
+}
+
+/// The next process comes, and nothing is left open.
+async fn mend(stage: &Stage, at: &str) {
+    stage.other_process().recover().await.unwrap();
+    assert_eq!(stage.journals(), 0, "{at}");
+}
+
+async fn expect_running(stage: &Stage, at: &str) {
+    let instance = stage.fake.instance(&dev_instance()).await;
+    assert_eq!(instance.expect(at).status, EnvStatus::Running, "{at}");
+}
+
+/// Removed as a whole (`true`), or there as a whole.
+async fn is_removed(stage: &Stage, at: &str) -> bool {
+    let gone = stage.fake.instance(&dev_instance()).await.is_err();
+    assert_eq!(
+        gone,
+        !stage.file().contains("dev:"),
+        "{at}: {}",
+        stage.file()
+    );
+    if !gone {
+        expect_running(stage, at).await;
+    }
+    gone
+}
+
+#[tokio::test]
+async fn a_create_is_whole_or_gone() {
+    for polls in 1..MANY {
+        let stage = Stage::new(Pool::Btrfs);
+        let before = stage.file();
+        let (mut project, cancel) = (stage.project(), CancellationToken::new());
+        let create = stage.engine.create(&mut project, request("dev"), &cancel);
+        let ended = cut_off(create, polls).await;
+        mend(&stage, &format!("{polls}")).await;
+        if stage.instances().await.is_empty() {
+            assert_eq!(stage.file(), before, "{polls}");
+        } else {
+            assert!(stage.file().contains("initial-state"), "{polls}");
+            expect_running(&stage, "create").await;
+        }
+        if ended {
+            assert_eq!(stage.instances().await, ["web-dev"]);
+            return;
+        }
+    }
+    panic!("a create never ended");
+}
+
+#[tokio::test]
+async fn a_restore_is_done_or_not_begun_and_the_env_runs() {
+    for pool in [Pool::Btrfs, Pool::Zfs, Pool::Dir] {
+        for polls in 1..=MANY {
+            assert!(polls < MANY, "a restore never ended");
+            let at = format!("{pool:?} {polls}");
+            let stage = stage(pool).await;
+            let project = stage.project();
+            let (dev, first) = (env("dev"), first());
+            let ended = cut_off(stage.engine.restore(&project, &dev, &first), polls).await;
+            mend(&stage, &at).await;
+            expect_running(&stage, &at).await;
+            let note = stage.read().await;
+            assert!(note == "one" || note == "two" && !ended, "{at}: {note}");
+            if note == "one" && pool == Pool::Btrfs {
+                stage.engine.undo(&mut stage.project(), None).await.unwrap();
+                assert_eq!(stage.read().await, "two", "{at}");
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn work_done_between_a_killed_restore_and_its_end_is_kept() {
+    // Killed before the env was stopped: it goes on running, and somebody works in it.
+    for polls in 1..MANY {
+        let stage = stage(Pool::Btrfs).await;
+        let project = stage.project();
+        let (dev, first) = (env("dev"), first());
+        let ended = cut_off(stage.engine.restore(&project, &dev, &first), polls).await;
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        if instance.status == EnvStatus::Running && !ended {
+            stage.write("three").await;
+            mend(&stage, "").await;
+            if stage.read().await != "three" {
+                stage.engine.undo(&mut stage.project(), None).await.unwrap();
+                assert_eq!(stage.read().await, "three", "{polls}");
+            }
+        }
+        if ended {
+            return;
+        }
+    }
+    panic!("a restore never ended");
+}
+
+#[tokio::test]
+async fn an_undo_of_a_restore_is_done_or_not_begun() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "an undo never ended");
+        let at = format!("{polls}");
+        let stage = stage(Pool::Btrfs).await;
+        stage
+            .engine
+            .restore(&stage.project(), &env("dev"), &first())
+            .await
+            .unwrap();
+        let mut project = stage.project();
+        let ended = cut_off(stage.engine.undo(&mut project, None), polls).await;
+        mend(&stage, &at).await;
+        expect_running(&stage, &at).await;
+        let note = stage.read().await;
+        assert!(note == "two" || note == "one" && !ended, "{at}: {note}");
+        // Either way there is one more undo, which leads to the other state.
+        stage.engine.undo(&mut stage.project(), None).await.unwrap();
+        let other = if note == "two" { "one" } else { "two" };
+        assert_eq!(stage.read().await, other, "{at}");
+        if ended {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_removal_is_done_or_taken_back() {
+    for pool in [Pool::Btrfs, Pool::Dir] {
+        for polls in 1..=MANY {
+            assert!(polls < MANY, "a removal never ended");
+            let at = format!("{pool:?} {polls}");
+            let stage = stage(pool).await;
+            let before = stage.file();
+            let mut project = stage.project();
+            let dev = env("dev");
+            let ended = cut_off(stage.engine.remove(&mut project, &dev), polls).await;
+            mend(&stage, &at).await;
+            let removed = is_removed(&stage, &at).await;
+            assert!(removed || !ended, "{at}");
+            let undone = stage.engine.undo(&mut stage.project(), None).await;
+            match undone {
+                Ok(_) => assert!(removed && pool == Pool::Btrfs, "{at}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NotFound, "{at}");
+                    assert!(!removed || pool == Pool::Dir, "{at}");
+                }
+            }
+            if !removed || pool == Pool::Btrfs {
+                assert_eq!(stage.file(), before, "{at}");
+                expect_running(&stage, &at).await;
+                assert_eq!(stage.read().await, "two", "{at}");
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_undo_of_a_removal_is_done_or_can_be_done_again() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "an undo never ended");
+        let at = format!("{polls}");
+        let stage = stage(Pool::Btrfs).await;
+        let before = stage.file();
+        stage
+            .engine
+            .remove(&mut stage.project(), &env("dev"))
+            .await
+            .unwrap();
+        let mut project = stage.project();
+        let ended = cut_off(stage.engine.undo(&mut project, None), polls).await;
+        mend(&stage, &at).await;
+        if is_removed(&stage, &at).await {
+            assert!(!ended, "{at}");
+            stage.engine.undo(&mut stage.project(), None).await.unwrap();
+        }
+        expect_running(&stage, &at).await;
+        assert_eq!(stage.file(), before, "{at}");
+        assert_eq!(stage.read().await, "two", "{at}");
+        if ended {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_in_file_and_engine_or_in_neither() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a snapshot never ended");
+        let stage = stage(Pool::Btrfs).await;
+        let mut project = stage.project();
+        let (dev, second) = (env("dev"), "second".parse().unwrap());
+        let take = stage.engine.snapshot(&mut project, &dev, &second, None);
+        let ended = cut_off(take, polls).await;
+        mend(&stage, "").await;
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        let taken = instance.snapshots.iter().any(|taken| taken.name == second);
+        assert_eq!(stage.file().contains("second"), taken, "{polls}");
+        if ended {
+            assert!(taken);
+            break;
+        }
+    }
+}
