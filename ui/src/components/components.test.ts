@@ -53,6 +53,27 @@ describe("time", () => {
   });
 });
 
+describe("a step", () => {
+  const at = (step: string) => {
+    const operation = {
+      id: "1",
+      verb: "restore",
+      step,
+      percent: null,
+      started_at: ago(0),
+    } as const;
+    return render(Operation, { operation }).container.textContent;
+  };
+
+  it("is told beside the operation, with what it quotes set as code", () => {
+    expect(at("taking the snapshot `initial-state`")).not.toContain("`");
+  });
+
+  it("that only says the operation's name again is left out", () => {
+    expect(at("restoring")).toMatch(/^\s*restoring…\s+0 s\s*$/);
+  });
+});
+
 describe("a copy", () => {
   it("goes to the clipboard, and says so for a while", async () => {
     const writeText = vi.fn(async () => {});
