@@ -1,5 +1,8 @@
 #!/bin/bash
 # Measures the release binaries against real engines (private ones, as the tests).
+#
+#   bench.sh [PART...]    list, exec, snapshot, restore, create, bare, app; all without an argument
+#   WRITE=1 bench.sh      writes what it has measured into docs/benchmarks.md
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -10,4 +13,5 @@ scripts/build.sh
 set -a
 eval "$(tests/engines/engines.sh env)"
 set +a
-exec cargo bench --locked -p lxc-dev-manager-tests "$@"
+export LDM_BENCH_WRITE=${WRITE:-}
+exec cargo bench --quiet --locked -p lxc-dev-manager-tests --bench engines -- "$@"

@@ -4,6 +4,7 @@ mod create;
 mod cut_off;
 mod recovery;
 mod restore;
+mod two_engines;
 mod watch;
 
 use std::path::PathBuf;
@@ -29,9 +30,14 @@ struct Stage {
 
 impl Stage {
     fn new(pool: Pool) -> Self {
+        Self::beside(pool, None)
+    }
+
+    /// With a second engine after the one that is played with.
+    fn beside(pool: Pool, second: Option<Arc<Fake>>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let fake = Arc::new(Fake::new(pool));
-        let engine = room(&root, &fake);
+        let engine = room(&root, [Some(fake.clone()), second].into_iter().flatten());
         let directory = root.path().join("web");
         std::fs::create_dir(&directory).unwrap();
         create_file(&directory, &"web".parse().unwrap(), None).unwrap();
@@ -40,7 +46,7 @@ impl Stage {
 
     /// Another process with the same home and engine.
     fn other_process(&self) -> Arc<Engine> {
-        room(&self.root, &self.fake)
+        room(&self.root, [self.fake.clone()])
     }
 
     fn directory(&self) -> PathBuf {
@@ -88,10 +94,10 @@ impl Stage {
     }
 }
 
-fn room(root: &tempfile::TempDir, fake: &Arc<Fake>) -> Arc<Engine> {
+fn room(root: &tempfile::TempDir, fakes: impl IntoIterator<Item = Arc<Fake>>) -> Arc<Engine> {
     let home = Home::new(root.path().join("home"), None, None);
-    let backends: Vec<Arc<dyn Backend>> = vec![fake.clone()];
-    Arc::new(Engine::new(backends, home, Arc::new(SystemClock)))
+    let backends = fakes.into_iter().map(|fake| fake as Arc<dyn Backend>);
+    Arc::new(Engine::new(backends.collect(), home, Arc::new(SystemClock)))
 }
 
 fn request(name: &str) -> CreateRequest {

@@ -163,8 +163,55 @@ async fn a_removed_env_comes_back_with_its_entry() {
         .await
         .unwrap();
     assert_eq!(stage.file(), before);
-    stage.engine.start(&project, &env("dev")).await.unwrap();
+    // It ran before, so it runs again.
     assert_eq!(stage.read().await, "two");
+}
+
+#[tokio::test]
+async fn a_removed_env_comes_back_into_a_file_that_was_changed_meanwhile() {
+    let stage = with_note(Pool::Btrfs).await;
+    let path = stage.directory().join("containers.yaml");
+    let with_limits = stage.file().replace(
+        "    snapshots:",
+        "    memory: 4GiB # enough\n    user: {name: admin, password: \"0123\"}\n    snapshots:",
+    );
+    std::fs::write(&path, &with_limits).unwrap();
+    let mut project = stage.project();
+    stage
+        .engine
+        .remove(&mut project, &env("dev"))
+        .await
+        .unwrap();
+    let changed = format!("# a new line\n{}", stage.file());
+    std::fs::write(&path, changed).unwrap();
+    stage.engine.undo(&mut project, None).await.unwrap();
+    let file = stage.project().file().clone();
+    let entry = file.entry(&env("dev")).unwrap();
+    assert_eq!(entry.memory.as_deref(), Some("4GiB"));
+    assert_eq!(entry.user.password.as_deref(), Some("0123"));
+    assert_eq!(entry.snapshots["first"].description.as_deref(), Some("x"));
+    assert!(
+        stage.file().starts_with("# a new line\n"),
+        "{}",
+        stage.file()
+    );
+}
+
+#[tokio::test]
+async fn a_new_env_has_none_of_the_copies_of_an_old_one() {
+    let stage = with_note(Pool::Btrfs).await;
+    go_back(&stage, "first").await.unwrap();
+    stage.fake.stop(&dev_instance(), true).await.unwrap();
+    stage.fake.delete(&dev_instance()).await.unwrap();
+    // Deleted behind our back, and made again.
+    stage.create("dev").await.unwrap();
+    let error = stage
+        .engine
+        .undo(&mut stage.project(), None)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("nothing to undo"), "{error}");
 }
 
 #[tokio::test]

@@ -66,6 +66,19 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 /// `Config` where the text can't be read, or where the change can't be made without losing
 /// something (aliases, merge keys, several documents); the hint says what to write by hand.
 pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
+    let applied = apply_as_written(text, change);
+    let Change::PutBack { env, before } = change else {
+        return applied;
+    };
+    // What can't be copied as it was written is at least copied as it was meant.
+    applied.or_else(|refused| {
+        let before = guard::entry_alone(before, env).ok_or(refused)?;
+        let env = env.clone();
+        apply_as_written(text, &Change::PutBack { env, before })
+    })
+}
+
+fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     File::parse(text)?;
     let (bom, body) = match text.strip_prefix('\u{feff}') {
         Some(body) => ("\u{feff}", body),
@@ -85,7 +98,7 @@ pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
     };
     let listed = as_map(&whole, change)?;
     let edited = edit(&listed, change).ok_or_else(|| refuse(&whole, change))?;
-    let mut edited = without_braces(&listed, edited);
+    let mut edited = comments_in_place(&listed, &without_braces(&listed, edited));
     guard::check(&listed, &edited, change)?;
     if !ended {
         edited.truncate(edited.trim_end_matches('\n').len());
@@ -122,9 +135,12 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             (None, Some(containers)) => set_map(containers, env.as_str(), |map| {
                 new_entry(map, image, ports.as_deref())
             })?,
-            (None, None) => set_map(&root, CONTAINERS, |map| {
-                map.mapping(env.as_str(), |map| new_entry(map, image, ports.as_deref()))
-            })?,
+            (None, None) => {
+                let entry = |map: MappingBuilder| {
+                    map.mapping(env.as_str(), |map| new_entry(map, image, ports.as_deref()))
+                };
+                return first_env(&file, &root, entry);
+            }
         },
         Change::PutBack { env, before } => {
             let old = YamlFile::from_str(before).ok()?;
@@ -132,7 +148,7 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             let old = old.get_mapping(env.as_str())?;
             match &containers {
                 Some(containers) => containers.set(env.as_str(), &old),
-                None => set_map(&root, CONTAINERS, |map| map.pair(env.as_str(), &old))?,
+                None => return first_env(&file, &root, |map| map.pair(env.as_str(), &old)),
             }
         }
         Change::RemoveEnv { env } => {
@@ -166,6 +182,43 @@ fn edit(text: &str, change: &Change) -> Option<String> {
         }
     }
     Some(file.to_string())
+}
+
+/// The text with the first env below `containers:`, where only comments may stand: they stay,
+/// while the editor would take them for the value that is replaced.
+fn first_env(
+    file: &YamlFile,
+    root: &Mapping,
+    entry: impl FnOnce(MappingBuilder) -> MappingBuilder,
+) -> Option<String> {
+    let key = format!("{CONTAINERS}:");
+    let text = file.to_string();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let is_key = |line: &&str| {
+        let rest = line.strip_prefix(key.as_str()).map(str::trim);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    };
+    let Some(at) = lines.iter().position(is_key) else {
+        set_map(root, CONTAINERS, entry)?;
+        return Some(file.to_string());
+    };
+    let built = MappingBuilder::new()
+        .mapping(CONTAINERS, entry)
+        .build_document()
+        .to_string();
+    let (_, below) = built.split_once('\n')?;
+    let below = format!("{}\n", below.trim_end_matches('\n'));
+    // Behind indented comments: one that stood behind a text would become a part of it.
+    let is_comment = |line: &&str| line.starts_with(' ') && line.trim_start().starts_with('#');
+    let rest = lines.iter().skip(at + 1);
+    let comments = rest.take_while(|line| is_comment(line) || line.trim().is_empty());
+    let last = comments
+        .enumerate()
+        .filter(|(_, line)| is_comment(line))
+        .last();
+    let at = at + 1 + last.map_or(0, |(behind, _)| behind + 1);
+    lines.insert(at, &below);
+    Some(lines.concat())
 }
 
 /// The text with the snapshots of the changed env as a map, where they are the list of an early
@@ -218,6 +271,20 @@ fn without_braces(before: &str, after: String) -> String {
         Some((old, new)) if *new == format!("{old} {{}}") => after.replacen(new, old, 1),
         _ => after,
     }
+}
+
+/// The editor moves a comment at the left below the key that it stands before; its line stays.
+fn comments_in_place(before: &str, after: &str) -> String {
+    let old: Vec<&str> = before.lines().collect();
+    let lines = after.split_inclusive('\n').map(|line| {
+        let (text, end) = line.split_at(line.trim_end_matches('\n').len());
+        let moved = text.trim_start().starts_with('#') && !old.contains(&text);
+        let place = old
+            .iter()
+            .find(|known| moved && known.trim() == text.trim());
+        format!("{}{end}", place.copied().unwrap_or(text))
+    });
+    lines.collect()
 }
 
 fn set_map(
@@ -353,6 +420,7 @@ mod tests {
             "project: a\n",
             "project: a\ncontainers:\n",
             "project: a\ncontainers: {}\n",
+            "project: a\ncontainers: # mine\n    # none yet\n\ndefaults: {}\n",
         ] {
             let after = apply(text, &add("dev")).unwrap();
             assert_eq!(
@@ -360,6 +428,48 @@ mod tests {
                 1,
                 "{text:?}: {after}"
             );
+        }
+    }
+
+    #[test]
+    fn the_list_of_an_early_version_becomes_a_map() {
+        let text = "containers:\n  dev:\n    image: a # x\n    snapshots:\n      - name: old\n        description: d\n        created: \"2025-01-01T00:00:00Z\"\n      - {name: older}\n  other: {image: b}\n";
+        let after = apply(text, &snapshot("x")).unwrap();
+        let file = File::parse(&after).unwrap();
+        let known = &file.entry(&"dev".parse().unwrap()).unwrap().snapshots;
+        assert_eq!(known.keys().collect::<Vec<_>>(), ["old", "older", "s1"]);
+        assert_eq!(
+            known["old"].created_at.as_deref(),
+            Some("2025-01-01T00:00:00Z")
+        );
+        assert!(after.contains("image: a # x\n"), "{after}");
+        assert!(after.ends_with("  other: {image: b}\n"), "{after}");
+        let commented = text.replace("- name: old", "# keep\n      - name: old");
+        let error = apply(&commented, &snapshot("x")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn ports_of_a_known_env_are_set_and_its_image_is_left() {
+        let change = Change::AddEnv {
+            env: "dev".parse().unwrap(),
+            image: "a".parse().unwrap(),
+            ports: Some(vec![GuestPort::new(80).unwrap()]),
+        };
+        for (text, wanted) in [
+            (
+                "containers:\n  dev:\n    image: 'a' # x\n",
+                "containers:\n  dev:\n    image: 'a' # x\n",
+            ),
+            (
+                "defaults:\n  image: a\ncontainers:\n  dev:\n    memory: 1GiB\n",
+                "defaults:\n  image: a\ncontainers:\n  dev:\n    memory: 1GiB\n",
+            ),
+        ] {
+            let after = apply(text, &change).unwrap();
+            assert!(after.starts_with(wanted), "{after}");
+            let file = File::parse(&after).unwrap();
+            assert_eq!(file.ports(&"dev".parse().unwrap()).unwrap().len(), 1);
         }
     }
 

@@ -9,6 +9,7 @@ use serde_yaml::Value;
 use super::edit::{CONTAINERS, Change, SNAPSHOTS};
 use super::schema::File;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::EnvName;
 
 /// The same change on the parsed values: what the edited text has to mean.
 fn meant(before: &str, change: &Change) -> Option<Value> {
@@ -20,7 +21,8 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
     match change {
         Change::AddEnv { env, image, ports } => {
             let known = File::parse(before).ok()?;
-            let known = known.entry(env).and_then(|_| known.image(env));
+            let is_map = containers.get(env.as_str()).is_some_and(Value::is_mapping);
+            let known = known.image(env).filter(|_| is_map);
             let entry = child(containers, env.as_str())?;
             if known.as_ref() != Some(image) {
                 let entry = entry.as_mapping_mut()?;
@@ -96,6 +98,15 @@ fn without_empty(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+/// A file with nothing but one env of another, in the plainest form, without its comments.
+pub(super) fn entry_alone(text: &str, env: &EnvName) -> Option<String> {
+    let whole: Value = serde_yaml::from_str(text).ok()?;
+    let entry = whole.get(CONTAINERS)?.get(env.as_str())?.clone();
+    let entries = serde_yaml::Mapping::from_iter([(env.as_str().into(), entry)]);
+    let root = serde_yaml::Mapping::from_iter([(CONTAINERS.into(), entries.into())]);
+    serde_yaml::to_string(&root).ok()
 }
 
 /// Refuses an edited text that lost something, or means something else.

@@ -7,6 +7,8 @@
 
 mod edit;
 mod guard;
+#[cfg(test)]
+mod properties;
 mod registry;
 mod schema;
 mod snapshots;

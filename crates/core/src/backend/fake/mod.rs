@@ -59,6 +59,7 @@ struct State {
     instances: BTreeMap<InstanceName, Held>,
     faults: HashSet<&'static str>,
     unreachable: bool,
+    absent: bool,
 }
 
 /// The engine in memory.
@@ -87,6 +88,11 @@ impl Fake {
     /// From now on nobody can reach it, or everybody can again.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.lock().unreachable = unreachable;
+    }
+
+    /// Whether there is an engine at all.
+    pub fn set_installed(&self, installed: bool) {
+        self.lock().absent = !installed;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,7 +182,7 @@ impl Backend for Fake {
     }
 
     fn is_installed(&self) -> bool {
-        true
+        !self.lock().absent
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {

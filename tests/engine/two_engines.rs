@@ -1,0 +1,73 @@
+//! Two engines on one machine, one of which is away: what it may hold is not what isn't there.
+
+use std::sync::Arc;
+
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::fake::{Fake, Pool};
+use lxc_dev_manager_core::model::EnvStatus;
+
+use super::{Stage, env};
+
+/// An env in the first engine, which then goes away. The second one is well.
+async fn stage() -> (Stage, Arc<Fake>) {
+    let second = Arc::new(Fake::new(Pool::Btrfs));
+    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    stage.create("dev").await.unwrap();
+    stage.fake.set_unreachable(true);
+    (stage, second)
+}
+
+#[tokio::test]
+async fn an_env_whose_engine_is_away_is_not_removed_from_the_file() {
+    let (stage, _second) = stage().await;
+    let before = stage.file();
+    let error = stage
+        .engine
+        .remove(&mut stage.project(), &env("dev"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert_eq!(stage.file(), before);
+}
+
+#[tokio::test]
+async fn an_env_whose_engine_is_away_is_not_made_again_in_another() {
+    let (stage, second) = stage().await;
+    assert_eq!(
+        stage.create("dev").await.unwrap_err().kind(),
+        ErrorKind::Unreachable
+    );
+    assert!(second.instances().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_env_whose_engine_is_away_is_shown_as_unreachable() {
+    let (stage, _second) = stage().await;
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::Unreachable);
+    let reachable: Vec<bool> = view.engines.iter().map(|engine| engine.reachable).collect();
+    assert_eq!(reachable, [false, true]);
+    stage.fake.set_unreachable(false);
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::Running);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_installed_holds_nothing_and_is_not_shown() {
+    let second = Arc::new(Fake::new(Pool::Btrfs));
+    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    stage.fake.set_unreachable(true);
+    stage.fake.set_installed(false);
+    assert!(stage.create("dev").await.is_ok());
+    assert_eq!(second.instances().await.unwrap().len(), 1);
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.engines.len(), 1);
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::Running);
+    // With none at all, each is named with what is wrong.
+    second.set_unreachable(true);
+    second.set_installed(false);
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.engines.len(), 2);
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::Unreachable);
+}
