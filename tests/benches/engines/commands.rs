@@ -49,6 +49,7 @@ pub fn exec(stage: &Stage) -> Result<Vec<Row>> {
 /// `container snapshot create` of an env that runs.
 pub fn snapshot(stage: &Stage) -> Result<Vec<Row>> {
     let instance = stage.instance("agent-1");
+    let (take, _) = stage.peer.snapshot_words();
     let taken = Cell::new(0);
     let name = || {
         taken.set(taken.get() + 1);
@@ -61,7 +62,11 @@ pub fn snapshot(stage: &Stage) -> Result<Vec<Row>> {
             let arguments = ["container", "snapshot", "create", "agent-1", &name()];
             ended(stage.workspace.command(&arguments)?)
         },
-        || ended(stage.peer.command(&["snapshot", &instance, &name()])?),
+        || {
+            let name = name();
+            let arguments = [take, &[instance.as_str(), &name]].concat();
+            ended(stage.peer.command(&arguments)?)
+        },
     )?;
     let what = format!(
         "`container snapshot create` / `{} snapshot`",
@@ -75,13 +80,12 @@ pub fn restore(stage: &Stage) -> Result<Vec<Row>> {
     let (workspace, peer) = (&stage.workspace, &stage.peer);
     let instance = stage.instance("agent-2");
     workspace.ok(&["container", "snapshot", "create", "review", SNAPSHOT])?;
-    peer.ok(&["snapshot", &instance, SNAPSHOT])?;
+    let on_it = [instance.as_str(), SNAPSHOT];
+    let (take, restore) = peer.snapshot_words();
+    peer.ok(&[take, &on_it].concat())?;
     let by_hand = || {
         let stopped = ended(peer.command(&["stop", "--force", &instance])?)?;
-        let restored = match peer.program() {
-            "lxc" => ended(peer.command(&["restore", &instance, SNAPSHOT])?)?,
-            _ => ended(peer.command(&["snapshot", "restore", &instance, SNAPSHOT])?)?,
-        };
+        let restored = ended(peer.command(&[restore, &on_it].concat())?)?;
         Ok(stopped + restored + ended(peer.command(&["start", &instance])?)?)
     };
     let pairs = Pairs::take(

@@ -212,8 +212,10 @@ fn installed(engine: &TestEngine, label: &str, what: &str, image: &str) -> Resul
 }
 
 /// Takes sshd and sudo out of an instance, and what the look for packages has left.
-const TAKE_OUT: &str = "dpkg --purge --force-all openssh-server openssh-sftp-server sudo && \
-                        rm -rf /var/lib/apt/lists/*";
+const TAKE_OUT: &str = "
+    SUDO_FORCE_REMOVE=yes dpkg --purge --force-all openssh-server openssh-sftp-server sudo &&
+    rm -rf /var/lib/apt/lists/*
+";
 
 /// Makes an image without sshd and sudo out of the tests' image; whether packages can be had in it.
 fn bare_image(peer: &Peer) -> Result<(String, bool)> {

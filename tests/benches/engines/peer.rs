@@ -77,6 +77,14 @@ impl Peer {
         Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
     }
 
+    /// Words that take a snapshot and that restore one: Incus has put them below `snapshot`.
+    pub fn snapshot_words(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self.program() {
+            "lxc" => (&["snapshot"], &["restore"]),
+            _ => (&["snapshot", "create"], &["snapshot", "restore"]),
+        }
+    }
+
     /// A name for a new instance, which is deleted at the end at the latest.
     pub fn new_instance(&self) -> String {
         let name = fresh();
