@@ -4,7 +4,7 @@
 #
 #   apt-get install librsvg2-bin icnsutils     (rsvg-convert, png2icns)
 #
-# tray-light*: a light glyph, for dark panels.  tray-dark*: a dark glyph, for light panels.
+# tray-light*: a light glyph, for panels that are always dark.  tray-neutral*: one that is seen on light and dark.
 # trayTemplate*: black and alpha, for a Mac's menu bar, in its 18 points.
 # -busy has a dot, -attention a mark; @2x is for screens of twice the density.
 set -eu
@@ -43,5 +43,5 @@ for size in 128 256 512 1024; do png icon.svg "$size" "$work/$size.png"; done
 png2icns icon.icns "$work"/*.png >/dev/null
 
 tray tray.svg 22 tray-light '#f2f2f4' '#8eaaff' '#f0b764'
-tray tray.svg 22 tray-dark '#2b2b31' '#3557d6' '#a35f00'
+tray tray.svg 22 tray-neutral '#86868c' '#4f74ea' '#cf8420'
 tray tray-template.svg 18 trayTemplate '#000' '#000' '#000'

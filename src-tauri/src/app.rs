@@ -41,9 +41,15 @@ pub(crate) fn run(runtime: &Runtime) -> anyhow::Result<()> {
         engine.clone(),
         watch.clone(),
         app.handle().clone(),
+        tasks.clone(),
     ));
     tray::build(app.handle(), desktop.clone()).context("the tray can't be made")?;
-    tasks.spawn(control::serve(holder, desktop.clone(), shutdown.clone()));
+    tasks.spawn(control::serve(
+        holder,
+        desktop.clone(),
+        tasks.clone(),
+        shutdown.clone(),
+    ));
     tasks.spawn(tray::follow(
         app.handle().clone(),
         watch.clone(),
@@ -53,7 +59,8 @@ pub(crate) fn run(runtime: &Runtime) -> anyhow::Result<()> {
     tasks.spawn(mend(engine));
     runtime.spawn(quit_when_asked(app.handle().clone()));
     tasks.close();
-    app.run(|_, event| {
+    // Returns, while `run` would end the process with operations under way.
+    let code = app.run_return(|_, event| {
         // Only the exit that the last window asks for (there is none here); Quit has a code.
         if let RunEvent::ExitRequested {
             code: None, api, ..
@@ -62,6 +69,7 @@ pub(crate) fn run(runtime: &Runtime) -> anyhow::Result<()> {
             api.prevent_exit();
         }
     });
+    tracing::debug!(code, "quitting");
     shutdown.cancel();
     runtime.block_on(async {
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {

@@ -1,10 +1,12 @@
 //! What the app does when the tray or the window asks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use lxc_dev_manager_core::control::{Host, Windows};
 use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::model::SnapshotName;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::terminal;
@@ -15,33 +17,61 @@ use tauri::AppHandle;
 use tauri_plugin_shell::ShellExt;
 use tauri_plugin_shell::process::CommandEvent;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
-use crate::launch;
+use crate::{launch, notice};
 
 /// The running app.
 pub(crate) struct Desktop {
     engine: Arc<Engine>,
     watch: Watch,
     app: AppHandle,
+    tasks: TaskTracker,
     windows: Windows,
+    /// A window's process runs, connected or not yet.
+    window_runs: Arc<AtomicBool>,
 }
 
 impl Desktop {
-    pub(crate) fn new(engine: Arc<Engine>, watch: Watch, app: AppHandle) -> Self {
+    /// What is begun is waited for by `tasks`.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        watch: Watch,
+        app: AppHandle,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             engine,
             watch,
             app,
+            tasks,
             windows: Windows::default(),
+            window_runs: Arc::default(),
         }
     }
 
-    /// Carries an action out in the background. Its failure is shown by the view.
+    /// Carries an action out in the background. Its failure is shown by the view: by the operation's
+    /// end, or, where none could be begun, here.
     pub(crate) fn spawn(self: &Arc<Self>, action: Action) {
         let desktop = self.clone();
-        tauri::async_runtime::spawn(async move {
-            if let Err(error) = desktop.act(action).await {
-                tracing::warn!(?error, "an action failed");
+        self.tasks.spawn(async move {
+            let mut events = desktop.engine.bus().subscribe();
+            let env = action.env().clone();
+            let Err(error) = desktop.act(action).await else {
+                return;
+            };
+            tracing::warn!(?error, "an action failed");
+            let mut told = false;
+            while let Ok(event) = events.try_recv() {
+                told |= matches!(event.kind, EventKind::Finished(outcome) if outcome.env == env);
+            }
+            if !told {
+                notice::refused(&env, &error).await;
+                let error = error.report();
+                desktop
+                    .engine
+                    .bus()
+                    .publish(EventKind::Refused { env, error });
             }
         });
     }
@@ -49,7 +79,7 @@ impl Desktop {
     /// Shows the window in the background.
     pub(crate) fn spawn_window(self: &Arc<Self>) {
         let desktop = self.clone();
-        tauri::async_runtime::spawn(async move {
+        self.tasks.spawn(async move {
             if let Err(error) = desktop.show_window().await {
                 tracing::warn!(?error, "the window can't be shown");
             }
@@ -70,15 +100,18 @@ impl Desktop {
             Error::new(ErrorKind::NotFound, "there is no terminal emulator")
                 .with_hint("install one: `sudo apt install xterm`, or set TERMINAL to yours")
         })?;
-        self.start(
-            &plan.program.display().to_string(),
-            &plan.arguments,
-            &env.project_path,
-        )
+        let program = plan.program.display().to_string();
+        self.start(&program, &plan.arguments, &env.project_path, || {})
     }
 
-    /// Starts a program that lives on its own; its end is only logged.
-    fn start(&self, program: &str, arguments: &[String], directory: &str) -> Result<()> {
+    /// Starts a program that lives on its own, and may outlive the app.
+    fn start(
+        &self,
+        program: &str,
+        arguments: &[String],
+        directory: &str,
+        at_end: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
         let command = self
             .app
             .shell()
@@ -102,6 +135,7 @@ impl Desktop {
                     _ => {}
                 }
             }
+            at_end();
         });
         Ok(())
     }
@@ -158,16 +192,23 @@ impl Host for Desktop {
     }
 
     async fn show_window(&self) -> Result<()> {
-        if self.windows.raise() {
+        // One that was started and hasn't connected yet will be there in a moment.
+        if self.windows.raise() || self.window_runs.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let program =
-            launch::this_program().map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
-        self.start(
-            &program.display().to_string(),
-            &[launch::WINDOW.to_owned()],
-            "/",
-        )
+        let runs = self.window_runs.clone();
+        let started = launch::this_program()
+            .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
+            .and_then(|program| {
+                let program = program.display().to_string();
+                self.start(&program, &[launch::WINDOW.to_owned()], "/", move || {
+                    runs.store(false, Ordering::SeqCst);
+                })
+            });
+        if started.is_err() {
+            self.window_runs.store(false, Ordering::SeqCst);
+        }
+        started
     }
 
     fn windows(&self) -> &Windows {

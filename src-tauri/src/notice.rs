@@ -1,6 +1,7 @@
 //! Notifications of the desktop: what failed, and what was restored. Never the only place.
 
-use lxc_dev_manager_core::view::{Outcome, Verb, ViewPatch};
+use lxc_dev_manager_core::Error;
+use lxc_dev_manager_core::view::{EnvRef, Outcome, Verb, ViewPatch};
 use lxc_dev_manager_core::watch::Watch;
 use notify_rust::Notification;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +28,20 @@ pub(crate) async fn follow(watch: Watch, shutdown: CancellationToken) {
     }
 }
 
+/// Tells of something that could not even begin.
+pub(crate) async fn refused(env: &EnvRef, error: &Error) {
+    tell(&env.env.to_string(), &error.report().message).await;
+}
+
 async fn show(outcome: &Outcome) {
-    let Some((title, body)) = text(outcome) else {
-        return;
-    };
+    if let Some((title, body)) = text(outcome) {
+        tell(&title, &body).await;
+    }
+}
+
+async fn tell(title: &str, body: &str) {
     let mut notification = Notification::new();
-    notification.appname(APP_NAME).summary(&title).body(&body);
+    notification.appname(APP_NAME).summary(title).body(body);
     if let Err(error) = shown(notification).await {
         tracing::info!(%error, "no notification");
     }
@@ -70,9 +79,8 @@ fn text(outcome: &Outcome) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use lxc_dev_manager_core::ErrorKind;
     use lxc_dev_manager_core::model::OperationId;
-    use lxc_dev_manager_core::view::EnvRef;
-    use lxc_dev_manager_core::{Error, ErrorKind};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The window's process: one web view over the control socket.
 
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,21 +21,48 @@ const MAIN: &str = "main";
 /// How long an app that we start may take until it answers.
 const APP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The connection to the app; another one after it was lost.
+struct Link(Mutex<Arc<Client>>);
+
+impl Link {
+    async fn ask(&self, request: Request) -> Result<(), ErrorReport> {
+        let client = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        client.ask(request).await.map_err(|error| error.report())
+    }
+}
+
 /// The page's end of the view: where events go.
 #[derive(Default)]
 struct Listener(Mutex<Option<Channel<ViewEvent>>>);
 
+impl Listener {
+    fn channel(&self) -> Option<Channel<ViewEvent>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
 /// Runs until the window is closed or the app quits.
 pub(crate) fn run(runtime: &Runtime) -> anyhow::Result<()> {
     let home = assemble::home(&|name| std::env::var_os(name))?;
-    let (client, pushed) = runtime.block_on(connect(&home))?;
+    let (client, pushed) = match runtime.block_on(join(&home)) {
+        // The window that there is has come to the front.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        joined => joined?,
+    };
     tauri::Builder::default()
-        .manage(client)
+        .manage(Link(Mutex::new(Arc::new(client))))
         .manage(Listener::default())
         .invoke_handler(tauri::generate_handler![watch, act, close_window])
         .setup(move |app| {
             open(app.handle())?;
-            tauri::async_runtime::spawn(follow(app.handle().clone(), pushed));
+            tauri::async_runtime::spawn(follow(app.handle().clone(), home, pushed));
             Ok(())
         })
         .run(tauri::generate_context!())
@@ -50,17 +77,30 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
         .build()
 }
 
-/// Connects to the app, and starts it where none runs.
-async fn connect(home: &Home) -> anyhow::Result<(Client, mpsc::Receiver<Pushed>)> {
-    match Client::connect(home, Role::Window).await {
-        Err(error) if error.kind() == ErrorKind::Unreachable => {}
-        done => return Ok(done?),
-    }
-    Command::new(launch::this_program()?)
+/// Connects to the app as its window; starts it where none runs.
+async fn join(home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
+    let connected = match Client::connect(home, Role::Window).await {
+        Err(error) if error.kind() == ErrorKind::Unreachable => start_app(home).await,
+        done => done,
+    };
+    let (client, pushed) = connected?;
+    client.ask(Request::BeWindow).await?;
+    Ok((client, pushed))
+}
+
+async fn start_app(home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
+    let failed = |error: anyhow::Error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("the app can't be started: {error:#}"),
+        )
+    };
+    let program = launch::this_program().map_err(failed)?;
+    Command::new(program)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .context("the app can't be started")?;
+        .map_err(|error| failed(error.into()))?;
     let begun = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {
@@ -70,61 +110,70 @@ async fn connect(home: &Home) -> anyhow::Result<(Client, mpsc::Receiver<Pushed>)
         match Client::connect(home, Role::Window).await {
             Err(error)
                 if error.kind() == ErrorKind::Unreachable && begun.elapsed() < APP_PATIENCE => {}
-            done => return Ok(done?),
+            done => return done,
         }
     }
 }
 
-/// Hands what the app says to the page. When the app is gone the window goes too.
-async fn follow(app: AppHandle, mut pushed: mpsc::Receiver<Pushed>) {
-    while let Some(said) = pushed.recv().await {
-        match said {
-            Pushed::Event(event) => {
-                let listener = app.state::<Listener>();
-                let channel = listener
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
-                // A page that reloads asks for the whole view again.
-                if let Some(Err(error)) = channel.map(|channel| channel.send(event)) {
-                    tracing::debug!(%error, "the page isn't there");
-                }
-            }
-            Pushed::Raise => {
-                if let Some(window) = app.get_webview_window(MAIN) {
-                    let raised = window.unminimize().and_then(|()| window.show());
-                    if let Err(error) = raised.and_then(|()| window.set_focus()) {
-                        tracing::warn!(%error, "the window can't come to the front");
-                    }
-                }
+/// Hands what the app says to the page. A connection that was lost because we fell behind is made
+/// again; when the app is gone the window goes too.
+async fn follow(app: AppHandle, home: Home, mut pushed: mpsc::Receiver<Pushed>) {
+    loop {
+        while let Some(said) = pushed.recv().await {
+            take(&app, said);
+        }
+        let Ok((client, new)) = Client::connect(&home, Role::Window).await else {
+            break;
+        };
+        let link = app.state::<Link>();
+        *link.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(client);
+        pushed = new;
+        let mut wishes = vec![Request::BeWindow];
+        wishes.extend(app.state::<Listener>().channel().map(|_| Request::Watch));
+        for wish in wishes {
+            if let Err(error) = link.ask(wish).await {
+                tracing::warn!(error.message, "the app doesn't take us back");
             }
         }
     }
     app.exit(0);
 }
 
+fn take(app: &AppHandle, said: Pushed) {
+    match said {
+        Pushed::Event(event) => {
+            // A page that reloads asks for the whole view again.
+            let channel = app.state::<Listener>().channel();
+            if let Some(Err(error)) = channel.map(|channel| channel.send(event)) {
+                tracing::debug!(%error, "the page isn't there");
+            }
+        }
+        Pushed::Raise => {
+            if let Some(window) = app.get_webview_window(MAIN) {
+                let raised = window.unminimize().and_then(|()| window.show());
+                if let Err(error) = raised.and_then(|()| window.set_focus()) {
+                    tracing::warn!(%error, "the window can't come to the front");
+                }
+            }
+        }
+    }
+}
+
 /// Sends the whole view, and then what changes, to the page.
 #[tauri::command]
 async fn watch(
-    client: State<'_, Client>,
+    link: State<'_, Link>,
     listener: State<'_, Listener>,
     channel: Channel<ViewEvent>,
 ) -> Result<(), ErrorReport> {
     *listener.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
-    client
-        .ask(Request::Watch)
-        .await
-        .map_err(|error| error.report())
+    link.ask(Request::Watch).await
 }
 
 /// Carries an action out; resolves at its end.
 #[tauri::command]
-async fn act(client: State<'_, Client>, action: Action) -> Result<(), ErrorReport> {
-    client
-        .ask(Request::Act { action })
-        .await
-        .map_err(|error| error.report())
+async fn act(link: State<'_, Link>, action: Action) -> Result<(), ErrorReport> {
+    link.ask(Request::Act { action }).await
 }
 
 /// Closes the window.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lxc_dev_manager_tests::desktop::screen::Screen;
+use lxc_dev_manager_tests::desktop::screen::{App, Screen};
 use lxc_dev_manager_tests::desktop::tray::{Entry, Tray, find};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
@@ -115,7 +115,9 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
         let workspace = Workspace::new(engine)?;
         let screen = Screen::new()?;
         let mut tray = Tray::on(&screen.address).await?;
-        let mut app = screen.app(&workspace)?;
+        // Without PATH it finds no terminal emulator.
+        let mut command = screen.command(&workspace, "lxc-dev-manager-desktop")?;
+        let mut app = App::start(command.env("PATH", workspace.root.path()))?;
         let mut menu = tray.menu().await?;
         workspace.create("dev")?;
         with_two_notes(&workspace)?;
@@ -163,12 +165,27 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
         // A second start brings the window to the front and doesn't make another app.
         let mut second = screen.app(&workspace)?;
         ensure!(second.ended()?, "the second start failed");
+        // So does a second window.
+        let mut command = screen.command(&workspace, "lxc-dev-manager-desktop")?;
+        let mut second = App::start(command.arg("window"))?;
+        ensure!(second.ended()?, "the second window failed");
         window.close().await?;
+
+        // What can't even begin is shown, and can be dismissed.
+        let there = |shown: &[Entry]| find(shown, &["●  dev", "Terminal"]).is_some();
+        let shown = menu.until("a terminal", there).await?;
+        menu.press(&shown, &["●  dev", "Terminal"]).await?;
+        let problem = ["▲  dev · there is no terminal", "Dismiss"];
         let shown = menu
-            .until("the tray", |shown| find(shown, &["●  dev"]).is_some())
+            .until("a problem", |shown| find(shown, &problem).is_some())
             .await?;
+        menu.press(&shown, &problem).await?;
+        let shown = menu.until("none", there).await?;
+
         menu.press(&shown, &["Quit"]).await?;
         ensure!(app.ended()?, "the app failed");
+        let socket = workspace.home().join("run/control.sock");
+        ensure!(!socket.exists(), "the control socket was left behind");
         Ok(())
     })
 }
@@ -191,7 +208,7 @@ pub fn the_tray_is_there_without_a_watcher_and_without_an_engine(
         let away = |shown: &[Entry]| {
             shown
                 .iter()
-                .any(|entry| entry.label.contains("is not reachable at"))
+                .any(|entry| entry.label.contains("doesn't answer"))
         };
         menu.until("the engine's absence", away).await?;
         let status = std::process::Command::new("kill")

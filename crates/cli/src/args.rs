@@ -141,7 +141,7 @@ pub(crate) struct CreateProject {
     pub(crate) name: Option<ProjectName>,
     /// Ports of its envs [default: 5173,8000,5432]
     #[arg(short, long, value_name = "PORTS", value_parser = ports)]
-    pub(crate) ports: Option<Ports>,
+    pub(crate) ports: Option<Vec<Ports>>,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +152,7 @@ pub(crate) struct CreateEnv {
     pub(crate) image: Option<ImageName>,
     /// Ports of this env, where they differ from the project's
     #[arg(short, long, value_name = "PORTS", value_parser = ports)]
-    pub(crate) ports: Option<Ports>,
+    pub(crate) ports: Option<Vec<Ports>>,
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +246,19 @@ pub(crate) struct Remove {
 /// A list of ports as one value.
 #[derive(Debug, Clone)]
 pub(crate) struct Ports(pub(crate) Vec<GuestPort>);
+
+impl Ports {
+    /// All that were given, in one list.
+    pub(crate) fn joined(lists: Option<Vec<Self>>) -> Option<Vec<GuestPort>> {
+        let mut all: Vec<GuestPort> = Vec::new();
+        for port in lists?.into_iter().flat_map(|list| list.0) {
+            if !all.contains(&port) {
+                all.push(port);
+            }
+        }
+        Some(all)
+    }
+}
 
 fn ports(text: &str) -> Result<Ports> {
     parse_port_list(text).map(Ports)

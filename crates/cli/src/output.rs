@@ -49,15 +49,32 @@ impl Printer {
 
     /// Prints data: `text` for people, `value` for programs.
     pub(crate) fn data<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) {
+        let document = Document {
+            schema: SCHEMA,
+            data: value,
+        };
         let text = if self.json {
-            let document = Document {
-                schema: SCHEMA,
-                data: value,
-            };
             serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
         } else {
             text(self)
         };
+        Self::write(&text);
+    }
+
+    /// Prints one of several data, each a line: of JSON, or of `text`.
+    pub(crate) fn line<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) {
+        let document = Document {
+            schema: SCHEMA,
+            data: value,
+        };
+        if self.json {
+            Self::write(&(serde_json::to_string(&document).unwrap_or_default() + "\n"));
+        } else if !self.quiet {
+            Self::write(&(text(self) + "\n"));
+        }
+    }
+
+    fn write(text: &str) {
         // A reader that is gone (`| head`) is not a failure of ours.
         let _ = io::stdout()
             .write_all(text.as_bytes())

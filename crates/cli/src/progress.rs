@@ -80,7 +80,7 @@ impl<'a> Display<'a> {
                 Some(bar) => bar.suspend(|| self.context.printer.status(&text)),
                 None => self.context.printer.status(&text),
             },
-            EventKind::Started { .. } | EventKind::Finished(_) => {}
+            EventKind::Started { .. } | EventKind::Finished(_) | EventKind::Refused { .. } => {}
         }
     }
 

@@ -70,7 +70,11 @@ pub fn home(lookup: Lookup<'_>) -> Result<Home> {
         Error::new(ErrorKind::Config, "there is no home directory")
             .with_hint("set HOME, or LDM_HOME to a directory for the state of this program")
     })?;
-    let runtime = path("XDG_RUNTIME_DIR").map(|directory| directory.join(RUNTIME_NAME));
+    // Who says where the state is means all of it: two homes are two apps.
+    let runtime = match path("LDM_HOME") {
+        Some(_) => None,
+        None => path("XDG_RUNTIME_DIR").map(|directory| directory.join(RUNTIME_NAME)),
+    };
     let home = Home::new(root, runtime, user.map(|home| home.join(".ssh")));
     let socket = home.control_socket();
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
@@ -93,8 +97,14 @@ mod tests {
             home(&only_home).unwrap().root().to_str(),
             Some("/home/u/.lxc-dev-manager")
         );
-        let said = |name: &str| (name == "LDM_HOME").then(|| "/srv/ldm".into());
-        assert_eq!(home(&said).unwrap().root().to_str(), Some("/srv/ldm"));
+        let said = |name: &str| match name {
+            "LDM_HOME" => Some("/srv/ldm".into()),
+            "XDG_RUNTIME_DIR" => Some("/run/user/1000".into()),
+            _ => None,
+        };
+        let home_said = home(&said).unwrap();
+        assert_eq!(home_said.root().to_str(), Some("/srv/ldm"));
+        assert!(home_said.control_socket().starts_with("/srv/ldm"));
         assert_eq!(home(&|_| None).unwrap_err().kind(), ErrorKind::Config);
         let deep =
             |name: &str| (name == "LDM_HOME").then(|| format!("/{}", "d".repeat(100)).into());

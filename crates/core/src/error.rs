@@ -190,12 +190,12 @@ mod tests {
     #[test]
     fn context_keeps_kind_hint_and_cause() {
         let error = Error::new(ErrorKind::Unreachable, "LXD is not reachable at /run/x")
-            .with_hint("run `lxc-dev-manager doctor`")
+            .with_hint("start it: `sudo systemctl start lxd`")
             .context("cannot restore `dev` to `before`");
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert_eq!(error.to_string(), "cannot restore `dev` to `before`");
         assert_eq!(error.causes(), ["LXD is not reachable at /run/x"]);
-        assert_eq!(error.hint(), Some("run `lxc-dev-manager doctor`"));
+        assert_eq!(error.hint(), Some("start it: `sudo systemctl start lxd`"));
         assert_eq!(
             error.report().message,
             "cannot restore `dev` to `before`: LXD is not reachable at /run/x"

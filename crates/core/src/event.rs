@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use crate::backend::Step;
+use crate::error::ErrorReport;
 use crate::model::{OperationId, SnapshotName};
 use crate::view::{EnvRef, Outcome, Verb};
 
@@ -51,6 +52,13 @@ pub enum EventKind {
     },
     /// An operation ended.
     Finished(Outcome),
+    /// Something was asked of an env that could not even begin.
+    Refused {
+        /// Of which env.
+        env: EnvRef,
+        /// Why.
+        error: ErrorReport,
+    },
     /// Something that the user should know: a recovery, a wait for somebody else.
     Notice(String),
 }

@@ -18,9 +18,15 @@ pub(crate) enum Mood {
 impl Mood {
     pub(crate) fn of(view: &View) -> Self {
         let envs = || view.projects.iter().flat_map(|project| &project.envs);
+        let no_engine =
+            !view.engines.is_empty() && view.engines.iter().all(|engine| !engine.reachable);
+        let broken = view
+            .projects
+            .iter()
+            .any(|project| project.problem.is_some());
         if envs().any(|env| env.operation.is_some()) {
             Self::Busy
-        } else if envs().any(|env| env.problem.is_some()) {
+        } else if no_engine || broken || envs().any(|env| env.problem.is_some()) {
             Self::Attention
         } else {
             Self::Calm
@@ -28,14 +34,26 @@ impl Mood {
     }
 }
 
-/// Panels of Linux are dark more often than not; a Mac tints the template image itself.
+/// Nobody tells the colour of a panel of Linux, so the glyph is one that is seen on both; GNOME's is
+/// dark in its light style too. A Mac tints the template image itself.
 #[cfg(not(target_os = "macos"))]
 pub(crate) fn picture(mood: Mood) -> tauri::Result<Image<'static>> {
-    Image::from_bytes(match mood {
-        Mood::Calm => include_bytes!("../../../icons/tray-light@2x.png"),
-        Mood::Busy => include_bytes!("../../../icons/tray-light-busy@2x.png"),
-        Mood::Attention => include_bytes!("../../../icons/tray-light-attention@2x.png"),
-    })
+    let desktop = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default();
+    let bytes: &[u8] = match (mood, panel_is_dark(&desktop)) {
+        (Mood::Calm, true) => include_bytes!("../../../icons/tray-light@2x.png"),
+        (Mood::Busy, true) => include_bytes!("../../../icons/tray-light-busy@2x.png"),
+        (Mood::Attention, true) => include_bytes!("../../../icons/tray-light-attention@2x.png"),
+        (Mood::Calm, false) => include_bytes!("../../../icons/tray-neutral@2x.png"),
+        (Mood::Busy, false) => include_bytes!("../../../icons/tray-neutral-busy@2x.png"),
+        (Mood::Attention, false) => include_bytes!("../../../icons/tray-neutral-attention@2x.png"),
+    };
+    Image::from_bytes(bytes)
+}
+
+/// `ubuntu:GNOME`, `KDE`, `XFCE`…: names of desktops, the most specific first.
+#[cfg(not(target_os = "macos"))]
+fn panel_is_dark(desktop: &str) -> bool {
+    desktop.split(':').any(|name| name == "GNOME")
 }
 
 #[cfg(target_os = "macos")]
@@ -45,4 +63,51 @@ pub(crate) fn picture(mood: Mood) -> tauri::Result<Image<'static>> {
         Mood::Busy => include_bytes!("../../../icons/trayTemplate-busy@2x.png"),
         Mood::Attention => include_bytes!("../../../icons/trayTemplate-attention@2x.png"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use lxc_dev_manager_core::model::EngineKind;
+    use lxc_dev_manager_core::view::{EngineView, ProjectView};
+
+    use super::*;
+
+    fn engine(reachable: bool) -> EngineView {
+        EngineView {
+            kind: EngineKind::Incus,
+            address: String::new(),
+            reachable,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn what_no_env_can_tell_needs_a_look_too() {
+        let mut view = View::default();
+        assert_eq!(Mood::of(&view), Mood::Calm);
+        view.engines = vec![engine(false), engine(true)];
+        assert_eq!(Mood::of(&view), Mood::Calm);
+        view.engines = vec![engine(false)];
+        assert_eq!(Mood::of(&view), Mood::Attention);
+        let error = lxc_dev_manager_core::Error::new(lxc_dev_manager_core::ErrorKind::Config, "x");
+        let broken = ProjectView {
+            name: None,
+            path: "/p".into(),
+            problem: Some(error.report()),
+            envs: Vec::new(),
+        };
+        let view = View {
+            engines: vec![engine(true)],
+            projects: vec![broken],
+        };
+        assert_eq!(Mood::of(&view), Mood::Attention);
+    }
+
+    #[test]
+    #[cfg(not(target_os = "macos"))]
+    fn only_a_panel_that_is_dark_has_the_light_glyph() {
+        assert!(panel_is_dark("ubuntu:GNOME"));
+        assert!(!panel_is_dark("XFCE"));
+        assert!(!panel_is_dark(""));
+    }
 }

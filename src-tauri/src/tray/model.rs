@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::model::EnvStatus;
 use lxc_dev_manager_core::view::{Action, EnvRef, EnvView, ProjectView, SnapshotView, Verb, View};
 
@@ -88,19 +89,19 @@ pub(crate) fn menu(view: &View) -> Vec<Node> {
         Node::text("title", format!("LXC Dev Manager · {running} running")),
         Node::separator("after-title"),
     ];
-    for problem in view
-        .engines
-        .iter()
-        .filter_map(|engine| engine.problem.as_ref())
-    {
-        // Where one engine answers, the other one is simply not used.
-        if !view.engines.iter().any(|engine| engine.reachable) {
-            let message = shortened(&problem.message);
-            nodes.push(Node::text(
-                &format!("engine {message}"),
-                format!("▲  {message}"),
-            ));
-        }
+    for engine in view.engines.iter().filter(|engine| !engine.reachable) {
+        // Why, and what to do, stands in the window: that is too long for a menu.
+        let denied = engine
+            .problem
+            .as_ref()
+            .is_some_and(|problem| problem.kind == ErrorKind::PermissionDenied);
+        let state = if denied {
+            "may not be used"
+        } else {
+            "doesn't answer"
+        };
+        let key = format!("engine {} {}", engine.kind, engine.address);
+        nodes.push(Node::text(&key, format!("▲  {} {state}", engine.kind)));
     }
     if view.projects.is_empty() {
         nodes.push(Node::text(
@@ -207,7 +208,8 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         ));
         nodes.push(Node::separator("after-dismiss"));
     }
-    if env.status == EnvStatus::Running {
+    // A menu that is open can't shrink, so what is there before an operation stays during it.
+    if env.status == EnvStatus::Running || env.operation.is_some() {
         nodes.push(act(
             "terminal",
             "Terminal".into(),
@@ -215,7 +217,8 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         ));
         nodes.push(Node::separator("after-terminal"));
     }
-    if matches!(env.status, EnvStatus::Running | EnvStatus::Stopped) {
+    let known = env.status.is_up() || env.status == EnvStatus::Stopped;
+    if known {
         let take = Action::Snapshot {
             env: target(),
             name: None,
@@ -245,11 +248,11 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
     }
     match env.status {
         EnvStatus::Running => {
-            nodes.push(act("stop", "Stop".into(), Action::Stop { env: target() }))
+            nodes.push(act("power", "Stop".into(), Action::Stop { env: target() }))
         }
-        EnvStatus::Stopped => {
+        EnvStatus::Stopped | EnvStatus::Frozen => {
             nodes.push(act(
-                "start",
+                "power",
                 "Start".into(),
                 Action::Start { env: target() },
             ));

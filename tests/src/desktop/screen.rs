@@ -71,8 +71,7 @@ impl Screen {
 
     /// The app, running.
     pub fn app(&self, workspace: &Workspace) -> Result<App> {
-        let mut command = self.command(workspace, "lxc-dev-manager-desktop")?;
-        Ok(App(command.spawn().context("the app can't be started")?))
+        App::start(&mut self.command(workspace, "lxc-dev-manager-desktop")?)
     }
 }
 
@@ -99,6 +98,11 @@ impl Drop for Screen {
 pub struct App(Child);
 
 impl App {
+    /// Starts it by a command of [`Screen::command`].
+    pub fn start(command: &mut Command) -> Result<Self> {
+        Ok(Self(command.spawn().context("the app can't be started")?))
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.0.id()

@@ -5,7 +5,7 @@ use lxc_dev_manager_core::engine::{CreateRequest, Created};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::CreateEnv;
+use crate::args::{CreateEnv, Ports};
 use crate::context::Context;
 use crate::output::Printer;
 use crate::progress;
@@ -16,7 +16,7 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
     let request = CreateRequest {
         env: args.name,
         image: args.image,
-        ports: args.ports.map(|ports| ports.0),
+        ports: Ports::joined(args.ports),
     };
     let cancel = CancellationToken::new();
     let interrupted = cancel.clone();

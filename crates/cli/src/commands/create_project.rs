@@ -5,7 +5,7 @@ use lxc_dev_manager_core::project::create_file;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use crate::args::CreateProject;
+use crate::args::{CreateProject, Ports};
 use crate::context::Context;
 
 pub(crate) fn run(context: &Context, args: CreateProject) -> Result<()> {
@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, args: CreateProject) -> Result<()> {
             })?
         }
     };
-    let ports = args.ports.map(|ports| ports.0);
+    let ports = Ports::joined(args.ports);
     let project = create_file(&directory, &name, ports.as_deref())?;
     context.engine.registry().add(project.directory())?;
     let path = project.directory().display().to_string();

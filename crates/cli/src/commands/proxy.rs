@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
         let host = listeners.port();
         let data = json!({ "env": args.name, "guest": port, "host": host,
             "url": format!("http://127.0.0.1:{host}/") });
-        context.printer.done(&data, |printer| {
+        context.printer.line(&data, |printer| {
             let url = printer.bold(&format!("http://127.0.0.1:{host}/"));
             format!("{url} → {}:{port}", args.name)
         });

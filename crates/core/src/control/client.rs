@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{Call, Hello, Incoming, Reply, Request, Role, lines};
+use super::protocol::{Call, Hello, Incoming, MAX_REPLY, Reply, Request, Role, lines};
 use super::server::{receive, send};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
@@ -48,7 +48,7 @@ impl Client {
                 .with_hint("start it: lxc-dev-manager-desktop")
                 .caused_by(error)
         })?;
-        let (mut incoming, mut outgoing) = lines(stream);
+        let (mut incoming, mut outgoing) = lines(stream, MAX_REPLY);
         send(&mut outgoing, &Hello::new(role)).await?;
         receive::<Hello>(&mut incoming)
             .await?

@@ -7,8 +7,10 @@ use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::view::{Action, ViewEvent};
 
-/// The longest line, in bytes.
+/// The longest line that the app takes, in bytes.
 pub const MAX_LINE: usize = 64 * 1024;
+/// The longest line that the app sends: one env with all its snapshots.
+pub(super) const MAX_REPLY: usize = 8 * 1024 * 1024;
 
 /// Version of the protocol. Another one is refused.
 const VERSION: u32 = 1;
@@ -60,6 +62,9 @@ pub enum Request {
     },
     /// Show the window.
     ShowWindow,
+    /// Be the window from now on. Where there is one already, that one comes to the front, and this
+    /// fails with `AlreadyExists`.
+    BeWindow,
 }
 
 /// What is answered.
@@ -120,12 +125,11 @@ pub(super) type Incoming = FramedRead<OwnedReadHalf, LinesCodec>;
 /// Lines to the other side.
 pub(super) type Outgoing = FramedWrite<OwnedWriteHalf, LinesCodec>;
 
-pub(super) fn lines(stream: tokio::net::UnixStream) -> (Incoming, Outgoing) {
+pub(super) fn lines(stream: tokio::net::UnixStream, longest: usize) -> (Incoming, Outgoing) {
     let (reader, writer) = stream.into_split();
-    let codec = || LinesCodec::new_with_max_length(MAX_LINE);
     (
-        FramedRead::new(reader, codec()),
-        FramedWrite::new(writer, codec()),
+        FramedRead::new(reader, LinesCodec::new_with_max_length(longest)),
+        FramedWrite::new(writer, LinesCodec::new()),
     )
 }
 

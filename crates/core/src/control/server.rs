@@ -1,17 +1,19 @@
 //! The holder's side.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::UnixStream;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Holder;
-use super::protocol::{Call, Hello, Incoming, Outgoing, Reply, Request, Role, encode, lines};
+use super::protocol::{
+    Call, Hello, Incoming, MAX_LINE, Outgoing, Reply, Request, Role, encode, lines,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::view::{Action, ViewEvent};
 
@@ -35,31 +37,48 @@ pub trait Host: Send + Sync + 'static {
     fn windows(&self) -> &Windows;
 }
 
-/// The windows that are connected.
-#[derive(Debug)]
+/// The window that is connected, if one is.
+#[derive(Debug, Default)]
 pub struct Windows {
-    raise: broadcast::Sender<()>,
-}
-
-impl Default for Windows {
-    fn default() -> Self {
-        Self {
-            raise: broadcast::channel(4).0,
-        }
-    }
+    raise: Mutex<Option<Weak<Notify>>>,
 }
 
 impl Windows {
-    /// Brings them to the front; returns whether there is one.
+    /// Brings the window to the front; returns whether there is one.
     #[must_use]
     pub fn raise(&self) -> bool {
-        self.raise.send(()).is_ok()
+        let window = self.raise.lock().unwrap_or_else(PoisonError::into_inner);
+        match window.as_ref().and_then(Weak::upgrade) {
+            Some(window) => {
+                window.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes the caller the window, for as long as it keeps the value; one that is there comes to
+    /// the front instead.
+    fn join(&self) -> Option<Arc<Notify>> {
+        let mut window = self.raise.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = window.as_ref().and_then(Weak::upgrade) {
+            known.notify_one();
+            return None;
+        }
+        let new = Arc::new(Notify::new());
+        *window = Some(Arc::downgrade(&new));
+        Some(new)
     }
 }
 
-/// Answers until the token is cancelled.
-pub async fn serve(holder: Holder, host: Arc<dyn Host>, shutdown: CancellationToken) {
-    let connections = TaskTracker::new();
+/// Answers until the token is cancelled. What clients have asked for goes on until it is done;
+/// `tasks` waits for it.
+pub async fn serve(
+    holder: Holder,
+    host: Arc<dyn Host>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -68,11 +87,11 @@ pub async fn serve(holder: Holder, host: Arc<dyn Host>, shutdown: CancellationTo
         match accepted {
             Ok((stream, _)) if same_user(&stream) => {
                 let (host, shutdown) = (host.clone(), shutdown.clone());
-                let tasks = connections.clone();
-                connections.spawn(async move {
+                let own = tasks.clone();
+                tasks.spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        ended = converse(stream, host, tasks) => {
+                        ended = converse(stream, host, own) => {
                             if let Err(error) = ended {
                                 tracing::debug!(%error, "a control connection ended");
                             }
@@ -87,7 +106,6 @@ pub async fn serve(holder: Holder, host: Arc<dyn Host>, shutdown: CancellationTo
             }
         }
     }
-    connections.close();
 }
 
 fn same_user(stream: &UnixStream) -> bool {
@@ -96,7 +114,7 @@ fn same_user(stream: &UnixStream) -> bool {
 }
 
 async fn converse(stream: UnixStream, host: Arc<dyn Host>, tasks: TaskTracker) -> Result<()> {
-    let (mut incoming, mut outgoing) = lines(stream);
+    let (mut incoming, mut outgoing) = lines(stream, MAX_LINE);
     let hello = tokio::time::timeout(HELLO_PATIENCE, receive::<Hello>(&mut incoming)).await;
     let hello = hello.map_err(|_| Error::new(ErrorKind::Timeout, "no greeting"))??;
     send(&mut outgoing, &Hello::new(Role::App)).await?;
@@ -104,17 +122,22 @@ async fn converse(stream: UnixStream, host: Arc<dyn Host>, tasks: TaskTracker) -
     hello.check()?;
     let (replies, mut ready) = mpsc::channel::<Reply>(REPLIES);
     let mut events: Option<mpsc::Receiver<ViewEvent>> = None;
-    let mut raised = (hello.role == Role::Window).then(|| host.windows().raise.subscribe());
+    let mut raised: Option<Arc<Notify>> = None;
     loop {
         tokio::select! {
             call = receive::<Call>(&mut incoming) => {
                 let Some(call) = call? else { return Ok(()) };
-                if call.request == Request::Watch {
-                    events = host.watch().await;
-                    send(&mut outgoing, &Reply::Done { id: call.id }).await?;
-                } else {
+                match call.request {
+                    Request::Watch => {
+                        events = host.watch().await;
+                        send(&mut outgoing, &Reply::Done { id: call.id }).await?;
+                    }
+                    Request::BeWindow => {
+                        raised = host.windows().join();
+                        send(&mut outgoing, &joined(call.id, raised.is_some())).await?;
+                    }
                     // It goes on when the client leaves: a closed window stops nothing.
-                    tasks.spawn(answer(call, host.clone(), replies.clone()));
+                    _ => drop(tasks.spawn(answer(call, host.clone(), replies.clone()))),
                 }
             }
             Some(reply) = ready.recv() => send(&mut outgoing, &reply).await?,
@@ -135,12 +158,19 @@ async fn next(events: &mut Option<mpsc::Receiver<ViewEvent>>) -> Option<ViewEven
     }
 }
 
-async fn next_raise(raised: &mut Option<broadcast::Receiver<()>>) {
+async fn next_raise(raised: &mut Option<Arc<Notify>>) {
     match raised {
-        // One raise for several that were missed will do; the sender lives as long as the host.
-        Some(raised) => drop(raised.recv().await),
+        Some(raised) => raised.notified().await,
         None => std::future::pending().await,
     }
+}
+
+fn joined(id: u64, done: bool) -> Reply {
+    if done {
+        return Reply::Done { id };
+    }
+    let error = Error::new(ErrorKind::AlreadyExists, "there is a window already").report();
+    Reply::Failed { id, error }
 }
 
 async fn answer(call: Call, host: Arc<dyn Host>, replies: mpsc::Sender<Reply>) {
@@ -148,7 +178,7 @@ async fn answer(call: Call, host: Arc<dyn Host>, replies: mpsc::Sender<Reply>) {
     let result = match call.request {
         Request::Act { action } => host.act(action).await,
         Request::ShowWindow => host.show_window().await,
-        Request::Watch => Ok(()),
+        Request::Watch | Request::BeWindow => Ok(()),
     };
     let reply = match result {
         Ok(()) => Reply::Done { id },

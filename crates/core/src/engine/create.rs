@@ -92,10 +92,11 @@ impl Engine {
         let env = request.env.clone();
         let failed = |error: Error| error.context(format!("cannot create `{env}`"));
         let plan = self.plan(project, request).map_err(failed)?;
-        let task = self
-            .begin(project, &env, Verb::Create, None)
-            .await
-            .map_err(failed)?;
+        // Begin may wait for another process.
+        let task = tokio::select! {
+            begun = self.begin(project, &env, Verb::Create, None) => begun.map_err(failed)?,
+            () = cancel.cancelled() => return Err(failed(stopped())),
+        };
         let result = self.create_steps(project, plan, &task, cancel).await;
         self.end(task, result.map_err(failed))
     }
@@ -165,9 +166,7 @@ impl Engine {
             let rest = self.furnish(project, &plan, &spec, task, backend.as_ref(), &mut journal);
             tokio::select! {
                 done = rest => done,
-                () = cancel.cancelled() => {
-                    Err(Error::new(ErrorKind::Cancelled, "stopped by the user"))
-                }
+                () = cancel.cancelled() => Err(stopped()),
             }
         };
         match made.await {
@@ -279,6 +278,10 @@ impl Engine {
             Err(error) => tracing::warn!(%name, ?error, "what was made could not be taken back"),
         }
     }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "stopped by the user")
 }
 
 /// Stops and deletes an instance; one that isn't there is deleted already.

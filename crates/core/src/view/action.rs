@@ -54,3 +54,19 @@ pub enum Action {
         env: EnvRef,
     },
 }
+
+impl Action {
+    /// The env that it is about.
+    #[must_use]
+    pub fn env(&self) -> &EnvRef {
+        match self {
+            Self::Start { env }
+            | Self::Stop { env }
+            | Self::Snapshot { env, .. }
+            | Self::Restore { env, .. }
+            | Self::Undo { env }
+            | Self::Terminal { env }
+            | Self::Dismiss { env } => env,
+        }
+    }
+}

@@ -154,6 +154,9 @@ impl Fold {
                 }
                 return Some(outcome);
             }
+            EventKind::Refused { env, error } => {
+                self.problems.insert(env, error);
+            }
             EventKind::Notice(_) => {}
         }
         None

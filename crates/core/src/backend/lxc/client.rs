@@ -246,9 +246,13 @@ impl Client {
         } else {
             "incus"
         };
-        Error::new(ErrorKind::Unreachable, message)
-            .with_hint(format!("start it: `sudo systemctl start {unit}`"))
-            .caused_by(error)
+        let unreachable = Error::new(ErrorKind::Unreachable, message)
+            .with_hint(format!("start it: `sudo systemctl start {unit}`"));
+        match error.kind() {
+            io::ErrorKind::NotFound => unreachable.caused_by("there is no such socket"),
+            io::ErrorKind::ConnectionRefused => unreachable.caused_by("nobody listens there"),
+            _ => unreachable.caused_by(error),
+        }
     }
 
     fn refusal(&self, status: StatusCode, envelope: &Envelope) -> Error {
