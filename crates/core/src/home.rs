@@ -1,6 +1,6 @@
 //! The directory of our own state, `~/.lxc-dev-manager`, and how files in it are written.
 //!
-//! Invariants: the directory is 0700 and its files are 0600; a JSON file has a `version`, is replaced
+//! Invariants: directories that we make are 0700 and files are 0600; a JSON file has a `version`, is replaced
 //! as a whole (temporary file, fsync, rename), and one that can't be read is set aside, not
 //! overwritten.
 

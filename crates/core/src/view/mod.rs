@@ -1,7 +1,7 @@
 //! What people see: the one shape that `list --json`, the tray and the page share.
 //!
-//! A [`View`] is folded from the engine's and the files' events (`engine::watch`); between two whole
-//! views travel [`ViewPatch`]es, numbered, so that a gap is noticed.
+//! A [`View`] is folded from the engines' and the files' events (`watch`); between two whole views
+//! travel [`ViewPatch`]es, numbered by [`ViewEvent`], so that a gap is noticed.
 //! Deliberately absent: words, colours and relative times, which belong to the surfaces.
 
 mod action;
@@ -74,9 +74,9 @@ pub struct EnvView {
     /// Name in the engine.
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub instance: InstanceName,
-    /// The engine that has it, or would get it.
+    /// The engine that has it; `None` where none has, or none can be asked.
     pub engine: Option<EngineKind>,
-    /// Image that it was made from.
+    /// Image that the file names for it.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub image: Option<ImageName>,
     /// What it does.
