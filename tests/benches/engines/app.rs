@@ -146,7 +146,9 @@ fn memory(engine: &str, what: &str, memory: &Memory) -> Row {
 /// Starts the app; how many seconds until its menu can be read. Returns when the envs are in it.
 async fn start(stage: &Stage, screen: &Screen, tray: &mut Tray) -> Result<(App, Menu, f64)> {
     let begun = Instant::now();
-    let app = screen.app(&stage.workspace)?;
+    let mut command = screen.command(&stage.workspace, "lxc-dev-manager-desktop")?;
+    // It would say that its window was ended by a signal.
+    let app = App::start(command.env("LDM_LOG", "off"))?;
     let mut menu = tray.menu().await?;
     menu.entries().await?;
     let taken = begun.elapsed().as_secs_f64();

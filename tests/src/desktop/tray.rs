@@ -132,7 +132,10 @@ impl Tray {
     pub async fn menu(&mut self) -> Result<Menu> {
         let item = tokio::time::timeout(PATIENCE, self.registered.recv()).await;
         let item = item.context("no item appeared")?.context("no watcher")?;
-        let (service, path) = item.split_once('/').context("an item without a path")?;
+        // An item that registers by a name alone is at the path of the specification.
+        let (service, path) = item
+            .split_once('/')
+            .unwrap_or((&item, "StatusNotifierItem"));
         let (service, path) = (service.to_owned(), format!("/{path}"));
         let item = Proxy::new(
             &self.connection,
