@@ -83,3 +83,58 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether the env is there as a whole, or gone as a whole.
+fn is_there(workspace: &Workspace, at: &str) -> Result<bool> {
+    let listed = workspace.ok(&["list"])?;
+    let instance = format!("{}-dev", workspace.project);
+    let there = workspace.instances()?.contains(&instance);
+    ensure!(there == listed.contains("RUNNING"), "{at}: {listed}");
+    ensure!(
+        there == workspace.file()?.contains("dev:"),
+        "{at}: {}",
+        workspace.file()?
+    );
+    Ok(there)
+}
+
+pub fn removal_is_done_or_taken_back(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let before = workspace.file()?;
+    for step in ["stopping", "keeping"] {
+        kill_at(&workspace, &["remove", "dev", "-f"], step)?;
+        // Any change mends first; whether there is still something to do depends on the moment.
+        let next = workspace.run(&["undo"])?;
+        ensure!(
+            next.stderr.contains("an interrupted remove of `dev`"),
+            "{step}: {next:?}"
+        );
+        ensure!(is_there(&workspace, step)?, "{step}: {next:?}");
+        ensure!(
+            workspace.file()? == before,
+            "{step}: {before:?}, now {:?}; {next:?}",
+            workspace.file()?
+        );
+    }
+    Ok(())
+}
+
+pub fn undo_of_a_removal_is_finished(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let before = workspace.file()?;
+    workspace.ok(&["remove", "dev", "-f"])?;
+    ensure!(!is_there(&workspace, "removed")?, "it is still there");
+    kill_at(&workspace, &["undo"], "bringing it back")?;
+    let next = workspace.run(&["up", "dev"])?;
+    ensure!(next.code == Some(0), "{next:?}");
+    ensure!(
+        next.stderr
+            .contains("an interrupted undo of `dev` was finished"),
+        "{next:?}"
+    );
+    ensure!(is_there(&workspace, "undone")?, "it isn't there");
+    ensure!(workspace.file()? == before, "{}", workspace.file()?);
+    Ok(())
+}

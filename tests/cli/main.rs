@@ -1,6 +1,7 @@
 //! The command line, run as a process on real engines.
 
 mod errors;
+mod frozen;
 mod guest;
 mod killed;
 mod tour;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         errors::files_that_can_not_be_used,
         errors::names_and_usage,
         errors::removal_without_a_terminal,
+        frozen::an_env_can_be_used_again,
         guest::exit_codes_and_streams,
         guest::groups_and_home,
         guest::the_password_is_exactly_the_files,
@@ -28,5 +30,7 @@ fn main() -> ExitCode {
         guest::signals_arrive,
         killed::create_is_taken_back,
         killed::reset_is_finished,
+        killed::removal_is_done_or_taken_back,
+        killed::undo_of_a_removal_is_finished,
     ]))
 }

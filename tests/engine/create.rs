@@ -1,8 +1,9 @@
 //! Making an env, and what is left when that fails.
 
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Nesting, Progress};
+use lxc_dev_manager_core::model::{Limits, OperationId};
 use tokio_util::sync::CancellationToken;
 
 use super::{Stage, dev_instance, env, request};
@@ -155,4 +156,49 @@ async fn an_engine_that_is_away_is_not_an_env_that_is_missing() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(stage.file().contains("dev:"), "the entry is gone");
+}
+
+#[tokio::test]
+async fn what_the_engine_made_for_a_killed_create_is_replaced() {
+    let stage = Stage::new(Pool::Btrfs);
+    let marks = |operation: Option<OperationId>| Marks {
+        project: Some("web".parse().unwrap()),
+        env: Some(env("dev")),
+        path: Some(stage.directory().canonicalize().unwrap()),
+        operation,
+    };
+    let spec = |marks| LaunchSpec {
+        name: dev_instance(),
+        image: Image::Local {
+            fingerprint: "0123456789ab".into(),
+        },
+        marks,
+        limits: Limits::default(),
+        nesting: Nesting::On,
+    };
+    let (progress, cancel) = (Progress::none(), CancellationToken::new());
+    let abandoned = spec(marks(Some(OperationId::random())));
+    stage
+        .fake
+        .create(&abandoned, &progress, &cancel)
+        .await
+        .unwrap();
+    stage.create("dev").await.unwrap();
+    assert!(stage.file().contains("initial-state"));
+
+    // A whole one, of a file that has lost it, is not.
+    let stage = Stage::new(Pool::Btrfs);
+    let marks = Marks {
+        path: Some(stage.directory().canonicalize().unwrap()),
+        ..marks(None)
+    };
+    stage
+        .fake
+        .create(&spec(marks), &progress, &cancel)
+        .await
+        .unwrap();
+    assert_eq!(
+        stage.create("dev").await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
 }

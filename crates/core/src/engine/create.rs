@@ -10,8 +10,9 @@ use super::journal::{Journal, JournalStep};
 use super::place::{is_ours, label, not_ours};
 use super::recover::{find, is_made_by};
 use super::task::Task;
-use crate::backend::{Backend, LaunchSpec, Marks, Nesting};
+use crate::backend::{Backend, Instance, LaunchSpec, Marks, Nesting};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName};
 use crate::project::{Change, Project};
 use crate::provision::{self, User};
@@ -144,6 +145,7 @@ impl Engine {
         task: &Task,
         cancel: &CancellationToken,
     ) -> Result<Created> {
+        *project = project.fresh()?;
         self.step(task, "looking for the image");
         self.expect_absent(project, &plan).await?;
         let backend = self.home_of(project).await?;
@@ -234,6 +236,11 @@ impl Engine {
         if !is_ours(marks, project, &plan.env) {
             return Err(not_ours(&placed, &plan.instance));
         }
+        if self.is_abandoned(&placed.instance, project)? {
+            let text = format!("what a killed create left of `{}` is deleted", plan.env);
+            self.bus.publish(EventKind::Notice(text));
+            return delete_whatever_state(placed.backend.as_ref(), &plan.instance).await;
+        }
         let elsewhere = marks
             .path
             .as_deref()
@@ -262,12 +269,22 @@ impl Engine {
         Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
     }
 
+    /// Whether an instance was never finished, and nobody will: the engine began to make it when the
+    /// command that had asked for it was killed and mended already. The caller holds the env's lock.
+    fn is_abandoned(&self, instance: &Instance, project: &Project) -> Result<bool> {
+        let Some(operation) = &instance.marks.operation else {
+            return Ok(false);
+        };
+        let here = instance.marks.path.as_deref() == Some(project.directory());
+        Ok(here && instance.snapshots.is_empty() && !Journal::exists(&self.home, operation)?)
+    }
+
     /// Deletes what a failed creation made, and nothing that somebody else made under that name.
     /// Where that fails too, the journal stays for recovery.
     async fn take_back(&self, backend: &dyn Backend, name: &InstanceName, journal: Journal) {
         let taken_back = async {
             match find(backend, name).await? {
-                Some(made) if is_made_by(&made, &journal.record) => {
+                Some(made) if is_made_by(&made, &journal) => {
                     delete_whatever_state(backend, name).await
                 }
                 _ => Ok(()),

@@ -107,6 +107,14 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Whether an operation has a journal, owned or not.
+    pub(super) fn exists(home: &Home, id: &OperationId) -> Result<bool> {
+        Ok(home
+            .directory("journal")?
+            .join(format!("{id}.json"))
+            .exists())
+    }
+
     /// Says what is about to be done.
     pub(super) fn enter(&mut self, step: JournalStep) -> Result<()> {
         self.step = step;

@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState};
 use crate::project::Project;
 use crate::view::{
-    EngineView, EnvRef, EnvView, OperationView, PortView, ProjectView, SnapshotView, UndoView, View,
+    EngineView, EnvRef, EnvView, OperationView, PortView, ProjectView, SnapshotView, UndoView,
+    Verb, View,
 };
 
 /// What we know of an env beyond its file and its engine.
@@ -141,6 +142,15 @@ pub(crate) fn env_view(
         None => EnvStatus::Unreachable,
     };
     let instance = ours.map(|(_, instance)| instance);
+    // The removal of an env that is there was taken back, or is another's of that name.
+    if instance.is_some()
+        && overlay
+            .undo
+            .as_ref()
+            .is_some_and(|undo| undo.verb == Verb::Remove)
+    {
+        overlay.undo = None;
+    }
     Ok(EnvView {
         project: project.name(),
         name: name.clone(),

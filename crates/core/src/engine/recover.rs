@@ -10,7 +10,7 @@ use super::lock::EnvLock;
 use super::place::Placed;
 use super::restore::undoable;
 use crate::backend::{Backend, Instance};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{InstanceName, OperationId, SnapshotName};
 use crate::project::{Change, Project};
@@ -67,7 +67,7 @@ impl Engine {
         let backend = &self.backend_at(record.engine, &record.address)?;
         backend.settle(&record.instance).await?;
         match (record.verb, journal.step) {
-            (Verb::Create, step) => mend_create(backend.as_ref(), record, step).await,
+            (Verb::Create, _) => mend_create(backend.as_ref(), journal).await,
             (Verb::Snapshot, _) => self.mend_snapshot(backend.as_ref(), record).await,
             (Verb::Remove, JournalStep::Preparing) => {
                 restart(backend.as_ref(), record).await?;
@@ -222,45 +222,37 @@ pub(super) async fn find(backend: &dyn Backend, name: &InstanceName) -> Result<O
 
 /// A creation counts once the file has its snapshot; before that it is taken back. Only what carries
 /// this operation's own mark, or is this env's and unfinished, is deleted.
-async fn mend_create(
-    backend: &dyn Backend,
-    record: &Record,
-    step: JournalStep,
-) -> Result<&'static str> {
+async fn mend_create(backend: &dyn Backend, journal: &Journal) -> Result<&'static str> {
+    let record = &journal.record;
     let Some(instance) = find(backend, &record.instance).await? else {
         return Ok("dropped: nothing was made yet");
     };
+    if !is_made_by(&instance, journal) {
+        return Ok("dropped: what has its name now is another's");
+    }
     let initial = SnapshotName::initial_state();
+    let taken = instance.snapshots.iter().any(|taken| taken.name == initial);
     let registered = open(record).is_ok_and(|project| {
         let entry = project.file().entry(&record.env.env);
         entry.is_some_and(|entry| entry.snapshots.contains_key(initial.as_str()))
-    }) && instance.snapshots.iter().any(|taken| taken.name == initial);
-    let marked = instance.marks.operation.as_ref() == Some(&record.id);
-    if step == JournalStep::Committing && registered && !marked {
+    });
+    if instance.marks.operation.is_none() && taken && registered {
         return Ok("finished");
     }
-    if is_made_by(&instance, record) {
-        delete_whatever_state(backend, &record.instance).await?;
-        return Ok("taken back");
-    }
-    Err(Error::new(
-        ErrorKind::NotOurs,
-        format!(
-            "instance `{}` isn't what that operation made",
-            record.instance
-        ),
-    ))
+    delete_whatever_state(backend, &record.instance).await?;
+    Ok("taken back")
 }
 
-/// Whether an instance is what an operation made: it carries the operation's mark, or has lost that
-/// as the last but one step and is this env's of this directory.
-pub(super) fn is_made_by(instance: &Instance, record: &Record) -> bool {
-    let marks = &instance.marks;
+/// Whether an instance is what a creation made: it carries the operation's mark, or has lost that as
+/// the last but one step and is this env's of this directory.
+pub(super) fn is_made_by(instance: &Instance, journal: &Journal) -> bool {
+    let (marks, record) = (&instance.marks, &journal.record);
     match &marks.operation {
         Some(operation) => *operation == record.id,
         None => {
             let path = marks.path.as_ref().map(|path| path.display().to_string());
-            path.as_deref() == Some(record.env.project_path.as_str())
+            journal.step != JournalStep::Preparing
+                && path.as_deref() == Some(record.env.project_path.as_str())
                 && marks.env.as_ref() == Some(&record.env.env)
         }
     }

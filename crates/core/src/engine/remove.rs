@@ -4,7 +4,7 @@ use super::Engine;
 use super::create::delete_whatever_state;
 use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
-use super::recover::{find, start_if_stopped};
+use super::recover::find;
 use super::task::Task;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +35,7 @@ impl Engine {
         env: &EnvName,
         task: &Task,
     ) -> Result<bool> {
+        *project = project.fresh()?;
         let placed = match self.place(project, env).await {
             Ok(placed) => placed,
             Err(error)
@@ -112,15 +113,25 @@ impl Engine {
     }
 
     /// Takes a removal back that didn't come to its end: the instance has its name again, and runs
-    /// if it ran before. One that is deleted already stays deleted, and the journal with it.
+    /// if it ran before. A request of a killed process may still reach the engine after we have
+    /// looked; so the ledger keeps its line, which finds the instance in any case.
     pub(super) async fn put_back(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
         let aside = InstanceName::undo(&record.id);
-        if find(backend, &record.instance).await?.is_none() {
-            backend.rename(&aside, &record.instance).await?;
-        }
-        self.forget(&record.id)?;
-        if record.was_running {
-            start_if_stopped(backend, &record.instance).await?;
+        for _late in 0..2 {
+            if find(backend, &record.instance).await?.is_none() {
+                backend.rename(&aside, &record.instance).await?;
+            }
+            if !record.was_running {
+                break;
+            }
+            match backend.start(&record.instance).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => break,
+                started => {
+                    started?;
+                    break;
+                }
+            }
         }
         Ok(())
     }

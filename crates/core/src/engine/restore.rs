@@ -78,6 +78,7 @@ impl Engine {
         task: &Task,
         snapshot: &SnapshotName,
     ) -> Result<Restored> {
+        let project = &project.fresh()?;
         let placed = self.place(project, env).await?;
         let Placed { backend, instance } = &placed;
         if !instance

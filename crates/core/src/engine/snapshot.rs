@@ -40,6 +40,7 @@ impl Engine {
         snapshot: &SnapshotName,
         description: Option<String>,
     ) -> Result<()> {
+        *project = project.fresh()?;
         let placed = self.place(project, env).await?;
         let name = &placed.instance.name;
         if placed
@@ -106,6 +107,7 @@ impl Engine {
         env: &EnvName,
         snapshot: &SnapshotName,
     ) -> Result<()> {
+        *project = project.fresh()?;
         let placed = self.place(project, env).await?;
         let deleted = placed
             .backend

@@ -45,6 +45,7 @@ impl Engine {
     }
 
     async fn start_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Started> {
+        let project = &project.fresh()?;
         let Placed { backend, instance } = self.place(project, env).await?;
         let name = &instance.name;
         if instance.status == EnvStatus::Running {
@@ -92,6 +93,7 @@ impl Engine {
     }
 
     async fn stop_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Stopped> {
+        let project = &project.fresh()?;
         let Placed { backend, instance } = self.place(project, env).await?;
         if instance.status == EnvStatus::Stopped {
             return Ok(Stopped {

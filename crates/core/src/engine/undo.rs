@@ -23,14 +23,7 @@ impl Engine {
     pub async fn undo(&self, project: &mut Project, env: Option<&EnvName>) -> Result<EnvName> {
         // What was interrupted comes first: it may be the very thing that is taken back.
         self.recover().await?;
-        let path = project.directory().display().to_string();
-        let now = self.clock.now();
-        let entry = self.ledger()?.into_iter().find(|entry| {
-            entry.env.project_path == path
-                && entry.expires_at > now
-                && env.is_none_or(|env| entry.env.env == *env)
-        });
-        let entry = entry.ok_or_else(nothing)?;
+        let entry = self.newest(project, env).await?.ok_or_else(nothing)?;
         let env = entry.env.env.clone();
         match &entry.kept {
             Kept::Snapshot { name } => {
@@ -51,17 +44,34 @@ impl Engine {
         Ok(env)
     }
 
+    /// The newest entry that still has what it kept; removals that were taken back are struck out.
+    async fn newest(&self, project: &Project, env: Option<&EnvName>) -> Result<Option<Entry>> {
+        let path = project.directory().display().to_string();
+        let now = self.clock.now();
+        for entry in self.ledger()? {
+            let wanted = env.is_none_or(|env| entry.env.env == *env);
+            if entry.env.project_path != path || entry.expires_at <= now || !wanted {
+                continue;
+            }
+            if let Some(removal) = Removal::of(&entry) {
+                let backend = self.backend_at(entry.engine, &entry.address)?;
+                if find(backend.as_ref(), removal.aside).await?.is_none() {
+                    self.forget(&entry.id)?;
+                    continue;
+                }
+            }
+            return Ok(Some(entry));
+        }
+        Ok(None)
+    }
+
     async fn bring_back(&self, project: &mut Project, entry: &Entry, task: &Task) -> Result<()> {
+        *project = project.fresh()?;
         let backend = self.backend_at(entry.engine, &entry.address)?;
         let removal = Removal::of(entry).ok_or_else(nothing)?;
         // While we waited for the lock, somebody may have been faster.
         if self.ledger_entry(&entry.id)?.is_none() {
             return Err(nothing());
-        }
-        if find(backend.as_ref(), removal.aside).await?.is_none() {
-            self.forget(&entry.id)?;
-            let message = format!("{} has deleted what was kept", backend.kind());
-            return Err(Error::new(ErrorKind::NotFound, message));
         }
         let env = &entry.env.env;
         if self.find(&entry.instance).await?.is_some() {
@@ -75,6 +85,7 @@ impl Engine {
         let instance = &entry.instance;
         let mut journal = self.journal(task, backend.as_ref(), instance, removal.was_running)?;
         journal.enter(JournalStep::Committing)?;
+        self.step(task, "bringing it back");
         match self
             .finish_bring_back(project, backend.as_ref(), entry)
             .await
@@ -91,6 +102,7 @@ impl Engine {
             }
             Ok(()) => {
                 journal.enter(JournalStep::Restarting)?;
+                self.step(task, "starting it");
                 let running = match removal.was_running {
                     true => start_if_stopped(backend.as_ref(), instance).await,
                     false => Ok(()),

@@ -104,6 +104,14 @@ impl Project {
         Ok(Self { directory, file })
     }
 
+    /// The same project as its file is now. A file that was read before a lock was had may be stale.
+    ///
+    /// # Errors
+    /// Those of [`Project::open`].
+    pub fn fresh(&self) -> Result<Self> {
+        Self::open(&self.directory)
+    }
+
     /// Its directory, without symbolic links.
     #[must_use]
     pub fn directory(&self) -> &Path {
