@@ -19,7 +19,8 @@ impl Transcript<'_> {
         self.text
             .push_str(&format!("$ lxc-dev-manager {}\n", arguments.join(" ")));
         self.text.push_str(&ran.stdout);
-        for line in ran.stderr.lines() {
+        // How far an image is unpacked is told only where that takes its time.
+        for line in ran.stderr.lines().filter(|line| *line != "unpacking") {
             self.text.push_str(&format!("2> {line}\n"));
         }
         self.text.push_str(&format!("[{code}]\n\n"));

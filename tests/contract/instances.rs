@@ -116,6 +116,27 @@ pub async fn a_running_instance_gets_an_address(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()> {
+    let (running, stopped) = (stage.create("up").await?, stage.create("down").await?);
+    stage.backend.start(&running).await?;
+    provision::wait_for_network(stage.backend.as_ref(), &running).await?;
+    let seen = stage.backend.glance().await?;
+    for name in [&running, &stopped] {
+        let whole = stage.backend.instance(name).await?;
+        let brief = seen.iter().find(|instance| instance.name == *name);
+        let brief = brief.with_context(|| format!("{name} isn't seen"))?;
+        ensure!(brief.status == whole.status, "{brief:?} is not {whole:?}");
+        ensure!(brief.marks == whole.marks, "{brief:?} is not {whole:?}");
+        ensure!(brief.limits == whole.limits, "{brief:?} is not {whole:?}");
+        ensure!(brief.address == whole.address, "{brief:?} is not {whole:?}");
+        let one = stage.backend.glance_at(name).await?;
+        ensure!(one.status == whole.status, "{one:?} is not {whole:?}");
+        ensure!(one.marks == whole.marks, "{one:?} is not {whole:?}");
+    }
+    let missing = stage.backend.glance_at(&stage.name("missing")).await;
+    expect_kind(missing, ErrorKind::NotFound)
+}
+
 pub async fn a_renamed_instance_has_only_its_new_name(stage: &Stage) -> Result<()> {
     let name = stage.create("old").await?;
     let new = stage.name("new");

@@ -109,6 +109,7 @@ fn promises() -> Vec<(&'static str, Promise)> {
         instances::starting_twice_is_a_conflict,
         instances::a_cancelled_create_leaves_nothing,
         instances::a_running_instance_gets_an_address,
+        instances::a_glance_is_the_whole_without_snapshots,
         instances::a_renamed_instance_has_only_its_new_name,
         instances::marks_can_be_replaced,
         instances::changes_are_told,

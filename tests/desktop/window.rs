@@ -37,6 +37,8 @@ impl Window {
         let driver = command
             .spawn()
             .context("tauri-driver can't be started (make test does)")?;
+        // The driver passes requests on to WebKit's own, which may come up after it.
+        wait_for(native)?;
         wait_for(port)?;
         let mut capabilities = serde_json::Map::new();
         let application = program("lxc-dev-manager-desktop")?;

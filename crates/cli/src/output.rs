@@ -42,6 +42,11 @@ impl Printer {
         }
     }
 
+    /// Whether data are JSON.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
     /// Whether status lines are shown.
     pub(crate) fn quiet(&self) -> bool {
         self.quiet

@@ -128,11 +128,11 @@ name: string,
  */
 instance: string, 
 /**
- * The engine that has it, or would get it.
+ * The engine that has it; `None` where none has, or none can be asked.
  */
 engine: EngineKind | null, 
 /**
- * Image that it was made from.
+ * Image that the file names for it.
  */
 image: string | null, 
 /**

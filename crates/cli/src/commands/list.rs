@@ -27,7 +27,11 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
     for text in context.engine.interrupted()? {
         context.printer.status(&text);
     }
-    let view = context.engine.overview(&directories).await?;
+    // The table has no snapshots, and needn't wait for them.
+    let view = match context.printer.json() {
+        true => context.engine.overview(&directories).await?,
+        false => context.engine.overview_at_a_glance(&directories).await?,
+    };
     match view.projects.as_slice() {
         [project] if !args.all => {
             let data = json!({

@@ -61,6 +61,17 @@ pub trait Backend: Send + Sync {
     /// One instance with state and snapshots.
     async fn instance(&self, name: &InstanceName) -> Result<Instance>;
 
+    /// All instances without their snapshots, in as little time as the engine allows. An address may
+    /// be the one that the engine has leased to it, whether the guest uses it yet or not.
+    async fn glance(&self) -> Result<Vec<Instance>> {
+        self.instances().await
+    }
+
+    /// One instance without its snapshots and its address.
+    async fn glance_at(&self, name: &InstanceName) -> Result<Instance> {
+        self.instance(name).await
+    }
+
     /// Looks an image up by the rules of the house: local alias, then built-in name.
     ///
     /// # Errors

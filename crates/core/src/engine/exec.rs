@@ -22,7 +22,7 @@ impl Engine {
     /// # Errors
     /// `Conflict` where it doesn't run, with the command that starts it.
     pub async fn enter(&self, project: &Project, env: &EnvName) -> Result<Entrance> {
-        let Placed { backend, instance } = self.place(project, env).await?;
+        let Placed { backend, instance } = self.place_briefly(project, env).await?;
         if instance.status != EnvStatus::Running {
             let message = format!("`{env}` is {}", instance.status.label().to_lowercase());
             return Err(Error::new(ErrorKind::Conflict, message)

@@ -14,6 +14,15 @@ pub(super) struct Placed {
     pub(super) instance: Instance,
 }
 
+/// How much is asked of an instance.
+#[derive(Debug, Clone, Copy)]
+enum Detail {
+    /// All that there is.
+    Whole,
+    /// Neither snapshots nor address.
+    Brief,
+}
+
 /// Whether an instance belongs to an env of a project, by our marks. An unmarked one that the file
 /// lists by its exact name is the original's, and adopted.
 pub(crate) fn is_ours(marks: &Marks, project: &Project, env: &EnvName) -> bool {
@@ -28,6 +37,15 @@ impl Engine {
     /// `NotFound` where the file or no engine has it, `NotOurs` where it is somebody else's,
     /// `Unreachable` or `PermissionDenied` where no engine can be asked.
     pub(super) async fn place(&self, project: &Project, env: &EnvName) -> Result<Placed> {
+        self.place_in(project, env, Detail::Whole).await
+    }
+
+    /// The same without snapshots and address, in less time.
+    pub(super) async fn place_briefly(&self, project: &Project, env: &EnvName) -> Result<Placed> {
+        self.place_in(project, env, Detail::Brief).await
+    }
+
+    async fn place_in(&self, project: &Project, env: &EnvName, detail: Detail) -> Result<Placed> {
         if project.file().entry(env).is_none() {
             let known: Vec<String> = project
                 .file()
@@ -43,7 +61,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
         }
         let name = project.instance(env)?;
-        match self.find(&name).await? {
+        match self.find_in(&name, detail).await? {
             Some(placed) if is_ours(&placed.instance.marks, project, env) => Ok(placed),
             Some(placed) => Err(not_ours(&placed, &name)),
             None => {
@@ -63,9 +81,17 @@ impl Engine {
     /// Where none has it: why an engine that is installed could not be asked, for it may have it; and
     /// where none is installed, that.
     pub(super) async fn find(&self, name: &InstanceName) -> Result<Option<Placed>> {
+        self.find_in(name, Detail::Whole).await
+    }
+
+    async fn find_in(&self, name: &InstanceName, detail: Detail) -> Result<Option<Placed>> {
         let (mut failures, mut doubt, mut asked) = (Vec::new(), None, false);
         for backend in &self.backends {
-            match backend.instance(name).await {
+            let answer = match detail {
+                Detail::Whole => backend.instance(name).await,
+                Detail::Brief => backend.glance_at(name).await,
+            };
+            match answer {
                 Ok(instance) => {
                     return Ok(Some(Placed {
                         backend: backend.clone(),
@@ -93,7 +119,7 @@ impl Engine {
         let mut failures = Vec::new();
         let mut first = None;
         for backend in &self.backends {
-            match backend.instances().await {
+            match backend.glance().await {
                 Ok(instances) => {
                     let ours = |instance: &Instance| {
                         instance.marks.path.as_deref() == Some(project.directory())

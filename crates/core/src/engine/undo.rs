@@ -123,9 +123,15 @@ impl Engine {
         let Some(removal) = Removal::of(entry) else {
             return Ok(());
         };
-        if find(backend, removal.aside).await?.is_some() {
-            backend.rename(removal.aside, &entry.instance).await?;
-        } else {
+        let renamed = match find(backend, removal.aside).await? {
+            Some(_) => backend.rename(removal.aside, &entry.instance).await,
+            None => Err(Error::new(ErrorKind::NotFound, "it was renamed before")),
+        };
+        // A request of a killed process may have been faster.
+        if let Err(error) = renamed {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(error);
+            }
             let there = find(backend, &entry.instance).await?;
             let env = &entry.env.env;
             if !there.is_some_and(|there| is_ours(&there.marks, project, env)) {

@@ -81,4 +81,5 @@ if ! grep -qi '^ *include */etc/ssh/sshd_config.d/' /etc/ssh/sshd_config; then
     } >/etc/ssh/sshd_config.new
     mv -f /etc/ssh/sshd_config.new /etc/ssh/sshd_config
 fi
-ssh-keygen -A >/dev/null
+# One key that every client takes; making the old kinds takes a guest up to a second.
+[ -s /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key

@@ -11,6 +11,7 @@
 mod client;
 mod events;
 mod exec;
+mod glance;
 mod image;
 mod instance;
 mod locate;
@@ -80,6 +81,19 @@ impl LxcBackend {
         })
     }
 
+    async fn ask_instance(&self, name: &InstanceName, query: &str) -> Result<Instance> {
+        let path = format!("/1.0/instances/{name}{query}");
+        let found: Result<wire::Instance> = self.client.get(&path).await;
+        let found = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::NotFound,
+                format!("{} has no instance `{name}`", self.client.kind),
+            ),
+            _ => error,
+        })?;
+        found.into_instance()
+    }
+
     async fn change_state(&self, name: &InstanceName, action: &str, force: bool) -> Result<()> {
         let patience = STOP_PATIENCE.as_secs();
         let body = json!({ "action": action, "force": force, "timeout": patience });
@@ -125,19 +139,15 @@ impl Backend for LxcBackend {
     }
 
     async fn instance(&self, name: &InstanceName) -> Result<Instance> {
-        let path = format!("/1.0/instances/{name}?recursion=1");
-        let found: wire::Instance =
-            self.client
-                .get(&path)
-                .await
-                .map_err(|error| match error.kind() {
-                    ErrorKind::NotFound => Error::new(
-                        ErrorKind::NotFound,
-                        format!("{} has no instance `{name}`", self.kind()),
-                    ),
-                    _ => error,
-                })?;
-        found.into_instance()
+        self.ask_instance(name, "?recursion=1").await
+    }
+
+    async fn glance(&self) -> Result<Vec<Instance>> {
+        glance::all(&self.client).await
+    }
+
+    async fn glance_at(&self, name: &InstanceName) -> Result<Instance> {
+        self.ask_instance(name, "").await
     }
 
     async fn find_image(&self, name: &ImageName) -> Result<Image> {

@@ -74,8 +74,21 @@ pub(super) struct Instance {
     snapshots: Option<Vec<Snapshot>>,
 }
 
+/// What a bridge has given to a guest.
 #[derive(Debug, Deserialize)]
-struct State {
+pub(super) struct Lease {
+    pub(super) hwaddr: String,
+    pub(super) address: IpAddr,
+}
+
+/// A network interface of an instance.
+pub(super) struct Nic<'a> {
+    pub(super) network: &'a str,
+    pub(super) hardware_address: &'a str,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct State {
     network: Option<BTreeMap<String, Network>>,
 }
 
@@ -97,6 +110,33 @@ struct Snapshot {
 }
 
 impl Instance {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        status(&self.status) == EnvStatus::Running
+    }
+
+    pub(super) fn set_state(&mut self, state: Option<State>) {
+        self.state = state;
+    }
+
+    /// Its interfaces, in the order of their names. The engine makes up the hardware address, and
+    /// writes it into the instance's own config (`volatile.eth0.hwaddr`).
+    pub(super) fn nics(&self) -> impl Iterator<Item = Nic<'_>> {
+        let devices = self.expanded_devices.iter().flatten();
+        devices.filter_map(|(name, device)| {
+            let network = device.get("network").or_else(|| device.get("parent"))?;
+            let key = format!("volatile.{name}.hwaddr");
+            let made_up = self.config.as_ref().and_then(|config| config.get(&key));
+            Some(Nic {
+                network,
+                hardware_address: device.get("hwaddr").or(made_up)?,
+            })
+        })
+    }
+
     /// The instance in our words.
     pub(super) fn into_instance(self) -> Result<backend::Instance> {
         Ok(backend::Instance {
