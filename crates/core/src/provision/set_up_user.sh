@@ -46,7 +46,7 @@ if ! id -u "$user" >/dev/null 2>&1; then
         adduser -D -s "$shell" "$user"
     fi
 fi
-printf '%s:%s\n' "$user" "$password" | chpasswd 2>/dev/null || {
+printf '%s:%s\n' "$user" "$password" | chpasswd >&2 || {
     echo "the guest refuses the password" >&2
     exit 1
 }
