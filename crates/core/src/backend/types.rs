@@ -32,6 +32,8 @@ pub struct Instance {
     pub name: InstanceName,
     /// What it does.
     pub status: EnvStatus,
+    /// When it was started last, where the engine tells.
+    pub started_at: Option<Timestamp>,
     /// Its global address, IPv4 before IPv6.
     pub address: Option<IpAddr>,
     /// Whose it is.

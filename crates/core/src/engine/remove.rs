@@ -86,7 +86,10 @@ impl Engine {
         if was_running {
             self.step(task, "stopping it");
             // Gently where it is kept: what is taken back should be whole.
-            let mut stopped = backend.stop(&instance.name, !undoable).await;
+            let mut stopped = match undoable {
+                true => self.ask_to_stop(backend.as_ref(), instance).await,
+                false => backend.stop(&instance.name, true).await,
+            };
             if stopped
                 .as_ref()
                 .is_err_and(|error| error.kind() == ErrorKind::Timeout)

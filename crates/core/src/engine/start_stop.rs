@@ -2,14 +2,20 @@
 
 use std::net::IpAddr;
 
+use jiff::SignedDuration;
+
 use super::Engine;
 use super::place::Placed;
 use super::task::Task;
+use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, EnvStatus, InstanceName};
 use crate::project::Project;
 use crate::provision;
 use crate::view::Verb;
+
+/// How long a guest may be in its boot.
+const BOOT: SignedDuration = SignedDuration::from_secs(60);
 
 /// An env that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +98,25 @@ impl Engine {
         self.end(task, result.map_err(failed))
     }
 
+    /// Stops an instance by asking its init. One that has just been started may not heed that yet.
+    pub(super) async fn ask_to_stop(
+        &self,
+        backend: &dyn Backend,
+        instance: &Instance,
+    ) -> Result<()> {
+        let age = instance
+            .started_at
+            .map(|at| self.clock.now().duration_since(at));
+        let new = age.is_some_and(|age| age.abs() < BOOT);
+        if new && instance.status == EnvStatus::Running {
+            // Where that can't be told, stopping it tells.
+            if let Err(error) = provision::wait_for_init(backend, &instance.name).await {
+                tracing::debug!(?error, "its init can't be waited for");
+            }
+        }
+        backend.stop(&instance.name, false).await
+    }
+
     async fn stop_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Stopped> {
         let project = &project.fresh()?;
         let Placed { backend, instance } = self.place(project, env).await?;
@@ -101,7 +126,7 @@ impl Engine {
                 killed: false,
             });
         }
-        match backend.stop(&instance.name, false).await {
+        match self.ask_to_stop(backend.as_ref(), &instance).await {
             Ok(()) => Ok(Stopped {
                 already: false,
                 killed: false,

@@ -18,6 +18,8 @@ pub const SET_UP_USER: &str = include_str!("set_up_user.sh");
 pub const START_SSH: &str = include_str!("start_ssh.sh");
 /// Waits until the guest has a default route. No arguments. Exit code 75 when it took too long.
 pub const WAIT_FOR_NETWORK: &str = include_str!("wait_for_network.sh");
+/// Waits until init heeds signals. No arguments.
+pub const WAIT_FOR_INIT: &str = include_str!("wait_for_init.sh");
 /// Runs `$2…` as the user `$1` in its home.
 pub const RUN_AS: &str = include_str!("run_as.sh");
 
@@ -110,6 +112,17 @@ pub async fn wait_for_network(backend: &dyn Backend, name: &InstanceName) -> Res
             .with_hint("look at the engine's bridge: DHCP (dnsmasq), or a firewall in the way"));
     }
     expect_success(&output, format!("cannot wait for the network of `{name}`"))
+}
+
+/// Waits, inside of a guest that has just been started, until its init can be asked to shut down. At
+/// most half a minute.
+///
+/// # Errors
+/// The engine's.
+pub async fn wait_for_init(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    run_script(backend, name, WAIT_FOR_INIT, &[], Vec::new())
+        .await
+        .map(drop)
 }
 
 /// A command as a user of the guest, in its home, with its groups.

@@ -164,6 +164,7 @@ fn view(name: &InstanceName, held: &Held) -> Instance {
     Instance {
         name: name.clone(),
         status: held.status,
+        started_at: None,
         address: running.then_some(std::net::Ipv4Addr::LOCALHOST.into()),
         marks: held.marks.clone(),
         snapshots: snapshots.collect(),

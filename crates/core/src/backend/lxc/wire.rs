@@ -65,6 +65,9 @@ type Config = BTreeMap<String, String>;
 pub(super) struct Instance {
     name: String,
     status: String,
+    /// When it was started last; the year 1 if never.
+    #[serde(default)]
+    last_used_at: Option<Timestamp>,
     /// Like the two that follow, `null` for a moment while an instance is made or deleted.
     config: Option<Config>,
     expanded_config: Option<Config>,
@@ -142,6 +145,7 @@ impl Instance {
         Ok(backend::Instance {
             name: InstanceName::parse(&self.name)?,
             status: status(&self.status),
+            started_at: self.last_used_at,
             address: self.address(),
             marks: self.config.as_ref().map(marks).unwrap_or_default(),
             limits: self.limits(),
