@@ -10,7 +10,7 @@ use lxc_dev_manager_core::backend::fake::Pool;
 use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
 use tokio_util::sync::CancellationToken;
 
-use super::{Stage, dev_instance, env, request};
+use super::{Stage, dev_instance, env, notices, request};
 
 /// More polls than any operation takes.
 const MANY: usize = 200;
@@ -129,27 +129,102 @@ async fn a_restore_is_done_or_not_begun_and_the_env_runs() {
 }
 
 #[tokio::test]
-async fn work_done_between_a_killed_restore_and_its_end_is_kept() {
+async fn an_env_that_is_up_is_not_set_back_by_recovery() {
     // Killed before the env was stopped: it goes on running, and somebody works in it.
-    for polls in 1..MANY {
-        let stage = stage(Pool::Btrfs).await;
-        let project = stage.project();
-        let (dev, first) = (env("dev"), first());
-        let ended = cut_off(stage.engine.restore(&project, &dev, &first), polls).await;
-        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
-        if instance.status == EnvStatus::Running && !ended {
-            stage.write("three").await;
-            mend(&stage, "").await;
-            if stage.read().await != "three" {
-                stage.engine.undo(&mut stage.project(), None).await.unwrap();
-                assert_eq!(stage.read().await, "three", "{polls}");
+    for pool in [Pool::Btrfs, Pool::Dir] {
+        for polls in 1..=MANY {
+            assert!(polls < MANY, "a restore never ended");
+            let stage = stage(pool).await;
+            let project = stage.project();
+            let (dev, first) = (env("dev"), first());
+            let ended = cut_off(stage.engine.restore(&project, &dev, &first), polls).await;
+            let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+            if instance.status == EnvStatus::Running && !ended {
+                stage.write("three").await;
+                mend(&stage, "").await;
+                assert_eq!(stage.read().await, "three", "{pool:?} {polls}");
+            }
+            if ended {
+                break;
             }
         }
-        if ended {
+    }
+}
+
+#[tokio::test]
+async fn what_fails_for_good_is_given_up() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a restore never got that far");
+        let stage = stage(Pool::Btrfs).await;
+        let (project, dev) = (stage.project(), env("dev"));
+        stage.engine.stop(&project, &dev).await.unwrap();
+        cut_off(stage.engine.restore(&project, &dev, &first()), polls).await;
+        let mut left = Vec::new();
+        let next = stage.other_process();
+        let mut events = next.bus().subscribe();
+        for _ in 0..3 {
+            stage.fake.fail_next("restore");
+            next.recover().await.unwrap();
+            left.push(stage.journals());
+        }
+        if left[0] == 1 {
+            assert_eq!(left, [1, 1, 0]);
+            let told = notices(&mut events);
+            assert!(
+                told[2].contains("is given up: a fault before `restore`"),
+                "{told:?}"
+            );
             return;
         }
     }
-    panic!("a restore never ended");
+}
+
+#[tokio::test]
+async fn a_restore_that_failed_leaves_the_env_running_and_no_copy() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a restore never stopped it");
+        let stage = stage(Pool::Btrfs).await;
+        cut_off(
+            stage
+                .engine
+                .restore(&stage.project(), &env("dev"), &first()),
+            polls,
+        )
+        .await;
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        if instance.status != EnvStatus::Stopped {
+            continue;
+        }
+        stage.fake.fail_next("restore");
+        stage.other_process().recover().await.unwrap();
+        expect_running(&stage, "after a failure").await;
+        mend(&stage, "after a failure").await;
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        assert!(!instance.snapshots.iter().any(|kept| kept.name.is_undo()));
+        assert_eq!(stage.read().await, "two");
+        return;
+    }
+}
+
+#[tokio::test]
+async fn an_operation_mends_its_own_env_before_it_begins() {
+    let stage = stage(Pool::Btrfs).await;
+    let mut project = stage.project();
+    let dev = env("dev");
+    for polls in 1..MANY {
+        cut_off(stage.engine.remove(&mut project, &dev), polls).await;
+        if stage.fake.instance(&dev_instance()).await.is_err() {
+            break;
+        }
+    }
+    // Its engine is away, so whether the env is there can't be told: no second one is made.
+    stage.fake.set_unreachable(true);
+    let error = stage.create("dev").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    stage.fake.set_unreachable(false);
+    stage.create("dev").await.unwrap();
+    assert!(!is_removed(&stage, "made anew").await);
+    assert_eq!(stage.journals(), 0);
 }
 
 #[tokio::test]

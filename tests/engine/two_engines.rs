@@ -71,3 +71,27 @@ async fn an_engine_that_is_not_installed_holds_nothing_and_is_not_shown() {
     assert_eq!(view.engines.len(), 2);
     assert_eq!(view.projects[0].envs[0].status, EnvStatus::Unreachable);
 }
+
+#[tokio::test]
+async fn an_engine_that_never_held_an_env_keeps_nobody_from_another() {
+    // Installed, but dead or closed to this user.
+    let second = Arc::new(Fake::new(Pool::Btrfs));
+    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    stage.fake.set_unreachable(true);
+    stage.create("dev").await.unwrap();
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::Running);
+    second
+        .stop(&"web-dev".parse().unwrap(), true)
+        .await
+        .unwrap();
+    second.delete(&"web-dev".parse().unwrap()).await.unwrap();
+    let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+    assert_eq!(view.projects[0].envs[0].status, EnvStatus::NotFound);
+    stage
+        .engine
+        .remove(&mut stage.project(), &env("dev"))
+        .await
+        .unwrap();
+    assert!(!stage.file().contains("dev:"));
+}

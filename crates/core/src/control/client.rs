@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{Call, Hello, Incoming, MAX_REPLY, Reply, Request, Role, lines};
-use super::server::{receive, send};
+use super::server::{HELLO_PATIENCE, receive, send};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::view::ViewEvent;
@@ -16,7 +16,8 @@ use crate::view::ViewEvent;
 /// Events that may wait for a slow reader; more make the client lose the connection.
 const EVENTS: usize = 8192;
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<()>>>>>;
+/// Those who wait for an answer; `None` once the connection has ended and nobody can.
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<()>>>>>>;
 
 /// What the app says unasked.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,11 +51,13 @@ impl Client {
         })?;
         let (mut incoming, mut outgoing) = lines(stream, MAX_REPLY);
         send(&mut outgoing, &Hello::new(role)).await?;
-        receive::<Hello>(&mut incoming)
-            .await?
-            .ok_or_else(gone)?
-            .check()?;
-        let waiting = Waiting::default();
+        let hello = tokio::time::timeout(HELLO_PATIENCE, receive::<Hello>(&mut incoming)).await;
+        let hello = hello.map_err(|_| {
+            Error::new(ErrorKind::Timeout, "the app doesn't answer")
+                .with_hint("end it, and start it again: lxc-dev-manager-desktop")
+        })?;
+        hello?.ok_or_else(gone)?.check()?;
+        let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let (events, received) = mpsc::channel(EVENTS);
         let (calls, mut to_send) = mpsc::channel::<Call>(16);
         tokio::spawn(listen(incoming, events, waiting.clone()));
@@ -86,6 +89,8 @@ impl Client {
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .ok_or_else(gone)?
             .insert(id, answer);
         self.calls
             .send(Call { id, request })
@@ -119,15 +124,13 @@ async fn listen(mut incoming: Incoming, events: mpsc::Sender<Pushed>, waiting: W
         let asker = waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+            .as_mut()
+            .and_then(|waiting| waiting.remove(&id));
         if let Some(asker) = asker {
             // One that no longer waits needs no answer.
             let _ = asker.send(result);
         }
     }
     // Everyone who still waits learns that the app is gone.
-    waiting
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clear();
+    *waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }

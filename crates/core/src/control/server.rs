@@ -17,10 +17,13 @@ use super::protocol::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::view::{Action, ViewEvent};
 
-/// How long a client may take to say who it is.
-const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the other side may take to say who it is.
+pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a refused accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How long the other side may take to read a message. One that hangs loses the connection, and
+/// with it the right to be the window.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// Replies that may wait for a slow client.
 const REPLIES: usize = 64;
 
@@ -209,8 +212,15 @@ pub(super) async fn receive<T: serde::de::DeserializeOwned>(
 
 pub(super) async fn send<T: serde::Serialize>(outgoing: &mut Outgoing, value: &T) -> Result<()> {
     let line = encode(value)?;
-    outgoing
-        .send(line)
-        .await
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the other side is gone: {error}")))
+    match tokio::time::timeout(SEND_PATIENCE, outgoing.send(line)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::new(
+            ErrorKind::Io,
+            format!("the other side is gone: {error}"),
+        )),
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            "the other side doesn't read",
+        )),
+    }
 }

@@ -216,6 +216,7 @@ impl Engine {
             .await?;
         let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
+        self.used.add(&self.home, &backend.address())?;
         self.forget_copies(&task.env)?;
         // Last, for nothing after it can fail: the env counts from here on.
         project.change(&plan.changes(self.clock.now()))?;

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -18,6 +18,10 @@ use crate::model::{EngineKind, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, Verb};
 
 const VERSION: u32 = 1;
+/// The line of a failed try to mend it.
+const FAILED: &str = "\"failed\"";
+/// How often mending may fail before it is given up.
+const TRIES: usize = 3;
 
 /// What an operation is about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +61,8 @@ pub(super) struct Journal {
     path: PathBuf,
     pub(super) record: Record,
     pub(super) step: JournalStep,
+    /// How often mending it has failed.
+    failures: usize,
 }
 
 impl Record {
@@ -97,6 +103,7 @@ impl Journal {
             path: path.clone(),
             record,
             step: JournalStep::Preparing,
+            failures: 0,
         };
         let line = serde_json::to_string(&journal.record);
         journal.append(&line.unwrap_or_default())?;
@@ -130,25 +137,57 @@ impl Journal {
 
     /// The operation has ended, one way or the other.
     pub(super) fn close(self) {
-        // One that stays is found unlocked by the next recovery, which then has nothing to do.
+        // One that stays is found unlocked by the next recovery, which then sees that all is done.
         let _ = fs::remove_file(&self.path);
+        if let Some(Ok(names)) = self.path.parent().map(File::open) {
+            let _ = names.sync_all();
+        }
     }
 
-    /// Journals whose owners are gone.
-    pub(super) fn orphans(home: &Home) -> Result<Vec<Self>> {
+    /// The files of all journals, owned or not.
+    pub(super) fn all(home: &Home) -> Result<Vec<PathBuf>> {
         let directory = home.directory("journal")?;
         let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
-        let mut orphans = Vec::new();
+        let mut paths = Vec::new();
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "json")
             {
-                orphans.extend(Self::adopt(path));
+                paths.push(path);
             }
         }
-        Ok(orphans)
+        Ok(paths)
+    }
+
+    /// Takes a journal over whose owner is gone; `None` while it has one. Others see it as owned for
+    /// as long as the value lives.
+    pub(super) fn claim(path: &Path) -> Option<Self> {
+        Self::adopt(path.to_path_buf())
+    }
+
+    /// Journals of one instance. The caller holds its lock, so nobody else owns one.
+    pub(super) fn of(home: &Home, instance: &InstanceName) -> Result<Vec<Self>> {
+        let claimed = Self::all(home)?
+            .into_iter()
+            .filter(|path| Self::names(path, instance))
+            .filter_map(Self::adopt);
+        Ok(claimed.collect())
+    }
+
+    fn names(path: &Path, instance: &InstanceName) -> bool {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        serde_json::from_str::<Record>(first).is_ok_and(|record| record.instance == *instance)
+    }
+
+    /// Mending it failed for good; returns whether that was often enough to give up.
+    pub(super) fn failed(&mut self) -> bool {
+        self.failures += 1;
+        // Not written means that it is tried once more.
+        let _ = self.append(FAILED);
+        self.failures >= TRIES
     }
 
     fn adopt(path: PathBuf) -> Option<Self> {
@@ -182,6 +221,7 @@ impl Journal {
             path,
             record,
             step,
+            failures: rest.lines().filter(|line| *line == FAILED).count(),
         })
     }
 }
@@ -189,6 +229,14 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn orphans(home: &Home) -> Vec<Journal> {
+        let paths = Journal::all(home).unwrap();
+        paths
+            .iter()
+            .filter_map(|path| Journal::claim(path))
+            .collect()
+    }
 
     fn record() -> Record {
         Record {
@@ -214,10 +262,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let mut owned = Journal::begin(&home, record()).unwrap();
-        assert!(Journal::orphans(&home).unwrap().is_empty());
+        assert!(orphans(&home).is_empty());
         owned.enter(JournalStep::Committing).unwrap();
         drop(owned);
-        let orphans = Journal::orphans(&home).unwrap();
+        let orphans = orphans(&home);
         assert_eq!(orphans.len(), 1);
         assert_eq!(orphans[0].step, JournalStep::Committing);
         assert!(orphans[0].record.was_running);
@@ -232,7 +280,7 @@ mod tests {
         drop(journal);
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         write!(file, "\"commit").unwrap();
-        let orphans = Journal::orphans(&home).unwrap();
+        let orphans = orphans(&home);
         assert_eq!(orphans[0].step, JournalStep::Preparing);
     }
 
@@ -245,7 +293,7 @@ mod tests {
             ..record()
         };
         let path = Journal::begin(&home, other).unwrap().path.clone();
-        assert!(Journal::orphans(&home).unwrap().is_empty());
+        assert!(orphans(&home).is_empty());
         assert!(path.exists());
     }
 

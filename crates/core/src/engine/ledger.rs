@@ -142,16 +142,14 @@ impl Engine {
         Ok(entries)
     }
 
-    /// The newest operation of each env that can be taken back.
+    /// What can be taken back, newest first.
     pub(super) fn undoable(&self) -> Result<Vec<(EnvRef, UndoView)>> {
         let now = self.clock.now();
-        let mut found: Vec<(EnvRef, UndoView)> = Vec::new();
-        for entry in self.ledger()?.iter().filter(|entry| entry.expires_at > now) {
-            if !found.iter().any(|(env, _)| *env == entry.env) {
-                found.push((entry.env.clone(), entry.view()));
-            }
-        }
-        Ok(found)
+        let ledger = self.ledger()?.into_iter();
+        let lasting = ledger.filter(|entry| entry.expires_at > now);
+        Ok(lasting
+            .map(|entry| (entry.env.clone(), entry.view()))
+            .collect())
     }
 
     /// Strikes an entry out; one that isn't there is a success.

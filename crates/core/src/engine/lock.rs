@@ -1,7 +1,7 @@
 //! The lock of an env: one operation at a time, across processes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{FlockOperation, flock};
@@ -32,16 +32,7 @@ impl EnvLock {
         verb: Verb,
         waiting: impl FnOnce(String),
     ) -> Result<Self> {
-        let path = home.directory("run")?.join(format!("{instance}.lock"));
-        let failed = |error| Error::io(format!("cannot lock {}", path.display()), error);
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let mut file = options.open(&path).map_err(failed)?;
+        let (mut file, failed) = open(home, instance)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             waiting(describe(&mut file, instance));
             file = tokio::task::spawn_blocking(move || {
@@ -51,17 +42,50 @@ impl EnvLock {
             .map_err(|error| Error::new(ErrorKind::Internal, "a lock broke").caused_by(error))?
             .map_err(|error| failed(error.into()))?;
         }
+        Self::sign(file, verb).map_err(failed)
+    }
+
+    /// Takes the lock of an instance, unless somebody has it.
+    pub(super) fn try_take(
+        home: &Home,
+        instance: &InstanceName,
+        verb: Verb,
+    ) -> Result<Option<Self>> {
+        let (file, failed) = open(home, instance)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        Self::sign(file, verb).map(Some).map_err(failed)
+    }
+
+    fn sign(mut file: File, verb: Verb) -> io::Result<Self> {
         let holder = serde_json::to_vec(&Holder {
             pid: std::process::id(),
             verb,
-        })
-        .map_err(|error| failed(error.into()))?;
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .map_err(failed)?;
-        file.write_all(&holder).map_err(failed)?;
+        })?;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(&holder)?;
         Ok(Self { _file: file })
     }
+}
+
+/// The file of a lock, and what to say where it can't be used.
+fn open(
+    home: &Home,
+    instance: &InstanceName,
+) -> Result<(File, impl Fn(io::Error) -> Error + use<>)> {
+    let path = home.directory("run")?.join(format!("{instance}.lock"));
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let opened = options.open(&path);
+    let failed = move |error| Error::io(format!("cannot lock {}", path.display()), error);
+    Ok((opened.map_err(&failed)?, failed))
 }
 
 fn describe(file: &mut File, instance: &InstanceName) -> String {

@@ -19,6 +19,7 @@ mod snapshot;
 mod start_stop;
 mod task;
 mod undo;
+mod used;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub struct Engine {
     home: Home,
     clock: Arc<dyn Clock>,
     bus: EventBus,
+    used: used::Used,
 }
 
 impl Engine {
@@ -51,6 +53,7 @@ impl Engine {
             home,
             clock,
             bus: EventBus::default(),
+            used: used::Used::default(),
         }
     }
 

@@ -58,17 +58,18 @@ impl Engine {
             .map(|backend| ask(backend.as_ref()).map(move |answer| (backend, answer)));
         let mut engines = Vec::new();
         let mut found = Found::new();
-        // Whether each instance that there is has been seen.
-        let mut complete = !self.backends.is_empty();
+        // Whether each env that there may be has been seen.
+        let mut complete = false;
+        let mut doubt = false;
         // What isn't there is worth a word only where nothing is.
         let any = self.backends.iter().any(|backend| backend.is_installed());
         for (backend, answer) in futures_util::future::join_all(asked).await {
             let (kind, address) = (backend.kind(), backend.address());
             let problem = answer.as_ref().err().map(Error::report);
+            complete |= problem.is_none();
             if problem.is_some() {
-                let installed = backend.is_installed();
-                complete &= any && !installed;
-                if any && !installed {
+                doubt |= self.may_hold_envs(backend.as_ref())?;
+                if any && !backend.is_installed() {
                     continue;
                 }
             }
@@ -84,7 +85,8 @@ impl Engine {
                     .or_insert((kind, instance));
             }
         }
-        let undo: HashMap<EnvRef, UndoView> = self.undoable()?.into_iter().collect();
+        let complete = complete && !doubt;
+        let undo = self.undoable()?;
         let mut projects: Vec<ProjectView> = directories
             .iter()
             .map(|directory| project_view(directory, &found, complete, &undo))
@@ -98,7 +100,7 @@ fn project_view(
     directory: &Path,
     found: &Found,
     complete: bool,
-    undo: &HashMap<EnvRef, UndoView>,
+    undo: &[(EnvRef, UndoView)],
 ) -> ProjectView {
     let project = match Project::open(directory) {
         Ok(project) => project,
@@ -116,14 +118,19 @@ fn project_view(
     let mut problem = None;
     let mut envs = Vec::new();
     for name in project.file().env_names() {
-        let overlay = Overlay {
-            undo: undo.get(&project.env_ref(&name)).cloned(),
-            ..Overlay::default()
-        };
         let instance = project
             .instance(&name)
             .ok()
             .and_then(|instance| found.get(&instance));
+        let env = project.env_ref(&name);
+        // The removal of an env that is there was taken back, or is another's of that name.
+        let mut undoable = undo
+            .iter()
+            .filter(|(of, undo)| *of == env && (instance.is_none() || undo.verb != Verb::Remove));
+        let overlay = Overlay {
+            undo: undoable.next().map(|(_, undo)| undo.clone()),
+            ..Overlay::default()
+        };
         match env_view(
             &project,
             &name,
@@ -163,15 +170,6 @@ pub(crate) fn env_view(
         None => EnvStatus::Unreachable,
     };
     let instance = ours.map(|(_, instance)| instance);
-    // The removal of an env that is there was taken back, or is another's of that name.
-    if instance.is_some()
-        && overlay
-            .undo
-            .as_ref()
-            .is_some_and(|undo| undo.verb == Verb::Remove)
-    {
-        overlay.undo = None;
-    }
     Ok(EnvView {
         project: project.name(),
         name: name.clone(),

@@ -62,7 +62,10 @@ impl Engine {
         }
         let name = project.instance(env)?;
         match self.find_in(&name, detail).await? {
-            Some(placed) if is_ours(&placed.instance.marks, project, env) => Ok(placed),
+            Some(placed) if is_ours(&placed.instance.marks, project, env) => {
+                self.used.add(&self.home, &placed.backend.address())?;
+                Ok(placed)
+            }
             Some(placed) => Err(not_ours(&placed, &name)),
             None => {
                 let image = project.file().image(env);
@@ -78,8 +81,8 @@ impl Engine {
     /// The instance of this exact name, in the first engine that has it.
     ///
     /// # Errors
-    /// Where none has it: why an engine that is installed could not be asked, for it may have it; and
-    /// where none is installed, that.
+    /// Where none has it: why an engine could not be asked that has held an env before, for it may have
+    /// it; and why none answers, where none does.
     pub(super) async fn find(&self, name: &InstanceName) -> Result<Option<Placed>> {
         self.find_in(name, Detail::Whole).await
     }
@@ -99,7 +102,9 @@ impl Engine {
                     }));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => asked = true,
-                Err(error) if backend.is_installed() => doubt = doubt.or(Some(error)),
+                Err(error) if self.may_hold_envs(backend.as_ref())? => {
+                    doubt = doubt.or(Some(error))
+                }
                 Err(error) => failures.push(error),
             }
         }
@@ -108,6 +113,11 @@ impl Engine {
             (None, true) => Ok(None),
             (None, false) => Err(no_engine(failures)),
         }
+    }
+
+    /// Whether an engine that doesn't answer may hold an env of ours all the same.
+    pub(super) fn may_hold_envs(&self, backend: &dyn Backend) -> Result<bool> {
+        Ok(backend.is_installed() && self.used.contains(&self.home, &backend.address())?)
     }
 
     /// The engine for a new env: the one that holds envs of this project, else the first that

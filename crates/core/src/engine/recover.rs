@@ -1,44 +1,54 @@
 //! Finishing or taking back what a killed process left half done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::journal::{Journal, JournalStep, Record};
-use super::ledger::Keeper;
 use super::lock::EnvLock;
-use super::place::Placed;
-use super::restore::undoable;
 use crate::backend::{Backend, Instance};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{InstanceName, OperationId, SnapshotName};
+use crate::model::{InstanceName, SnapshotName};
 use crate::project::{Change, Project};
 use crate::view::Verb;
 
+/// How long recovery of another env waits for the engine to end what it still does there.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Engine {
-    /// Looks for journals without an owner, mends what they tell of, and says so on the bus. Also
-    /// deletes what can no longer be undone.
+    /// Mends what killed processes left half done, and says so on the bus; deletes what can no longer
+    /// be undone. An env on which somebody works, or the engine itself still does, waits for the next
+    /// time.
     ///
     /// # Errors
     /// `Io` where the journal's directory can't be read. What can't be mended now (its engine is
     /// away) stays for the next time, with a notice.
     pub async fn recover(&self) -> Result<()> {
-        for journal in Journal::orphans(&self.home)? {
-            let record = journal.record.clone();
-            let what = format!("{} of `{}`", record.verb.word(), record.env.env);
-            match self.mend(&journal).await {
-                Ok(outcome) => {
-                    journal.close();
-                    self.notice(format!("an interrupted {what} was {outcome}"));
-                }
-                Err(error) => {
-                    let why = error.report().message;
-                    self.notice(format!("an interrupted {what} can't be mended yet: {why}"));
-                }
+        for path in Journal::all(&self.home)? {
+            let Some(journal) = Journal::claim(&path) else {
+                continue;
+            };
+            let record = &journal.record;
+            let lock = EnvLock::try_take(&self.home, &record.instance, record.verb)?;
+            if lock.is_some() {
+                // What stays says so by a notice.
+                let _ = self.mend(journal, Some(OTHERS_PATIENCE)).await;
             }
         }
         self.expire().await
+    }
+
+    /// Mends what killed processes left of this instance. The caller holds its lock.
+    ///
+    /// # Errors
+    /// Why that can't be done now.
+    pub(super) async fn recover_own(&self, instance: &InstanceName) -> Result<()> {
+        for journal in Journal::of(&self.home, instance)? {
+            self.mend(journal, None).await?;
+        }
+        Ok(())
     }
 
     /// What killed processes left half done, in words; nothing is mended.
@@ -46,11 +56,11 @@ impl Engine {
     /// # Errors
     /// `Io` where the journal's directory can't be read.
     pub fn interrupted(&self) -> Result<Vec<String>> {
-        let orphans = Journal::orphans(&self.home)?;
+        let paths = Journal::all(&self.home)?;
+        let orphans = paths.iter().filter_map(|path| Journal::claim(path));
         Ok(orphans
-            .iter()
             .map(|journal| {
-                let (verb, env) = (journal.record.verb.word(), &journal.record.env.env);
+                let (verb, env) = (journal.record.verb.noun(), &journal.record.env.env);
                 format!("an interrupted {verb} of `{env}` will be mended by the next change")
             })
             .collect())
@@ -60,12 +70,71 @@ impl Engine {
         self.bus.publish(EventKind::Notice(text));
     }
 
-    async fn mend(&self, journal: &Journal) -> Result<&'static str> {
+    /// Mends one journal, whose instance the caller has locked, and says how. Fails where it stays.
+    async fn mend(&self, mut journal: Journal, patience: Option<Duration>) -> Result<()> {
         let record = &journal.record;
-        let waiting = |text| self.notice(text);
-        let _lock = EnvLock::take(&self.home, &record.instance, record.verb, waiting).await?;
-        let backend = &self.backend_at(record.engine, &record.address)?;
-        backend.settle(&record.instance).await?;
+        let what = format!(
+            "an interrupted {} of `{}`",
+            record.verb.noun(),
+            record.env.env
+        );
+        let mended = async {
+            let backend = &self.backend_at(record.engine, &record.address)?;
+            self.settle(backend.as_ref(), record, patience).await?;
+            self.mend_on(backend, &journal).await
+        };
+        match mended.await {
+            Ok(outcome) => {
+                self.notice(format!("{what} was {outcome}"));
+                journal.close();
+                Ok(())
+            }
+            Err(error) if !error.is_uncertain() && journal.failed() => {
+                let why = error.report().message;
+                self.notice(format!(
+                    "{what} could not be mended, and is given up: {why}"
+                ));
+                journal.close();
+                Ok(())
+            }
+            Err(error) => {
+                let why = error.report().message;
+                self.notice(format!("{what} can't be mended yet: {why}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for what the engine still does on an instance: what the killed process has asked for.
+    async fn settle(
+        &self,
+        backend: &dyn Backend,
+        record: &Record,
+        patience: Option<Duration>,
+    ) -> Result<()> {
+        let settled = backend.settle(&record.instance);
+        tokio::pin!(settled);
+        match tokio::time::timeout(OTHERS_PATIENCE, &mut settled).await {
+            Ok(done) => done,
+            Err(_) if patience.is_some() => {
+                let message = format!("{} still works on `{}`", backend.kind(), record.instance);
+                Err(Error::new(ErrorKind::Timeout, message))
+            }
+            Err(_) => {
+                let text = format!(
+                    "waiting for {}, which still works on `{}` for an interrupted {}",
+                    backend.kind(),
+                    record.instance,
+                    record.verb.noun()
+                );
+                self.notice(text);
+                settled.await
+            }
+        }
+    }
+
+    async fn mend_on(&self, backend: &Arc<dyn Backend>, journal: &Journal) -> Result<&'static str> {
+        let record = &journal.record;
         match (record.verb, journal.step) {
             (Verb::Create, _) => mend_create(backend.as_ref(), journal).await,
             (Verb::Snapshot, _) => self.mend_snapshot(backend.as_ref(), record).await,
@@ -75,6 +144,7 @@ impl Engine {
             }
             (Verb::Remove, _) => self.finish_remove(backend, record).await,
             (Verb::Restore | Verb::Undo, JournalStep::Preparing) => {
+                self.discard_copy(backend.as_ref(), record).await?;
                 Ok("dropped: nothing was changed yet")
             }
             (Verb::Undo, JournalStep::Committing) if record.snapshot.is_none() => {
@@ -108,7 +178,9 @@ impl Engine {
         else {
             return Ok("dropped: nothing was taken yet");
         };
-        let mut project = open(record)?;
+        let Some(mut project) = open_if_there(record)? else {
+            return Ok("dropped: its project is gone");
+        };
         let entry = project.file().entry(&record.env.env);
         if entry.is_some_and(|entry| !entry.snapshots.contains_key(snapshot.as_str())) {
             project.change(&[Change::AddSnapshot {
@@ -121,8 +193,9 @@ impl Engine {
         Ok("finished")
     }
 
-    /// A restore that was begun is finished: setting back twice gives the same state. Where the env
-    /// is up, somebody may have worked in it since; that is kept too.
+    /// A restore that was begun is finished while the env is as the killed process has left it:
+    /// setting back twice gives the same state. One that is up was never stopped, or somebody has
+    /// started it since and may have worked in it.
     async fn finish_restore(
         &self,
         backend: &Arc<dyn Backend>,
@@ -131,6 +204,13 @@ impl Engine {
         let Some(instance) = find(backend.as_ref(), &record.instance).await? else {
             return Ok("dropped: the env is gone");
         };
+        if instance.started_at.is_some_and(|at| at > record.started_at) {
+            return Ok("dropped: it was started since");
+        }
+        if instance.status.is_up() {
+            self.discard_copy(backend.as_ref(), record).await?;
+            return Ok("dropped: nothing was changed yet");
+        }
         let wanted = record.snapshot.as_ref();
         let Some(snapshot) = wanted.filter(|wanted| {
             let mut known = instance.snapshots.iter();
@@ -139,27 +219,22 @@ impl Engine {
             restart(backend.as_ref(), record).await?;
             return Ok("dropped: the snapshot is gone");
         };
-        if instance.status.is_up() {
-            let placed = Placed {
-                backend: backend.clone(),
-                instance,
-            };
-            if undoable(&backend.capabilities().await?) {
-                let keeper = Keeper {
-                    id: &OperationId::random(),
-                    verb: record.verb,
-                    env: &record.env,
-                };
-                self.keep_for_undo(&keeper, &placed).await?;
-            }
-            backend.stop(&record.instance, true).await?;
-        }
         let restored = backend.restore(&record.instance, snapshot).await;
         // Also where that failed: it ran before.
         restart(backend.as_ref(), record).await?;
         restored?;
         self.spend(backend.as_ref(), record).await;
         Ok("finished")
+    }
+
+    /// Gives up what a restore kept that then changed nothing: to undo it would do nothing.
+    async fn discard_copy(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
+        let copy = SnapshotName::undo(&record.id);
+        match backend.delete_snapshot(&record.instance, &copy).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            deleted => deleted?,
+        }
+        self.forget(&record.id)
     }
 
     async fn finish_remove(
@@ -172,14 +247,12 @@ impl Engine {
             self.put_back(backend.as_ref(), record).await?;
             return Ok("taken back");
         }
-        match open(record) {
-            Ok(mut project) if project.file().entry(&record.env.env).is_some() => {
-                let env = record.env.env.clone();
-                project.change(&[Change::RemoveEnv { env }])?;
-            }
-            // A project that is gone needs no change.
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // A project that is gone needs no change.
+        if let Some(mut project) = open_if_there(record)?
+            && project.file().entry(&record.env.env).is_some()
+        {
+            let env = record.env.env.clone();
+            project.change(&[Change::RemoveEnv { env }])?;
         }
         let aside = InstanceName::undo(&record.id);
         Ok(match find(backend.as_ref(), &aside).await? {
@@ -198,7 +271,9 @@ impl Engine {
             None => None,
         };
         if let Some(entry) = entry {
-            let mut project = open(record)?;
+            let Some(mut project) = open_if_there(record)? else {
+                return Ok("dropped: its project is gone");
+            };
             self.finish_bring_back(&mut project, backend.as_ref(), &entry)
                 .await?;
         }
@@ -209,6 +284,13 @@ impl Engine {
 
 fn open(record: &Record) -> Result<Project> {
     Project::open(std::path::Path::new(&record.env.project_path))
+}
+
+fn open_if_there(record: &Record) -> Result<Option<Project>> {
+    match open(record) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// The instance of this exact name in one engine.

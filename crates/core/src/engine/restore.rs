@@ -163,7 +163,10 @@ impl Engine {
         let (Some(undone), Some(copy)) = (&record.undoes, &record.snapshot) else {
             return;
         };
-        let deleted = backend.delete_snapshot(&record.instance, copy).await;
+        let deleted = match backend.delete_snapshot(&record.instance, copy).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        };
         if let Err(error) = deleted.and_then(|()| self.forget(undone)) {
             tracing::info!(id = %undone, ?error, "a used copy stays");
         }
@@ -171,6 +174,6 @@ impl Engine {
 }
 
 /// A copy has to be cheap, and has to outlive the restore itself.
-pub(super) fn undoable(capabilities: &Capabilities) -> bool {
+fn undoable(capabilities: &Capabilities) -> bool {
     capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots
 }

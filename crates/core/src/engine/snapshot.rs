@@ -64,7 +64,13 @@ impl Engine {
         };
         project.check(std::slice::from_ref(&change))?;
         let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
-        placed.backend.snapshot(name, snapshot, None).await?;
+        if let Err(error) = placed.backend.snapshot(name, snapshot, None).await {
+            // Where it may have been taken all the same, recovery looks.
+            if !error.is_uncertain() {
+                journal.close();
+            }
+            return Err(error);
+        }
         let written = project.change(&[change]);
         if let Err(error) = written {
             placed.backend.delete_snapshot(name, snapshot).await?;

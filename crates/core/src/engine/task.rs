@@ -49,6 +49,8 @@ impl Engine {
         let (id, env) = (OperationId::random(), project.env_ref(env));
         let waiting = |text| self.bus.publish(EventKind::Notice(text));
         let lock = EnvLock::take(&self.home, &instance, verb, waiting).await?;
+        // Another process may have been killed while we waited, or one could not be mended before.
+        self.recover_own(&instance).await?;
         self.bus.publish(EventKind::Started {
             id: id.clone(),
             env: env.clone(),

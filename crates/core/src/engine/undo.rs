@@ -44,7 +44,7 @@ impl Engine {
         Ok(env)
     }
 
-    /// The newest entry that still has what it kept; removals that were taken back are struck out.
+    /// The newest entry that still has what it kept; the others are struck out.
     async fn newest(&self, project: &Project, env: Option<&EnvName>) -> Result<Option<Entry>> {
         let path = project.directory().display().to_string();
         let now = self.clock.now();
@@ -53,14 +53,20 @@ impl Engine {
             if entry.env.project_path != path || entry.expires_at <= now || !wanted {
                 continue;
             }
-            if let Some(removal) = Removal::of(&entry) {
-                let backend = self.backend_at(entry.engine, &entry.address)?;
-                if find(backend.as_ref(), removal.aside).await?.is_none() {
-                    self.forget(&entry.id)?;
-                    continue;
+            let backend = self.backend_at(entry.engine, &entry.address)?;
+            let kept = match &entry.kept {
+                Kept::Instance { name, .. } => find(backend.as_ref(), name).await?.is_some(),
+                Kept::Snapshot { name } => {
+                    let instance = find(backend.as_ref(), &entry.instance).await?;
+                    let snapshots = instance.into_iter().flat_map(|found| found.snapshots);
+                    snapshots.into_iter().any(|found| found.name == *name)
                 }
+            };
+            if kept {
+                return Ok(Some(entry));
             }
-            return Ok(Some(entry));
+            // Taken back, or deleted by the engine or its user.
+            self.forget(&entry.id)?;
         }
         Ok(None)
     }
@@ -94,8 +100,9 @@ impl Engine {
             Err(error) if error.is_uncertain() => Err(error),
             Err(error) => {
                 // The name is free again, and what is kept can still come back.
-                let undone = backend.rename(instance, removal.aside).await;
-                if undone.is_ok() {
+                let there = find(backend.as_ref(), instance).await?;
+                let renamed = there.is_some_and(|there| is_ours(&there.marks, project, env));
+                if !renamed || backend.rename(instance, removal.aside).await.is_ok() {
                     journal.close();
                 }
                 Err(error)

@@ -72,7 +72,11 @@ if [ -f "$home/.ssh/authorized_keys" ]; then chmod 0600 "$home/.ssh/authorized_k
 chown -R "$user:$(id -g "$user")" "$home/.ssh"
 
 mkdir -p /etc/ssh/sshd_config.d /run/sshd
-printf 'PasswordAuthentication %s\n' "$password_login" >/etc/ssh/sshd_config.d/10-lxc-dev-manager.conf
+{
+    echo "PasswordAuthentication $password_login"
+    # PAM would ask for the same password.
+    [ "$password_login" = yes ] || echo 'KbdInteractiveAuthentication no'
+} >/etc/ssh/sshd_config.d/10-lxc-dev-manager.conf
 if ! grep -qi '^ *include */etc/ssh/sshd_config.d/' /etc/ssh/sshd_config; then
     # The first value of a setting counts, so ours has to come before the rest of the file.
     {

@@ -213,6 +213,21 @@ impl Verb {
             Self::Undo => "undo",
         }
     }
+
+    /// The operation, as in "an interrupted …".
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Snapshot => "snapshot",
+            Self::DeleteSnapshot => "deletion of a snapshot",
+            Self::Restore => "restore",
+            Self::Remove => "removal",
+            Self::Undo => "undo",
+        }
+    }
 }
 
 impl ProjectView {

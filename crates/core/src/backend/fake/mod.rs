@@ -7,6 +7,7 @@
 mod guest;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -64,6 +65,7 @@ struct State {
 
 /// The engine in memory.
 pub struct Fake {
+    address: String,
     pool: Pool,
     state: Mutex<State>,
     events: broadcast::Sender<BackendEvent>,
@@ -73,7 +75,9 @@ impl Fake {
     /// An empty engine.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
         Self {
+            address: format!("memory {}", NEXT.fetch_add(1, Ordering::Relaxed)),
             pool,
             state: Mutex::default(),
             events: broadcast::channel(256).0,
@@ -179,7 +183,7 @@ impl Backend for Fake {
     }
 
     fn address(&self) -> String {
-        "memory".to_owned()
+        self.address.clone()
     }
 
     fn is_installed(&self) -> bool {

@@ -106,7 +106,8 @@ impl Client {
                 Err(error) => match self.request("GET", bare, None, ANSWER_PATIENCE).await {
                     Ok(envelope) => envelope.metadata,
                     Err(_) if error.kind() == ErrorKind::NotFound => {
-                        return Err(self.failure(ErrorKind::Engine, "it has lost the operation"));
+                        // Ended or not: the caller can't know.
+                        return Err(self.failure(ErrorKind::Timeout, "it has lost the operation"));
                     }
                     Err(_) => return Err(error),
                 },

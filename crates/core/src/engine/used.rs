@@ -1,0 +1,78 @@
+//! Which engines this home has had envs in.
+//!
+//! A machine may have an engine that has nothing to do with us: one that was removed but for its
+//! data, one that this user may not use. What such a one holds is of no interest. One that has held
+//! an env of ours and doesn't answer may hold it still.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::home::{Home, read_json, write_json};
+
+const VERSION: u32 = 1;
+
+/// `engines.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    version: u32,
+    /// Addresses, as [`Backend::address`](crate::backend::Backend::address) gives them.
+    used: BTreeSet<String>,
+}
+
+/// The engines that are known to have held an env.
+#[derive(Default)]
+pub(super) struct Used {
+    /// What this process has read or written; the file may have more by now.
+    known: Mutex<BTreeSet<String>>,
+}
+
+impl Used {
+    /// Whether an env of ours was ever seen at this address.
+    pub(super) fn contains(&self, home: &Home, address: &str) -> Result<bool> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(address) {
+            known.extend(read(home)?.used);
+        }
+        Ok(known.contains(address))
+    }
+
+    /// Remembers an engine in which an env of ours was seen or made.
+    pub(super) fn add(&self, home: &Home, address: &str) -> Result<()> {
+        if self.contains(home, address)? {
+            return Ok(());
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(address.to_owned());
+        let file = File {
+            version: VERSION,
+            used: known.clone(),
+        };
+        write_json(&home.root().join("engines.json"), &file)
+    }
+}
+
+fn read(home: &Home) -> Result<File> {
+    let path = home.root().join("engines.json");
+    Ok(read_json(&path)?.0.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_stays_used_for_other_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().into(), None, None);
+        assert!(!Used::default().contains(&home, "/a").unwrap());
+        Used::default().add(&home, "/a").unwrap();
+        Used::default().add(&home, "/b").unwrap();
+        let other = Used::default();
+        assert!(other.contains(&home, "/a").unwrap());
+        assert!(other.contains(&home, "/b").unwrap());
+        assert!(!other.contains(&home, "/c").unwrap());
+    }
+}
