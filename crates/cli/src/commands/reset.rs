@@ -44,7 +44,10 @@ pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
                 printer.dim(&format!("undo: lxc-dev-manager undo {}", args.name))
             )
         } else {
-            head
+            format!(
+                "{head}\n{}",
+                printer.dim("this can't be undone: its storage pool can't keep what it was")
+            )
         }
     });
     Ok(())

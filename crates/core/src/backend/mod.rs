@@ -78,7 +78,8 @@ pub trait Backend: Send + Sync {
     /// `NotFound` naming the images that are there.
     async fn find_image(&self, name: &ImageName) -> Result<Image>;
 
-    /// Makes an instance; it is stopped then. Cancelling leaves no instance behind.
+    /// Makes an instance; it is stopped then. Where it is cancelled, the caller looks whether there is
+    /// one.
     async fn create(
         &self,
         spec: &LaunchSpec,
