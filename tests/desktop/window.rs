@@ -37,12 +37,14 @@ impl Window {
         let driver = command
             .spawn()
             .context("tauri-driver can't be started (make test does)")?;
+        // It doesn't wait for the native one itself.
+        wait_for(native)?;
         wait_for(port)?;
         let mut capabilities = serde_json::Map::new();
-        let application = program("lxc-dev-manager-desktop")?;
+        let application = program("lxc-dev-manager-window")?;
         capabilities.insert(
             "tauri:options".to_owned(),
-            serde_json::json!({ "application": application, "args": ["window"] }),
+            serde_json::json!({ "application": application }),
         );
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
