@@ -1,6 +1,9 @@
 //! The window's process: one web view over the control socket.
 #![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
+#[cfg(target_os = "linux")]
+mod style;
+
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,7 +82,12 @@ fn run() -> anyhow::Result<ExitCode> {
 /// Joins the app and opens the window, unless there is one already. Where it fails, the process ends
 /// with a code: what `setup` returns as an error would be a panic.
 fn begin(app: &AppHandle, home: Home) {
-    let joined = tauri::async_runtime::block_on(join(app, &home));
+    let joined = tauri::async_runtime::block_on(async {
+        let joined = join(app, &home).await?;
+        #[cfg(target_os = "linux")]
+        style::begin(app).await;
+        Ok::<_, Error>(joined)
+    });
     let opened = joined.map_err(anyhow::Error::from).and_then(|joined| {
         let (client, pushed) = joined;
         app.manage(Link(Mutex::new(Arc::new(client))));
