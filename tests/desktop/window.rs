@@ -82,9 +82,10 @@ impl Window {
         Ok(())
     }
 
-    /// Waits for an element and presses it.
+    /// Waits for an element that can be pressed, and presses it. One of an env that is busy can't be.
     pub async fn press(&self, selector: &str) -> Result<()> {
-        Ok(self.wait(selector).await?.click().await?)
+        let ready = format!("{selector}:not([aria-disabled=true])");
+        Ok(self.wait(&ready).await?.click().await?)
     }
 
     /// Ends the session, and the window with it.
