@@ -5,7 +5,7 @@
 help:
 	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
 	@echo 'make test           every test, on private LXD and Incus daemons'
-	@echo 'make build          target/release/lxc-dev-manager and lxc-dev-manager-desktop'
+	@echo 'make build          target/release/lxc-dev-manager, …-desktop and …-window'
 	@echo 'make bench          measurements, on private daemons; WRITE=1 writes docs/benchmarks.md'
 	@echo 'make lint           formatting and lints'
 	@echo 'make types          write the page'\''s types anew from the Rust ones'

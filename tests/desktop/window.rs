@@ -41,10 +41,10 @@ impl Window {
         wait_for(native)?;
         wait_for(port)?;
         let mut capabilities = serde_json::Map::new();
-        let application = program("lxc-dev-manager-desktop")?;
+        let application = program("lxc-dev-manager-window")?;
         capabilities.insert(
             "tauri:options".to_owned(),
-            serde_json::json!({ "application": application, "args": ["window"] }),
+            serde_json::json!({ "application": application }),
         );
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
@@ -82,9 +82,10 @@ impl Window {
         Ok(())
     }
 
-    /// Waits for an element and presses it.
+    /// Waits for an element that can be pressed, and presses it. One of an env that is busy can't be.
     pub async fn press(&self, selector: &str) -> Result<()> {
-        Ok(self.wait(selector).await?.click().await?)
+        let ready = format!("{selector}:not([aria-disabled=true])");
+        Ok(self.wait(&ready).await?.click().await?)
     }
 
     /// Ends the session, and the window with it.

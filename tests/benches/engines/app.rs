@@ -92,7 +92,11 @@ async fn measure(stage: &Stage) -> Result<Vec<Row>> {
             seconds(&changes),
         ),
     ];
-    for name in ["lxc-dev-manager", "lxc-dev-manager-desktop"] {
+    for name in [
+        "lxc-dev-manager",
+        "lxc-dev-manager-desktop",
+        "lxc-dev-manager-window",
+    ] {
         let size = std::fs::metadata(program(name)?)?.len() as f64 / 1024.0 / 1024.0;
         rows.push(figure(
             "",

@@ -1,6 +1,10 @@
 //! The window's process: one web view over the control socket.
+#![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
-use std::process::{Command, Stdio};
+#[cfg(target_os = "linux")]
+mod style;
+
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,12 +13,11 @@ use lxc_dev_manager_core::control::{Client, Pushed, Request, Role};
 use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::view::{Action, ViewEvent};
 use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, assemble};
+use lxc_dev_manager_desktop::{process, programs};
 use tauri::ipc::Channel;
 use tauri::{AppHandle, Manager, State, WebviewUrl, WebviewWindow, WebviewWindowBuilder};
-use tokio::runtime::Runtime;
+use tauri_plugin_shell::ShellExt;
 use tokio::sync::mpsc;
-
-use crate::launch;
 
 /// Name of the only window.
 const MAIN: &str = "main";
@@ -48,25 +51,67 @@ impl Listener {
     }
 }
 
+fn main() -> ExitCode {
+    process::log();
+    process::end(run())
+}
+
 /// Runs until the window is closed or the app quits.
-pub(crate) fn run(runtime: &Runtime) -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
+    if let Some(argument) = std::env::args().nth(1) {
+        anyhow::bail!("unknown argument {argument:?}: there is none");
+    }
+    process::require_display(&|name| std::env::var_os(name))?;
+    let runtime = process::runtime()?;
+    tauri::async_runtime::set(runtime.handle().clone());
     let home = assemble::home(&|name| std::env::var_os(name))?;
-    let (client, pushed) = match runtime.block_on(join(&home)) {
-        // The window that there is has come to the front.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        joined => joined?,
-    };
-    tauri::Builder::default()
-        .manage(Link(Mutex::new(Arc::new(client))))
+    let app = tauri::Builder::default()
+        .plugin(tauri_plugin_shell::init())
         .manage(Listener::default())
         .invoke_handler(tauri::generate_handler![watch, act, close_window])
         .setup(move |app| {
-            open(app.handle())?;
-            tauri::async_runtime::spawn(follow(app.handle().clone(), home, pushed));
+            begin(app.handle(), home);
             Ok(())
         })
-        .run(tauri::generate_context!())
-        .context("the window can't be shown")
+        .build(tauri::generate_context!())
+        .context("the window can't be shown")?;
+    let code = app.run_return(|_, _| {});
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Joins the app and opens the window, unless there is one already. Where it fails, the process ends
+/// with a code: what `setup` returns as an error would be a panic.
+fn begin(app: &AppHandle, home: Home) {
+    let joined = tauri::async_runtime::block_on(async {
+        let joined = join(app, &home).await?;
+        #[cfg(target_os = "linux")]
+        style::begin(app).await;
+        Ok::<_, Error>(joined)
+    });
+    let opened = joined.map_err(anyhow::Error::from).and_then(|joined| {
+        let (client, pushed) = joined;
+        app.manage(Link(Mutex::new(Arc::new(client))));
+        open(app).context("the window can't be shown")?;
+        Ok(pushed)
+    });
+    match opened {
+        Ok(pushed) => drop(tauri::async_runtime::spawn(follow(
+            app.clone(),
+            home,
+            pushed,
+        ))),
+        // The window that there is has come to the front.
+        Err(error) if is_there_already(&error) => app.exit(0),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            app.exit(1);
+        }
+    }
+}
+
+fn is_there_already(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
 }
 
 fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
@@ -78,9 +123,9 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
 }
 
 /// Connects to the app as its window; starts it where none runs.
-async fn join(home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
+async fn join(app: &AppHandle, home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
     let connected = match Client::connect(home, Role::Window).await {
-        Err(error) if error.kind() == ErrorKind::Unreachable => start_app(home).await,
+        Err(error) if error.kind() == ErrorKind::Unreachable => start_app(app, home).await,
         done => done,
     };
     let (client, pushed) = connected?;
@@ -88,19 +133,18 @@ async fn join(home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
     Ok((client, pushed))
 }
 
-async fn start_app(home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
-    let failed = |error: anyhow::Error| {
-        Error::new(
-            ErrorKind::Io,
-            format!("the app can't be started: {error:#}"),
-        )
-    };
-    let program = launch::this_program().map_err(failed)?;
-    Command::new(program)
+async fn start_app(
+    app: &AppHandle,
+    home: &Home,
+) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
+    let program = programs::find(programs::APP)?;
+    // Without the pipes that the plugin would make: the app outlives us.
+    Command::from(app.shell().command(program))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| Error::new(ErrorKind::Io, "the app can't be started").caused_by(error))?;
     let begun = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {

@@ -1,8 +1,11 @@
 //! The tray's picture: plain, with a dot while something works, with a mark when something needs a
 //! look.
 
+use std::io::Cursor;
+
+use anyhow::Context as _;
 use lxc_dev_manager_core::view::View;
-use tauri::image::Image;
+use tray_icon::Icon;
 
 /// How the icon looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +40,19 @@ impl Mood {
 /// Nobody tells the colour of a panel of Linux, so the glyph is one that is seen on both; GNOME's is
 /// dark in its light style too. A Mac tints the template image itself.
 #[cfg(not(target_os = "macos"))]
-pub(crate) fn picture(mood: Mood) -> tauri::Result<Image<'static>> {
+pub(crate) fn picture(mood: Mood) -> anyhow::Result<Icon> {
     let desktop = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default();
     let bytes: &[u8] = match (mood, panel_is_dark(&desktop)) {
-        (Mood::Calm, true) => include_bytes!("../../../icons/tray-light@2x.png"),
-        (Mood::Busy, true) => include_bytes!("../../../icons/tray-light-busy@2x.png"),
-        (Mood::Attention, true) => include_bytes!("../../../icons/tray-light-attention@2x.png"),
-        (Mood::Calm, false) => include_bytes!("../../../icons/tray-neutral@2x.png"),
-        (Mood::Busy, false) => include_bytes!("../../../icons/tray-neutral-busy@2x.png"),
-        (Mood::Attention, false) => include_bytes!("../../../icons/tray-neutral-attention@2x.png"),
+        (Mood::Calm, true) => include_bytes!("../../../../icons/tray-light@2x.png"),
+        (Mood::Busy, true) => include_bytes!("../../../../icons/tray-light-busy@2x.png"),
+        (Mood::Attention, true) => include_bytes!("../../../../icons/tray-light-attention@2x.png"),
+        (Mood::Calm, false) => include_bytes!("../../../../icons/tray-neutral@2x.png"),
+        (Mood::Busy, false) => include_bytes!("../../../../icons/tray-neutral-busy@2x.png"),
+        (Mood::Attention, false) => {
+            include_bytes!("../../../../icons/tray-neutral-attention@2x.png")
+        }
     };
-    Image::from_bytes(bytes)
+    decoded(bytes)
 }
 
 /// `ubuntu:GNOME`, `KDE`, `XFCE`…: names of desktops, the most specific first.
@@ -57,12 +62,21 @@ fn panel_is_dark(desktop: &str) -> bool {
 }
 
 #[cfg(target_os = "macos")]
-pub(crate) fn picture(mood: Mood) -> tauri::Result<Image<'static>> {
-    Image::from_bytes(match mood {
-        Mood::Calm => include_bytes!("../../../icons/trayTemplate@2x.png"),
-        Mood::Busy => include_bytes!("../../../icons/trayTemplate-busy@2x.png"),
-        Mood::Attention => include_bytes!("../../../icons/trayTemplate-attention@2x.png"),
+pub(crate) fn picture(mood: Mood) -> anyhow::Result<Icon> {
+    decoded(match mood {
+        Mood::Calm => include_bytes!("../../../../icons/trayTemplate@2x.png"),
+        Mood::Busy => include_bytes!("../../../../icons/trayTemplate-busy@2x.png"),
+        Mood::Attention => include_bytes!("../../../../icons/trayTemplate-attention@2x.png"),
     })
+}
+
+/// The pixels of a PNG; ours have eight bits a channel, with alpha.
+fn decoded(bytes: &[u8]) -> anyhow::Result<Icon> {
+    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
+    let size = reader.output_buffer_size().context("a picture too big")?;
+    let mut pixels = vec![0; size];
+    let frame = reader.next_frame(&mut pixels)?;
+    Ok(Icon::from_rgba(pixels, frame.width, frame.height)?)
 }
 
 #[cfg(test)]
@@ -101,6 +115,13 @@ mod tests {
             projects: vec![broken],
         };
         assert_eq!(Mood::of(&view), Mood::Attention);
+    }
+
+    #[test]
+    fn every_mood_has_a_picture() {
+        for mood in [Mood::Calm, Mood::Busy, Mood::Attention] {
+            assert!(picture(mood).is_ok(), "{mood:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the app does when the tray or the window asks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,9 +14,7 @@ use lxc_dev_manager_core::terminal;
 use lxc_dev_manager_core::view::{Action, EnvRef, ViewEvent};
 use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
-use tauri::AppHandle;
-use tauri_plugin_shell::ShellExt;
-use tauri_plugin_shell::process::CommandEvent;
+use lxc_dev_manager_desktop::programs;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +24,6 @@ use crate::{launch, notice};
 pub(crate) struct Desktop {
     engine: Arc<Engine>,
     watch: Watch,
-    app: AppHandle,
     tasks: TaskTracker,
     windows: Windows,
     /// A window's process runs, connected or not yet.
@@ -34,16 +32,10 @@ pub(crate) struct Desktop {
 
 impl Desktop {
     /// What is begun is waited for by `tasks`.
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        watch: Watch,
-        app: AppHandle,
-        tasks: TaskTracker,
-    ) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, watch: Watch, tasks: TaskTracker) -> Self {
         Self {
             engine,
             watch,
-            app,
             tasks,
             windows: Windows::default(),
             window_runs: Arc::default(),
@@ -86,58 +78,20 @@ impl Desktop {
         });
     }
 
-    /// Ends the app.
-    pub(crate) fn quit(&self) {
-        self.app.exit(0);
-    }
-
     fn open_terminal(&self, env: &EnvRef) -> Result<()> {
-        let command = launch::command_line()?.display().to_string();
+        let command = programs::find(programs::COMMAND_LINE)?
+            .display()
+            .to_string();
         let argv = [command, "ssh".to_owned(), env.env.to_string()];
         let preferred = std::env::var("TERMINAL").ok();
-        let plan = terminal::plan(&launch::search_path(), preferred.as_deref(), &argv);
+        let plan = terminal::plan(&programs::search_path(), preferred.as_deref(), &argv);
         let plan = plan.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "there is no terminal emulator")
                 .with_hint("install one: `sudo apt install xterm`, or set TERMINAL to yours")
         })?;
-        let program = plan.program.display().to_string();
-        self.start(&program, &plan.arguments, &env.project_path, || {})
-    }
-
-    /// Starts a program that lives on its own, and may outlive the app.
-    fn start(
-        &self,
-        program: &str,
-        arguments: &[String],
-        directory: &str,
-        at_end: impl FnOnce() + Send + 'static,
-    ) -> Result<()> {
-        let command = self
-            .app
-            .shell()
-            .command(program)
-            .args(arguments)
-            .current_dir(directory);
-        let (mut events, _child) = command.spawn().map_err(|error| {
-            Error::new(ErrorKind::Io, format!("cannot start {program}")).caused_by(error)
-        })?;
-        let program = program.to_owned();
-        tauri::async_runtime::spawn(async move {
-            while let Some(event) = events.recv().await {
-                match event {
-                    CommandEvent::Stderr(line) => {
-                        let line = String::from_utf8_lossy(&line).into_owned();
-                        tracing::debug!(program, line, "said");
-                    }
-                    CommandEvent::Terminated(end) if end.code != Some(0) => {
-                        tracing::warn!(program, code = ?end.code, "ended");
-                    }
-                    _ => {}
-                }
-            }
-            at_end();
-        });
-        Ok(())
+        let place = Path::new(&env.project_path);
+        let command = launch::command(&plan.program, &plan.arguments, place);
+        launch::start(command, || {})
     }
 
     fn name_of_the_moment() -> Result<SnapshotName> {
@@ -147,7 +101,7 @@ impl Desktop {
 }
 
 fn open(env: &EnvRef) -> Result<Project> {
-    Project::open(std::path::Path::new(&env.project_path))
+    Project::open(Path::new(&env.project_path))
 }
 
 #[async_trait]
@@ -197,14 +151,10 @@ impl Host for Desktop {
             return Ok(());
         }
         let runs = self.window_runs.clone();
-        let started = launch::this_program()
-            .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
-            .and_then(|program| {
-                let program = program.display().to_string();
-                self.start(&program, &[launch::WINDOW.to_owned()], "/", move || {
-                    runs.store(false, Ordering::SeqCst);
-                })
-            });
+        let started = programs::find(programs::WINDOW).and_then(|program| {
+            let command = launch::command(&program, &[], Path::new("/"));
+            launch::start(command, move || runs.store(false, Ordering::SeqCst))
+        });
         if started.is_err() {
             self.window_runs.store(false, Ordering::SeqCst);
         }

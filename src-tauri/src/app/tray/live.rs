@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use tauri::menu::{IsMenuItem, Menu, MenuId, MenuItem, PredefinedMenuItem, Submenu};
-use tauri::{AppHandle, Wry};
+use tray_icon::menu::{IsMenuItem, Menu, MenuId, MenuItem, PredefinedMenuItem, Result, Submenu};
 
 use super::model::{Kind, Node, TrayAction};
 
@@ -13,8 +12,7 @@ const RELABEL_BY_REINSERT: bool = cfg!(target_os = "linux");
 
 /// The menu, and what its items do.
 pub(super) struct LiveMenu {
-    app: AppHandle,
-    root: Menu<Wry>,
+    root: Menu,
     entries: Vec<Entry>,
     actions: HashMap<MenuId, TrayAction>,
 }
@@ -27,26 +25,26 @@ struct Entry {
 }
 
 enum Handle {
-    Item(MenuItem<Wry>),
-    Separator(PredefinedMenuItem<Wry>),
-    Sub(Submenu<Wry>, Vec<Entry>),
+    Item(MenuItem),
+    Separator(PredefinedMenuItem),
+    Sub(Submenu, Vec<Entry>),
 }
 
 /// A menu or a submenu: both take and give entries.
 enum Parent<'a> {
-    Root(&'a Menu<Wry>),
-    Sub(&'a Submenu<Wry>),
+    Root(&'a Menu),
+    Sub(&'a Submenu),
 }
 
 impl Parent<'_> {
-    fn insert(&self, item: &dyn IsMenuItem<Wry>, at: usize) -> tauri::Result<()> {
+    fn insert(&self, item: &dyn IsMenuItem, at: usize) -> Result<()> {
         match self {
             Self::Root(menu) => menu.insert(item, at),
             Self::Sub(menu) => menu.insert(item, at),
         }
     }
 
-    fn remove(&self, item: &dyn IsMenuItem<Wry>) -> tauri::Result<()> {
+    fn remove(&self, item: &dyn IsMenuItem) -> Result<()> {
         match self {
             Self::Root(menu) => menu.remove(item),
             Self::Sub(menu) => menu.remove(item),
@@ -55,7 +53,7 @@ impl Parent<'_> {
 }
 
 impl Entry {
-    fn item(&self) -> &dyn IsMenuItem<Wry> {
+    fn item(&self) -> &dyn IsMenuItem {
         match &self.handle {
             Handle::Item(item) => item,
             Handle::Separator(item) => item,
@@ -76,9 +74,8 @@ impl Entry {
 }
 
 impl LiveMenu {
-    pub(super) fn new(app: AppHandle, root: Menu<Wry>) -> Self {
+    pub(super) fn new(root: Menu) -> Self {
         Self {
-            app,
             root,
             entries: Vec::new(),
             actions: HashMap::new(),
@@ -91,23 +88,22 @@ impl LiveMenu {
     }
 
     /// Changes what differs.
-    pub(super) fn show(&mut self, nodes: &[Node]) -> tauri::Result<()> {
+    pub(super) fn show(&mut self, nodes: &[Node]) -> Result<()> {
         let mut actions = HashMap::new();
         let root = self.root.clone();
         let shown = std::mem::take(&mut self.entries);
-        self.entries = reconcile(&self.app, &Parent::Root(&root), shown, nodes, &mut actions)?;
+        self.entries = reconcile(&Parent::Root(&root), shown, nodes, &mut actions)?;
         self.actions = actions;
         Ok(())
     }
 }
 
 fn reconcile(
-    app: &AppHandle,
     parent: &Parent<'_>,
     shown: Vec<Entry>,
     nodes: &[Node],
     actions: &mut HashMap<MenuId, TrayAction>,
-) -> tauri::Result<Vec<Entry>> {
+) -> Result<Vec<Entry>> {
     let mut kept = Vec::with_capacity(nodes.len());
     for entry in shown {
         if nodes.iter().any(|node| entry.fits(node)) {
@@ -128,7 +124,7 @@ fn reconcile(
                 entry
             }
             None => {
-                let entry = make(app, node)?;
+                let entry = make(node);
                 parent.insert(entry.item(), at)?;
                 entry
             }
@@ -136,7 +132,7 @@ fn reconcile(
         let stale = RELABEL_BY_REINSERT
             && entry.label != node.label
             && matches!(entry.handle, Handle::Sub(..));
-        let entry = update(app, entry, node, actions)?;
+        let entry = update(entry, node, actions)?;
         if stale {
             parent.remove(entry.item())?;
             parent.insert(entry.item(), at)?;
@@ -146,37 +142,31 @@ fn reconcile(
     Ok(result)
 }
 
-fn make(app: &AppHandle, node: &Node) -> tauri::Result<Entry> {
-    let none = None::<&str>;
+fn make(node: &Node) -> Entry {
     let handle = match &node.kind {
-        Kind::Text => Handle::Item(MenuItem::new(app, &node.label, false, none)?),
-        Kind::Item(_) => Handle::Item(MenuItem::new(app, &node.label, true, none)?),
-        Kind::Separator => Handle::Separator(PredefinedMenuItem::separator(app)?),
-        Kind::Sub(_) => Handle::Sub(Submenu::new(app, &node.label, true)?, Vec::new()),
+        Kind::Text => Handle::Item(MenuItem::new(&node.label, false, None)),
+        Kind::Item(_) => Handle::Item(MenuItem::new(&node.label, true, None)),
+        Kind::Separator => Handle::Separator(PredefinedMenuItem::separator()),
+        Kind::Sub(_) => Handle::Sub(Submenu::new(&node.label, true), Vec::new()),
     };
-    Ok(Entry {
+    Entry {
         key: node.key.clone(),
         label: node.label.clone(),
         handle,
-    })
+    }
 }
 
-fn update(
-    app: &AppHandle,
-    entry: Entry,
-    node: &Node,
-    actions: &mut HashMap<MenuId, TrayAction>,
-) -> tauri::Result<Entry> {
+fn update(entry: Entry, node: &Node, actions: &mut HashMap<MenuId, TrayAction>) -> Result<Entry> {
     let Entry { key, label, handle } = entry;
     let renamed = label != node.label;
     let handle = match (handle, &node.kind) {
         (Handle::Item(item), kind) => {
             if renamed {
-                item.set_text(&node.label)?;
+                item.set_text(&node.label);
             }
             let enabled = matches!(kind, Kind::Item(_));
-            if item.is_enabled()? != enabled {
-                item.set_enabled(enabled)?;
+            if item.is_enabled() != enabled {
+                item.set_enabled(enabled);
             }
             if let Kind::Item(action) = kind {
                 actions.insert(item.id().clone(), action.clone());
@@ -185,9 +175,9 @@ fn update(
         }
         (Handle::Sub(menu, below), Kind::Sub(nodes)) => {
             if renamed {
-                menu.set_text(&node.label)?;
+                menu.set_text(&node.label);
             }
-            let below = reconcile(app, &Parent::Sub(&menu), below, nodes, actions)?;
+            let below = reconcile(&Parent::Sub(&menu), below, nodes, actions)?;
             Handle::Sub(menu, below)
         }
         (other, _) => other,

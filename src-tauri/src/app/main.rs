@@ -1,0 +1,159 @@
+//! The app's process: engine room, living view, control socket, tray.
+
+mod host;
+mod launch;
+mod notice;
+mod opengl;
+mod tray;
+
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lxc_dev_manager_core::assemble;
+use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
+use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::watch::Watch;
+use lxc_dev_manager_desktop::{process, programs};
+use tao::event::{Event, StartCause};
+use tao::event_loop::{ControlFlow, EventLoop, EventLoopBuilder, EventLoopProxy};
+use tao::platform::run_return::EventLoopExtRunReturn;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use host::Desktop;
+use tray::{Tray, Wake};
+
+/// The word that asks for the window instead of the app.
+const WINDOW_WORD: &str = "window";
+/// How long operations that run may take to end when the app quits; recovery does the rest.
+const DRAIN: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    process::log();
+    process::end(run())
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        [WINDOW_WORD] => return become_window(),
+        ref other => anyhow::bail!("unknown arguments {other:?}: there is only `{WINDOW_WORD}`"),
+    }
+    process::require_display(&|name| std::env::var_os(name))?;
+    opengl::leave_out();
+    let runtime = process::runtime()?;
+    live(&runtime).map(|()| ExitCode::SUCCESS)
+}
+
+/// Ends this program by starting the window's in its process.
+fn become_window() -> anyhow::Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let error = Command::new(programs::find(programs::WINDOW)?).exec();
+    Err(error).context("the window can't be started")
+}
+
+/// Runs until Quit. A second start shows the first one's window and ends.
+fn live(runtime: &Runtime) -> anyhow::Result<()> {
+    let _entered = runtime.enter();
+    let lookup = |name: &str| std::env::var_os(name);
+    let home = assemble::home(&lookup)?;
+    let Some(holder) = Holder::claim(&home)? else {
+        return runtime.block_on(async {
+            let (client, _) = Client::connect(&home, Role::Cli).await?;
+            Ok(client.ask(Request::ShowWindow).await?)
+        });
+    };
+    let engine = assemble::engine(&lookup)?;
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
+    let mut events = event_loop();
+    let wakes = events.create_proxy();
+    let desktop = Arc::new(Desktop::new(engine.clone(), watch.clone(), tasks.clone()));
+    tasks.spawn(control::serve(
+        holder,
+        desktop.clone(),
+        tasks.clone(),
+        shutdown.clone(),
+    ));
+    tasks.spawn(notice::follow(watch.clone(), shutdown.clone()));
+    tasks.spawn(mend(engine));
+    runtime.spawn(quit_when_asked(wakes.clone()));
+
+    let (mut tray, mut failed) = (None::<Tray>, None);
+    // Returns, while `run` would end the process with operations under way.
+    events.run_return(|event, _, flow| match event {
+        // A Mac takes an icon only from here on.
+        Event::NewEvents(StartCause::Init) => {
+            *flow = ControlFlow::Wait;
+            match Tray::new(desktop.clone(), wakes.clone()) {
+                Ok(made) => {
+                    tray = Some(made);
+                    let (wakes, watch) = (wakes.clone(), watch.clone());
+                    tasks.spawn(tray::follow(wakes, watch, shutdown.clone()));
+                }
+                Err(error) => {
+                    failed = Some(error.context("the tray can't be made"));
+                    *flow = ControlFlow::Exit;
+                }
+            }
+        }
+        Event::UserEvent(wake) => {
+            // Where there is no tray yet, it can only be the end.
+            let over = tray.as_mut().is_none_or(|tray| tray.take(wake).is_break());
+            if over {
+                *flow = ControlFlow::Exit;
+            }
+        }
+        _ => {}
+    });
+    tracing::debug!("quitting");
+    shutdown.cancel();
+    tasks.close();
+    runtime.block_on(async {
+        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+            tracing::warn!("an operation still runs; the next start mends what it leaves");
+        }
+    });
+    failed.map_or(Ok(()), Err)
+}
+
+/// The main thread's loop, which everything on the screen belongs to.
+fn event_loop() -> EventLoop<Wake> {
+    #[allow(unused_mut, reason = "a Mac's is changed")]
+    let mut events = EventLoopBuilder::with_user_event().build();
+    #[cfg(target_os = "macos")]
+    {
+        use tao::platform::macos::{ActivationPolicy, EventLoopExtMacOS};
+        // In the menu bar, not in the dock.
+        events.set_activation_policy(ActivationPolicy::Accessory);
+    }
+    events
+}
+
+async fn mend(engine: Arc<Engine>) {
+    if let Err(error) = engine.recover().await {
+        tracing::warn!(?error, "interrupted operations could not be mended");
+    }
+}
+
+async fn quit_when_asked(wakes: EventLoopProxy<Wake>) {
+    let asked = async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        std::io::Result::Ok(())
+    };
+    match asked.await {
+        // An error says that it is quitting already.
+        Ok(()) => drop(wakes.send_event(Wake::Quit)),
+        Err(error) => tracing::warn!(%error, "signals can't be heard"),
+    }
+}
