@@ -1,6 +1,7 @@
 //! What a user does with the app.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::desktop::screen::{App, Screen};
@@ -29,6 +30,25 @@ fn with_two_notes(workspace: &Workspace) -> Result<()> {
 
 fn note(workspace: &Workspace) -> Result<String> {
     workspace.ok(&["exec", "dev", "--", "cat", "note"])
+}
+
+fn place_program(path: &Path, script: &str) -> Result<()> {
+    std::fs::write(path, script)?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    Ok(std::fs::set_permissions(path, executable)?)
+}
+
+/// What a file says once it is there.
+async fn text_of(path: &Path) -> Result<String> {
+    let begun = Instant::now();
+    while !path.exists() {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{path:?} isn't written"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(std::fs::read_to_string(path)?)
 }
 
 pub fn restore_from_the_tray(engine: &TestEngine) -> Result<()> {
@@ -181,6 +201,18 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
             .await?;
         menu.press(&shown, &problem).await?;
         let shown = menu.until("none", there).await?;
+
+        // With one there, it gets the env's shell, and nothing of what the app has set for itself.
+        let told = workspace.root.path().join("told");
+        let script = format!(
+            "#!/bin/sh\n{{ echo \"$@\"; /usr/bin/env; }} >{0}.part; /bin/mv {0}.part {0}\n",
+            told.display()
+        );
+        place_program(&workspace.root.path().join("xterm"), &script)?;
+        menu.press(&shown, &["●  dev", "Terminal"]).await?;
+        let told = text_of(&told).await?;
+        ensure!(told.contains("lxc-dev-manager ssh dev"), "{told}");
+        ensure!(!told.contains("GDK_GL"), "{told}");
 
         menu.press(&shown, &["Quit"]).await?;
         ensure!(app.ended()?, "the app failed");
