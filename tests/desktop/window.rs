@@ -17,10 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driver and its session.
 pub struct Window {
-    driver: Child,
+    _driver: Driver,
     /// The session.
     pub client: Client,
 }
+
+/// Ends with the value, also where no session comes of it.
+struct Driver(Child);
 
 impl Window {
     /// Opens the window of the app that runs.
@@ -37,6 +40,7 @@ impl Window {
         let driver = command
             .spawn()
             .context("tauri-driver can't be started (make test does)")?;
+        let driver = Driver(driver);
         // The driver passes requests on to WebKit's own, which may come up after it.
         wait_for(native)?;
         wait_for(port)?;
@@ -51,7 +55,10 @@ impl Window {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .context("no session with the window")?;
-        Ok(Self { driver, client })
+        Ok(Self {
+            _driver: driver,
+            client,
+        })
     }
 
     /// Waits for an element.
@@ -94,10 +101,10 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
