@@ -114,6 +114,12 @@ impl Engine {
                 tracing::debug!(?error, "its init can't be waited for");
             }
         }
+        if instance.status == EnvStatus::Frozen {
+            // A frozen init can't end. Where it stays frozen, it is killed after a while.
+            if let Err(error) = backend.start(&instance.name).await {
+                tracing::debug!(?error, "it stays frozen");
+            }
+        }
         backend.stop(&instance.name, false).await
     }
 

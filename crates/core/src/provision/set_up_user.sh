@@ -85,5 +85,14 @@ if ! grep -qi '^ *include */etc/ssh/sshd_config.d/' /etc/ssh/sshd_config; then
     } >/etc/ssh/sshd_config.new
     mv -f /etc/ssh/sshd_config.new /etc/ssh/sshd_config
 fi
-# One key that every client takes; making the old kinds takes a guest up to a second.
-[ -s /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+# One key that every client takes; making the old kinds takes a guest up to a second. Its own boot may be making them, too.
+key=/etc/ssh/ssh_host_ed25519_key
+if [ ! -s $key ]; then
+    rm -f $key.new $key.new.pub
+    ssh-keygen -q -t ed25519 -N '' -C '' -f $key.new
+    if [ ! -s $key ]; then
+        mv -f $key.new.pub $key.pub
+        mv -f $key.new $key
+    fi
+    rm -f $key.new $key.new.pub
+fi

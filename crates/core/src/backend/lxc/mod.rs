@@ -94,6 +94,25 @@ impl LxcBackend {
         found.into_instance()
     }
 
+    async fn try_to_stop(&self, name: &InstanceName, force: bool) -> Result<()> {
+        let begun = Instant::now();
+        match self.change_state(name, "stop", force).await {
+            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
+                Ok(instance) if instance.status == EnvStatus::Stopped => {
+                    Err(conflict(name, "stopped", error))
+                }
+                // The engines say so with words only, and differing ones.
+                Ok(_) if !force && begun.elapsed() >= STOP_PATIENCE => {
+                    let waited = STOP_PATIENCE.as_secs();
+                    let message = format!("the init of `{name}` didn't end within {waited} s");
+                    Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
+                }
+                _ => Err(error),
+            },
+            done => done,
+        }
+    }
+
     async fn change_state(&self, name: &InstanceName, action: &str, force: bool) -> Result<()> {
         let patience = STOP_PATIENCE.as_secs();
         let body = json!({ "action": action, "force": force, "timeout": patience });
@@ -180,19 +199,14 @@ impl Backend for LxcBackend {
 
     async fn stop(&self, name: &InstanceName, force: bool) -> Result<()> {
         let begun = Instant::now();
-        match self.change_state(name, "stop", force).await {
-            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
-                Ok(instance) if instance.status == EnvStatus::Stopped => {
-                    Err(conflict(name, "stopped", error))
+        match self.try_to_stop(name, force).await {
+            // The guest may be gone before LXC is told, which then reports a failure.
+            Err(error) if error.kind() == ErrorKind::Engine && begun.elapsed() < STOP_PATIENCE => {
+                match self.try_to_stop(name, force).await {
+                    Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+                    stopped => stopped,
                 }
-                // The engines say so with words only, and differing ones.
-                Ok(_) if !force && begun.elapsed() >= STOP_PATIENCE => {
-                    let waited = STOP_PATIENCE.as_secs();
-                    let message = format!("the init of `{name}` didn't end within {waited} s");
-                    Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
-                }
-                _ => Err(error),
-            },
+            }
             done => done,
         }
     }
