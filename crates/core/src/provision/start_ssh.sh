@@ -17,7 +17,7 @@ case $(readlink -f /sbin/init 2>/dev/null || true) in
     systemctl -q is-enabled "$unit" || systemctl -q enable "$unit"
     # One that runs already has read its settings before ours were there.
     systemctl -q try-reload-or-restart "$unit"
-    systemctl -q start "$unit"
+    systemctl start "$unit"
     ;;
 *)
     if command -v rc-service >/dev/null 2>&1; then
