@@ -19,8 +19,10 @@ use crate::model::{EngineKind, EngineProject};
 
 /// How long an answer may take that doesn't wait for work to be done.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long an operation may take: an image over a slow line.
-const WORK_PATIENCE: Duration = Duration::from_secs(3600);
+/// How long an operation may take that downloads: an image over a slow line.
+pub(super) const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(3600);
+/// How long any other operation may take. On a pool that copies everything that is minutes.
+const WORK_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the engine holds one request that waits for an operation.
 const WAIT_ROUND: Duration = Duration::from_secs(600);
 /// Status codes of the engines' operations from here on are ends: 200 success, 400 failure, 401
@@ -70,16 +72,23 @@ impl Client {
     ) -> Result<()> {
         let envelope = self.send(method, path, body).await?;
         match envelope.kind.as_str() {
-            "async" => self.wait(&envelope.operation).await.map(drop),
+            "async" => self
+                .wait(&envelope.operation, WORK_PATIENCE)
+                .await
+                .map(drop),
             _ => Ok(()),
         }
     }
 
     /// Waits for an operation, and says how it ended.
-    pub(super) async fn wait(&self, operation: &str) -> Result<Operation> {
-        let ended = timeout(WORK_PATIENCE, self.wait_for_end(operation)).await;
+    pub(super) async fn wait(&self, operation: &str, patience: Duration) -> Result<Operation> {
+        let ended = timeout(patience, self.wait_for_end(operation)).await;
         let done = ended.map_err(|_| {
-            let message = format!("{} hasn't ended its work within an hour", self.kind);
+            let minutes = patience.as_secs() / 60;
+            let message = format!(
+                "{} hasn't ended its work within {minutes} minutes",
+                self.kind
+            );
             Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
         })??;
         match done.status_code {

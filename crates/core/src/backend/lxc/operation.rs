@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, ENDED};
+use super::client::{Client, DOWNLOAD_PATIENCE, ENDED};
 use super::wire::Operation;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,7 +39,7 @@ pub(super) async fn change(
     let begun: Operation = serde_json::from_value(envelope.metadata).map_err(|error| {
         Error::new(ErrorKind::Engine, "the engine's operation can't be read").caused_by(error)
     })?;
-    let done = client.wait(&envelope.operation);
+    let done = client.wait(&envelope.operation, DOWNLOAD_PATIENCE);
     tokio::pin!(done);
     let mut listening = true;
     let mut cancelled = false;
@@ -85,7 +85,10 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
         {
             // One that failed or is forgotten already has ended too.
             let _ = client
-                .wait(&format!("/1.0/operations/{}", operation.id))
+                .wait(
+                    &format!("/1.0/operations/{}", operation.id),
+                    DOWNLOAD_PATIENCE,
+                )
                 .await;
         }
     }
