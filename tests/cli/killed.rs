@@ -80,6 +80,8 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
             .contains("an interrupted restore of `dev` was finished");
         ensure!(dropped || finished, "{step}: {next:?}");
         ensure!(finished || step != "restoring", "{step}: {next:?}");
+        // The engine may act on the killed command's last request only now, when all is mended: then the env is down.
+        workspace.ok(&["up", "dev"])?;
         let left = workspace.ok(&["exec", "dev", "--", "ls"])?;
         ensure!(
             left.contains("later") == dropped,
