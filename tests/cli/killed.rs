@@ -80,15 +80,28 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
             .contains("an interrupted restore of `dev` was finished");
         ensure!(dropped || finished, "{step}: {next:?}");
         ensure!(finished || step != "restoring", "{step}: {next:?}");
-        // The engine may act on the killed command's last request only now, when all is mended: then the env is down.
-        workspace.ok(&["up", "dev"])?;
-        let left = workspace.ok(&["exec", "dev", "--", "ls"])?;
+        let left = listing(&workspace)?;
         ensure!(
             left.contains("later") == dropped,
             "{step}: {left}; {next:?}"
         );
     }
     Ok(())
+}
+
+/// The files in the env. The engine may act on a killed command's last request only when all is
+/// mended: then the env is down once more, and is started again.
+fn listing(workspace: &Workspace) -> Result<String> {
+    let mut last = None;
+    for _late in 0..3 {
+        workspace.ok(&["up", "dev"])?;
+        let ran = workspace.run(&["exec", "dev", "--", "ls"])?;
+        match ran.code {
+            Some(0) => return Ok(ran.stdout),
+            _ => last = Some(ran),
+        }
+    }
+    anyhow::bail!("no command runs in the env: {last:?}")
 }
 
 /// Whether the env is there as a whole, or gone as a whole.
