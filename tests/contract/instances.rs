@@ -127,7 +127,10 @@ pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()
         let brief = brief.with_context(|| format!("{name} isn't seen"))?;
         ensure!(brief.status == whole.status, "{brief:?} is not {whole:?}");
         ensure!(brief.marks == whole.marks, "{brief:?} is not {whole:?}");
-        ensure!(brief.limits == whole.limits, "{brief:?} is not {whole:?}");
+        ensure!(
+            brief.settings == whole.settings,
+            "{brief:?} is not {whole:?}"
+        );
         ensure!(brief.address == whole.address, "{brief:?} is not {whole:?}");
         let one = stage.backend.glance_at(name).await?;
         ensure!(one.status == whole.status, "{one:?} is not {whole:?}");

@@ -1,6 +1,9 @@
 //! The promises of [`Backend`], one function each, run against the fake, LXD and Incus alike.
 
+mod copies;
+mod files;
 mod guest;
+mod images;
 mod instances;
 mod snapshots;
 
@@ -12,8 +15,8 @@ use futures_util::future::LocalBoxFuture;
 use libtest_mimic::{Failed, Trial};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::fake::{Fake, Pool};
-use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Nesting, Progress};
-use lxc_dev_manager_core::model::{ImageName, InstanceName, Limits};
+use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Progress, Settings};
+use lxc_dev_manager_core::model::{ImageName, InstanceName};
 use lxc_dev_manager_tests::{engines, harness};
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +58,7 @@ impl Stage {
                 path: Some("/nowhere".into()),
                 operation: None,
             },
-            limits: Limits::default(),
-            nesting: Nesting::On,
+            settings: Settings::default(),
         })
     }
 
@@ -72,6 +74,14 @@ impl Stage {
                 if let Err(error) = self.backend.delete(&instance.name).await {
                     eprintln!("{} was left behind: {error:?}", instance.name);
                 }
+            }
+        }
+        for image in self.backend.images().await.unwrap_or_default() {
+            let ours = |alias: &String| alias.starts_with(&format!("{}-", self.prefix));
+            if image.aliases.iter().any(ours)
+                && let Err(error) = self.backend.delete_image(&image.fingerprint).await
+            {
+                eprintln!("image {} was left behind: {error:?}", image.fingerprint);
             }
         }
     }
@@ -118,6 +128,19 @@ fn promises() -> Vec<(&'static str, Promise)> {
         snapshots::restore_keeps_marks,
         snapshots::a_missing_snapshot_is_not_found,
         snapshots::a_snapshot_can_be_deleted,
+        copies::a_copy_has_the_files_and_no_snapshots,
+        copies::a_running_instance_can_be_copied_if_it_says_so,
+        copies::a_copy_is_marked_as_said_and_knows_its_image,
+        copies::a_copy_needs_a_source_and_a_free_name,
+        copies::settings_are_set_and_taken_away,
+        copies::usage_is_told_while_it_runs,
+        images::an_image_is_published_and_used,
+        images::image_names_can_be_changed_and_are_unique,
+        images::an_image_travels_as_a_file,
+        files::a_file_is_written_read_and_deleted_in_a_stopped_guest,
+        files::a_file_is_written_read_and_deleted_in_a_running_guest,
+        files::directories_and_links_are_told_apart,
+        files::a_missing_directory_is_not_found,
         guest::exit_codes_pass_through,
         guest::streams_pass_through,
         guest::a_stopped_instance_runs_nothing,

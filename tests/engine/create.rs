@@ -2,8 +2,8 @@
 
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::fake::Pool;
-use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Nesting, Progress};
-use lxc_dev_manager_core::model::{Limits, OperationId};
+use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Progress, Settings};
+use lxc_dev_manager_core::model::OperationId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Stage, dev_instance, env, request};
@@ -170,11 +170,10 @@ async fn what_the_engine_made_for_a_killed_create_is_replaced() {
     let spec = |marks| LaunchSpec {
         name: dev_instance(),
         image: Image::Local {
-            fingerprint: "0123456789ab".into(),
+            fingerprint: "0123456789ab".parse().unwrap(),
         },
         marks,
-        limits: Limits::default(),
-        nesting: Nesting::On,
+        settings: Settings::default(),
     };
     let (progress, cancel) = (Progress::none(), CancellationToken::new());
     let abandoned = spec(marks(Some(OperationId::random())));

@@ -16,21 +16,28 @@
 mod exec;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod file;
+mod image;
 pub mod lxc;
 mod types;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::model::{EngineKind, GuestPort, ImageName, InstanceName, SnapshotName};
+use crate::model::{
+    EngineId, EngineKind, Fingerprint, GuestPort, ImageName, InstanceName, SnapshotName,
+};
 
 pub use exec::{ExecControl, ExecIo, ExecSpec, Output, WindowSize, capture, run_script};
+pub use file::{Content, GuestFile, Ownership};
+pub use image::{Image, StoredImage};
 pub use types::{
-    BackendEvent, Capabilities, Image, Instance, InstanceSnapshot, LaunchSpec, Marks, Nesting,
-    Progress, Step,
+    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Marks, Mount,
+    Nesting, Progress, Settings, Step, Usage,
 };
 
 /// A byte stream to a service in a guest.
@@ -42,11 +49,13 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> GuestStream
 /// Every call but [`Backend::exec`] and [`Backend::events`] ends by itself within a bounded time.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Which kind of engine this is.
-    fn kind(&self) -> EngineKind;
+    /// Which engine this is.
+    fn id(&self) -> &EngineId;
 
-    /// Where it answers, for people: a socket's path.
-    fn address(&self) -> String;
+    /// Which kind of engine this is.
+    fn kind(&self) -> EngineKind {
+        self.id().kind
+    }
 
     /// Whether an engine is there at all, answering or not. One that isn't can hold no instance; of
     /// one that is and doesn't answer, nobody knows what it holds. Looks at files only.
@@ -72,6 +81,9 @@ pub trait Backend: Send + Sync {
         self.instance(name).await
     }
 
+    /// What an instance uses now.
+    async fn usage(&self, name: &InstanceName) -> Result<Usage>;
+
     /// Looks an image up by the rules of the house: local alias, then built-in name.
     ///
     /// # Errors
@@ -86,6 +98,27 @@ pub trait Backend: Send + Sync {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<()>;
+
+    /// Makes a copy of an instance or of one of its snapshots, without its other snapshots; it is stopped
+    /// then, with a network address of its own. Everything else is as in the source: who it is inside is
+    /// the caller's to change. Where it is cancelled, the caller looks whether there is one.
+    ///
+    /// # Errors
+    /// `Conflict` for a running source that can't be copied as it is
+    /// ([`Capabilities::copies_running`]).
+    async fn copy(
+        &self,
+        spec: &CopySpec,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()>;
+
+    /// Sets what stands in the file, and unsets what doesn't; the rest stays. Limits and mounts of a
+    /// running instance change at once.
+    ///
+    /// # Errors
+    /// `Engine` for what it can't do (a disk that would be smaller than what is on it, say).
+    async fn configure(&self, name: &InstanceName, settings: &Settings) -> Result<()>;
 
     /// Starts a stopped instance. Commands can be run in it from then on; its address may come later.
     async fn start(&self, name: &InstanceName) -> Result<()>;
@@ -118,6 +151,70 @@ pub trait Backend: Send + Sync {
 
     /// Deletes a snapshot.
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()>;
+
+    /// All images that the engine has.
+    async fn images(&self) -> Result<Vec<StoredImage>>;
+
+    /// Makes an image of a snapshot, under an alias.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for an alias that is taken.
+    async fn publish(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        alias: &ImageName,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Fingerprint>;
+
+    /// Deletes an image with its aliases.
+    async fn delete_image(&self, image: &Fingerprint) -> Result<()>;
+
+    /// Gives an alias another name.
+    ///
+    /// # Errors
+    /// `NotFound` for the old, `AlreadyExists` for the new one.
+    async fn rename_image(&self, alias: &ImageName, new: &ImageName) -> Result<()>;
+
+    /// Writes an image as one file that [`Backend::import_image`] takes, of any engine of this kind.
+    async fn export_image(
+        &self,
+        image: &Fingerprint,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+        progress: &Progress,
+    ) -> Result<()>;
+
+    /// Takes an image in, under an alias. An image that is there already gets the alias as well.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for an alias that is taken; `Engine` for bytes that are no image.
+    async fn import_image(
+        &self,
+        from: Box<dyn AsyncRead + Send + Sync + Unpin>,
+        alias: &ImageName,
+        progress: &Progress,
+    ) -> Result<Fingerprint>;
+
+    /// Reads a file, a directory's names or a link, whether the instance runs or not. `path` is
+    /// absolute; a link at its end isn't followed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile>;
+
+    /// Writes a file, a directory or a link, whether the instance runs or not. An existing file is
+    /// replaced, an existing directory kept.
+    ///
+    /// # Errors
+    /// `NotFound` for a path whose directory isn't there.
+    async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()>;
+
+    /// Deletes a file, whether the instance runs or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()>;
 
     /// Runs a command as the guest's root and pumps its streams until it ends. Dropping the future
     /// ends the command.

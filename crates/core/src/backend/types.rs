@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Image;
 use crate::model::{
-    EnvName, EnvStatus, InstanceName, Limits, OperationId, ProjectName, SnapshotName,
+    EnvName, EnvStatus, Fingerprint, InstanceName, Limits, OperationId, ProjectName, SnapshotName,
 };
 
 /// What an engine can do, as it said itself.
@@ -23,6 +24,8 @@ pub struct Capabilities {
     pub snapshot_expiry: bool,
     /// CPU, memory and disk can be limited.
     pub limits: bool,
+    /// A running instance can be copied as it is; else it has to be stopped for it.
+    pub copies_running: bool,
 }
 
 /// An instance as the engine sees it.
@@ -40,8 +43,12 @@ pub struct Instance {
     pub marks: Marks,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<InstanceSnapshot>,
-    /// Its limits.
-    pub limits: Limits,
+    /// What is set on it.
+    pub settings: Settings,
+    /// Fingerprint of the image that it was made from.
+    pub base_image: Option<Fingerprint>,
+    /// The member of a cluster that has it.
+    pub location: Option<String>,
 }
 
 /// A snapshot as the engine sees it.
@@ -74,14 +81,40 @@ impl Marks {
     }
 }
 
-/// How far containers may be nested in an env.
+/// Whether containers may run inside of an env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nesting {
-    /// Containers inside work: nesting, and interception of mknod and setxattr.
+    /// They work: nesting, and interception of mknod and setxattr.
     #[default]
     On,
-    /// No containers inside.
+    /// They don't.
     Off,
+    /// They work, and Docker is installed.
+    Docker,
+}
+
+/// A directory of the host that is seen in a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// On the host, absolute.
+    pub host: PathBuf,
+    /// In the guest, absolute.
+    pub guest: PathBuf,
+    /// Whether the guest may only read it.
+    pub readonly: bool,
+}
+
+/// What can be set on an instance, at its making and later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How much it may use; what is `None` is the engine's default.
+    pub limits: Limits,
+    /// Containers inside.
+    pub nesting: Nesting,
+    /// Started when the engine starts, whatever it did before.
+    pub autostart: bool,
+    /// Directories of the host that it sees.
+    pub mounts: Vec<Mount>,
 }
 
 /// A new instance.
@@ -93,27 +126,36 @@ pub struct LaunchSpec {
     pub image: Image,
     /// Whose it is.
     pub marks: Marks,
-    /// Its limits.
-    pub limits: Limits,
-    /// Containers inside.
-    pub nesting: Nesting,
+    /// What is set on it.
+    pub settings: Settings,
 }
 
-/// Where an image comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Image {
-    /// The engine has it, under this fingerprint.
-    Local {
-        /// Its fingerprint.
-        fingerprint: String,
-    },
-    /// A public simplestreams server has it.
-    Simplestreams {
-        /// URL of the server.
-        server: String,
-        /// Name there.
-        alias: String,
-    },
+/// A copy of an instance.
+#[derive(Debug, Clone)]
+pub struct CopySpec {
+    /// What is copied.
+    pub source: InstanceName,
+    /// The snapshot that is copied; `None` is its state of now.
+    pub snapshot: Option<SnapshotName>,
+    /// The new instance's name.
+    pub name: InstanceName,
+    /// Whose the new one is.
+    pub marks: Marks,
+}
+
+/// What a running instance uses now. What the engine doesn't tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time since its start, in nanoseconds.
+    pub cpu_nanoseconds: Option<u64>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Bytes on the disk that are its own.
+    pub disk: Option<u64>,
+    /// Number of processes.
+    pub processes: Option<u64>,
+    /// Its global addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Something that happened in the engine.

@@ -10,10 +10,10 @@ use super::journal::{Journal, JournalStep};
 use super::place::{is_ours, label, not_ours};
 use super::recover::{find, is_made_by};
 use super::task::Task;
-use crate::backend::{Backend, Instance, LaunchSpec, Marks, Nesting};
+use crate::backend::{Backend, Instance, LaunchSpec, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName};
+use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, SnapshotName};
 use crate::project::{Change, Project};
 use crate::provision::{self, User};
 use crate::view::Verb;
@@ -54,8 +54,7 @@ struct Plan {
     ports: Option<Vec<GuestPort>>,
     instance: InstanceName,
     user: User,
-    limits: Limits,
-    nesting: Nesting,
+    settings: Settings,
     keys: Vec<String>,
 }
 
@@ -127,8 +126,7 @@ impl Engine {
         let plan = Plan {
             instance: project.instance(&env)?,
             user: file.user(&env)?,
-            limits: file.limits(&env)?,
-            nesting: file.nesting(&env)?,
+            settings: file.settings(&env)?,
             keys: provision::authorized_keys(&self.home)?,
             env,
             image,
@@ -158,8 +156,7 @@ impl Engine {
                 path: Some(project.directory().to_path_buf()),
                 operation: Some(task.id.clone()),
             },
-            limits: plan.limits,
-            nesting: plan.nesting,
+            settings: plan.settings.clone(),
         };
         let mut journal = self.journal(task, backend.as_ref(), &plan.instance, false)?;
         let made = async {
@@ -216,7 +213,7 @@ impl Engine {
             .await?;
         let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
-        self.used.add(&self.home, &backend.address())?;
+        self.used.add(&self.home, backend.id())?;
         self.forget_copies(&task.env)?;
         // Last, for nothing after it can fail: the env counts from here on.
         project.change(&plan.changes(self.clock.now()))?;

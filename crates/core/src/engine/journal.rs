@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::model::{EngineKind, InstanceName, OperationId, SnapshotName};
+use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, Verb};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The line of a failed try to mend it.
 const FAILED: &str = "\"failed\"";
 /// How often mending may fail before it is given up.
@@ -30,8 +30,7 @@ pub(super) struct Record {
     pub(super) id: OperationId,
     pub(super) verb: Verb,
     pub(super) env: EnvRef,
-    pub(super) engine: EngineKind,
-    pub(super) address: String,
+    pub(super) engine: EngineId,
     pub(super) instance: InstanceName,
     /// Whether it ran before.
     pub(super) was_running: bool,
@@ -229,6 +228,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EngineKind, EngineProject};
 
     fn orphans(home: &Home) -> Vec<Journal> {
         let paths = Journal::all(home).unwrap();
@@ -247,8 +247,11 @@ mod tests {
                 project_path: "/p".into(),
                 env: "dev".parse().unwrap(),
             },
-            engine: EngineKind::Lxd,
-            address: "/socket".into(),
+            engine: EngineId {
+                kind: EngineKind::Lxd,
+                address: "/socket".into(),
+                project: EngineProject::default_one(),
+            },
             instance: "p-dev".parse().unwrap(),
             was_running: true,
             snapshot: Some(SnapshotName::initial_state()),

@@ -13,7 +13,7 @@ use super::place::Placed;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{read_json, write_json};
-use crate::model::{EngineKind, InstanceName, OperationId, SnapshotName};
+use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, UndoView, Verb};
 
 /// How long an operation can be taken back.
@@ -26,8 +26,7 @@ pub(super) struct Entry {
     pub(super) id: OperationId,
     pub(super) verb: Verb,
     pub(super) env: EnvRef,
-    pub(super) engine: EngineKind,
-    pub(super) address: String,
+    pub(super) engine: EngineId,
     pub(super) instance: InstanceName,
     at: Timestamp,
     pub(super) expires_at: Timestamp,
@@ -105,8 +104,7 @@ impl Engine {
             id: keeper.id.clone(),
             verb: keeper.verb,
             env: keeper.env.clone(),
-            engine: placed.backend.kind(),
-            address: placed.backend.address(),
+            engine: placed.backend.id().clone(),
             instance: placed.instance.name.clone(),
             at,
             expires_at: at + KEPT,
@@ -182,7 +180,7 @@ impl Engine {
             if entry.expires_at > now {
                 continue;
             }
-            let gone = match (&entry.kept, self.backend_at(entry.engine, &entry.address)) {
+            let gone = match (&entry.kept, self.backend_at(&entry.engine)) {
                 (Kept::Snapshot { .. }, _) => Ok(()),
                 (Kept::Instance { name, .. }, Ok(backend)) => {
                     delete_whatever_state(backend.as_ref(), name).await
@@ -197,19 +195,12 @@ impl Engine {
     }
 
     /// The backend that an old record names.
-    pub(super) fn backend_at(
-        &self,
-        kind: EngineKind,
-        address: &str,
-    ) -> Result<std::sync::Arc<dyn Backend>> {
-        let same = |backend: &&std::sync::Arc<dyn Backend>| {
-            backend.kind() == kind && backend.address() == address
-        };
-        self.backends.iter().find(same).cloned().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unreachable,
-                format!("{kind} at {address} isn't asked now"),
-            )
-        })
+    pub(super) fn backend_at(&self, id: &EngineId) -> Result<std::sync::Arc<dyn Backend>> {
+        let same = |backend: &&std::sync::Arc<dyn Backend>| backend.id() == id;
+        self.backends
+            .iter()
+            .find(same)
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{id} isn't asked now")))
     }
 }

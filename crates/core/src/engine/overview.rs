@@ -64,7 +64,7 @@ impl Engine {
         // What isn't there is worth a word only where nothing is.
         let any = self.backends.iter().any(|backend| backend.is_installed());
         for (backend, answer) in futures_util::future::join_all(asked).await {
-            let (kind, address) = (backend.kind(), backend.address());
+            let id = backend.id().clone();
             let problem = answer.as_ref().err().map(Error::report);
             complete |= problem.is_none();
             if problem.is_some() {
@@ -74,15 +74,15 @@ impl Engine {
                 }
             }
             engines.push(EngineView {
-                kind,
-                address,
+                kind: id.kind,
+                address: id.address.clone(),
                 reachable: problem.is_none(),
                 problem,
             });
             for instance in answer.unwrap_or_default() {
                 found
                     .entry(instance.name.clone())
-                    .or_insert((kind, instance));
+                    .or_insert((id.kind, instance));
             }
         }
         let complete = complete && !doubt;
@@ -185,7 +185,7 @@ pub(crate) fn env_view(
             .map(|found| snapshot_views(project, name, found))
             .unwrap_or_default(),
         limits: match instance {
-            Some(found) => found.limits,
+            Some(found) => found.settings.limits,
             None => file.limits(name)?,
         },
         operation: overlay.operation,

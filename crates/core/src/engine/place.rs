@@ -63,7 +63,7 @@ impl Engine {
         let name = project.instance(env)?;
         match self.find_in(&name, detail).await? {
             Some(placed) if is_ours(&placed.instance.marks, project, env) => {
-                self.used.add(&self.home, &placed.backend.address())?;
+                self.used.add(&self.home, placed.backend.id())?;
                 Ok(placed)
             }
             Some(placed) => Err(not_ours(&placed, &name)),
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Whether an engine that doesn't answer may hold an env of ours all the same.
     pub(super) fn may_hold_envs(&self, backend: &dyn Backend) -> Result<bool> {
-        Ok(backend.is_installed() && self.used.contains(&self.home, &backend.address())?)
+        Ok(backend.is_installed() && self.used.contains(&self.home, backend.id())?)
     }
 
     /// The engine for a new env: the one that holds envs of this project, else the first that

@@ -79,7 +79,7 @@ impl Engine {
             record.env.env
         );
         let mended = async {
-            let backend = &self.backend_at(record.engine, &record.address)?;
+            let backend = &self.backend_at(&record.engine)?;
             self.settle(backend.as_ref(), record, patience).await?;
             self.mend_on(backend, &journal).await
         };

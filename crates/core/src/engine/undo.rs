@@ -53,7 +53,7 @@ impl Engine {
             if entry.env.project_path != path || entry.expires_at <= now || !wanted {
                 continue;
             }
-            let backend = self.backend_at(entry.engine, &entry.address)?;
+            let backend = self.backend_at(&entry.engine)?;
             let kept = match &entry.kept {
                 Kept::Instance { name, .. } => find(backend.as_ref(), name).await?.is_some(),
                 Kept::Snapshot { name } => {
@@ -73,7 +73,7 @@ impl Engine {
 
     async fn bring_back(&self, project: &mut Project, entry: &Entry, task: &Task) -> Result<()> {
         *project = project.fresh()?;
-        let backend = self.backend_at(entry.engine, &entry.address)?;
+        let backend = self.backend_at(&entry.engine)?;
         let removal = Removal::of(entry).ok_or_else(nothing)?;
         // While we waited for the lock, somebody may have been faster.
         if self.ledger_entry(&entry.id)?.is_none() {

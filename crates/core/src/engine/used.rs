@@ -11,41 +11,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::home::{Home, read_json, write_json};
+use crate::model::EngineId;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `engines.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
     version: u32,
-    /// Addresses, as [`Backend::address`](crate::backend::Backend::address) gives them.
-    used: BTreeSet<String>,
+    used: BTreeSet<EngineId>,
 }
 
 /// The engines that are known to have held an env.
 #[derive(Default)]
 pub(super) struct Used {
     /// What this process has read or written; the file may have more by now.
-    known: Mutex<BTreeSet<String>>,
+    known: Mutex<BTreeSet<EngineId>>,
 }
 
 impl Used {
     /// Whether an env of ours was ever seen at this address.
-    pub(super) fn contains(&self, home: &Home, address: &str) -> Result<bool> {
+    pub(super) fn contains(&self, home: &Home, engine: &EngineId) -> Result<bool> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(address) {
+        if !known.contains(engine) {
             known.extend(read(home)?.used);
         }
-        Ok(known.contains(address))
+        Ok(known.contains(engine))
     }
 
     /// Remembers an engine in which an env of ours was seen or made.
-    pub(super) fn add(&self, home: &Home, address: &str) -> Result<()> {
-        if self.contains(home, address)? {
+    pub(super) fn add(&self, home: &Home, engine: &EngineId) -> Result<()> {
+        if self.contains(home, engine)? {
             return Ok(());
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(address.to_owned());
+        known.insert(engine.clone());
         let file = File {
             version: VERSION,
             used: known.clone(),
@@ -62,17 +62,23 @@ fn read(home: &Home) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EngineKind, EngineProject};
 
     #[test]
     fn an_engine_stays_used_for_other_processes() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
-        assert!(!Used::default().contains(&home, "/a").unwrap());
-        Used::default().add(&home, "/a").unwrap();
-        Used::default().add(&home, "/b").unwrap();
+        let [a, b, c] = ["/a", "/b", "/c"].map(|address| EngineId {
+            kind: EngineKind::Incus,
+            address: address.to_owned(),
+            project: EngineProject::default_one(),
+        });
+        assert!(!Used::default().contains(&home, &a).unwrap());
+        Used::default().add(&home, &a).unwrap();
+        Used::default().add(&home, &b).unwrap();
         let other = Used::default();
-        assert!(other.contains(&home, "/a").unwrap());
-        assert!(other.contains(&home, "/b").unwrap());
-        assert!(!other.contains(&home, "/c").unwrap());
+        assert!(other.contains(&home, &a).unwrap());
+        assert!(other.contains(&home, &b).unwrap());
+        assert!(!other.contains(&home, &c).unwrap());
     }
 }

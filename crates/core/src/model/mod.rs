@@ -4,15 +4,17 @@
 //! Deliberately absent: anything that an engine says in its own words (`backend::lxc::wire`) and
 //! anything that is drawn (`view`).
 
+mod engine;
 mod limits;
 mod name;
 mod port;
 mod status;
 
+pub use engine::EngineId;
 pub use limits::{ByteSize, Limits};
 pub use name::{
-    EngineProject, EnvName, ImageName, InstanceName, OperationId, ProjectName, SnapshotName,
-    UserName,
+    EngineProject, EnvName, Fingerprint, ImageName, InstanceName, OperationId, ProjectName,
+    RemoteName, SnapshotName, UserName,
 };
 pub use port::{GuestPort, HostPort, parse_port_list};
 pub use status::{EngineKind, EnvStatus, PortState};

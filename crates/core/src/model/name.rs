@@ -153,6 +153,36 @@ name_type!(
 );
 
 name_type!(
+    /// Which image, by its content: the beginning of a SHA-256 in hex, 12 to 64 digits.
+    Fingerprint,
+    "an image",
+    |text| {
+        if !(12..=64).contains(&text.len()) || !text.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err("it is no fingerprint".into());
+        }
+        Ok(())
+    }
+);
+
+name_type!(
+    /// A remote of the engines' own clients (`lxc remote`, `incus remote`).
+    RemoteName,
+    "a remote",
+    |text| {
+        if text.is_empty() || text.len() > 64 {
+            return Err("it has to have 1 to 64 characters".into());
+        }
+        if text.starts_with('-') || text.contains([':', '/']) {
+            return Err("it starts with `-`, or has `:` or `/` in it".into());
+        }
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err("it contains a blank".into());
+        }
+        Ok(())
+    }
+);
+
+name_type!(
     /// A user inside of a guest, by the rule of Debian's `useradd`, in lower case.
     UserName,
     "a user",
@@ -275,6 +305,14 @@ impl SnapshotName {
     }
 }
 
+impl Fingerprint {
+    /// The first twelve digits, as people see them.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
 impl InstanceName {
     /// The name under which a removed env is kept for `undo`.
     #[must_use]
@@ -294,6 +332,20 @@ impl OperationId {
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..8]
+    }
+}
+
+impl EngineProject {
+    /// The project that every engine has.
+    #[must_use]
+    pub fn default_one() -> Self {
+        Self("default".to_owned())
+    }
+
+    /// Whether it is the one that every engine has.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.0 == "default"
     }
 }
 

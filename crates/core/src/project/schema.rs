@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer};
 
 use super::snapshots::{self, SnapshotEntry};
-use crate::backend::Nesting;
+use crate::backend::{Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     ByteSize, EnvName, GuestPort, ImageName, InstanceName, Limits, ProjectName, UserName,
@@ -223,6 +223,19 @@ impl File {
             cpus: own.and_then(|entry| entry.cpus).or(self.defaults.cpus),
             memory: size(|entry| entry.memory.as_ref())?,
             disk: size(|entry| entry.disk.as_ref())?,
+        })
+    }
+
+    /// What is set on the instance of an env.
+    ///
+    /// # Errors
+    /// Those of its parts.
+    pub fn settings(&self, env: &EnvName) -> Result<Settings> {
+        Ok(Settings {
+            limits: self.limits(env)?,
+            nesting: self.nesting(env)?,
+            autostart: false,
+            mounts: Vec::new(),
         })
     }
 

@@ -8,7 +8,15 @@ use crate::backend::ExecIo;
 use crate::provision::{RUN_AS, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK};
 
 /// Files of a guest, by path.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Node>;
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Node {
+    File(Vec<u8>),
+    Directory,
+    Link(String),
+}
 
 /// Runs a command; whatever it doesn't know isn't there (127).
 pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i32 {
@@ -23,7 +31,7 @@ pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i
             }
         }
         ["sh", "-c", script, "sh", user, "yes" | "no"] if *script == SET_UP_USER => {
-            files.insert(format!("/home/{user}"), Vec::new());
+            files.insert(format!("/home/{user}"), Node::Directory);
             0
         }
         ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
@@ -49,8 +57,8 @@ async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
             }
         }
         ["cat", path] => match files.get(*path) {
-            Some(bytes) => i32::from(io.stdout.write_all(bytes).await.is_err()),
-            None => {
+            Some(Node::File(bytes)) => i32::from(io.stdout.write_all(bytes).await.is_err()),
+            _ => {
                 let text = format!("cat: {path}: No such file or directory\n");
                 let _ = io.stderr.write_all(text.as_bytes()).await;
                 1
@@ -62,7 +70,7 @@ async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
                 return 1;
             }
             let code = i32::from(io.stdout.write_all(&bytes).await.is_err());
-            files.insert((*path).to_owned(), bytes);
+            files.insert((*path).to_owned(), Node::File(bytes));
             code
         }
         _ => 127,

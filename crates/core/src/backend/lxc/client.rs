@@ -1,21 +1,23 @@
-//! HTTP over the engine's Unix socket.
+//! HTTP to the engine.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::transport::{Stream, Transport};
 use super::wire::{Envelope, Operation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EngineKind, EngineProject};
+use crate::model::{EngineId, EngineKind};
 
 /// How long an answer may take that doesn't wait for work to be done.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -32,18 +34,33 @@ pub(super) const ENDED: u16 = 200;
 /// Where an engine is, and how to ask it.
 #[derive(Clone)]
 pub(super) struct Client {
-    pub(super) kind: EngineKind,
-    pub(super) socket: PathBuf,
-    project: EngineProject,
+    pub(super) id: EngineId,
+    pub(super) transport: Transport,
+}
+
+/// A body that is sent or received in pieces.
+pub(super) type Body = BoxBody<Bytes, io::Error>;
+
+/// An answer whose body is still to be read. The connection lives as long as the value.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: AbortOnDropHandle<()>,
+}
+
+/// A body of these bytes.
+pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 impl Client {
-    pub(super) fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
-        Self {
-            kind,
-            socket,
-            project,
-        }
+    pub(super) fn new(id: EngineId, transport: Transport) -> Self {
+        Self { id, transport }
+    }
+
+    pub(super) fn kind(&self) -> EngineKind {
+        self.id.kind
     }
 
     /// Asks for an object.
@@ -87,7 +104,7 @@ impl Client {
             let minutes = patience.as_secs() / 60;
             let message = format!(
                 "{} hasn't ended its work within {minutes} minutes",
-                self.kind
+                self.kind()
             );
             Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
         })??;
@@ -136,18 +153,11 @@ impl Client {
         body: Option<&serde_json::Value>,
         patience: Duration,
     ) -> Result<Envelope> {
-        tracing::debug!(engine = %self.kind, method, path, "request");
+        tracing::debug!(engine = %self.kind(), method, path, "request");
         let exchange = self.exchange(method, path, body);
         let (status, bytes) = match timeout(patience, exchange).await {
             Ok(answer) => answer?,
-            Err(_) => {
-                let message = format!(
-                    "{} gave no answer within {} s",
-                    self.kind,
-                    patience.as_secs()
-                );
-                return Err(Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT));
-            }
+            Err(_) => return Err(self.silent(patience)),
         };
         let envelope: Envelope =
             serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, error))?;
@@ -163,26 +173,15 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes)> {
-        let stream = self.connect().await?;
-        let lost = |error: hyper::Error| {
-            Error::new(
-                ErrorKind::Unreachable,
-                format!("{} closed the connection", self.kind),
-            )
-            .with_hint(DOCTOR_HINT)
-            .caused_by(error)
-        };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(lost)?;
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(self.with_project(path))
-            .header(header::HOST, "engine")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Error::new(ErrorKind::Internal, "bad request").caused_by(error))?;
+        let request = self.build(
+            method,
+            path,
+            &[("content-type", "application/json")],
+            whole(body),
+        )?;
+        let (mut sender, connection) = self.handshake().await?;
+        let lost = |error| self.lost(error);
         let answer = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -197,72 +196,123 @@ impl Client {
         }
     }
 
+    /// Asks with a body and an answer that may be large. The answer begins within the usual time;
+    /// how long its body takes is the caller's to say.
+    ///
+    /// # Errors
+    /// Those of any request, with the engine's message where it sent one.
+    pub(super) async fn stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+        patience: Duration,
+    ) -> Result<Answer> {
+        let request = self.build(method, path, headers, body)?;
+        let (mut sender, connection) = self.handshake().await?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+            // What breaks here breaks the answer too, which tells.
+            let _ = connection.await;
+        }));
+        let asked = timeout(patience, sender.send_request(request)).await;
+        let response = asked
+            .map_err(|_| self.silent(patience))?
+            .map_err(|error| self.lost(error))?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let bytes = timeout(ANSWER_PATIENCE, response.into_body().collect()).await;
+            let bytes = bytes
+                .map_err(|_| self.silent(ANSWER_PATIENCE))?
+                .map_err(|error| self.lost(error))?;
+            let envelope = serde_json::from_slice(&bytes.to_bytes());
+            let envelope = envelope.map_err(|error| self.garbled(path, error))?;
+            return Err(self.refusal(status, &envelope));
+        }
+        Ok(Answer {
+            response,
+            connection,
+        })
+    }
+
+    fn build(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Result<Request<Body>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.with_project(path))
+            .header(header::HOST, self.transport.host());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request
+            .body(body)
+            .map_err(|error| Error::new(ErrorKind::Internal, "bad request").caused_by(error))
+    }
+
+    async fn handshake(&self) -> Result<(SendRequest<Body>, Connection<TokioIo<Stream>, Body>)> {
+        let stream = self.transport.connect(&self.id).await?;
+        http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.lost(error))
+    }
+
+    fn lost(&self, error: hyper::Error) -> Error {
+        Error::new(
+            ErrorKind::Unreachable,
+            format!("{} closed the connection", self.kind()),
+        )
+        .with_hint(DOCTOR_HINT)
+        .caused_by(error)
+    }
+
+    fn silent(&self, patience: Duration) -> Error {
+        let message = format!(
+            "{} gave no answer within {} s",
+            self.kind(),
+            patience.as_secs()
+        );
+        Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
+    }
+
     /// Opens a websocket.
-    pub(super) async fn websocket(&self, path: &str) -> Result<WebSocketStream<UnixStream>> {
-        let stream = self.connect().await?;
-        let url = format!("ws://engine{}", self.with_project(path));
+    pub(super) async fn websocket(&self, path: &str) -> Result<WebSocketStream<Stream>> {
+        let stream = self.transport.connect(&self.id).await?;
+        let url = format!(
+            "{}://{}{}",
+            self.transport.websocket_scheme(),
+            self.transport.host(),
+            self.with_project(path)
+        );
         let handshake = tokio_tungstenite::client_async(url, stream);
         match timeout(ANSWER_PATIENCE, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(error)) => Err(Error::new(
                 ErrorKind::Engine,
-                format!("{} opens no websocket", self.kind),
+                format!("{} opens no websocket", self.kind()),
             )
             .caused_by(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("{} opens no websocket in time", self.kind),
+                format!("{} opens no websocket in time", self.kind()),
             )),
         }
     }
 
-    async fn connect(&self) -> Result<UnixStream> {
-        UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| self.unreachable(error))
-    }
-
     fn with_project(&self, path: &str) -> String {
         // Paths of operations come from the engine with their own query.
-        if self.project.as_str() == "default" || path.contains("project=") {
+        if self.id.project.is_default() || path.contains("project=") {
             return path.to_owned();
         }
         let separator = if path.contains('?') { '&' } else { '?' };
         format!(
             "{path}{separator}project={}",
-            super::image::url_part(self.project.as_str())
+            super::image::url_part(self.id.project.as_str())
         )
-    }
-
-    fn unreachable(&self, error: io::Error) -> Error {
-        let socket = self.socket.display();
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            let group = if self.kind == EngineKind::Lxd {
-                "lxd"
-            } else {
-                "incus-admin"
-            };
-            let message = format!("no permission to talk to {} at {socket}", self.kind);
-            return Error::new(ErrorKind::PermissionDenied, message)
-                .with_hint(format!(
-                    "join the group `{group}` (as good as root): \
-                     `sudo usermod -aG {group} $USER`, then log in again"
-                ))
-                .caused_by(error);
-        }
-        let message = format!("{} is not reachable at {socket}", self.kind);
-        let unit = if self.kind == EngineKind::Lxd {
-            "lxd"
-        } else {
-            "incus"
-        };
-        let unreachable = Error::new(ErrorKind::Unreachable, message)
-            .with_hint(format!("start it: `sudo systemctl start {unit}`"));
-        match error.kind() {
-            io::ErrorKind::NotFound => unreachable.caused_by("there is no such socket"),
-            io::ErrorKind::ConnectionRefused => unreachable.caused_by("nobody listens there"),
-            _ => unreachable.caused_by(error),
-        }
     }
 
     fn refusal(&self, status: StatusCode, envelope: &Envelope) -> Error {
@@ -281,13 +331,13 @@ impl Client {
     }
 
     pub(super) fn failure(&self, kind: ErrorKind, message: &str) -> Error {
-        Error::new(kind, format!("{}: {message}", self.kind))
+        Error::new(kind, format!("{}: {message}", self.kind()))
     }
 
     fn garbled(&self, path: &str, error: serde_json::Error) -> Error {
-        let message = format!("{}'s answer to {path} can't be read", self.kind);
+        let message = format!("{}'s answer to {path} can't be read", self.kind());
         Error::new(ErrorKind::Engine, message).caused_by(error)
     }
 }
 
-const DOCTOR_HINT: &str = "see whether the engine is well: `lxc info` or `incus info`";
+const DOCTOR_HINT: &str = "see what is the matter: `lxc-dev-manager doctor`";

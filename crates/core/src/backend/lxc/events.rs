@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::model::InstanceName;
 
 /// The longest that we wait for a socket that no file event announces.
-const RETURN_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const RETURN_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Event {

@@ -12,7 +12,6 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -21,11 +20,12 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use super::client::Client;
 use super::image::url_part;
 use super::replay::Replay;
+use super::transport::Stream;
 use crate::backend::{ExecControl, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-type Socket = WebSocketStream<UnixStream>;
+type Socket = WebSocketStream<Stream>;
 
 /// Bytes in one message to the guest.
 const CHUNK: usize = 32 * 1024;

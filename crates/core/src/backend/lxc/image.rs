@@ -7,7 +7,7 @@ use super::client::Client;
 use crate::backend::Image;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_names::{self, Registry};
-use crate::model::{EngineKind, ImageName};
+use crate::model::{EngineKind, Fingerprint, ImageName};
 
 const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -37,7 +37,7 @@ pub(super) async fn find(client: &Client, name: &ImageName) -> Result<Image> {
     match client.get::<Alias>(&path).await {
         Ok(alias) => {
             return Ok(Image::Local {
-                fingerprint: alias.target,
+                fingerprint: Fingerprint::parse(&alias.target)?,
             });
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -47,14 +47,14 @@ pub(super) async fn find(client: &Client, name: &ImageName) -> Result<Image> {
         match client.get::<Found>(&format!("/1.0/images/{name}")).await {
             Ok(found) => {
                 return Ok(Image::Local {
-                    fingerprint: found.fingerprint,
+                    fingerprint: Fingerprint::parse(&found.fingerprint)?,
                 });
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    let registry = match client.kind {
+    let registry = match client.kind() {
         EngineKind::Lxd => Registry::Lxd,
         _ => Registry::Incus,
     };
@@ -71,6 +71,6 @@ async fn unknown(client: &Client, name: &ImageName) -> Error {
         .unwrap_or_default();
     let mut near: Vec<String> = aliases.into_iter().map(|alias| alias.name).collect();
     near.extend(image_names::examples());
-    let message = format!("{} knows no image `{name}`", client.kind);
+    let message = format!("{} knows no image `{name}`", client.kind());
     Error::new(ErrorKind::NotFound, message).with_hint(format!("there are: {}", near.join(", ")))
 }

@@ -1,14 +1,31 @@
 //! Changes of instances that take more than one request.
 
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::wire::mark_config;
+use super::wire::{Config, Profile, mark_config};
 use super::{LxcBackend, operation};
-use crate::backend::{Backend, Image, LaunchSpec, Marks, Nesting, Progress};
+use crate::backend::{
+    Backend, CopySpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Settings,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvStatus, InstanceName, Limits, SnapshotName};
+use crate::model::{EnvStatus, InstanceName, SnapshotName};
+
+/// Prefix of the devices that show a directory of the host, followed by a number.
+pub(super) const MOUNT: &str = "ldm-mount-";
+/// What nesting needs beside `security.nesting`, as the original set it.
+const NESTING: [&str; 3] = [
+    "security.nesting",
+    "security.syscalls.intercept.mknod",
+    "security.syscalls.intercept.setxattr",
+];
+const CPUS: &str = "limits.cpu";
+const MEMORY: &str = "limits.memory";
+pub(super) const AUTOSTART: &str = "boot.autostart";
 
 pub(super) async fn create(
     client: &Client,
@@ -17,30 +34,64 @@ pub(super) async fn create(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let mut config = mark_config(&spec.marks);
-    if spec.nesting == Nesting::On {
-        for key in [
-            "nesting",
-            "syscalls.intercept.mknod",
-            "syscalls.intercept.setxattr",
-        ] {
-            config.insert(format!("security.{key}"), "true".to_owned());
-        }
-    }
-    if let Some(cpus) = spec.limits.cpus {
-        config.insert("limits.cpu".to_owned(), cpus.to_string());
-    }
-    if let Some(memory) = spec.limits.memory {
-        config.insert("limits.memory".to_owned(), memory.to_string());
-    }
+    config.extend(settings_config(&spec.settings));
     config.retain(|_, value| !value.is_empty());
+    let mut devices = BTreeMap::new();
+    if let Some(disk) = spec.settings.limits.disk {
+        let (name, mut root) = profile_root(client).await?;
+        root.insert("size".to_owned(), disk.to_string());
+        devices.insert(name, root);
+    }
+    devices.extend(mount_devices(&spec.settings.mounts));
     let body = json!({
         "name": spec.name,
         "type": "container",
         "source": source(&spec.image),
         "config": config,
-        "devices": devices(client, &spec.limits).await?,
+        "devices": devices,
     });
-    operation::change(client, "/1.0/instances", &body, progress, cancel).await
+    operation::change(client, "/1.0/instances", &body, progress, cancel)
+        .await
+        .map(drop)
+}
+
+pub(super) async fn copy(
+    client: &Client,
+    spec: &CopySpec,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let (source, path) = match &spec.snapshot {
+        Some(snapshot) => (
+            format!("{}/{snapshot}", spec.source),
+            format!("/1.0/instances/{}/snapshots/{snapshot}", spec.source),
+        ),
+        None => (
+            spec.source.to_string(),
+            format!("/1.0/instances/{}", spec.source),
+        ),
+    };
+    // LXD takes keys of the source over by itself, profiles and devices it doesn't.
+    let of: Value = client.get(&path).await?;
+    let mut config = mark_config(&spec.marks);
+    config.retain(|_, value| !value.is_empty());
+    let body = json!({
+        "name": spec.name,
+        "type": "container",
+        "source": {
+            "type": "copy",
+            "source": source,
+            "instance_only": true,
+            // What its processes haven't written yet is missing in the copy, as after a power cut.
+            "allow_inconsistent": true,
+        },
+        "config": config,
+        "profiles": of["profiles"],
+        "devices": of["devices"],
+    });
+    operation::change(client, "/1.0/instances", &body, progress, cancel)
+        .await
+        .map(drop)
 }
 
 fn source(image: &Image) -> Value {
@@ -56,25 +107,96 @@ fn source(image: &Image) -> Value {
     }
 }
 
+/// Settings as keys of an instance's config; an empty value takes a key away.
+fn settings_config(settings: &Settings) -> Config {
+    let on = |set: bool| if set { "true" } else { "" }.to_owned();
+    let nesting = NESTING.map(|key| (key.to_owned(), on(settings.nesting != Nesting::Off)));
+    let text = |value: Option<String>| value.unwrap_or_default();
+    Config::from_iter(nesting.into_iter().chain([
+        (
+            CPUS.to_owned(),
+            text(settings.limits.cpus.map(|n| n.to_string())),
+        ),
+        (
+            MEMORY.to_owned(),
+            text(settings.limits.memory.map(|n| n.to_string())),
+        ),
+        (AUTOSTART.to_owned(), on(settings.autostart)),
+    ]))
+}
+
 /// A disk limit needs a root device of the instance's own: the profile's, with a size.
-async fn devices(client: &Client, limits: &Limits) -> Result<Value> {
-    let Some(disk) = limits.disk else {
-        return Ok(json!({}));
-    };
-    let profile: Value = client.get("/1.0/profiles/default").await?;
-    let devices = profile["devices"].as_object().into_iter().flatten();
-    let mut root = devices
-        .map(|(name, device)| (name.clone(), device.clone()))
-        .find(|(_, device)| device["path"] == "/")
+async fn profile_root(client: &Client) -> Result<(String, Config)> {
+    let profile: Profile = client.get("/1.0/profiles/default").await?;
+    let devices = profile.devices.unwrap_or_default().into_iter();
+    devices
+        .filter(|(_, device)| device.get("path").is_some_and(|path| path == "/"))
+        .next_back()
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::Config,
                 "the engine's default profile has no root disk",
             )
             .with_hint("initialise the engine: `lxd init` or `incus admin init`")
-        })?;
-    root.1["size"] = json!(disk.to_string());
-    Ok(json!({ root.0: root.1 }))
+        })
+}
+
+fn mount_devices(mounts: &[Mount]) -> BTreeMap<String, Config> {
+    let devices = mounts.iter().enumerate().map(|(number, mount)| {
+        let mut device = Config::from([
+            ("type".to_owned(), "disk".to_owned()),
+            ("source".to_owned(), mount.host.display().to_string()),
+            ("path".to_owned(), mount.guest.display().to_string()),
+            // The guest's users are the host's of the same number there.
+            ("shift".to_owned(), "true".to_owned()),
+        ]);
+        if mount.readonly {
+            device.insert("readonly".to_owned(), "true".to_owned());
+        }
+        (format!("{MOUNT}{number}"), device)
+    });
+    devices.collect()
+}
+
+/// Replaces the whole of an instance's own config and devices: a `PATCH` can't take a device away.
+pub(super) async fn configure(
+    client: &Client,
+    name: &InstanceName,
+    settings: &Settings,
+) -> Result<()> {
+    let path = format!("/1.0/instances/{name}");
+    let mut now: Value = client.get(&path).await?;
+    let mut config: Config = read(&now["config"]);
+    for (key, value) in settings_config(settings) {
+        match value.is_empty() {
+            true => config.remove(&key),
+            false => config.insert(key, value),
+        };
+    }
+    let mut devices: BTreeMap<String, Config> = read(&now["devices"]);
+    devices.retain(|name, _| !name.starts_with(MOUNT));
+    devices.extend(mount_devices(&settings.mounts));
+    let own_root = devices
+        .iter_mut()
+        .find(|(_, device)| device.get("path").is_some_and(|path| path == "/"));
+    match (own_root, settings.limits.disk) {
+        (Some((_, root)), Some(disk)) => drop(root.insert("size".to_owned(), disk.to_string())),
+        (Some((_, root)), None) => drop(root.remove("size")),
+        (None, Some(disk)) => {
+            let (name, mut root) = profile_root(client).await?;
+            root.insert("size".to_owned(), disk.to_string());
+            devices.insert(name, root);
+        }
+        (None, None) => {}
+    }
+    now["config"] = json!(config);
+    now["devices"] = json!(devices);
+    client.change("PUT", &path, &now).await
+}
+
+/// A map of the engine's; `null` is an empty one.
+fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap_or_default()
 }
 
 pub(super) async fn set_marks(client: &Client, name: &InstanceName, marks: &Marks) -> Result<()> {

@@ -11,12 +11,15 @@
 mod client;
 mod events;
 mod exec;
+mod files;
 mod glance;
 mod image;
+mod image_store;
 mod instance;
 mod locate;
 mod operation;
 mod replay;
+mod transport;
 mod wire;
 
 use std::net::IpAddr;
@@ -27,22 +30,25 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Backend, BackendEvent, Capabilities, ExecIo, ExecSpec, GuestStream, Image, Instance,
-    LaunchSpec, Marks, Progress,
+    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, GuestStream, Image,
+    Instance, LaunchSpec, Marks, Progress, Settings, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    EngineKind, EngineProject, EnvStatus, GuestPort, ImageName, InstanceName, SnapshotName,
+    EngineId, EngineKind, EngineProject, EnvStatus, Fingerprint, GuestPort, ImageName,
+    InstanceName, SnapshotName,
 };
 
 use client::Client;
 pub use locate::{Candidate, Surroundings, candidates};
+use transport::Transport;
 
 /// How long an init may take to end before a stop without force gives up.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +66,14 @@ impl LxcBackend {
     #[must_use]
     pub fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
         Self {
-            client: Client::new(kind, socket, project),
+            client: Client::new(
+                EngineId {
+                    kind,
+                    address: socket.display().to_string(),
+                    project,
+                },
+                Transport::Socket(socket),
+            ),
             server: OnceCell::new(),
         }
     }
@@ -73,11 +86,16 @@ impl LxcBackend {
         let drivers: Vec<&str> = storage.split('|').map(str::trim).collect();
         let only = |good: &[&str]| !drivers.is_empty() && drivers.iter().all(|d| good.contains(d));
         Ok(Capabilities {
-            server: format!("{} {}", self.client.kind, server.environment.server_version),
+            server: format!(
+                "{} {}",
+                self.client.kind(),
+                server.environment.server_version
+            ),
             copy_on_write: only(&["btrfs", "zfs", "lvm", "ceph"]),
             restore_keeps_later_snapshots: !drivers.contains(&"zfs"),
             snapshot_expiry: has("snapshot_expiry_creation"),
             limits: true,
+            copies_running: true,
         })
     }
 
@@ -87,7 +105,7 @@ impl LxcBackend {
         let found = found.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
-                format!("{} has no instance `{name}`", self.client.kind),
+                format!("{} has no instance `{name}`", self.client.kind()),
             ),
             _ => error,
         })?;
@@ -129,16 +147,16 @@ fn conflict(name: &InstanceName, is: &str, error: Error) -> Error {
 
 #[async_trait]
 impl Backend for LxcBackend {
-    fn kind(&self) -> EngineKind {
-        self.client.kind
-    }
-
-    fn address(&self) -> String {
-        self.client.socket.display().to_string()
+    fn id(&self) -> &EngineId {
+        &self.client.id
     }
 
     fn is_installed(&self) -> bool {
-        locate::is_installed(&self.client.socket)
+        match &self.client.transport {
+            Transport::Socket(socket) => locate::is_installed(socket),
+            // Whoever names a remote means it.
+            Transport::Remote(_) => true,
+        }
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
@@ -169,6 +187,12 @@ impl Backend for LxcBackend {
         self.ask_instance(name, "").await
     }
 
+    async fn usage(&self, name: &InstanceName) -> Result<Usage> {
+        let path = format!("/1.0/instances/{name}/state");
+        let state: wire::State = self.client.get(&path).await?;
+        Ok(state.into_usage())
+    }
+
     async fn find_image(&self, name: &ImageName) -> Result<Image> {
         image::find(&self.client, name).await
     }
@@ -180,6 +204,19 @@ impl Backend for LxcBackend {
         cancel: &CancellationToken,
     ) -> Result<()> {
         instance::create(&self.client, spec, progress, cancel).await
+    }
+
+    async fn copy(
+        &self,
+        spec: &CopySpec,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        instance::copy(&self.client, spec, progress, cancel).await
+    }
+
+    async fn configure(&self, name: &InstanceName, settings: &Settings) -> Result<()> {
+        instance::configure(&self.client, name, settings).await
     }
 
     async fn start(&self, name: &InstanceName) -> Result<()> {
@@ -251,6 +288,59 @@ impl Backend for LxcBackend {
         self.client.change("DELETE", &path, &json!({})).await
     }
 
+    async fn images(&self) -> Result<Vec<StoredImage>> {
+        image_store::list(&self.client).await
+    }
+
+    async fn publish(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        alias: &ImageName,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Fingerprint> {
+        image_store::publish(&self.client, name, snapshot, alias, progress, cancel).await
+    }
+
+    async fn delete_image(&self, image: &Fingerprint) -> Result<()> {
+        image_store::delete(&self.client, image).await
+    }
+
+    async fn rename_image(&self, alias: &ImageName, new: &ImageName) -> Result<()> {
+        image_store::rename(&self.client, alias, new).await
+    }
+
+    async fn export_image(
+        &self,
+        image: &Fingerprint,
+        to: &mut (dyn AsyncWrite + Send + Unpin),
+        progress: &Progress,
+    ) -> Result<()> {
+        image_store::export(&self.client, image, to, progress).await
+    }
+
+    async fn import_image(
+        &self,
+        from: Box<dyn AsyncRead + Send + Sync + Unpin>,
+        alias: &ImageName,
+        progress: &Progress,
+    ) -> Result<Fingerprint> {
+        image_store::import(&self.client, from, alias, progress).await
+    }
+
+    async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile> {
+        files::read(&self.client, name, path).await
+    }
+
+    async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()> {
+        files::write(&self.client, name, path, file).await
+    }
+
+    async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()> {
+        files::delete(&self.client, name, path).await
+    }
+
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
         exec::run(&self.client, name, spec, io).await
     }
@@ -296,6 +386,9 @@ impl Backend for LxcBackend {
     }
 
     async fn returned(&self) {
-        events::socket_returned(&self.client.socket).await;
+        match &self.client.transport {
+            Transport::Socket(socket) => events::socket_returned(socket).await,
+            Transport::Remote(_) => tokio::time::sleep(events::RETURN_PATIENCE).await,
+        }
     }
 }

@@ -22,7 +22,7 @@ struct Event {
     metadata: Value,
 }
 
-/// Asks for a change, reports its progress, and waits until it is done.
+/// Asks for a change, reports its progress, and waits until it is done. Returns the ended operation.
 ///
 /// When cancelled, the engine's operation is cancelled where it may be; else we wait for its end,
 /// so that the caller knows what there is to roll back.
@@ -32,7 +32,7 @@ pub(super) async fn change(
     body: &Value,
     progress: &Progress,
     cancel: &CancellationToken,
-) -> Result<()> {
+) -> Result<Operation> {
     // Before the request: what happens between the two would be missed otherwise.
     let mut events = client.websocket("/1.0/events?type=operation").await?;
     let envelope = client.send("POST", path, body).await?;
@@ -63,7 +63,7 @@ pub(super) async fn change(
     if cancelled {
         return Err(Error::new(ErrorKind::Cancelled, "stopped by the user"));
     }
-    result.map(drop)
+    result
 }
 
 /// Waits for the engine's running operations on an instance, however they end.
@@ -112,10 +112,10 @@ fn report(text: &str, id: &str, progress: &Progress) {
             continue;
         };
         let Some(line) = value.as_str() else { continue };
-        let words = if what.contains("download") {
-            "downloading the image"
-        } else {
-            "unpacking"
+        let words = match what {
+            what if what.contains("download") => "downloading the image",
+            what if what.contains("pack") && !what.contains("unpack") => "packing the image",
+            _ => "unpacking",
         };
         progress.step(words, percent(line));
     }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::backend::{self, InstanceSnapshot, Marks};
+use super::instance::{AUTOSTART, MOUNT};
+use crate::backend::{self, InstanceSnapshot, Marks, Mount, Nesting, Settings};
 use crate::error::Result;
-use crate::model::{ByteSize, EnvStatus, InstanceName, Limits, SnapshotName};
+use crate::model::{ByteSize, EnvStatus, Fingerprint, InstanceName, Limits, SnapshotName};
 
 /// Prefix of our marks in an instance's config.
 pub(super) const MARK: &str = "user.lxc-dev-manager.";
@@ -59,7 +60,13 @@ pub(super) struct Operation {
     pub(super) resources: Option<BTreeMap<String, Vec<String>>>,
 }
 
-type Config = BTreeMap<String, String>;
+/// Keys and values of an instance, a profile or a device.
+pub(super) type Config = BTreeMap<String, String>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Profile {
+    pub(super) devices: Option<BTreeMap<String, Config>>,
+}
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Instance {
@@ -75,6 +82,9 @@ pub(super) struct Instance {
     /// `null` for an instance that is stopped or just starting.
     state: Option<State>,
     snapshots: Option<Vec<Snapshot>>,
+    /// The member of a cluster; `none` or empty elsewhere.
+    #[serde(default)]
+    location: Option<String>,
 }
 
 /// What a bridge has given to a guest.
@@ -93,6 +103,23 @@ pub(super) struct Nic<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct State {
     network: Option<BTreeMap<String, Network>>,
+    cpu: Option<Cpu>,
+    memory: Option<Usage>,
+    disk: Option<BTreeMap<String, Usage>>,
+    #[serde(default)]
+    processes: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Cpu {
+    #[serde(default)]
+    usage: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    usage: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,7 +175,12 @@ impl Instance {
             started_at: self.last_used_at,
             address: self.address(),
             marks: self.config.as_ref().map(marks).unwrap_or_default(),
-            limits: self.limits(),
+            base_image: self.base_image(),
+            location: self
+                .location
+                .clone()
+                .filter(|name| !matches!(name.as_str(), "" | "none")),
+            settings: self.settings(),
             snapshots: self.snapshots.map(snapshots).unwrap_or_default(),
         })
     }
@@ -173,6 +205,32 @@ impl Instance {
         global.first().map(|(_, _, address)| *address)
     }
 
+    fn base_image(&self) -> Option<Fingerprint> {
+        let text = self.config.as_ref()?.get("volatile.base_image")?;
+        Fingerprint::parse(text).ok()
+    }
+
+    fn settings(&self) -> Settings {
+        let is_set = |key: &str| {
+            let config = self.expanded_config.as_ref();
+            config
+                .and_then(|config| config.get(key))
+                .is_some_and(|value| value == "true")
+        };
+        let nesting = match is_set("security.nesting") {
+            true => Nesting::On,
+            false => Nesting::Off,
+        };
+        let devices = self.expanded_devices.iter().flatten();
+        let mounts = devices.filter(|(name, _)| name.starts_with(MOUNT));
+        Settings {
+            limits: self.limits(),
+            nesting,
+            autostart: is_set(AUTOSTART),
+            mounts: mounts.filter_map(|(_, device)| mount(device)).collect(),
+        }
+    }
+
     fn limits(&self) -> Limits {
         let key = |name: &str| self.expanded_config.as_ref()?.get(name);
         let devices = self.expanded_devices.iter().flat_map(BTreeMap::values);
@@ -184,6 +242,34 @@ impl Instance {
             cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
             memory: key("limits.memory").and_then(size),
             disk: root.and_then(|device| device.get("size")).and_then(size),
+        }
+    }
+}
+
+fn mount(device: &Config) -> Option<Mount> {
+    Some(Mount {
+        host: device.get("source")?.into(),
+        guest: device.get("path")?.into(),
+        readonly: device.get("readonly").is_some_and(|value| value == "true"),
+    })
+}
+
+impl State {
+    /// What an instance uses, in our words. The engines write 0 or -1 for what they don't know.
+    pub(super) fn into_usage(self) -> backend::Usage {
+        let known = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
+        let networks = self.network.unwrap_or_default().into_values();
+        let addresses = networks.flat_map(|network| network.addresses.unwrap_or_default());
+        let disk = self.disk.unwrap_or_default();
+        backend::Usage {
+            cpu_nanoseconds: self.cpu.and_then(|cpu| known(cpu.usage)),
+            memory: self.memory.and_then(|memory| known(memory.usage)),
+            disk: disk.into_values().next().and_then(|disk| known(disk.usage)),
+            processes: known(self.processes),
+            addresses: addresses
+                .filter(|address| address.scope == "global")
+                .map(|address| address.address)
+                .collect(),
         }
     }
 }

@@ -1,0 +1,124 @@
+//! What the fake holds.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::IMAGE;
+use super::guest::Files;
+use crate::backend::{Instance, InstanceSnapshot, Marks, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvStatus, Fingerprint, InstanceName, SnapshotName};
+
+/// A snapshot.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) name: SnapshotName,
+    pub(super) created_at: Timestamp,
+    pub(super) files: Files,
+}
+
+/// An instance.
+pub(super) struct Held {
+    pub(super) status: EnvStatus,
+    pub(super) marks: Marks,
+    pub(super) settings: Settings,
+    pub(super) base_image: Option<Fingerprint>,
+    pub(super) files: Files,
+    pub(super) snapshots: Vec<Kept>,
+}
+
+/// An image.
+#[derive(Clone, Default)]
+pub(super) struct Stored {
+    pub(super) aliases: Vec<String>,
+    pub(super) files: Files,
+}
+
+pub(super) struct State {
+    pub(super) instances: BTreeMap<InstanceName, Held>,
+    pub(super) images: BTreeMap<Fingerprint, Stored>,
+    pub(super) faults: HashSet<&'static str>,
+    pub(super) unreachable: bool,
+    pub(super) absent: bool,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        let stored = Stored {
+            aliases: vec![IMAGE.to_owned()],
+            files: Files::default(),
+        };
+        let first = Fingerprint::parse("0123456789ab").map(|image| (image, stored));
+        Self {
+            instances: BTreeMap::new(),
+            images: first.into_iter().collect(),
+            faults: HashSet::new(),
+            unreachable: false,
+            absent: false,
+        }
+    }
+
+    pub(super) fn held(&mut self, name: &InstanceName) -> Result<&mut Held> {
+        self.instances.get_mut(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("the fake engine has no instance `{name}`"),
+            )
+        })
+    }
+
+    pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
+        if self.instances.contains_key(name) {
+            let message = format!("instance `{name}` is there already");
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    pub(super) fn expect(&self, name: &InstanceName, status: EnvStatus) -> Result<()> {
+        if self.status == status {
+            return Ok(());
+        }
+        let now = self.status.label().to_lowercase();
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("instance `{name}` is {now}"),
+        ))
+    }
+
+    /// Where a snapshot stands among the others.
+    pub(super) fn position(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<usize> {
+        let found = self
+            .snapshots
+            .iter()
+            .position(|kept| kept.name == *snapshot);
+        found.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("`{name}` has no snapshot `{snapshot}`"),
+            )
+        })
+    }
+
+    pub(super) fn view(&self, name: &InstanceName) -> Instance {
+        let running = self.status == EnvStatus::Running;
+        let snapshots = self.snapshots.iter().map(|kept| InstanceSnapshot {
+            name: kept.name.clone(),
+            created_at: kept.created_at,
+        });
+        Instance {
+            name: name.clone(),
+            status: self.status,
+            started_at: None,
+            address: running.then_some(std::net::Ipv4Addr::LOCALHOST.into()),
+            marks: self.marks.clone(),
+            snapshots: snapshots.collect(),
+            settings: self.settings.clone(),
+            base_image: self.base_image.clone(),
+            location: None,
+        }
+    }
+}
