@@ -46,6 +46,12 @@ impl Home {
         self.user_ssh.as_deref()
     }
 
+    /// The user's own home, if known.
+    #[must_use]
+    pub fn user_home(&self) -> Option<&Path> {
+        self.user_ssh().and_then(Path::parent)
+    }
+
     /// The registry of known projects.
     #[must_use]
     pub fn projects_file(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use crate::backend::{Backend, Instance, LaunchSpec, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, SnapshotName};
-use crate::project::{Change, Project};
+use crate::project::{Change, NewEnv, Project};
 use crate::provision::{self, User};
 use crate::view::Verb;
 
@@ -62,11 +62,10 @@ impl Plan {
     /// What the file will say.
     fn changes(&self, now: jiff::Timestamp) -> [Change; 2] {
         [
-            Change::AddEnv {
-                env: self.env.clone(),
-                image: self.image.clone(),
+            Change::AddEnv(NewEnv {
                 ports: self.ports.clone(),
-            },
+                ..NewEnv::new(self.env.clone(), self.image.clone())
+            }),
             Change::AddSnapshot {
                 env: self.env.clone(),
                 snapshot: SnapshotName::initial_state(),
@@ -126,7 +125,7 @@ impl Engine {
         let plan = Plan {
             instance: project.instance(&env)?,
             user: file.user(&env)?,
-            settings: file.settings(&env)?,
+            settings: project.settings(&env, self.home.user_home())?,
             keys: provision::authorized_keys(&self.home)?,
             env,
             image,

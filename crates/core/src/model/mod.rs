@@ -10,11 +10,11 @@ mod name;
 mod port;
 mod status;
 
-pub use engine::EngineId;
+pub use engine::{BackendChoice, EngineId};
 pub use limits::{ByteSize, Limits};
 pub use name::{
     EngineProject, EnvName, Fingerprint, ImageName, InstanceName, OperationId, ProjectName,
-    RemoteName, SnapshotName, UserName,
+    RemoteName, SnapshotName, UserName, VariableName,
 };
 pub use port::{GuestPort, HostPort, parse_port_list};
 pub use status::{EngineKind, EnvStatus, PortState};

@@ -202,6 +202,21 @@ name_type!(
 );
 
 name_type!(
+    /// A variable of the environment, by the rule of POSIX shells.
+    VariableName,
+    "a variable",
+    |text| {
+        if text.is_empty() || text.len() > 255 {
+            return Err("it has to have 1 to 255 characters".into());
+        }
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err("it starts with a digit".into());
+        }
+        only(text, |c| c.is_ascii_alphanumeric() || c == '_', "letters, digits and `_`")
+    }
+);
+
+name_type!(
     /// An instance in the engine, by the engines' rule: a DNS label.
     InstanceName,
     "an instance",

@@ -3,59 +3,20 @@
 //! The edit itself is made by a lossless editor (`yaml_edit`); what comes out is checked by `guard`
 //! before it is used.
 
+mod copy;
+mod values;
+
 use std::str::FromStr;
 
-use jiff::Timestamp;
-use yaml_edit::{Mapping, MappingBuilder, SequenceBuilder, YamlFile};
+use yaml_edit::{Mapping, MappingBuilder, YamlFile};
 
+use self::copy::{copy_lines, has_anchor, put_lines};
+use self::values::{new_entry, rename_key, set_map, set_values, several_values, snapshot_about};
+use super::change::Change;
 use super::guard::{self, refuse};
 use super::schema::File;
 use crate::error::Result;
-use crate::model::{EnvName, GuestPort, ImageName, SnapshotName};
-
-/// One change of the file.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// A new env, or the image of one that the file names already.
-    AddEnv {
-        /// Its name.
-        env: EnvName,
-        /// Its image.
-        image: ImageName,
-        /// Its ports, where they differ from the defaults.
-        ports: Option<Vec<GuestPort>>,
-    },
-    /// A removed env is back, with all that stood below it.
-    PutBack {
-        /// Its name.
-        env: EnvName,
-        /// The file's text before it was removed.
-        before: String,
-    },
-    /// An env is gone.
-    RemoveEnv {
-        /// Its name.
-        env: EnvName,
-    },
-    /// A snapshot was taken.
-    AddSnapshot {
-        /// Of which env.
-        env: EnvName,
-        /// Its name.
-        snapshot: SnapshotName,
-        /// A line about it.
-        description: Option<String>,
-        /// When it was made.
-        created_at: Timestamp,
-    },
-    /// A snapshot is gone.
-    RemoveSnapshot {
-        /// Of which env.
-        env: EnvName,
-        /// Its name.
-        snapshot: SnapshotName,
-    },
-}
+use crate::model::EnvName;
 
 pub(super) const CONTAINERS: &str = "containers";
 pub(super) const SNAPSHOTS: &str = "snapshots";
@@ -66,20 +27,25 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 /// `Config` where the text can't be read, or where the change can't be made without losing
 /// something (aliases, merge keys, several documents); the hint says what to write by hand.
 pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
-    let applied = apply_as_written(text, change);
-    let Change::PutBack { env, before } = change else {
-        return applied;
-    };
     // What can't be copied as it was written is at least copied as it was meant.
-    applied.or_else(|refused| {
-        let before = guard::entry_alone(before, env).ok_or(refused)?;
-        let env = env.clone();
-        apply_as_written(text, &Change::PutBack { env, before })
+    apply_as_written(text, change).or_else(|refused| match guard::plainer(text, change) {
+        Some(plainer) => apply_as_written(text, &plainer).map_err(|_| refused),
+        None => Err(refused),
     })
 }
 
 fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     let file = File::parse(text)?;
+    change.expect_names(&file)?;
+    if let Change::AddEnv(new) = change
+        && let Some(several) = several_values(&file, new)
+    {
+        // Each is one place, which can be checked.
+        let edited = several.into_iter().try_fold(text.to_owned(), |text, new| {
+            apply_as_written(&text, &Change::AddEnv(new))
+        });
+        return edited.map_err(|_| refuse(text, change));
+    }
     if let Change::AddSnapshot { env, snapshot, .. } = change
         && file
             .entry(env)
@@ -107,9 +73,7 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
         format!("{unix}\n")
     };
     let listed = as_map(&whole, change)?;
-    let edited = edit(&listed, change).ok_or_else(|| refuse(&whole, change))?;
-    let mut edited = comments_in_place(&listed, &without_braces(&listed, edited));
-    guard::check(&listed, &edited, change)?;
+    let mut edited = edited(&listed, change).ok_or_else(|| refuse(&whole, change))?;
     if !ended {
         edited.truncate(edited.trim_end_matches('\n').len());
     }
@@ -119,6 +83,25 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
         edited
     };
     Ok(format!("{bom}{edited}"))
+}
+
+/// The edited text, if a way is found that loses nothing.
+fn edited(text: &str, change: &Change) -> Option<String> {
+    let is_right = |edited: &String| guard::check(text, edited, change).is_ok();
+    if let Change::CloneEnv { source, env } = change
+        && let Some(copied) = copy_lines(text, source, env).filter(is_right)
+    {
+        return Some(copied);
+    }
+    let edited = edit(text, change)
+        .map(|edited| comments_in_place(text, &without_braces(text, edited)))
+        .filter(is_right);
+    match change {
+        Change::PutBack { env, before } if edited.is_none() => {
+            put_lines(text, before, env).filter(is_right)
+        }
+        _ => edited,
+    }
 }
 
 fn edit(text: &str, change: &Change) -> Option<String> {
@@ -132,30 +115,31 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     let containers = root.get_mapping(CONTAINERS);
     let entry = |env: &EnvName| containers.as_ref()?.get_mapping(env.as_str());
     match change {
-        Change::AddEnv { env, image, ports } => match (entry(env), &containers) {
-            (Some(known), _) => {
-                if File::parse(text).ok()?.image(env).as_ref() != Some(image) {
-                    known.set("image", image.as_str());
-                }
-                if let Some(ports) = ports {
-                    let list = port_list(SequenceBuilder::new(), ports).build_document();
-                    known.set("ports", list.as_sequence()?);
-                }
+        Change::AddEnv(new) => match (entry(&new.env), &containers) {
+            (Some(known), _) => set_values(&known, &File::parse(text).ok()?, new)?,
+            (None, Some(containers)) => {
+                set_map(containers, new.env.as_str(), |map| new_entry(map, new))?;
             }
-            (None, Some(containers)) => set_map(containers, env.as_str(), |map| {
-                new_entry(map, image, ports.as_deref())
-            })?,
             (None, None) => {
-                let entry = |map: MappingBuilder| {
-                    map.mapping(env.as_str(), |map| new_entry(map, image, ports.as_deref()))
-                };
+                let entry =
+                    |map: MappingBuilder| map.mapping(new.env.as_str(), |map| new_entry(map, new));
                 return first_env(&file, &root, entry);
             }
         },
+        Change::CloneEnv { source, env } => {
+            let copy = entry_of(&start, source)?;
+            if has_anchor(&copy.to_string()) {
+                return None;
+            }
+            copy.remove(SNAPSHOTS);
+            containers?.set(env.as_str(), &copy);
+        }
+        Change::RenameEnv { env, new } => {
+            let known = containers?.find_entry_by_key(env.as_str())?;
+            return rename_key(&start, known.key_node()?.byte_range(), env, new);
+        }
         Change::PutBack { env, before } => {
-            let old = YamlFile::from_str(before).ok()?;
-            let old = old.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
-            let old = old.get_mapping(env.as_str())?;
+            let old = entry_of(before, env)?;
             match &containers {
                 Some(containers) => containers.set(env.as_str(), &old),
                 None => return first_env(&file, &root, |map| map.pair(env.as_str(), &old)),
@@ -170,14 +154,8 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             description,
             created_at,
         } => {
+            let about = |map| snapshot_about(map, description.as_deref(), *created_at);
             let entry = entry(env)?;
-            let about = |map: MappingBuilder| {
-                let map = match description {
-                    Some(text) => map.pair("description", text.as_str()),
-                    None => map,
-                };
-                map.pair("created_at", created_at.to_string())
-            };
             match entry.get_mapping(SNAPSHOTS) {
                 Some(known) => set_map(&known, snapshot.as_str(), about)?,
                 None => set_map(&entry, SNAPSHOTS, |map| {
@@ -192,6 +170,13 @@ fn edit(text: &str, change: &Change) -> Option<String> {
         }
     }
     Some(file.to_string())
+}
+
+/// An env's map in another text.
+fn entry_of(text: &str, env: &EnvName) -> Option<Mapping> {
+    let file = YamlFile::from_str(text).ok()?;
+    let containers = file.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
+    containers.get_mapping(env.as_str())
 }
 
 /// The text with the first env below `containers:`, where only comments may stand: they stay,
@@ -295,34 +280,6 @@ fn comments_in_place(before: &str, after: &str) -> String {
         format!("{}{end}", place.copied().unwrap_or(text))
     });
     lines.collect()
-}
-
-fn set_map(
-    parent: &Mapping,
-    key: &str,
-    fill: impl FnOnce(MappingBuilder) -> MappingBuilder,
-) -> Option<()> {
-    let built = fill(MappingBuilder::new()).build_document();
-    parent.set(key, built.as_mapping()?);
-    Some(())
-}
-
-fn new_entry(
-    map: MappingBuilder,
-    image: &ImageName,
-    ports: Option<&[GuestPort]>,
-) -> MappingBuilder {
-    let map = map.pair("image", image.as_str());
-    match ports {
-        Some(ports) => map.sequence("ports", |list| port_list(list, ports)),
-        None => map,
-    }
-}
-
-fn port_list(list: SequenceBuilder, ports: &[GuestPort]) -> SequenceBuilder {
-    ports
-        .iter()
-        .fold(list, |list, port| list.item(i64::from(port.get())))
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 
 use serde_yaml::Value;
 
-use super::edit::{CONTAINERS, Change, SNAPSHOTS};
-use super::schema::File;
+use super::change::{Change, NewEnv};
+use super::edit::{CONTAINERS, SNAPSHOTS};
+use super::schema::{Entry, File};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 
@@ -19,20 +20,16 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
     }
     let containers = child(&mut root, CONTAINERS)?;
     match change {
-        Change::AddEnv { env, image, ports } => {
-            let known = File::parse(before).ok()?;
-            let is_map = containers.get(env.as_str()).is_some_and(Value::is_mapping);
-            let known = known.image(env).filter(|_| is_map);
-            let entry = child(containers, env.as_str())?;
-            if known.as_ref() != Some(image) {
-                let entry = entry.as_mapping_mut()?;
-                entry.insert("image".into(), image.as_str().into());
-            }
-            if let Some(ports) = ports {
-                let ports: Vec<Value> = ports.iter().map(|port| port.get().into()).collect();
-                entry.as_mapping_mut()?.insert("ports".into(), ports.into());
+        Change::AddEnv(new) => add_env(containers, &File::parse(before).ok()?, new)?,
+        Change::CloneEnv { source, env } => {
+            let containers = containers.as_mapping_mut()?;
+            let entry = without_snapshots(containers.get(source.as_str())?.clone());
+            let known = containers.insert(env.as_str().into(), entry);
+            if known.is_some() {
+                return None;
             }
         }
+        Change::RenameEnv { env, new } => rename(containers.as_mapping_mut()?, env, new)?,
         Change::PutBack { env, before } => {
             let old: Value = serde_yaml::from_str(before).ok()?;
             let entry = old.get(CONTAINERS)?.get(env.as_str())?.clone();
@@ -70,6 +67,87 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
     Some(root)
 }
 
+/// A new env, or values of one that is there.
+fn add_env(containers: &mut Value, before: &File, new: &NewEnv) -> Option<()> {
+    let is_map = containers
+        .get(new.env.as_str())
+        .is_some_and(Value::is_mapping);
+    let known = before.image(&new.env).filter(|_| is_map);
+    let entry = child(containers, new.env.as_str())?;
+    if let Some(user) = &new.user {
+        let user = Value::from(user.as_str());
+        child(entry, "user")?
+            .as_mapping_mut()?
+            .insert("name".into(), user);
+    }
+    let entry = entry.as_mapping_mut()?;
+    let mut set = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            entry.insert(key.into(), value);
+        }
+    };
+    let image = (known.as_ref() != Some(&new.image)).then(|| new.image.as_str().into());
+    set("image", image);
+    let ports = new.ports.as_ref().map(|ports| {
+        let ports: Vec<Value> = ports.iter().map(|port| port.get().into()).collect();
+        ports.into()
+    });
+    set("ports", ports);
+    set("cpus", new.limits.cpus.map(Value::from));
+    set(
+        "memory",
+        new.limits.memory.map(|size| size.to_string().into()),
+    );
+    set("disk", new.limits.disk.map(|size| size.to_string().into()));
+    Some(())
+}
+
+/// The same entries in the same order, one of them under another name.
+fn rename(containers: &mut serde_yaml::Mapping, env: &EnvName, new: &EnvName) -> Option<()> {
+    if !containers.contains_key(env.as_str())
+        || (env != new && containers.contains_key(new.as_str()))
+    {
+        return None;
+    }
+    let renamed = std::mem::take(containers).into_iter().map(|(key, value)| {
+        if key.as_str() == Some(env.as_str()) {
+            (new.as_str().into(), value)
+        } else {
+            (key, value)
+        }
+    });
+    *containers = renamed.collect();
+    Some(())
+}
+
+/// What a copy of an env has; one with nothing below it is an empty map, which can be written.
+fn without_snapshots(mut entry: Value) -> Value {
+    if let Some(map) = entry.as_mapping_mut() {
+        map.remove(SNAPSHOTS);
+    }
+    if entry.is_null() {
+        entry = Value::Mapping(serde_yaml::Mapping::new());
+    }
+    entry
+}
+
+/// Whether the keys of two texts' envs are the same in the same order, but for those of the change.
+fn order_kept(before: &Value, after: &Value, change: &Change) -> bool {
+    let Change::RenameEnv { .. } = change else {
+        return true;
+    };
+    let keys = |root: &Value| -> Option<Vec<Value>> {
+        Some(
+            root.get(CONTAINERS)?
+                .as_mapping()?
+                .keys()
+                .cloned()
+                .collect(),
+        )
+    };
+    keys(before) == keys(after)
+}
+
 /// The map below a key; an empty one where there is nothing yet.
 fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     let value = parent
@@ -100,10 +178,31 @@ fn without_empty(value: Value) -> Value {
     }
 }
 
-/// A file with nothing but one env of another, in the plainest form, without its comments.
-pub(super) fn entry_alone(text: &str, env: &EnvName) -> Option<String> {
+/// The same change with what it copies in the plainest form, without its comments; `None` for one that
+/// copies nothing.
+pub(super) fn plainer(text: &str, change: &Change) -> Option<Change> {
+    let (env, before) = match change {
+        Change::PutBack { env, before } => (env, entry_alone(before, env, env)?),
+        Change::CloneEnv { source, env } => {
+            let file = File::parse(text).ok()?;
+            change.expect_names(&file).ok()?;
+            (env, entry_alone(text, source, env)?)
+        }
+        _ => return None,
+    };
+    let env = env.clone();
+    Some(Change::PutBack { env, before })
+}
+
+/// A file with nothing but one env of another; a copy of it has no snapshots.
+fn entry_alone(text: &str, source: &EnvName, env: &EnvName) -> Option<String> {
     let whole: Value = serde_yaml::from_str(text).ok()?;
-    let entry = whole.get(CONTAINERS)?.get(env.as_str())?.clone();
+    let entry = whole.get(CONTAINERS)?.get(source.as_str())?.clone();
+    let entry = if source == env {
+        entry
+    } else {
+        without_snapshots(entry)
+    };
     let entries = serde_yaml::Mapping::from_iter([(env.as_str().into(), entry)]);
     let root = serde_yaml::Mapping::from_iter([(CONTAINERS.into(), entries.into())]);
     serde_yaml::to_string(&root).ok()
@@ -114,13 +213,37 @@ pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
     let parsed: Option<Value> = serde_yaml::from_str(after).ok();
     let meant = meant(before, change);
     let same = match (parsed, meant) {
-        (Some(parsed), Some(meant)) => without_empty(parsed) == without_empty(meant),
+        (Some(parsed), Some(meant)) => {
+            order_kept(&meant, &parsed, change) && without_empty(parsed) == without_empty(meant)
+        }
         _ => false,
     };
-    if same && lines_kept(before, after) && File::parse(after).is_ok() {
+    if same
+        && lines_kept(before, after)
+        && File::parse(after).is_ok()
+        && copied(before, after, change)
+    {
         Ok(())
     } else {
         Err(refuse(before, change))
+    }
+}
+
+/// Whether a copied env says the same to us as its source. The values alone don't tell: they know no
+/// difference between `0123` and `123`.
+fn copied(before: &str, after: &str, change: &Change) -> bool {
+    let entry = |text: &str, env| File::parse(text).ok()?.entry(env).cloned();
+    match change {
+        Change::PutBack { env, before } => entry(before, env) == entry(after, env),
+        Change::CloneEnv { source, env } => {
+            let source = entry(before, source).map(|source| Entry {
+                snapshots: indexmap::IndexMap::new(),
+                ..source
+            });
+            source == entry(after, env)
+        }
+        Change::RenameEnv { env, new } => entry(before, env) == entry(after, new),
+        _ => true,
     }
 }
 
@@ -192,8 +315,14 @@ pub(super) fn refuse(text: &str, change: &Change) -> Error {
 
 fn by_hand(change: &Change) -> String {
     match change {
-        Change::AddEnv { env, image, .. } => {
+        Change::AddEnv(NewEnv { env, image, .. }) => {
             format!("below `containers:` write `{env}: {{image: {image}}}`")
+        }
+        Change::CloneEnv { source, env } => format!(
+            "below `containers:` write `{env}:` with what stands below `{source}`, without `snapshots`"
+        ),
+        Change::RenameEnv { env, new } => {
+            format!("below `containers:` write `{new}:` in place of `{env}:`")
         }
         Change::PutBack { env, before } => {
             let old: Option<Value> = serde_yaml::from_str(before).ok();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 /// What the file says of a snapshot. Whether it exists is the engine's to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a map with `description` and `created_at`")]
 pub struct SnapshotEntry {
     /// A line about it.
     #[serde(default)]
@@ -18,6 +19,7 @@ pub struct SnapshotEntry {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with `name`")]
 struct Listed {
     name: String,
     #[serde(default)]

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::edit::{self, Change};
+use super::change::Change;
+use super::edit;
+use super::plain_or_quoted;
 use super::schema::{File, default_ports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
@@ -53,7 +55,7 @@ pub fn create_file(
     let path = directory.join(FILE_NAME);
     let ports = ports.map_or_else(default_ports, <[GuestPort]>::to_vec);
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    let mut text = format!("project: {}\n", scalar(name));
+    let mut text = format!("project: {}\n", plain_or_quoted(name.as_str()));
     text.push_str(&format!("defaults:\n  ports: [{}]\n", ports.join(", ")));
     text.push_str("containers:\n");
     let options = fs::OpenOptions::new()
@@ -69,15 +71,6 @@ pub fn create_file(
                 .with_hint("see what is in it: `lxc-dev-manager list`"))
         }
         Err(error) => Err(Error::io(format!("cannot write {}", path.display()), error)),
-    }
-}
-
-/// A project's name as YAML text: quoted where it would read as a number, a date or a word.
-fn scalar(name: &ProjectName) -> String {
-    let plain = serde_yaml::from_str::<serde_yaml::Value>(name.as_str());
-    match plain {
-        Ok(serde_yaml::Value::String(text)) if text == name.as_str() => text,
-        _ => format!("\"{name}\""),
     }
 }
 
@@ -207,17 +200,20 @@ impl Project {
     }
 
     /// The lock is on the directory's descriptor: no file is left, and every user meets there.
-    fn lock(&self) -> Result<OwnedFd> {
-        let failed = |error: io::Error| {
-            Error::io(
-                format!("cannot lock the project in {}", self.directory.display()),
-                error,
-            )
-        };
-        let directory = OsFile::open(&self.directory).map_err(failed)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(directory.into())
+    pub(super) fn lock(&self) -> Result<OwnedFd> {
+        lock(&self.directory)
     }
+}
+
+/// Waits for the lock of the project in a directory, which may have no file yet.
+pub(super) fn lock(directory: &Path) -> Result<OwnedFd> {
+    let failed = |error: io::Error| {
+        let message = format!("cannot lock the project in {}", directory.display());
+        Error::io(message, error)
+    };
+    let descriptor = OsFile::open(directory).map_err(failed)?;
+    flock(&descriptor, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    Ok(descriptor.into())
 }
 
 fn apply_all(text: &str, changes: &[Change]) -> Result<String> {
@@ -226,7 +222,7 @@ fn apply_all(text: &str, changes: &[Change]) -> Result<String> {
         .try_fold(text.to_owned(), |text, change| edit::apply(&text, change))
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::new(
             ErrorKind::NotFound,
@@ -269,6 +265,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::project::NewEnv;
 
     fn project() -> (tempfile::TempDir, Project) {
         let directory = tempfile::tempdir().unwrap();
@@ -278,11 +275,7 @@ mod tests {
     }
 
     fn add(env: &str) -> Change {
-        Change::AddEnv {
-            env: env.parse().unwrap(),
-            image: "x".parse().unwrap(),
-            ports: None,
-        }
+        Change::AddEnv(NewEnv::new(env.parse().unwrap(), "x".parse().unwrap()))
     }
 
     #[test]

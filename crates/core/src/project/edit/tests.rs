@@ -2,16 +2,17 @@
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::model::{ByteSize, GuestPort, Limits};
+use crate::project::NewEnv;
 
 const FILE: &str = "# ours\nproject: webapp   # name\nextra: [1,  2]\ncontainers:\n  # first\n  \
     dev:\n    image: ubuntu:24.04\n    ports: [3000]  # x\n\n  # other\n  other: {image: a}\n# end\n";
 
 fn add(env: &str) -> Change {
-    Change::AddEnv {
-        env: env.parse().unwrap(),
-        image: "debian:12".parse().unwrap(),
-        ports: None,
-    }
+    Change::AddEnv(NewEnv::new(
+        env.parse().unwrap(),
+        "debian:12".parse().unwrap(),
+    ))
 }
 
 fn snapshot(description: &str) -> Change {
@@ -153,11 +154,10 @@ fn a_snapshot_of_a_known_name_is_written_anew() {
 
 #[test]
 fn ports_of_a_known_env_are_set_and_its_image_is_left() {
-    let change = Change::AddEnv {
-        env: "dev".parse().unwrap(),
-        image: "a".parse().unwrap(),
+    let change = Change::AddEnv(NewEnv {
         ports: Some(vec![GuestPort::new(80).unwrap()]),
-    };
+        ..NewEnv::new("dev".parse().unwrap(), "a".parse().unwrap())
+    });
     for (text, wanted) in [
         (
             "containers:\n  dev:\n    image: 'a' # x\n",
@@ -182,4 +182,206 @@ fn what_would_be_lost_is_refused_with_its_line() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("line 3"), "{error}");
     assert!(error.hint().unwrap().contains("by hand"));
+}
+
+fn env(name: &str) -> EnvName {
+    name.parse().unwrap()
+}
+
+fn full(name: &str) -> NewEnv {
+    NewEnv {
+        ports: Some(vec![
+            GuestPort::new(80).unwrap(),
+            GuestPort::new(443).unwrap(),
+        ]),
+        user: Some("ada".parse().unwrap()),
+        limits: Limits {
+            cpus: Some(2),
+            memory: Some(ByteSize(4 << 30)),
+            disk: Some(ByteSize(1500)),
+        },
+        ..NewEnv::new(env(name), "debian:12".parse().unwrap())
+    }
+}
+
+#[test]
+fn all_that_is_given_for_a_new_env_is_written_and_nothing_else() {
+    let text = "project: a\ncontainers:\n";
+    let after = apply(text, &Change::AddEnv(full("dev"))).unwrap();
+    let wanted = "project: a\ncontainers:\n  dev:\n    image: debian:12\n    ports:\n      - 80\n      \
+        - 443\n    user:\n      name: ada\n    cpus: 2\n    memory: 4GiB\n    disk: '1500'\n";
+    assert_eq!(after, wanted);
+    let limits = Limits {
+        memory: Some(ByteSize(512 << 20)),
+        ..Limits::default()
+    };
+    let one = NewEnv {
+        limits,
+        ..NewEnv::new(env("dev"), "x".parse().unwrap())
+    };
+    let after = apply(text, &Change::AddEnv(one)).unwrap();
+    assert_eq!(
+        after,
+        "project: a\ncontainers:\n  dev:\n    image: x\n    memory: 512MiB\n"
+    );
+}
+
+#[test]
+fn values_of_a_known_env_are_changed_where_they_stand() {
+    let text = "containers:\n  dev:\n    cpus: 8 # many\n    # the disk\n    disk: 1GiB\n    \
+        image: debian:11\n    user: {password: x} # secret\n  other: {image: a}\n";
+    let after = apply(text, &Change::AddEnv(full("dev"))).unwrap();
+    for line in [
+        "    cpus: 2 # many\n",
+        "    # the disk\n",
+        "    disk: '1500'\n",
+        "    image: debian:12\n",
+        "  other: {image: a}\n",
+    ] {
+        assert!(after.contains(line), "{line:?} in\n{after}");
+    }
+    let file = File::parse(&after).unwrap();
+    let user = file.user(&env("dev")).unwrap();
+    assert_eq!((user.name.as_str(), user.password_named), ("ada", true));
+    assert!(after.contains("# secret"), "{after}");
+    // A second time changes nothing.
+    assert_eq!(apply(&after, &Change::AddEnv(full("dev"))).unwrap(), after);
+}
+
+#[test]
+fn a_copy_has_everything_but_snapshots() {
+    let text = "containers:\n  dev: # mine\n    image: a # x\n    snapshots:\n      s: {}\n    \
+        setup: |\n      one\n\n      two # kept\n    x-y: [1,  2]\n";
+    let change = Change::CloneEnv {
+        source: env("dev"),
+        env: env("copy"),
+    };
+    let after = apply(text, &change).unwrap();
+    assert!(after.starts_with(text), "{after}");
+    let copied = &after[text.len()..];
+    assert!(copied.contains("image: a # x\n"), "{after}");
+    assert!(copied.contains("x-y: [1,  2]\n"), "{after}");
+    let file = File::parse(&after).unwrap();
+    let copy = file.entry(&env("copy")).unwrap();
+    assert!(copy.snapshots.is_empty());
+    assert_eq!(copy.setup.as_deref(), Some("one\n\ntwo # kept\n"));
+}
+
+#[test]
+fn envs_with_anchors_aliases_or_nothing_at_all_can_be_copied() {
+    for (text, image) in [
+        (
+            "containers:\n  dev: &d {image: a}\n  other: *d\n",
+            Some("a"),
+        ),
+        (
+            "base: &b {image: b, snapshots: {s: {}}}\ncontainers:\n  dev: *b\n",
+            Some("b"),
+        ),
+        (
+            "containers:\n  dev:\n    image: &i c\n  other: {image: *i}\n",
+            Some("c"),
+        ),
+        ("image: &i d\ncontainers:\n  dev: {image: *i}\n", Some("d")),
+        ("containers:\n  dev:\n", None),
+        ("containers: {dev: {image: e}}\n", Some("e")),
+    ] {
+        let change = Change::CloneEnv {
+            source: env("dev"),
+            env: env("copy"),
+        };
+        let after = apply(text, &change).unwrap();
+        let file = File::parse(&after).unwrap();
+        let copied = file.image(&env("copy")).map(|image| image.to_string());
+        assert_eq!(copied.as_deref(), image, "{after}");
+        assert_eq!(
+            after.matches('&').count(),
+            text.matches('&').count(),
+            "{after}"
+        );
+        assert!(
+            file.entry(&env("copy")).unwrap().snapshots.is_empty(),
+            "{after}"
+        );
+    }
+}
+
+#[test]
+fn a_new_name_stands_where_the_old_one_stood() {
+    for (text, wanted) in [
+        (FILE.to_owned(), FILE.replace("  dev:", "  next:")),
+        (
+            "containers: {a: {image: dev}, dev: {image: dev}}".into(),
+            "containers: {a: {image: dev}, next: {image: dev}}".into(),
+        ),
+        (
+            "containers:\n  \"dev\" : &a # x\n    image: dev\n  b: *a\n".into(),
+            "containers:\n  \"next\" : &a # x\n    image: dev\n  b: *a\n".into(),
+        ),
+        (
+            "containers:\n  ? dev\n  : {image: dev}\n".into(),
+            "containers:\n  ? next\n  : {image: dev}\n".into(),
+        ),
+    ] {
+        let change = Change::RenameEnv {
+            env: env("dev"),
+            new: env("next"),
+        };
+        assert_eq!(apply(&text, &change).unwrap(), wanted);
+    }
+    // Names that would read as something else; and only another case.
+    let text = "containers:\n  dev: {image: a}\n";
+    for new in ["null", "true", "Dev", "on"] {
+        let change = Change::RenameEnv {
+            env: env("dev"),
+            new: env(new),
+        };
+        let file = File::parse(&apply(text, &change).unwrap()).unwrap();
+        assert_eq!(file.env_names(), [env(new)]);
+    }
+}
+
+#[test]
+fn names_are_looked_at_first() {
+    let (dev, other, none) = (env("dev"), env("OTHER"), env("none"));
+    for (change, kind) in [
+        (
+            Change::CloneEnv {
+                source: none.clone(),
+                env: env("new"),
+            },
+            ErrorKind::NotFound,
+        ),
+        (
+            Change::CloneEnv {
+                source: dev.clone(),
+                env: other.clone(),
+            },
+            ErrorKind::AlreadyExists,
+        ),
+        (
+            Change::CloneEnv {
+                source: dev.clone(),
+                env: dev.clone(),
+            },
+            ErrorKind::AlreadyExists,
+        ),
+        (
+            Change::RenameEnv {
+                env: none,
+                new: env("new"),
+            },
+            ErrorKind::NotFound,
+        ),
+        (
+            Change::RenameEnv {
+                env: dev,
+                new: other.clone(),
+            },
+            ErrorKind::AlreadyExists,
+        ),
+        (add(other.as_str()), ErrorKind::AlreadyExists),
+    ] {
+        assert_eq!(apply(FILE, &change).unwrap_err().kind(), kind, "{change:?}");
+    }
 }

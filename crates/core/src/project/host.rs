@@ -1,0 +1,107 @@
+//! What a file says of the machine that it is read on: directories that envs see, and scripts.
+
+use std::path::Path;
+
+use super::mounts::{self, Allowed};
+use super::{Project, Setup};
+use crate::backend::Settings;
+use crate::error::{Error, Result};
+use crate::model::EnvName;
+
+impl Project {
+    /// What is set on the instance of an env. `home` is the user's home, which mounts may name as `~`.
+    ///
+    /// # Errors
+    /// Those of its parts; `Config` for a mount that isn't there or may not be made; `Unsupported`
+    /// for a backend that isn't there yet.
+    pub fn settings(&self, env: &EnvName, home: Option<&Path>) -> Result<Settings> {
+        let file = self.file();
+        file.backend()?.expect_supported()?;
+        let allowed = Allowed {
+            directory: self.directory(),
+            home,
+        };
+        Ok(Settings {
+            limits: file.limits(env)?,
+            nesting: file.nesting(env)?,
+            autostart: file.autostart(env),
+            mounts: mounts::check(env, file.mount_entries(env), &allowed)?,
+        })
+    }
+
+    /// What is run once when an env is made, if the file names anything.
+    ///
+    /// # Errors
+    /// `Config` for a path without a file.
+    pub fn setup(&self, env: &EnvName) -> Result<Option<Setup>> {
+        let text = self.file().setup_text(env);
+        let setup = text.map(|text| Setup::of(text, self.directory()));
+        setup
+            .transpose()
+            .map_err(|error: Error| error.context(format!("cannot use the `setup:` of `{env}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::project::FILE_NAME;
+
+    fn project(text: &str) -> (tempfile::TempDir, Project) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let project = Project::open(directory.path()).unwrap();
+        (directory, project)
+    }
+
+    fn dev() -> EnvName {
+        "dev".parse().unwrap()
+    }
+
+    #[test]
+    fn settings_are_the_files() {
+        let text = "defaults: {cpus: 2, mounts: [{host: ., guest: /work}]}\ncontainers:\n  \
+            dev: {autostart: true, nesting: false, memory: 1GiB}\n  none: {mounts: []}\n";
+        let (_directory, project) = project(text);
+        let settings = project.settings(&dev(), None).unwrap();
+        assert!(settings.autostart);
+        assert_eq!(settings.limits.cpus, Some(2));
+        assert_eq!(settings.mounts[0].host, project.directory());
+        let none = project.settings(&"none".parse().unwrap(), None).unwrap();
+        assert!(none.mounts.is_empty() && !none.autostart);
+    }
+
+    #[test]
+    fn errors_name_the_env_and_the_mount() {
+        let text = "containers: {dev: {mounts: [{host: missing, guest: /work}]}}\n";
+        let (_directory, project) = project(text);
+        let error = project.settings(&dev(), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let message = error.report().message;
+        assert!(
+            message.contains("`dev`") && message.contains("/missing"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_file_for_lima_is_read_and_makes_no_env() {
+        let (_directory, project) = project("backend: lima\ncontainers: {dev: {image: x}}\n");
+        let error = project.settings(&dev(), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn setup_is_found_from_the_projects_directory() {
+        let (directory, project) = project("containers: {dev: {setup: ./up.sh}, none: }\n");
+        let error = project.setup(&dev()).unwrap_err();
+        assert!(error.report().message.contains("up.sh"), "{error:?}");
+        fs::write(directory.path().join("up.sh"), "true\n").unwrap();
+        let setup = project.setup(&dev()).unwrap().unwrap();
+        assert_eq!(setup.read().unwrap(), b"true\n");
+        assert_eq!(project.setup(&"none".parse().unwrap()).unwrap(), None);
+    }
+}

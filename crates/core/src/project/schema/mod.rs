@@ -1,0 +1,142 @@
+//! What stands in `containers.yaml`.
+//!
+//! Text fields take the scalar's source text: `password: 1234` is the text `1234`. Unknown keys are
+//! left alone. The file format is the original's, with additions that its docs mark as new.
+
+mod entry;
+mod merged;
+#[cfg(test)]
+mod tests;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{BackendChoice, EnvName, InstanceName, ProjectName, RemoteName};
+
+pub use entry::{Entry, MountEntry, UserEntry};
+pub(super) use merged::default_ports;
+
+/// A `containers.yaml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(expecting = "a map with `project`, `defaults` and `containers`")]
+pub struct File {
+    /// Prefix of the instances' names; none in a file without it.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// `auto`, `lxc` or `lima`.
+    #[serde(default)]
+    pub backend: Option<String>,
+    /// The remote of the engines' own clients that has the envs.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// What holds for every env that doesn't say otherwise.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub defaults: Entry,
+    /// The envs, in the file's order.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub containers: IndexMap<String, Entry>,
+}
+
+fn null_is_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl File {
+    /// Reads a file's text. An empty file is an empty project.
+    ///
+    /// # Errors
+    /// `Config` with line and column.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let blank = text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.starts_with('#'));
+        if blank {
+            return Ok(Self::default());
+        }
+        let file: Self = serde_yaml::from_str(text).map_err(|error| {
+            // What is wrong with the whole has no place of its own.
+            let text = error.to_string();
+            let begin = if text.contains(" line ") {
+                ""
+            } else {
+                "line 1: "
+            };
+            Error::new(ErrorKind::Config, format!("{begin}{text}"))
+                .with_hint("correct containers.yaml; nothing was changed")
+        })?;
+        file.check()?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.project_name()?;
+        let mut folded: Vec<String> = Vec::new();
+        for name in self.containers.keys() {
+            EnvName::parse(name)?;
+            let lower = name.to_lowercase();
+            if folded.contains(&lower) {
+                let message = format!(
+                    "two envs are called `{name}` in upper or lower case: host names fold it"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            folded.push(lower);
+        }
+        Ok(())
+    }
+
+    /// The project's name, if it has one.
+    ///
+    /// # Errors
+    /// `InvalidName`.
+    pub fn project_name(&self) -> Result<Option<ProjectName>> {
+        self.project.as_deref().map(ProjectName::parse).transpose()
+    }
+
+    /// Which backend the file asks for.
+    ///
+    /// # Errors
+    /// `Config` for a word that is none of the possible ones.
+    pub fn backend(&self) -> Result<BackendChoice> {
+        let word = self.backend.as_deref();
+        word.map_or(Ok(BackendChoice::Auto), BackendChoice::parse)
+    }
+
+    /// The remote that has the envs, if the file names one.
+    ///
+    /// # Errors
+    /// `InvalidName`.
+    pub fn remote(&self) -> Result<Option<RemoteName>> {
+        self.remote.as_deref().map(RemoteName::parse).transpose()
+    }
+
+    /// The envs' names, in the file's order.
+    #[must_use]
+    pub fn env_names(&self) -> Vec<EnvName> {
+        // `check` has parsed them.
+        self.containers
+            .keys()
+            .filter_map(|name| EnvName::parse(name).ok())
+            .collect()
+    }
+
+    /// What the file says of an env.
+    #[must_use]
+    pub fn entry(&self, env: &EnvName) -> Option<&Entry> {
+        self.containers.get(env.as_str())
+    }
+
+    /// The instance of an env.
+    ///
+    /// # Errors
+    /// `InvalidName`, naming the part that an engine refuses.
+    pub fn instance(&self, env: &EnvName) -> Result<InstanceName> {
+        InstanceName::of(self.project_name()?.as_ref(), env)
+    }
+}

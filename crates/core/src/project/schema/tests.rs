@@ -1,0 +1,188 @@
+//! Files as people write them.
+
+use super::merged::DEFAULT_PORTS;
+use super::*;
+use crate::model::ByteSize;
+use crate::provision::Password;
+
+const FILE: &str = r#"
+project: webapp
+defaults:
+  ports: [5173]
+  user: {name: dev, password: 1234}
+  memory: "4GiB"
+containers:
+  zeta:
+    image: ubuntu:24.04
+    ports: []
+    snapshots:
+      initial-state: {description: Initial state, created_at: "2026-01-15T14:22:00Z"}
+  on:
+    image: 2024-01-15
+    user: {name: admin}
+    unknown: [1, 2]
+    snapshots:
+      - {name: old, description: 7, created: "2025-01-01T00:00:00Z"}
+  empty:
+"#;
+
+fn env(name: &str) -> EnvName {
+    EnvName::parse(name).unwrap()
+}
+
+#[test]
+fn text_is_the_scalars_source_and_order_is_the_files() {
+    let file = File::parse(FILE).unwrap();
+    let names: Vec<String> = file.env_names().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["zeta", "on", "empty"]);
+    assert_eq!(file.image(&env("on")).unwrap().as_str(), "2024-01-15");
+    assert_eq!(file.user(&env("on")).unwrap().name.as_str(), "admin");
+    assert!(file.user(&env("on")).unwrap().password == Password::parse("1234").unwrap());
+    assert_eq!(file.ports(&env("zeta")).unwrap(), []);
+    assert_eq!(file.ports(&env("on")).unwrap().len(), 1);
+    assert_eq!(
+        file.limits(&env("on")).unwrap().memory,
+        Some(ByteSize(4 << 30))
+    );
+}
+
+#[test]
+fn both_forms_of_snapshots_are_read() {
+    let file = File::parse(FILE).unwrap();
+    let of = |name: &str| file.entry(&env(name)).unwrap().snapshots.clone();
+    assert_eq!(
+        of("zeta")["initial-state"].description.as_deref(),
+        Some("Initial state")
+    );
+    assert_eq!(of("on")["old"].description.as_deref(), Some("7"));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let file = File::parse("containers: {dev: {image: x}}").unwrap();
+    let ports: Vec<u16> = file
+        .ports(&env("dev"))
+        .unwrap()
+        .iter()
+        .map(|p| p.get())
+        .collect();
+    assert_eq!(ports, DEFAULT_PORTS);
+    let user = file.user(&env("dev")).unwrap();
+    assert_eq!((user.name.as_str(), user.password_named), ("dev", false));
+    assert_eq!(file.instance(&env("dev")).unwrap().as_str(), "dev");
+}
+
+#[test]
+fn errors_have_line_and_column() {
+    let error = File::parse("project: a\ncontainers:\n  dev: [1\n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("line"), "{error}");
+}
+
+#[test]
+fn names_that_differ_by_case_only_are_refused() {
+    let error = File::parse("containers: {dev: {}, DEV: {}}").unwrap_err();
+    assert!(error.to_string().contains("upper or lower case"), "{error}");
+}
+
+const NEW_FIELDS: &str = r#"
+backend: lxc
+remote: build-box
+defaults:
+  autostart: true
+  env: [EDITOR, TERM, EDITOR]
+  setup: apt-get update
+  mounts: [{host: ., guest: /work}]
+containers:
+  main:
+  own:
+    autostart: false
+    env: []
+    setup:
+    mounts: []
+"#;
+
+#[test]
+fn an_envs_own_value_counts_before_the_defaults() {
+    let file = File::parse(NEW_FIELDS).unwrap();
+    assert!(file.autostart(&env("main")) && !file.autostart(&env("own")));
+    let names = file.host_variables(&env("main")).unwrap();
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["EDITOR", "TERM"]);
+    assert_eq!(file.host_variables(&env("own")).unwrap(), []);
+    assert_eq!(file.setup_text(&env("main")), Some("apt-get update"));
+    assert_eq!(file.mount_entries(&env("main"))[0].guest, "/work");
+    assert!(file.mount_entries(&env("own")).is_empty());
+    assert_eq!(file.remote().unwrap().unwrap().as_str(), "build-box");
+    assert_eq!(file.backend().unwrap(), BackendChoice::Lxc);
+}
+
+#[test]
+fn an_env_that_the_file_does_not_name_has_the_defaults() {
+    let file = File::parse(NEW_FIELDS).unwrap();
+    assert!(file.autostart(&env("new")));
+    assert_eq!(file.mount_entries(&env("new")).len(), 1);
+    assert_eq!(file.image(&env("new")), None);
+}
+
+#[test]
+fn an_empty_setup_is_none_at_all() {
+    let text = "defaults: {setup: x}\ncontainers: {dev: {setup: \"\"}, other: {setup: ' '}}";
+    let file = File::parse(text).unwrap();
+    assert_eq!(file.setup_text(&env("dev")), None);
+    assert_eq!(file.setup_text(&env("other")), None);
+}
+
+#[test]
+fn values_that_can_not_be_are_refused_by_name() {
+    type Read = fn(&File) -> Option<Error>;
+    let cases: [(&str, Read, &str); 6] = [
+        (
+            "containers: {dev: {cpus: 0}}",
+            |file| file.limits(&env("dev")).err(),
+            "cpus: 0",
+        ),
+        (
+            "containers: {dev: {memory: lots}}",
+            |file| file.limits(&env("dev")).err(),
+            "lots",
+        ),
+        (
+            "containers: {dev: {env: [A=b]}}",
+            |file| file.host_variables(&env("dev")).err(),
+            "A=b",
+        ),
+        ("backend: docker", |file| file.backend().err(), "docker"),
+        ("remote: 'a:b'", |file| file.remote().err(), "a:b"),
+        (
+            "containers: {dev: {nesting: maybe}}",
+            |file| file.nesting(&env("dev")).err(),
+            "maybe",
+        ),
+    ];
+    for (text, read, word) in cases {
+        let error = read(&File::parse(text).unwrap()).unwrap();
+        assert!(error.to_string().contains(word), "{text}: {error}");
+    }
+}
+
+#[test]
+fn wrong_types_have_line_and_column() {
+    for text in [
+        "containers:\n  dev:\n    cpus: many\n",
+        "containers:\n  dev:\n    ports: 80\n",
+        "containers:\n  dev:\n    ports: [80000]\n",
+        "containers:\n  dev:\n    mounts: [/srv]\n",
+        "containers:\n  dev:\n    mounts: [{guest: /srv}]\n",
+        "containers:\n  dev:\n    autostart: perhaps\n",
+        "containers:\n  dev:\n    env: {A: b}\n",
+        "containers: [dev]\n",
+        "- project\n",
+        "just words\n",
+    ] {
+        let error = File::parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+        assert!(error.to_string().contains("line"), "{text}: {error}");
+        assert!(error.hint().is_some(), "{text}");
+    }
+}
