@@ -1,10 +1,13 @@
 //! The command line, run as a process on real engines.
 
+mod copies;
 mod errors;
 mod frozen;
 mod guest;
 mod killed;
+mod several;
 mod tour;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,20 @@ fn main() -> ExitCode {
         guest::ssh_with_our_key,
         guest::a_forwarded_port_answers,
         guest::signals_arrive,
+        copies::a_clone_is_another_machine_with_the_same_files,
+        copies::a_renamed_env_is_the_same_one,
+        copies::an_image_of_an_env_makes_envs_of_their_own,
+        copies::a_deleted_project_comes_back,
+        several::patterns_and_a_file_whose_envs_are_not_made_yet,
+        several::limits_are_those_of_the_flags_and_then_those_of_the_file,
+        several::a_directory_of_the_host_is_seen,
+        several::changes_are_told_as_they_happen,
+        several::ssh_itself_gets_in_by_the_block_that_is_printed,
+        several::completions_and_manual_pages,
+        transfer::there_and_back_with_any_name,
+        transfer::directories_are_merged_made_when_asked_and_never_replaced,
+        transfer::what_is_not_there_is_said,
+        transfer::a_full_disk_leaves_nothing_half_copied,
         killed::create_is_taken_back,
         killed::reset_is_finished,
         killed::removal_is_done_or_taken_back,

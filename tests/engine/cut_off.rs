@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Stage, dev_instance, env, notices, request};
 
 /// More polls than any operation takes.
-const MANY: usize = 200;
+pub(super) const MANY: usize = 200;
 
 /// Polls a future so many times and drops it then. Whether it had ended.
-async fn cut_off<F: Future>(future: F, polls: usize) -> bool {
+pub(super) async fn cut_off<F: Future>(future: F, polls: usize) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
     poll_fn(|context| {
@@ -35,12 +35,12 @@ async fn cut_off<F: Future>(future: F, polls: usize) -> bool {
     .await
 }
 
-fn first() -> SnapshotName {
+pub(super) fn first() -> SnapshotName {
     "first".parse().unwrap()
 }
 
 /// An env that runs, with the snapshot `first` of the note `one`, and the note `two` now.
-async fn stage(pool: Pool) -> Stage {
+pub(super) async fn stage(pool: Pool) -> Stage {
     let stage = Stage::new(pool);
     stage.create("dev").await.unwrap();
     stage.write("one").await;
@@ -55,12 +55,12 @@ async fn stage(pool: Pool) -> Stage {
 }
 
 /// The next process comes, and nothing is left open.
-async fn mend(stage: &Stage, at: &str) {
+pub(super) async fn mend(stage: &Stage, at: &str) {
     stage.other_process().recover().await.unwrap();
     assert_eq!(stage.journals(), 0, "{at}");
 }
 
-async fn expect_running(stage: &Stage, at: &str) {
+pub(super) async fn expect_running(stage: &Stage, at: &str) {
     let instance = stage.fake.instance(&dev_instance()).await;
     assert_eq!(instance.expect(at).status, EnvStatus::Running, "{at}");
 }

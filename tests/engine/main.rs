@@ -1,8 +1,12 @@
 //! The use cases over the strict fake: faults before every call, and operations that are cut off.
 
+mod clone;
 mod create;
 mod cut_off;
+mod delete_project;
+mod publish;
 mod recovery;
+mod rename;
 mod restore;
 mod two_engines;
 mod watch;
@@ -102,9 +106,8 @@ fn room(root: &tempfile::TempDir, fakes: impl IntoIterator<Item = Arc<Fake>>) ->
 
 fn request(name: &str) -> CreateRequest {
     CreateRequest {
-        env: env(name),
         image: Some(IMAGE.parse().unwrap()),
-        ports: None,
+        ..CreateRequest::of_file(env(name))
     }
 }
 

@@ -1,12 +1,24 @@
-//! What may be written on the command line.
+//! What may be written on the command line: the commands here, their arguments by what they are about.
+
+mod env;
+mod image;
+mod other;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::model::{
-    EnvName, GuestPort, ImageName, ProjectName, SnapshotName, UserName, parse_port_list,
+use lxc_dev_manager_core::model::{GuestPort, ProjectName, parse_port_list};
+
+pub(crate) use env::{
+    CloneEnv, CreateEnv, DeleteSnapshot, EnvOnly, Envs, Exec, Mv, Remove, Rename, Reset, Ssh,
+    TakeSnapshot, Undo, Up,
 };
+pub(crate) use image::{
+    CreateImage, DeleteImage, ExportImage, ImageCommand, ImportImage, ListImages, OneImage,
+    RenameImage,
+};
+pub(crate) use other::{Completions, Dial, Gc, HostKeys, Man};
 
 /// Linux dev environments for each project.
 #[derive(Debug, Parser)]
@@ -70,35 +82,76 @@ pub(crate) enum Command {
     /// List the envs of this project
     #[command(visible_alias = "ls")]
     List(List),
-    /// Start an env
-    Up(EnvOnly),
-    /// Stop an env
-    Down(EnvOnly),
+    /// Tell all about an env: limits, what it uses, addresses, snapshots
+    Info(EnvOnly),
+    /// Start envs; make those that only the file names
+    Up(Up),
+    /// Stop envs
+    Down(Envs),
+    /// Stop envs and start them again
+    Restart(Envs),
     /// Open a login shell in an env
     Ssh(Ssh),
-    /// Run a command in an env
+    /// Run a command in an env, or in several
     Exec(Exec),
+    /// Copy files into envs, out of them, and between them
+    #[command(visible_alias = "cp")]
+    Mv(Mv),
     /// Forward the ports of an env until Ctrl+C
     Proxy(EnvOnly),
     /// Take a snapshot of an env
     #[command(hide = true)]
     Snapshot(TakeSnapshot),
-    /// Take back the last reset or removal
+    /// Take back the last reset, removal or deletion of a project
     Undo(Undo),
-    /// Remove an env
+    /// Give an env another name
+    Rename(Rename),
+    /// Remove envs
+    #[command(visible_alias = "rm")]
     Remove(Remove),
+    /// Images that envs are made from
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// List the images with a name
+    #[command(hide = true)]
+    Images(ListImages),
+    /// What the file says of envs that are there
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show the envs of this project as they change
+    Watch(List),
+    /// Print what changes, an event a line
+    Events(List),
+    /// Delete what undo has kept for three days, or all of it
+    Gc(Gc),
+    /// Print a block for ~/.ssh/config, for editors and ssh itself
+    SshConfig(EnvOnly),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
+    /// Connect stdin and stdout to a port of an env
+    #[command(hide = true)]
+    Dial(Dial),
+    /// Print the public host keys of an env, for ssh
+    #[command(hide = true)]
+    HostKeys(HostKeys),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectCommand {
     /// Make a project in this directory
     Create(CreateProject),
+    /// Remove all envs of this project, and its file
+    Delete(DeleteProject),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// Make an env from an image
     Create(CreateEnv),
+    /// Make an env as a copy of another
+    Clone(CloneEnv),
     /// Set an env back to a snapshot
     Reset(Reset),
     /// Snapshots of an env
@@ -107,19 +160,19 @@ pub(crate) enum ContainerCommand {
     /// List the envs of this project
     #[command(hide = true)]
     List(List),
-    /// Start an env
+    /// Start envs
     #[command(hide = true)]
-    Up(EnvOnly),
-    /// Stop an env
+    Up(Up),
+    /// Stop envs
     #[command(hide = true)]
-    Down(EnvOnly),
+    Down(Envs),
     /// Open a login shell in an env
     #[command(hide = true)]
     Ssh(Ssh),
     /// Forward the ports of an env until Ctrl+C
     #[command(hide = true)]
     Proxy(EnvOnly),
-    /// Remove an env
+    /// Remove envs
     #[command(hide = true)]
     Remove(Remove),
 }
@@ -134,6 +187,12 @@ pub(crate) enum SnapshotCommand {
     Delete(DeleteSnapshot),
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Set limits, mounts, nesting and autostart as the file has them now
+    Apply(Up),
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CreateProject {
     /// Name of the project [default: the directory's name]
@@ -145,20 +204,10 @@ pub(crate) struct CreateProject {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CreateEnv {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// Image: a local alias, ubuntu:24.04, debian:12 … [default: what containers.yaml names]
-    pub(crate) image: Option<ImageName>,
-    /// Ports of this env, where they differ from the project's
-    #[arg(short, long, value_name = "PORTS", value_parser = ports)]
-    pub(crate) ports: Option<Vec<Ports>>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EnvOnly {
-    /// Name of the env
-    pub(crate) name: EnvName,
+pub(crate) struct DeleteProject {
+    /// Don't ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -166,81 +215,6 @@ pub(crate) struct List {
     /// The envs of all known projects
     #[arg(short, long)]
     pub(crate) all: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Ssh {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// User in the env [default: the file's]
-    #[arg(short, long)]
-    pub(crate) user: Option<UserName>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// User in the env [default: the file's]
-    #[arg(short, long)]
-    pub(crate) user: Option<UserName>,
-    /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TakeSnapshot {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// Name of the snapshot
-    pub(crate) snapshot: SnapshotName,
-    /// A line about it
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DeleteSnapshot {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// Name of the snapshot
-    pub(crate) snapshot: SnapshotName,
-    /// Don't ask
-    #[arg(short, long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Reset {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// Snapshot to go back to
-    #[arg(default_value = "initial-state")]
-    pub(crate) snapshot: SnapshotName,
-    /// Don't ask
-    #[arg(short, long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Undo {
-    /// Name of the env [default: the one that was reset or removed last]
-    pub(crate) name: Option<EnvName>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Remove {
-    /// Name of the env
-    pub(crate) name: EnvName,
-    /// Don't ask
-    #[arg(short, long)]
-    pub(crate) force: bool,
 }
 
 /// A list of ports as one value.

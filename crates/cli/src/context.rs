@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::project::{Project, find_directory};
-use lxc_dev_manager_core::{Error, Result, assemble};
+use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
 use crate::output::Printer;
+
+/// Exit code of a process that SIGINT has ended, as shells give it.
+const INTERRUPTED: i32 = 130;
 
 /// The surroundings of one command.
 pub(crate) struct Context {
@@ -38,10 +42,33 @@ impl Context {
         &self.directory
     }
 
+    /// Cancelled by the first Ctrl+C; the second one ends the process.
+    pub(crate) fn cancelled_by_interrupt(&self) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        let interrupted = cancel.clone();
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                interrupted.cancel();
+            }
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(INTERRUPTED);
+            }
+        });
+        cancel
+    }
+
     /// The project of the directory, which from now on is a known one.
     pub(crate) fn project(&self) -> Result<Project> {
         let project = Project::open(&find_directory(&self.directory)?)?;
         self.engine.registry().add(project.directory())?;
         Ok(project)
+    }
+
+    /// The project of the directory, if there is one: for what needs none.
+    pub(crate) fn project_if_any(&self) -> Result<Option<Project>> {
+        match self.project() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 }

@@ -4,10 +4,12 @@ mod args;
 mod commands;
 mod confirm;
 mod context;
+mod labelled;
 mod output;
 mod progress;
 mod table;
 mod terminal;
+mod words;
 
 use std::process::ExitCode;
 

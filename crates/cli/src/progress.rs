@@ -20,8 +20,24 @@ pub(crate) async fn show<T>(
     context: &Context,
     operation: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    display(context, operation, false).await
+}
+
+/// The same for what is done to several envs, whose steps then bear their names.
+pub(crate) async fn show_several<T>(
+    context: &Context,
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    display(context, operation, true).await
+}
+
+async fn display<T>(
+    context: &Context,
+    operation: impl Future<Output = Result<T>>,
+    several: bool,
+) -> Result<T> {
     let mut events = context.engine.bus().subscribe();
-    let mut display = Display::new(context);
+    let mut display = Display::new(context, several);
     let reveal = tokio::time::sleep(SHOW_AFTER);
     tokio::pin!(operation, reveal);
     loop {
@@ -49,15 +65,18 @@ struct Display<'a> {
     bar: Option<ProgressBar>,
     last: String,
     revealed: bool,
+    /// Steps are of several envs.
+    several: bool,
 }
 
 impl<'a> Display<'a> {
-    fn new(context: &'a Context) -> Self {
+    fn new(context: &'a Context, several: bool) -> Self {
         Self {
             context,
             bar: None,
             last: String::new(),
             revealed: false,
+            several,
         }
     }
 
@@ -75,7 +94,11 @@ impl<'a> Display<'a> {
 
     fn on(&mut self, kind: EventKind) {
         match kind {
-            EventKind::Progress { step, .. } => self.step(step),
+            EventKind::Progress { step, env, .. } if self.several => self.step(Step {
+                text: format!("{}: {}", env.env, step.text),
+                ..step
+            }),
+            EventKind::Progress { step, .. } | EventKind::Step(step) => self.step(step),
             EventKind::Notice(text) => match &self.bar {
                 Some(bar) => bar.suspend(|| self.context.printer.status(&text)),
                 None => self.context.printer.status(&text),

@@ -1,5 +1,7 @@
 //! Columns of text.
 
+use crate::output::Printer;
+
 /// A cell: what is printed, and how wide it looks (colours have no width).
 pub(crate) struct Cell {
     text: String,
@@ -48,6 +50,20 @@ pub(crate) fn render(rows: &[Vec<Cell>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Names and values, one a line; what is empty is left out.
+pub(crate) fn fields(printer: &Printer, fields: &[(&str, String)]) -> String {
+    let shown = fields.iter().filter(|(_, value)| !value.is_empty());
+    let rows: Vec<Vec<Cell>> = shown
+        .map(|(name, value)| {
+            vec![
+                Cell::styled(printer.dim(name), name),
+                Cell::plain(value.clone()),
+            ]
+        })
+        .collect();
+    render(&rows)
 }
 
 #[cfg(test)]

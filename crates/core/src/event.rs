@@ -50,6 +50,8 @@ pub enum EventKind {
         /// The step.
         step: Step,
     },
+    /// Work that concerns no env (an image on its way) is at another step.
+    Step(Step),
     /// An operation ended.
     Finished(Outcome),
     /// Something was asked of an env that could not even begin.

@@ -33,6 +33,12 @@ export const DOING: Record<Verb, string> = {
   restore: "restoring",
   remove: "removing",
   undo: "undoing",
+  clone: "cloning",
+  rename: "renaming",
+  restart: "restarting",
+  publish: "making an image",
+  transfer: "copying files",
+  configure: "configuring",
 };
 
 /** What an undo takes back: `Undo restore of 14:02`. */
@@ -45,6 +51,12 @@ export const NOUN: Record<Verb, string> = {
   restore: "restore",
   remove: "removal",
   undo: "undo",
+  clone: "cloning",
+  rename: "rename",
+  restart: "restart",
+  publish: "making of an image",
+  transfer: "copying of files",
+  configure: "change of settings",
 };
 
 /** Said of an operation that went well. */
@@ -69,6 +81,18 @@ export function done({ verb, env, snapshot }: Outcome): string {
       return `Removed ${name}`;
     case "undo":
       return `${name} is back as it was before`;
+    case "clone":
+      return `Cloned ${name}`;
+    case "rename":
+      return `Renamed ${name}`;
+    case "restart":
+      return `Restarted ${name}`;
+    case "publish":
+      return `Made an image of ${name}`;
+    case "transfer":
+      return `Copied files of ${name}`;
+    case "configure":
+      return `Configured ${name}`;
   }
 }
 

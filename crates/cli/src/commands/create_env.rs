@@ -2,8 +2,8 @@
 
 use lxc_dev_manager_core::Result;
 use lxc_dev_manager_core::engine::{CreateRequest, Created};
+use lxc_dev_manager_core::model::Limits;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{CreateEnv, Ports};
 use crate::context::Context;
@@ -17,14 +17,14 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
         env: args.name,
         image: args.image,
         ports: Ports::joined(args.ports),
+        user: args.user,
+        limits: Limits {
+            cpus: args.cpus,
+            memory: args.memory,
+            disk: args.disk,
+        },
     };
-    let cancel = CancellationToken::new();
-    let interrupted = cancel.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.cancel();
-        }
-    });
+    let cancel = context.cancelled_by_interrupt();
     let made = context.engine.create(&mut project, request, &cancel);
     let made = progress::show(context, made).await?;
     let data = json!({

@@ -42,11 +42,21 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
             });
             context
                 .printer
-                .data(&data, |printer| one(printer, project, &view.engines));
+                .data(&data, |printer| text(printer, &view, args.all));
         }
-        _ => context.printer.data(&view, |printer| all(printer, &view)),
+        _ => context
+            .printer
+            .data(&view, |printer| text(printer, &view, args.all)),
     }
     Ok(())
+}
+
+/// The list of one project, or of all.
+pub(super) fn text(printer: &Printer, view: &View, of_all: bool) -> String {
+    match view.projects.as_slice() {
+        [project] if !of_all => one(printer, project, &view.engines),
+        _ => all(printer, view),
+    }
 }
 
 fn all(printer: &Printer, view: &View) -> String {

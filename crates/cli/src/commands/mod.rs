@@ -1,15 +1,27 @@
 //! The commands, one file each.
 
+mod clone;
+mod config;
 mod create_env;
 mod create_project;
+mod delete_project;
+mod documents;
 mod exec;
+mod gc;
+mod image;
+mod info;
 mod list;
+mod mv;
 mod proxy;
 mod remove;
+mod rename;
 mod reset;
+mod several;
 mod snapshot;
+mod ssh_config;
 mod undo;
 mod up_down;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -63,39 +75,55 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8> {
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
+    use Command as O;
+    match command {
+        O::Create(args) => create_project::run(context, args)?,
+        O::Project(ProjectCommand::Create(args)) => create_project::run(context, args)?,
+        O::Project(ProjectCommand::Delete(args)) => delete_project::run(context, args).await?,
+        O::Container(command) => return container(context, command).await,
+        O::List(args) => list::run(context, args).await?,
+        O::Info(args) => info::run(context, args).await?,
+        O::Up(args) => return up_down::up(context, args).await,
+        O::Down(args) => return up_down::down(context, args).await,
+        O::Restart(args) => return up_down::restart(context, args).await,
+        O::Ssh(args) => return exec::ssh(context, args).await,
+        O::Exec(args) => return exec::run(context, args).await,
+        O::Mv(args) => return mv::run(context, args).await,
+        O::Proxy(args) => proxy::run(context, args).await?,
+        O::Snapshot(args) => snapshot::create(context, args).await?,
+        O::Undo(args) => undo::run(context, args).await?,
+        O::Rename(args) => rename::run(context, args).await?,
+        O::Remove(args) => return remove::run(context, args).await,
+        O::Image(command) => image::run(context, command).await?,
+        O::Images(args) => image::list(context, args).await?,
+        O::Config(command) => return config::run(context, command).await,
+        O::Watch(args) => watch::watch(context, args).await?,
+        O::Events(args) => watch::events(context, args).await?,
+        O::Gc(args) => gc::run(context, args).await?,
+        O::SshConfig(args) => ssh_config::run(context, args)?,
+        O::Completions(args) => documents::completions(&args),
+        O::Man(args) => documents::man(context, &args)?,
+        O::Dial(args) => ssh_config::dial(context, args).await?,
+        O::HostKeys(args) => ssh_config::host_keys(context, args).await?,
+    }
+    Ok(0)
+}
+
+async fn container(context: &Context, command: ContainerCommand) -> Result<u8> {
     use ContainerCommand as C;
     match command {
-        Command::Create(args) | Command::Project(ProjectCommand::Create(args)) => {
-            create_project::run(context, args)?;
-        }
-        Command::Container(C::Create(args)) => create_env::run(context, args).await?,
-        Command::List(args) | Command::Container(C::List(args)) => list::run(context, args).await?,
-        Command::Up(args) | Command::Container(C::Up(args)) => up_down::up(context, args).await?,
-        Command::Down(args) | Command::Container(C::Down(args)) => {
-            up_down::down(context, args).await?;
-        }
-        Command::Ssh(args) | Command::Container(C::Ssh(args)) => {
-            return exec::ssh(context, args).await;
-        }
-        Command::Exec(args) => return exec::run(context, args).await,
-        Command::Proxy(args) | Command::Container(C::Proxy(args)) => {
-            proxy::run(context, args).await?;
-        }
-        Command::Snapshot(args)
-        | Command::Container(C::Snapshot(SnapshotCommand::Create(args))) => {
-            snapshot::create(context, args).await?;
-        }
-        Command::Container(C::Snapshot(SnapshotCommand::List(args))) => {
-            snapshot::list(context, args).await?;
-        }
-        Command::Container(C::Snapshot(SnapshotCommand::Delete(args))) => {
-            snapshot::delete(context, args).await?;
-        }
-        Command::Container(C::Reset(args)) => reset::run(context, args).await?,
-        Command::Undo(args) => undo::run(context, args).await?,
-        Command::Remove(args) | Command::Container(C::Remove(args)) => {
-            remove::run(context, args).await?;
-        }
+        C::Create(args) => create_env::run(context, args).await?,
+        C::Clone(args) => clone::run(context, args).await?,
+        C::Reset(args) => reset::run(context, args).await?,
+        C::Snapshot(SnapshotCommand::Create(args)) => snapshot::create(context, args).await?,
+        C::Snapshot(SnapshotCommand::List(args)) => snapshot::list(context, args).await?,
+        C::Snapshot(SnapshotCommand::Delete(args)) => snapshot::delete(context, args).await?,
+        C::List(args) => list::run(context, args).await?,
+        C::Up(args) => return up_down::up(context, args).await,
+        C::Down(args) => return up_down::down(context, args).await,
+        C::Ssh(args) => return exec::ssh(context, args).await,
+        C::Proxy(args) => proxy::run(context, args).await?,
+        C::Remove(args) => return remove::run(context, args).await,
     }
     Ok(0)
 }

@@ -1,48 +1,67 @@
 //! `remove`
 
 use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::project::Project;
+use lxc_dev_manager_core::view::EnvView;
 use serde_json::json;
 
+use super::several::{Done, chosen, each};
 use crate::args::Remove;
 use crate::confirm;
 use crate::context::Context;
-use crate::progress;
 
-pub(crate) async fn run(context: &Context, args: Remove) -> Result<()> {
-    let mut project = context.project()?;
+pub(crate) async fn run(context: &Context, args: Remove) -> Result<u8> {
+    let project = context.project()?;
     if !args.force {
-        let view = context
-            .engine
-            .overview(&[project.directory().to_path_buf()])
-            .await?;
-        let mut envs = view.projects.iter().flat_map(|project| &project.envs);
-        if let Some(env) = envs.find(|env| env.name == args.name) {
-            let goes = format!(
-                "`{}` goes: instance {}, {}, {}.",
-                env.name,
-                env.instance,
-                env.status.label().to_lowercase(),
-                match env.snapshots.len() {
-                    1 => "one snapshot".to_owned(),
-                    count => format!("{count} snapshots"),
-                }
-            );
-            confirm::ask(&goes, "Remove it?")?;
-        }
+        let names = chosen(&project, &args.names)?;
+        ask(context, &project, &names).await?;
     }
-    let removed = context.engine.remove(&mut project, &args.name);
-    let undoable = progress::show(context, removed).await?;
-    context.printer.done(
-        &json!({ "env": args.name, "undoable": undoable }),
-        |printer| {
-            let head = format!("Removed {}", printer.bold(args.name.as_str()));
-            if undoable {
-                let undo = format!("undo within three days: lxc-dev-manager undo {}", args.name);
-                format!("{head}\n{}", printer.dim(&undo))
-            } else {
-                head
-            }
-        },
-    );
-    Ok(())
+    each(context, &project, &args.names, async |mut project, env| {
+        let undoable = context.engine.remove(&mut project, &env).await?;
+        let head = format!("Removed {}", context.printer.bold(env.as_str()));
+        let undo = format!("undo within three days: lxc-dev-manager undo {env}");
+        Ok(Done {
+            data: json!({ "env": env, "undoable": undoable }),
+            text: match undoable {
+                true => format!("{head}\n{}", context.printer.dim(&undo)),
+                false => head,
+            },
+        })
+    })
+    .await
+}
+
+async fn ask(context: &Context, project: &Project, names: &[EnvName]) -> Result<()> {
+    let directory = project.directory().to_path_buf();
+    let view = context.engine.overview(&[directory]).await?;
+    let envs = view.projects.iter().flat_map(|project| &project.envs);
+    let goes: Vec<String> = envs
+        .filter(|env| names.contains(&env.name))
+        .map(what_goes)
+        .collect();
+    if goes.is_empty() {
+        // Removing it will say that it isn't there.
+        return Ok(());
+    }
+    let question = if goes.len() == 1 {
+        "Remove it?"
+    } else {
+        "Remove them?"
+    };
+    confirm::ask(&goes.join("\n"), question)
+}
+
+/// What is lost with an env, in one line.
+pub(super) fn what_goes(env: &EnvView) -> String {
+    format!(
+        "`{}` goes: instance {}, {}, {}.",
+        env.name,
+        env.instance,
+        env.status.label().to_lowercase(),
+        match env.snapshots.len() {
+            1 => "one snapshot".to_owned(),
+            count => format!("{count} snapshots"),
+        }
+    )
 }

@@ -1,5 +1,7 @@
 //! `container snapshot`
 
+use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::{EnvView, SnapshotView};
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -10,6 +12,7 @@ use crate::context::Context;
 use crate::output::Printer;
 use crate::progress;
 use crate::table::{Cell, render};
+use crate::words::local_time;
 
 pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> {
     let mut project = context.project()?;
@@ -32,21 +35,7 @@ pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> 
 
 pub(crate) async fn list(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
-    let view = context
-        .engine
-        .overview(&[project.directory().to_path_buf()])
-        .await?;
-    let envs = view.projects.into_iter().flat_map(|project| project.envs);
-    let env: EnvView = envs
-        .into_iter()
-        .find(|env| env.name == args.name)
-        .ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("there is no env `{}`", args.name),
-            )
-            .with_hint("see which there are: `lxc-dev-manager list`")
-        })?;
+    let env = env_view(context, &project, &args.name).await?;
     context.printer.data(
         &json!({ "env": args.name, "snapshots": env.snapshots }),
         |printer| table(printer, &env.snapshots),
@@ -54,7 +43,22 @@ pub(crate) async fn list(context: &Context, args: EnvOnly) -> Result<()> {
     Ok(())
 }
 
-fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
+/// One env of a project as lists show it.
+pub(super) async fn env_view(
+    context: &Context,
+    project: &Project,
+    name: &EnvName,
+) -> Result<EnvView> {
+    let directory = project.directory().to_path_buf();
+    let view = context.engine.overview(&[directory]).await?;
+    let mut envs = view.projects.into_iter().flat_map(|project| project.envs);
+    envs.find(|env| env.name == *name).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("there is no env `{name}`"))
+            .with_hint("see which there are: `lxc-dev-manager list`")
+    })
+}
+
+pub(super) fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
     if snapshots.is_empty() {
         return "No snapshots\n".to_owned();
     }
@@ -65,12 +69,9 @@ fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
             .collect(),
     ];
     rows.extend(snapshots.iter().map(|snapshot| {
-        let local = snapshot
-            .created_at
-            .to_zoned_datetime(jiff::tz::TimeZone::system());
         vec![
             Cell::plain(snapshot.name.as_str()),
-            Cell::plain(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+            Cell::plain(local_time(snapshot.created_at)),
             Cell::plain(snapshot.description.as_deref().unwrap_or("")),
         ]
     }));

@@ -1,50 +1,111 @@
-//! `up` and `down`
+//! `up`, `down` and `restart`
 
-use lxc_dev_manager_core::Result;
+use std::net::IpAddr;
+
+use lxc_dev_manager_core::engine::{CreateRequest, Started, Stopped};
+use lxc_dev_manager_core::model::{EnvName, EnvPattern};
+use lxc_dev_manager_core::project::Project;
+use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
 
-use crate::args::EnvOnly;
+use super::several::{Done, each};
+use crate::args::{Envs, Up};
 use crate::context::Context;
-use crate::progress;
 
-pub(crate) async fn up(context: &Context, args: EnvOnly) -> Result<()> {
+pub(crate) async fn up(context: &Context, args: Up) -> Result<u8> {
     let project = context.project()?;
-    let started = progress::show(context, context.engine.start(&project, &args.name)).await?;
-    let data = json!({
-        "env": args.name,
-        "status": "running",
-        "already": started.already,
-        "address": started.address,
-    });
-    context.printer.done(&data, |printer| {
-        let name = printer.bold(args.name.as_str());
-        let address = started.address.map(|address| address.to_string());
-        match (started.already, address) {
-            (true, Some(address)) => format!("{name} is running already, {address}"),
-            (true, None) => format!("{name} is running already"),
-            (false, Some(address)) => format!("{name} is running, {address}"),
-            (false, None) => format!("{name} is running; it got no address yet"),
-        }
-    });
-    Ok(())
+    let all = vec![EnvPattern::Glob("*".to_owned())];
+    let patterns = if args.names.is_empty() {
+        all
+    } else {
+        args.names
+    };
+    each(context, &project, &patterns, async |project, env| {
+        start_or_make(context, project, env).await
+    })
+    .await
 }
 
-pub(crate) async fn down(context: &Context, args: EnvOnly) -> Result<()> {
+/// An env that only the file names is made: a colleague's clone has none yet.
+async fn start_or_make(context: &Context, mut project: Project, env: EnvName) -> Result<Done> {
+    let missing = match context.engine.start(&project, &env).await {
+        Ok(started) => return Ok(running(context, &env, started, false)),
+        Err(error) => error,
+    };
+    let named = project.file().image(&env).is_some();
+    if missing.kind() != ErrorKind::NotFound || !named {
+        return Err(missing);
+    }
+    let status = format!("{env} is in the file, but not in the engine: making it");
+    context.printer.status(&status);
+    let request = CreateRequest::of_file(env.clone());
+    let cancel = context.cancelled_by_interrupt();
+    let made = context
+        .engine
+        .create(&mut project, request, &cancel)
+        .await?;
+    let started = Started {
+        already: false,
+        address: made.address,
+    };
+    Ok(running(context, &env, started, true))
+}
+
+fn running(context: &Context, env: &EnvName, started: Started, made: bool) -> Done {
+    let name = context.printer.bold(env.as_str());
+    let with = |text: &str, address: Option<IpAddr>| match address {
+        Some(address) => format!("{name} {text}, {address}"),
+        None if started.already => format!("{name} {text}"),
+        None => format!("{name} {text}; it got no address yet"),
+    };
+    let text = match (started.already, made) {
+        (true, _) => "is running already",
+        (false, true) => "is made and running",
+        (false, false) => "is running",
+    };
+    Done {
+        data: json!({
+            "env": env,
+            "status": "running",
+            "already": started.already,
+            "made": made,
+            "address": started.address,
+        }),
+        text: with(text, started.address),
+    }
+}
+
+pub(crate) async fn down(context: &Context, args: Envs) -> Result<u8> {
     let project = context.project()?;
-    let stopped = progress::show(context, context.engine.stop(&project, &args.name)).await?;
-    let data = json!({
-        "env": args.name,
-        "status": "stopped",
-        "already": stopped.already,
-        "killed": stopped.killed,
-    });
-    context.printer.done(&data, |printer| {
-        let name = printer.bold(args.name.as_str());
-        match (stopped.already, stopped.killed) {
+    each(context, &project, &args.names, async |project, env| {
+        let stopped = context.engine.stop(&project, &env).await?;
+        Ok(down_text(context, &env, stopped))
+    })
+    .await
+}
+
+fn down_text(context: &Context, env: &EnvName, stopped: Stopped) -> Done {
+    let name = context.printer.bold(env.as_str());
+    Done {
+        data: json!({
+            "env": env,
+            "status": "stopped",
+            "already": stopped.already,
+            "killed": stopped.killed,
+        }),
+        text: match (stopped.already, stopped.killed) {
             (true, _) => format!("{name} is stopped already"),
             (false, true) => format!("{name} is stopped; its init didn't end, so it was killed"),
             (false, false) => format!("{name} is stopped"),
-        }
-    });
-    Ok(())
+        },
+    }
+}
+
+pub(crate) async fn restart(context: &Context, args: Envs) -> Result<u8> {
+    let project = context.project()?;
+    each(context, &project, &args.names, async |project, env| {
+        let started = context.engine.restart(&project, &env).await?;
+        Ok(running(context, &env, started, false))
+    })
+    .await
 }

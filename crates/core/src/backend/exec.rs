@@ -119,9 +119,55 @@ pub async fn run_script(
     arguments: &[&str],
     stdin: Vec<u8>,
 ) -> Result<Output> {
+    capture(backend, name, &scripted(script, arguments), stdin).await
+}
+
+/// Runs a constant script as [`run_script`] does, and gives it a stream to read.
+///
+/// # Errors
+/// Those of [`Backend::exec`].
+pub async fn receive_script(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    script: &'static str,
+    arguments: &[&str],
+    stdin: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Output> {
+    let (stdout, stderr) = (Captured::default(), Captured::default());
+    let io = ExecIo::new(stdin, stdout.clone(), stderr.clone());
+    let code = backend.exec(name, &scripted(script, arguments), io).await?;
+    Ok(Output {
+        code,
+        stdout: stdout.take(),
+        stderr: stderr.take(),
+    })
+}
+
+/// Runs a constant script as [`run_script`] does, and hands on what it prints. The stream ends with the
+/// script.
+///
+/// # Errors
+/// Those of [`Backend::exec`].
+pub async fn send_script(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    script: &'static str,
+    arguments: &[&str],
+    stdout: impl AsyncWrite + Send + Unpin + 'static,
+) -> Result<Output> {
+    let stderr = Captured::default();
+    let io = ExecIo::new(tokio::io::empty(), stdout, stderr.clone());
+    let code = backend.exec(name, &scripted(script, arguments), io).await?;
+    Ok(Output {
+        code,
+        stdout: Vec::new(),
+        stderr: stderr.take(),
+    })
+}
+
+fn scripted(script: &'static str, arguments: &[&str]) -> ExecSpec {
     let head = ["sh", "-c", script, "sh"];
-    let spec = ExecSpec::new(head.iter().chain(arguments).copied());
-    capture(backend, name, &spec, stdin).await
+    ExecSpec::new(head.iter().chain(arguments).copied())
 }
 
 /// Runs a command to its end and keeps what it prints.

@@ -32,7 +32,10 @@ use crate::model::{
     EngineId, EngineKind, Fingerprint, GuestPort, ImageName, InstanceName, SnapshotName,
 };
 
-pub use exec::{ExecControl, ExecIo, ExecSpec, Output, WindowSize, capture, run_script};
+pub use exec::{
+    ExecControl, ExecIo, ExecSpec, Output, WindowSize, capture, receive_script, run_script,
+    send_script,
+};
 pub use file::{Content, GuestFile, Ownership};
 pub use image::{Image, StoredImage};
 pub use types::{

@@ -13,13 +13,15 @@ use super::task::Task;
 use crate::backend::{Backend, Instance, LaunchSpec, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{EngineKind, EnvName, GuestPort, ImageName, InstanceName, SnapshotName};
+use crate::model::{
+    EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName, UserName,
+};
 use crate::project::{Change, NewEnv, Project};
-use crate::provision::{self, User};
+use crate::provision::{self, User, identity};
 use crate::view::Verb;
 
 /// What the file says of the snapshot that every env begins with.
-const INITIAL_DESCRIPTION: &str = "Initial state after setup";
+pub(super) const INITIAL_DESCRIPTION: &str = "Initial state after setup";
 
 /// A new env.
 #[derive(Debug, Clone)]
@@ -30,6 +32,24 @@ pub struct CreateRequest {
     pub image: Option<ImageName>,
     /// Its ports, where they differ from the project's.
     pub ports: Option<Vec<GuestPort>>,
+    /// Its user's name, where it differs from the file's.
+    pub user: Option<UserName>,
+    /// Limits that differ from the file's.
+    pub limits: Limits,
+}
+
+impl CreateRequest {
+    /// An env as the file has it.
+    #[must_use]
+    pub fn of_file(env: EnvName) -> Self {
+        Self {
+            env,
+            image: None,
+            ports: None,
+            user: None,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// An env that was made.
@@ -44,14 +64,15 @@ pub struct Created {
     /// Its address.
     pub address: Option<IpAddr>,
     /// Its user, without the password.
-    pub user: crate::model::UserName,
+    pub user: UserName,
 }
 
 /// Everything that is known before the first change.
 struct Plan {
     env: EnvName,
     image: ImageName,
-    ports: Option<Vec<GuestPort>>,
+    /// What the file doesn't say yet.
+    new: NewEnv,
     instance: InstanceName,
     user: User,
     settings: Settings,
@@ -62,10 +83,7 @@ impl Plan {
     /// What the file will say.
     fn changes(&self, now: jiff::Timestamp) -> [Change; 2] {
         [
-            Change::AddEnv(NewEnv {
-                ports: self.ports.clone(),
-                ..NewEnv::new(self.env.clone(), self.image.clone())
-            }),
+            Change::AddEnv(self.new.clone()),
             Change::AddSnapshot {
                 env: self.env.clone(),
                 snapshot: SnapshotName::initial_state(),
@@ -101,19 +119,15 @@ impl Engine {
     }
 
     fn plan(&self, project: &Project, request: CreateRequest) -> Result<Plan> {
-        let CreateRequest { env, image, ports } = request;
+        let CreateRequest {
+            env,
+            image,
+            ports,
+            user: user_name,
+            limits,
+        } = request;
         let file = project.file();
-        let other = file
-            .env_names()
-            .into_iter()
-            .find(|known| *known != env && known.as_str().eq_ignore_ascii_case(env.as_str()));
-        if let Some(other) = other {
-            let message = format!(
-                "{} has `{other}` already: host names fold case",
-                label(project)
-            );
-            return Err(Error::new(ErrorKind::AlreadyExists, message));
-        }
+        expect_no_twin(project, &env)?;
         let image = image.or_else(|| file.image(&env)).ok_or_else(|| {
             Error::new(ErrorKind::Config, "no image is given").with_hint(format!(
                 "name one: `lxc-dev-manager container create {env} debian:12`"
@@ -122,14 +136,25 @@ impl Engine {
         if ports.is_none() {
             file.ports(&env)?;
         }
+        let mut user = file.user(&env)?;
+        if let Some(name) = &user_name {
+            user.name = name.clone();
+        }
+        let mut settings = project.settings(&env, self.home.user_home())?;
+        settings.limits = limits.or(settings.limits);
         let plan = Plan {
             instance: project.instance(&env)?,
-            user: file.user(&env)?,
-            settings: project.settings(&env, self.home.user_home())?,
+            user,
+            settings,
             keys: provision::authorized_keys(&self.home)?,
+            new: NewEnv {
+                ports,
+                user: user_name,
+                limits,
+                ..NewEnv::new(env.clone(), image.clone())
+            },
             env,
             image,
-            ports,
         };
         project.check(&plan.changes(self.clock.now()))?;
         Ok(plan)
@@ -144,7 +169,8 @@ impl Engine {
     ) -> Result<Created> {
         *project = project.fresh()?;
         self.step(task, "looking for the image");
-        self.expect_absent(project, &plan).await?;
+        self.expect_absent(project, &plan.env, &plan.instance)
+            .await?;
         let backend = self.home_of(project).await?;
         let spec = LaunchSpec {
             name: plan.instance.clone(),
@@ -192,6 +218,8 @@ impl Engine {
         journal: &mut Journal,
     ) -> Result<Created> {
         let name = &plan.instance;
+        // Two envs of one image are two machines.
+        identity::give(backend, name).await?;
         self.step(task, "starting it");
         backend.start(name).await?;
         self.step(task, "setting up the user");
@@ -225,18 +253,35 @@ impl Engine {
         })
     }
 
-    async fn expect_absent(&self, project: &Project, plan: &Plan) -> Result<()> {
-        let Some(placed) = self.find(&plan.instance).await? else {
+    /// Refuses an env that the file has already.
+    pub(super) fn expect_new(&self, project: &Project, env: &EnvName) -> Result<()> {
+        if project.file().entry(env).is_some() {
+            let message = format!("{} has an env `{env}` already", label(project));
+            return Err(Error::new(ErrorKind::AlreadyExists, message)
+                .with_hint("see which there are: `lxc-dev-manager list`"));
+        }
+        expect_no_twin(project, env)
+    }
+
+    /// Refuses an instance that is there already, and deletes what a killed creation left of it. The
+    /// caller holds the env's lock.
+    pub(super) async fn expect_absent(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        name: &InstanceName,
+    ) -> Result<()> {
+        let Some(placed) = self.find(name).await? else {
             return Ok(());
         };
         let marks = &placed.instance.marks;
-        if !is_ours(marks, project, &plan.env) {
-            return Err(not_ours(&placed, &plan.instance));
+        if !is_ours(marks, project, env) {
+            return Err(not_ours(&placed, name));
         }
         if self.is_abandoned(&placed.instance, project)? {
-            let text = format!("what a killed create left of `{}` is deleted", plan.env);
+            let text = format!("what a killed create left of `{env}` is deleted");
             self.bus.publish(EventKind::Notice(text));
-            return delete_whatever_state(placed.backend.as_ref(), &plan.instance).await;
+            return delete_whatever_state(placed.backend.as_ref(), name).await;
         }
         let elsewhere = marks
             .path
@@ -244,23 +289,12 @@ impl Engine {
             .filter(|path| *path != project.directory());
         let (message, hint) = match elsewhere {
             Some(path) => (
-                format!(
-                    "`{}` was made in another checkout, {}",
-                    plan.instance,
-                    path.display()
-                ),
+                format!("`{name}` was made in another checkout, {}", path.display()),
                 "give this checkout a name of its own: change `project:` in its file".to_owned(),
             ),
             None => (
-                format!(
-                    "{} has instance `{}` already",
-                    placed.backend.kind(),
-                    plan.instance
-                ),
-                format!(
-                    "use it: `lxc-dev-manager up {0}`, or remove it first",
-                    plan.env
-                ),
+                format!("{} has instance `{name}` already", placed.backend.kind()),
+                format!("use it: `lxc-dev-manager up {env}`, or remove it first"),
             ),
         };
         Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
@@ -278,7 +312,12 @@ impl Engine {
 
     /// Deletes what a failed creation made, and nothing that somebody else made under that name.
     /// Where that fails too, the journal stays for recovery.
-    async fn take_back(&self, backend: &dyn Backend, name: &InstanceName, journal: Journal) {
+    pub(super) async fn take_back(
+        &self,
+        backend: &dyn Backend,
+        name: &InstanceName,
+        journal: Journal,
+    ) {
         let taken_back = async {
             match find(backend, name).await? {
                 Some(made) if is_made_by(&made, &journal) => {
@@ -294,8 +333,25 @@ impl Engine {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Cancelled, "stopped by the user")
+}
+
+/// Refuses a name that differs from another one's by upper and lower case only.
+fn expect_no_twin(project: &Project, env: &EnvName) -> Result<()> {
+    let names = project.file().env_names().into_iter();
+    let mut twins =
+        names.filter(|known| known != env && known.as_str().eq_ignore_ascii_case(env.as_str()));
+    match twins.next() {
+        None => Ok(()),
+        Some(twin) => {
+            let message = format!(
+                "{} has `{twin}` already: host names fold case",
+                label(project)
+            );
+            Err(Error::new(ErrorKind::AlreadyExists, message))
+        }
+    }
 }
 
 /// Stops and deletes an instance; one that isn't there is deleted already.

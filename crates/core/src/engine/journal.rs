@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
+use crate::model::{EngineId, EnvName, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, Verb};
 
 const VERSION: u32 = 2;
@@ -39,7 +39,25 @@ pub(super) struct Record {
     /// What it takes back, an entry of the undo ledger.
     #[serde(default)]
     pub(super) undoes: Option<OperationId>,
+    /// What only this kind of operation has.
+    #[serde(default)]
+    pub(super) detail: Option<Detail>,
     pub(super) started_at: Timestamp,
+}
+
+/// What only one kind of operation has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Detail {
+    /// The new name of an env that is renamed.
+    Renamed {
+        env: EnvName,
+        instance: InstanceName,
+    },
+    /// Files on their way into a guest: `staging` is what is there of them, `target` where they go.
+    IntoGuest { staging: String, target: String },
+    /// Files on their way to the host.
+    OntoHost { staging: PathBuf, target: PathBuf },
 }
 
 /// How far an operation is: what it is about to do.
@@ -67,6 +85,24 @@ pub(super) struct Journal {
 impl Record {
     pub(super) fn version() -> u32 {
         VERSION
+    }
+
+    /// Its instance's name once it is done.
+    pub(super) fn name_after(&self) -> &InstanceName {
+        match &self.detail {
+            Some(Detail::Renamed { instance, .. }) => instance,
+            _ => &self.instance,
+        }
+    }
+
+    /// The instances that it concerns, in the order of their locks.
+    pub(super) fn instances(&self) -> Vec<&InstanceName> {
+        let mut instances = vec![&self.instance];
+        if let Some(Detail::Renamed { instance, .. }) = &self.detail {
+            instances.push(instance);
+        }
+        instances.sort();
+        instances
     }
 }
 
@@ -178,7 +214,8 @@ impl Journal {
     fn names(path: &Path, instance: &InstanceName) -> bool {
         let text = fs::read_to_string(path).unwrap_or_default();
         let first = text.lines().next().unwrap_or_default();
-        serde_json::from_str::<Record>(first).is_ok_and(|record| record.instance == *instance)
+        serde_json::from_str::<Record>(first)
+            .is_ok_and(|record| record.instances().contains(&instance))
     }
 
     /// Mending it failed for good; returns whether that was often enough to give up.
@@ -256,6 +293,7 @@ mod tests {
             was_running: true,
             snapshot: Some(SnapshotName::initial_state()),
             undoes: None,
+            detail: None,
             started_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -17,7 +17,7 @@ use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, UndoView, Verb};
 
 /// How long an operation can be taken back.
-const KEPT: SignedDuration = SignedDuration::from_hours(72);
+pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(72);
 
 /// One line of the ledger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -172,6 +172,26 @@ impl Engine {
         Ok(())
     }
 
+    /// What is kept of an env by snapshots is kept of it under its new name.
+    pub(super) fn rename_in_ledger(
+        &self,
+        old: &EnvRef,
+        new: &EnvRef,
+        instance: &InstanceName,
+    ) -> Result<()> {
+        for entry in self.ledger()? {
+            if entry.env == *old && matches!(entry.kept, Kept::Snapshot { .. }) {
+                let renamed = Entry {
+                    env: new.clone(),
+                    instance: instance.clone(),
+                    ..entry
+                };
+                write_json(&self.entry_path(&renamed.id)?, &renamed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes what can no longer be taken back. Snapshots expire in the engine by themselves. What
     /// fails is tried again with the next change, and doesn't keep this one from being made.
     pub(super) async fn expire(&self) -> Result<()> {
@@ -191,7 +211,7 @@ impl Engine {
                 tracing::info!(id = %entry.id, ?error, "can't expire");
             }
         }
-        Ok(())
+        self.forget_deletions(false)
     }
 
     /// The backend that an old record names.

@@ -5,8 +5,14 @@
 //! made: it rolls back by itself, or [`Engine::recover`] does.
 //! Deliberately absent: what an engine's answers look like (`backend`), and what is shown of it.
 
+mod clone;
+mod collect;
+mod configure;
 mod create;
+mod delete_project;
 mod exec;
+mod image;
+mod info;
 mod journal;
 mod ledger;
 mod lock;
@@ -14,10 +20,12 @@ mod overview;
 mod place;
 mod recover;
 mod remove;
+mod rename;
 mod restore;
 mod snapshot;
 mod start_stop;
 mod task;
+mod transfer;
 mod undo;
 mod used;
 
@@ -29,11 +37,19 @@ use crate::event::EventBus;
 use crate::home::Home;
 use crate::project::Registry;
 
+pub use clone::{CloneRequest, Cloned};
+pub use collect::Collected;
+pub use configure::Configured;
 pub use create::{CreateRequest, Created};
+pub use delete_project::DeletedProject;
 pub use exec::Entrance;
+pub use image::{ImageStore, Published};
+pub use info::Info;
 pub(crate) use place::is_ours;
+pub use rename::Renamed;
 pub use restore::Restored;
 pub use start_stop::{Started, Stopped};
+pub use transfer::{Place, TransferRequest, Transferred};
 
 /// The use cases over the engines of this machine.
 pub struct Engine {

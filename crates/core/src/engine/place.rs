@@ -1,17 +1,54 @@
 //! Which engine has an env, and whether what it has is ours.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
 use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, InstanceName};
+use crate::model::{EnvName, InstanceName, SnapshotName};
 use crate::project::{FILE_NAME, Project};
 
 /// An env that was found.
 pub(super) struct Placed {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) instance: Instance,
+}
+
+impl Placed {
+    /// Refuses a snapshot that isn't there, naming those that are.
+    pub(super) fn expect_snapshot(&self, env: &EnvName, snapshot: &SnapshotName) -> Result<()> {
+        let mut all = self.instance.snapshots.iter();
+        if all.any(|known| known.name == *snapshot) {
+            return Ok(());
+        }
+        let shown = self.instance.snapshots.iter();
+        let shown = shown.filter(|known| !known.name.is_undo());
+        let names: Vec<String> = shown.map(|known| format!("`{}`", known.name)).collect();
+        let hint = match names.as_slice() {
+            [] => "it has none".to_owned(),
+            _ => format!("it has {}", names.join(", ")),
+        };
+        let message = format!("`{env}` has no snapshot `{snapshot}`");
+        Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
+    }
+}
+
+impl Placed {
+    /// Refuses what another directory made that is still there.
+    pub(super) fn expect_own_checkout(&self, project: &Project) -> Result<()> {
+        let Some(path) = self.other_checkout(project) else {
+            return Ok(());
+        };
+        let message = format!("`{}` was made in {}", self.instance.name, path.display());
+        Err(Error::new(ErrorKind::NotOurs, message).with_hint("do it there"))
+    }
+
+    /// The other directory that made it, while that is still there.
+    pub(super) fn other_checkout(&self, project: &Project) -> Option<&Path> {
+        let path = self.instance.marks.path.as_deref()?;
+        (path != project.directory() && path.exists()).then_some(path)
+    }
 }
 
 /// How much is asked of an instance.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::Engine;
 use super::create::delete_whatever_state;
-use super::journal::{Journal, JournalStep, Record};
+use super::image::mend_publish;
+use super::journal::{Detail, Journal, JournalStep, Record};
 use super::lock::EnvLock;
+use super::transfer::mend_transfer;
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -31,8 +33,13 @@ impl Engine {
                 continue;
             };
             let record = &journal.record;
-            let lock = EnvLock::try_take(&self.home, &record.instance, record.verb)?;
-            if lock.is_some() {
+            let free = |instance| EnvLock::try_take(&self.home, instance, record.verb);
+            let locks: Vec<_> = record
+                .instances()
+                .into_iter()
+                .map(free)
+                .collect::<Result<_>>()?;
+            if locks.iter().all(Option::is_some) {
                 // What stays says so by a notice.
                 let _ = self.mend(journal, Some(OTHERS_PATIENCE)).await;
             }
@@ -81,10 +88,14 @@ impl Engine {
         let mended = async {
             let backend = &self.backend_at(&record.engine)?;
             self.settle(backend.as_ref(), record, patience).await?;
-            self.mend_on(backend, &journal).await
+            if must_wait(backend.as_ref(), record).await? {
+                return Ok(None);
+            }
+            self.mend_on(backend, &journal).await.map(Some)
         };
         match mended.await {
-            Ok(outcome) => {
+            Ok(None) => Ok(()),
+            Ok(Some(outcome)) => {
                 self.notice(format!("{what} was {outcome}"));
                 journal.close();
                 Ok(())
@@ -136,9 +147,16 @@ impl Engine {
     async fn mend_on(&self, backend: &Arc<dyn Backend>, journal: &Journal) -> Result<&'static str> {
         let record = &journal.record;
         match (record.verb, journal.step) {
-            (Verb::Create, _) => mend_create(backend.as_ref(), journal).await,
+            (Verb::Create | Verb::Clone, _) => mend_create(backend.as_ref(), journal).await,
+            (Verb::Rename, JournalStep::Committing) => self.mend_rename(backend, record).await,
+            (Verb::Restart | Verb::Rename, JournalStep::Restarting) => {
+                start_if_stopped(backend.as_ref(), record.name_after()).await?;
+                Ok("finished")
+            }
+            (Verb::Publish, _) => mend_publish(backend.as_ref(), record).await,
+            (Verb::Transfer, step) => mend_transfer(backend.as_ref(), record, step).await,
             (Verb::Snapshot, _) => self.mend_snapshot(backend.as_ref(), record).await,
-            (Verb::Remove, JournalStep::Preparing) => {
+            (Verb::Remove | Verb::Rename, JournalStep::Preparing) => {
                 restart(backend.as_ref(), record).await?;
                 Ok("taken back")
             }
@@ -286,7 +304,16 @@ fn open(record: &Record) -> Result<Project> {
     Project::open(std::path::Path::new(&record.env.project_path))
 }
 
-fn open_if_there(record: &Record) -> Result<Option<Project>> {
+/// What was copied into an env can be mended only while that runs; until then it is in nobody's way.
+async fn must_wait(backend: &dyn Backend, record: &Record) -> Result<bool> {
+    if !matches!(record.detail, Some(Detail::IntoGuest { .. })) {
+        return Ok(false);
+    }
+    let instance = find(backend, &record.instance).await?;
+    Ok(instance.is_some_and(|found| !found.status.is_up()))
+}
+
+pub(super) fn open_if_there(record: &Record) -> Result<Option<Project>> {
     match open(record) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
@@ -341,7 +368,7 @@ pub(super) fn is_made_by(instance: &Instance, journal: &Journal) -> bool {
 }
 
 /// Starts again what ran before.
-async fn restart(backend: &dyn Backend, record: &Record) -> Result<()> {
+pub(super) async fn restart(backend: &dyn Backend, record: &Record) -> Result<()> {
     match record.was_running {
         true => start_if_stopped(backend, &record.instance).await,
         false => Ok(()),

@@ -5,28 +5,46 @@ use super::create::delete_whatever_state;
 use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
 use super::recover::find;
+use super::start_stop::stop_by_force;
 use super::task::Task;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, InstanceName};
+use crate::model::{EnvName, InstanceName, OperationId};
 use crate::project::{Change, Project};
 use crate::view::Verb;
 
+/// What is left of a removed env.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// All of it, for `undo` of this operation.
+    Kept(OperationId),
+    /// Nothing.
+    Deleted,
+    /// There was only its entry in the file.
+    EntryOnly,
+}
+
 impl Engine {
-    /// Removes an env from the engine and the file. Where copies are cheap it is kept under another
-    /// name for `undo`; returns whether it is. One that only the file names loses its entry.
-    ///
-    /// # Errors
-    /// `NotOurs` where the instance is somebody else's or another checkout made it.
-    pub async fn remove(&self, project: &mut Project, env: &EnvName) -> Result<bool> {
+    /// Removes an env, and says what is kept of it.
+    pub(super) async fn remove_env(&self, project: &mut Project, env: &EnvName) -> Result<Removed> {
         let failed = |error: Error| error.context(format!("cannot remove `{env}`"));
         let mut task = self
             .begin(project, env, Verb::Remove, None)
             .await
             .map_err(failed)?;
         let result = self.remove_steps(project, env, &task).await;
-        task.undoable = matches!(result, Ok(true));
+        task.undoable = matches!(result, Ok(Removed::Kept(_)));
         self.end(task, result.map_err(failed))
+    }
+
+    /// Removes an env from the engine and the file. Where copies are cheap it is kept under another
+    /// name for `undo`; returns whether it is. One that only the file names loses its entry.
+    ///
+    /// # Errors
+    /// `NotOurs` where the instance is somebody else's or another checkout made it.
+    pub async fn remove(&self, project: &mut Project, env: &EnvName) -> Result<bool> {
+        let removed = self.remove_env(project, env).await?;
+        Ok(matches!(removed, Removed::Kept(_)))
     }
 
     async fn remove_steps(
@@ -34,7 +52,7 @@ impl Engine {
         project: &mut Project,
         env: &EnvName,
         task: &Task,
-    ) -> Result<bool> {
+    ) -> Result<Removed> {
         *project = project.fresh()?;
         let placed = match self.place(project, env).await {
             Ok(placed) => placed,
@@ -42,11 +60,11 @@ impl Engine {
                 if error.kind() == ErrorKind::NotFound && project.file().entry(env).is_some() =>
             {
                 project.change(&[Change::RemoveEnv { env: env.clone() }])?;
-                return Ok(false);
+                return Ok(Removed::EntryOnly);
             }
             Err(error) => return Err(error),
         };
-        refuse_other_checkout(project, &placed)?;
+        placed.expect_own_checkout(project)?;
         let change = [Change::RemoveEnv { env: env.clone() }];
         project.check(&change)?;
         let Placed { backend, instance } = &placed;
@@ -59,7 +77,10 @@ impl Engine {
         {
             Ok(()) => {
                 journal.close();
-                Ok(undoable)
+                Ok(match undoable {
+                    true => Removed::Kept(task.id.clone()),
+                    false => Removed::Deleted,
+                })
             }
             // How far it came is unknown: recovery finishes it, or takes it back.
             Err(error) if error.is_uncertain() => Err(error),
@@ -86,19 +107,9 @@ impl Engine {
         if was_running {
             self.step(task, "stopping it");
             // Gently where it is kept: what is taken back should be whole.
-            let mut stopped = match undoable {
-                true => self.ask_to_stop(backend.as_ref(), instance).await,
-                false => backend.stop(&instance.name, true).await,
-            };
-            if stopped
-                .as_ref()
-                .is_err_and(|error| error.kind() == ErrorKind::Timeout)
-            {
-                stopped = backend.stop(&instance.name, true).await;
-            }
-            match stopped {
-                Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
-                _ => {}
+            match undoable {
+                true => self.stop_in_any_case(backend.as_ref(), instance).await?,
+                false => stop_by_force(backend.as_ref(), instance).await?,
             }
         }
         journal.enter(JournalStep::Committing)?;
@@ -137,17 +148,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-}
-
-/// An env that another directory made, which is still there, is not this one's to remove.
-fn refuse_other_checkout(project: &Project, placed: &Placed) -> Result<()> {
-    let other = placed.instance.marks.path.as_deref();
-    match other.filter(|path| *path != project.directory() && path.exists()) {
-        None => Ok(()),
-        Some(path) => {
-            let message = format!("`{}` was made in {}", placed.instance.name, path.display());
-            Err(Error::new(ErrorKind::NotOurs, message).with_hint("remove it there"))
-        }
     }
 }

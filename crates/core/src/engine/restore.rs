@@ -81,23 +81,7 @@ impl Engine {
         let project = &project.fresh()?;
         let placed = self.place(project, env).await?;
         let Placed { backend, instance } = &placed;
-        if !instance
-            .snapshots
-            .iter()
-            .any(|known| known.name == *snapshot)
-        {
-            let known = instance
-                .snapshots
-                .iter()
-                .filter(|known| !known.name.is_undo());
-            let known: Vec<String> = known.map(|known| format!("`{}`", known.name)).collect();
-            let message = format!("`{env}` has no snapshot `{snapshot}`");
-            let hint = match known.as_slice() {
-                [] => "it has none".to_owned(),
-                _ => format!("it has {}", known.join(", ")),
-            };
-            return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
-        }
+        placed.expect_snapshot(env, snapshot)?;
         let running = instance.status.is_up();
         let undoable = undoable(&backend.capabilities().await?);
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 
 use super::Engine;
+use super::journal::JournalStep;
 use super::place::Placed;
+use super::recover::start_if_stopped;
 use super::task::Task;
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,17 +57,72 @@ impl Engine {
         let Placed { backend, instance } = self.place(project, env).await?;
         let name = &instance.name;
         if instance.status == EnvStatus::Running {
+            let settled = match instance.address {
+                Some(_) => instance.address,
+                None => self.settled(backend.as_ref(), name, task).await?.address,
+            };
             return Ok(Started {
                 already: true,
-                address: instance.address,
+                address: settled,
             });
         }
         match backend.start(name).await {
             Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
             _ => {}
         }
+        self.settled(backend.as_ref(), name, task).await
+    }
+
+    /// Stops an env and starts it again; one that didn't run is started.
+    ///
+    /// # Errors
+    /// Those of finding it, and the engine's.
+    pub async fn restart(&self, project: &Project, env: &EnvName) -> Result<Started> {
+        let failed = |error: Error| error.context(format!("cannot restart `{env}`"));
+        let begun = self.begin(project, env, Verb::Restart, None).await;
+        let task = begun.map_err(failed)?;
+        let result = self.restart_steps(project, env, &task).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    async fn restart_steps(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        task: &Task,
+    ) -> Result<Started> {
+        let project = &project.fresh()?;
+        let Placed { backend, instance } = self.place(project, env).await?;
+        let mut journal = self.journal(task, backend.as_ref(), &instance.name, true)?;
+        journal.enter(JournalStep::Restarting)?;
+        let started = async {
+            if instance.status.is_up() {
+                self.step(task, "stopping it");
+                self.stop_in_any_case(backend.as_ref(), &instance).await?;
+            }
+            self.step(task, "starting it");
+            start_if_stopped(backend.as_ref(), &instance.name).await?;
+            self.settled(backend.as_ref(), &instance.name, task).await
+        };
+        match started.await {
+            // How far it came is unknown: recovery starts it.
+            Err(error) if error.is_uncertain() => Err(error),
+            done => {
+                journal.close();
+                done
+            }
+        }
+    }
+
+    /// Waits for the address of an instance that has just been started.
+    async fn settled(
+        &self,
+        backend: &dyn Backend,
+        name: &InstanceName,
+        task: &Task,
+    ) -> Result<Started> {
         self.step(task, "waiting for its address");
-        match provision::wait_for_network(backend.as_ref(), name).await {
+        match provision::wait_for_network(backend, name).await {
             Err(error) if error.kind() != ErrorKind::Timeout => return Err(error),
             _ => {}
         }
@@ -123,6 +180,21 @@ impl Engine {
         backend.stop(&instance.name, false).await
     }
 
+    /// Stops an instance that is up: asks its init, and kills it where that takes too long.
+    pub(super) async fn stop_in_any_case(
+        &self,
+        backend: &dyn Backend,
+        instance: &Instance,
+    ) -> Result<()> {
+        match self.ask_to_stop(backend, instance).await {
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                stop_by_force(backend, instance).await
+            }
+            Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     async fn stop_steps(&self, project: &Project, env: &EnvName, task: &Task) -> Result<Stopped> {
         let project = &project.fresh()?;
         let Placed { backend, instance } = self.place(project, env).await?;
@@ -151,5 +223,13 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Kills an instance; one that doesn't run is a success.
+pub(super) async fn stop_by_force(backend: &dyn Backend, instance: &Instance) -> Result<()> {
+    match backend.stop(&instance.name, true).await {
+        Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+        _ => Ok(()),
     }
 }

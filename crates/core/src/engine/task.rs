@@ -8,7 +8,7 @@ use crate::project::Project;
 use crate::view::{EnvRef, Outcome, Verb};
 
 use super::Engine;
-use super::journal::{Journal, Record};
+use super::journal::{Detail, Journal, Record};
 use super::ledger::Keeper;
 use super::lock::EnvLock;
 
@@ -21,7 +21,9 @@ pub(super) struct Task {
     /// What it takes back.
     pub(super) undoes: Option<OperationId>,
     pub(super) undoable: bool,
-    _lock: EnvLock,
+    /// What its journal has to know beyond the env.
+    pub(super) detail: Option<Detail>,
+    _locks: Vec<EnvLock>,
 }
 
 impl Task {
@@ -44,13 +46,36 @@ impl Engine {
         verb: Verb,
         snapshot: Option<&SnapshotName>,
     ) -> Result<Task> {
+        self.begin_with(project, env, &[], verb, snapshot).await
+    }
+
+    /// The same for an operation that concerns other envs of the project, too. Their locks are taken in
+    /// the order of their names, so that no two operations wait for each other.
+    pub(super) async fn begin_with(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        others: &[&EnvName],
+        verb: Verb,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Task> {
         self.recover().await?;
-        let instance = project.instance(env)?;
+        let names = others.iter().copied().chain([env]);
+        let mut instances = names
+            .map(|name| project.instance(name))
+            .collect::<Result<Vec<InstanceName>>>()?;
+        instances.sort();
+        instances.dedup();
         let (id, env) = (OperationId::random(), project.env_ref(env));
-        let waiting = |text| self.bus.publish(EventKind::Notice(text));
-        let lock = EnvLock::take(&self.home, &instance, verb, waiting).await?;
-        // Another process may have been killed while we waited, or one could not be mended before.
-        self.recover_own(&instance).await?;
+        let mut locks = Vec::new();
+        for instance in &instances {
+            let waiting = |text| self.bus.publish(EventKind::Notice(text));
+            locks.push(EnvLock::take(&self.home, instance, verb, waiting).await?);
+        }
+        for instance in &instances {
+            // Another process may have been killed while we waited, or one could not be mended before.
+            self.recover_own(instance).await?;
+        }
         self.bus.publish(EventKind::Started {
             id: id.clone(),
             env: env.clone(),
@@ -65,7 +90,8 @@ impl Engine {
             snapshot: snapshot.cloned(),
             undoes: None,
             undoable: false,
-            _lock: lock,
+            detail: None,
+            _locks: locks,
         })
     }
 
@@ -126,6 +152,7 @@ impl Engine {
                 was_running,
                 snapshot: task.snapshot.clone(),
                 undoes: task.undoes.clone(),
+                detail: task.detail.clone(),
                 started_at: self.clock.now(),
             },
         )

@@ -24,6 +24,11 @@ impl Engine {
         // What was interrupted comes first: it may be the very thing that is taken back.
         self.recover().await?;
         let entry = self.newest(project, env).await?.ok_or_else(nothing)?;
+        self.undo_entry(project, &entry).await
+    }
+
+    /// Takes back what one entry of the ledger says.
+    pub(super) async fn undo_entry(&self, project: &mut Project, entry: &Entry) -> Result<EnvName> {
         let env = entry.env.env.clone();
         match &entry.kept {
             Kept::Snapshot { name } => {
@@ -37,7 +42,7 @@ impl Engine {
                     .await
                     .map_err(failed)?;
                 task.undoes = Some(entry.id.clone());
-                let result = self.bring_back(project, &entry, &task).await;
+                let result = self.bring_back(project, entry, &task).await;
                 self.end(task, result.map_err(failed))?;
             }
         }

@@ -82,6 +82,18 @@ pub struct Limits {
     pub disk: Option<ByteSize>,
 }
 
+impl Limits {
+    /// These limits, and others' where there are none.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            cpus: self.cpus.or(other.cpus),
+            memory: self.memory.or(other.memory),
+            disk: self.disk.or(other.disk),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

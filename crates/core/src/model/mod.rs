@@ -7,6 +7,7 @@
 mod engine;
 mod limits;
 mod name;
+mod pattern;
 mod port;
 mod status;
 
@@ -16,5 +17,6 @@ pub use name::{
     EngineProject, EnvName, Fingerprint, ImageName, InstanceName, OperationId, ProjectName,
     RemoteName, SnapshotName, UserName, VariableName,
 };
+pub use pattern::EnvPattern;
 pub use port::{GuestPort, HostPort, parse_port_list};
 pub use status::{EngineKind, EnvStatus, PortState};

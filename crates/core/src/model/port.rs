@@ -85,6 +85,17 @@ pub fn parse_port_list(text: &str) -> Result<Vec<GuestPort>> {
     Ok(ports)
 }
 
+impl std::str::FromStr for GuestPort {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let port = text.parse().ok().and_then(Self::new);
+        port.ok_or_else(|| {
+            let message = format!("`{text}` is no port: 1 to 65535 are");
+            Error::new(ErrorKind::InvalidName, message)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! Written once over [`Backend::exec`], for every backend. The scripts are constant POSIX sh; values
 //! reach them as arguments and on stdin, never as text of the script.
 
+pub mod identity;
 mod keys;
 
 use crate::backend::{Backend, ExecSpec, Output, run_script};

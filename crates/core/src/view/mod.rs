@@ -185,6 +185,18 @@ pub enum Verb {
     Remove,
     /// Take back the last restore or removal.
     Undo,
+    /// Make it as a copy of another.
+    Clone,
+    /// Give it another name.
+    Rename,
+    /// Stop it and start it again.
+    Restart,
+    /// Make an image of it.
+    Publish,
+    /// Copy files into it or out of it.
+    Transfer,
+    /// Set what the file says of it now.
+    Configure,
 }
 
 /// Which env, from another process or the page.
@@ -211,6 +223,12 @@ impl Verb {
             Self::Restore => "restore",
             Self::Remove => "remove",
             Self::Undo => "undo",
+            Self::Clone => "clone",
+            Self::Rename => "rename",
+            Self::Restart => "restart",
+            Self::Publish => "make an image",
+            Self::Transfer => "copy files",
+            Self::Configure => "configure",
         }
     }
 
@@ -226,6 +244,12 @@ impl Verb {
             Self::Restore => "restore",
             Self::Remove => "removal",
             Self::Undo => "undo",
+            Self::Clone => "clone",
+            Self::Rename => "rename",
+            Self::Restart => "restart",
+            Self::Publish => "making of an image",
+            Self::Transfer => "copying of files",
+            Self::Configure => "change of settings",
         }
     }
 }

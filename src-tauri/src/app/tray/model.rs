@@ -187,6 +187,12 @@ fn doing(verb: Verb) -> &'static str {
         Verb::Restore => "restoring",
         Verb::Remove => "removing",
         Verb::Undo => "undoing",
+        Verb::Clone => "cloning",
+        Verb::Rename => "renaming",
+        Verb::Restart => "restarting",
+        Verb::Publish => "making an image",
+        Verb::Transfer => "copying files",
+        Verb::Configure => "configuring",
     }
 }
 

@@ -28,7 +28,7 @@ use crate::model::InstanceName;
 type Socket = WebSocketStream<Stream>;
 
 /// Bytes in one message to the guest.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 256 * 1024;
 /// The engines' code for "no process could be put into the container". Attaching fails for a moment
 /// while the guest's systemd rearranges the control groups, mostly in its early boot. Nothing was
 /// run then.

@@ -128,10 +128,9 @@ fn settings_config(settings: &Settings) -> Config {
 /// A disk limit needs a root device of the instance's own: the profile's, with a size.
 async fn profile_root(client: &Client) -> Result<(String, Config)> {
     let profile: Profile = client.get("/1.0/profiles/default").await?;
-    let devices = profile.devices.unwrap_or_default().into_iter();
+    let mut devices = profile.devices.unwrap_or_default().into_iter();
     devices
-        .filter(|(_, device)| device.get("path").is_some_and(|path| path == "/"))
-        .next_back()
+        .rfind(|(_, device)| device.get("path").is_some_and(|path| path == "/"))
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::Config,

@@ -1,0 +1,94 @@
+//! `config apply`
+
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::backend::{Nesting, Settings};
+use lxc_dev_manager_core::model::EnvPattern;
+use serde_json::{Value, json};
+
+use super::several::{Done, each};
+use crate::args::{ConfigCommand, Up};
+use crate::context::Context;
+
+pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<u8> {
+    match command {
+        ConfigCommand::Apply(args) => apply(context, args).await,
+    }
+}
+
+async fn apply(context: &Context, args: Up) -> Result<u8> {
+    let project = context.project()?;
+    let all = vec![EnvPattern::Glob("*".to_owned())];
+    let patterns = if args.names.is_empty() {
+        all
+    } else {
+        args.names
+    };
+    each(context, &project, &patterns, async |project, env| {
+        let configured = context.engine.configure(&project, &env).await?;
+        let changes = changes(&configured.before, &configured.now);
+        let name = context.printer.bold(env.as_str());
+        let lines: Vec<String> = changes
+            .iter()
+            .map(|(what, before, now)| format!("{what} {before} → {now}"))
+            .collect();
+        Ok(Done {
+            data: json!({
+                "env": env,
+                "changed": configured.changed(),
+                "changes": changes.iter().map(change).collect::<Vec<_>>(),
+            }),
+            text: match configured.changed() {
+                true => format!("{name}: {}", lines.join(", ")),
+                false => format!("{name} is as the file says"),
+            },
+        })
+    })
+    .await
+}
+
+type Change = (&'static str, String, String);
+
+fn change((what, before, now): &Change) -> Value {
+    json!({ "what": what, "before": before, "now": now })
+}
+
+/// What differs between two settings, in words.
+fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
+    let none = || "none".to_owned();
+    let all = |settings: &Settings| {
+        let limits = &settings.limits;
+        let mounts: Vec<String> = settings
+            .mounts
+            .iter()
+            .map(|mount| mount.guest.display().to_string())
+            .collect();
+        [
+            ("cpus", limits.cpus.map_or_else(none, |n| n.to_string())),
+            ("memory", limits.memory.map_or_else(none, |n| n.to_string())),
+            ("disk", limits.disk.map_or_else(none, |n| n.to_string())),
+            ("nesting", nesting(settings.nesting).to_owned()),
+            ("autostart", settings.autostart.to_string()),
+            (
+                "mounts",
+                match mounts.is_empty() {
+                    true => none(),
+                    false => mounts.join(" "),
+                },
+            ),
+        ]
+    };
+    all(before)
+        .into_iter()
+        .zip(all(now))
+        .filter(|(before, now)| before.1 != now.1)
+        .map(|((what, before), (_, now))| (what, before, now))
+        .collect()
+}
+
+fn nesting(nesting: Nesting) -> &'static str {
+    match nesting {
+        Nesting::On => "true",
+        Nesting::Off => "false",
+        Nesting::Docker => "docker",
+    }
+}

@@ -1,0 +1,208 @@
+//! Giving an env another name.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::journal::{Detail, Journal, JournalStep, Record};
+use super::place::Placed;
+use super::recover::{find, open_if_there, start_if_stopped};
+use super::task::Task;
+use crate::backend::{Backend, Marks};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, InstanceName};
+use crate::project::{Change, Project};
+use crate::provision::identity;
+use crate::view::Verb;
+
+/// An env that has another name now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// Its instance.
+    pub instance: InstanceName,
+    /// It ran before, and runs again.
+    pub running: bool,
+}
+
+impl Engine {
+    /// Gives an env another name: in the engine, in the file, in what undo keeps of it, and as its host
+    /// name. A running one is stopped for it and runs again after.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name that is taken; those of finding it, and the engine's.
+    pub async fn rename(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        new: &EnvName,
+    ) -> Result<Renamed> {
+        let failed = |error: Error| error.context(format!("cannot rename `{env}` to `{new}`"));
+        self.expect_free_name(project, env, new).map_err(failed)?;
+        let others = [new];
+        let begun = self.begin_with(project, env, &others, Verb::Rename, None);
+        let mut task = begun.await.map_err(failed)?;
+        let result = self.rename_steps(project, env, new, &mut task).await;
+        self.end(task, result.map_err(failed))
+    }
+
+    /// Only the case of a name may change to one that differs by nothing else.
+    fn expect_free_name(&self, project: &Project, env: &EnvName, new: &EnvName) -> Result<()> {
+        let same = new != env && new.as_str().eq_ignore_ascii_case(env.as_str());
+        match same {
+            true => Ok(()),
+            false => self.expect_new(project, new),
+        }
+    }
+
+    async fn rename_steps(
+        &self,
+        project: &mut Project,
+        env: &EnvName,
+        new: &EnvName,
+        task: &mut Task,
+    ) -> Result<Renamed> {
+        *project = project.fresh()?;
+        self.expect_free_name(project, env, new)?;
+        let placed = self.place(project, env).await?;
+        placed.expect_own_checkout(project)?;
+        let target = project.instance(new)?;
+        if target.as_str() != placed.instance.name.as_str() {
+            self.expect_absent(project, new, &target).await?;
+        }
+        let change = Change::RenameEnv {
+            env: env.clone(),
+            new: new.clone(),
+        };
+        project.check(&[change])?;
+        let Placed { backend, instance } = &placed;
+        let running = instance.status.is_up();
+        task.detail = Some(Detail::Renamed {
+            env: new.clone(),
+            instance: target.clone(),
+        });
+        let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
+        let renamed = self.rename_with(project, task, &placed, &mut journal).await;
+        match renamed {
+            // How far it came is unknown: recovery finishes it.
+            Err(error) if error.is_uncertain() => Err(error),
+            Err(error) => {
+                match self.rename_back(backend, &journal.record).await {
+                    Ok(()) => journal.close(),
+                    Err(error) => tracing::warn!(?error, "a rename could not be taken back"),
+                }
+                Err(error)
+            }
+            Ok(()) => {
+                let started = match running {
+                    true => {
+                        journal.enter(JournalStep::Restarting)?;
+                        self.step(task, "starting it");
+                        start_if_stopped(backend.as_ref(), &target).await
+                    }
+                    false => Ok(()),
+                };
+                journal.close();
+                started.map_err(|error| {
+                    error.context(format!("it is called `{new}` now, but can't be started"))
+                })?;
+                Ok(Renamed {
+                    instance: target,
+                    running,
+                })
+            }
+        }
+    }
+
+    async fn rename_with(
+        &self,
+        project: &mut Project,
+        task: &Task,
+        placed: &Placed,
+        journal: &mut Journal,
+    ) -> Result<()> {
+        let Placed { backend, instance } = placed;
+        if journal.record.was_running {
+            self.step(task, "stopping it");
+            self.stop_in_any_case(backend.as_ref(), instance).await?;
+        }
+        journal.enter(JournalStep::Committing)?;
+        self.step(task, "renaming it");
+        self.finish_rename(project, backend, &journal.record).await
+    }
+
+    /// The steps of a rename, each of which may have been done already.
+    pub(super) async fn finish_rename(
+        &self,
+        project: &mut Project,
+        backend: &Arc<dyn Backend>,
+        record: &Record,
+    ) -> Result<()> {
+        let Some(Detail::Renamed { env: new, instance }) = &record.detail else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a rename without a new name",
+            ));
+        };
+        if find(backend.as_ref(), &record.instance).await?.is_some() {
+            backend.rename(&record.instance, instance).await?;
+        }
+        let marks = Marks {
+            project: project.name(),
+            env: Some(new.clone()),
+            path: Some(project.directory().to_path_buf()),
+            operation: None,
+        };
+        backend.set_marks(instance, &marks).await?;
+        identity::set_host_name(backend.as_ref(), instance, &record.instance).await?;
+        if project.file().entry(new).is_none() {
+            project.change(&[Change::RenameEnv {
+                env: record.env.env.clone(),
+                new: new.clone(),
+            }])?;
+        }
+        self.rename_in_ledger(&record.env, &project.env_ref(new), instance)
+    }
+
+    /// Finishes a rename that was killed.
+    pub(super) async fn mend_rename(
+        &self,
+        backend: &Arc<dyn Backend>,
+        record: &Record,
+    ) -> Result<&'static str> {
+        let old = find(backend.as_ref(), &record.instance).await?;
+        if old.is_none() && find(backend.as_ref(), record.name_after()).await?.is_none() {
+            return Ok("dropped: the env is gone");
+        }
+        let Some(mut project) = open_if_there(record)? else {
+            return Ok("dropped: its project is gone");
+        };
+        self.finish_rename(&mut project, backend, record).await?;
+        if record.was_running {
+            start_if_stopped(backend.as_ref(), record.name_after()).await?;
+        }
+        Ok("finished")
+    }
+
+    /// Gives a half renamed env its old name again; it runs if it ran before.
+    async fn rename_back(&self, backend: &Arc<dyn Backend>, record: &Record) -> Result<()> {
+        let Some(Detail::Renamed { instance, .. }) = &record.detail else {
+            return Ok(());
+        };
+        let there = find(backend.as_ref(), &record.instance).await?;
+        if there.is_none() && find(backend.as_ref(), instance).await?.is_some() {
+            backend.rename(instance, &record.instance).await?;
+            let marks = Marks {
+                env: Some(record.env.env.clone()),
+                ..find(backend.as_ref(), &record.instance)
+                    .await?
+                    .map(|found| found.marks)
+                    .unwrap_or_default()
+            };
+            backend.set_marks(&record.instance, &marks).await?;
+            identity::set_host_name(backend.as_ref(), &record.instance, instance).await?;
+        }
+        match record.was_running {
+            true => start_if_stopped(backend.as_ref(), &record.instance).await,
+            false => Ok(()),
+        }
+    }
+}

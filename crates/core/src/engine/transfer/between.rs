@@ -1,0 +1,84 @@
+//! From one env into another.
+
+use std::io;
+use std::sync::Arc;
+
+use super::pack::Owner;
+use super::pull::own_name;
+use super::push::{Percent, blocking, finish, pipe, widen};
+use super::{
+    RECEIVE, SEND, TransferRequest, Transferred, commit_in_guest, expect_success, look, unpack,
+};
+use crate::backend::{receive_script, send_script};
+use crate::engine::Engine;
+use crate::engine::journal::JournalStep;
+use crate::engine::task::Task;
+use crate::error::{Error, Result};
+use crate::model::EnvName;
+use crate::project::Project;
+
+impl Engine {
+    pub(super) async fn between(
+        self: &Arc<Self>,
+        project: &Project,
+        (source, from): (&EnvName, &str),
+        (env, path): (&EnvName, &str),
+        request: &TransferRequest,
+        task: &mut Task,
+    ) -> Result<Transferred> {
+        let (giver, giving) = self.place_running(project, source).await?;
+        let (placed, user) = self.place_running(project, env).await?;
+        let name = own_name(from).unwrap_or_default();
+        let landing = look(&placed, &user, path, name, request.make_directories).await?;
+        let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        self.step(task, "copying");
+        let broken = |error| Error::io("a stream of files broke", error);
+        // From the giver through a thread of ours, which changes names and owners, to the taker.
+        let (out, given) = io::pipe().map_err(broken)?;
+        widen(&given);
+        let given = tokio::net::unix::pipe::Sender::from_owned_fd(given.into()).map_err(broken)?;
+        let (taken, input) = pipe()?;
+        let owner = Owner {
+            uid: landing.uid,
+            gid: landing.gid,
+        };
+        let mut said = Percent::new(self.progress(task), 0);
+        let passed =
+            blocking(move || unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes)));
+        let (giving, owned) = (
+            [giving.as_str(), from],
+            format!("{}:{}", owner.uid, owner.gid),
+        );
+        let taking = [staging.as_str(), &owned];
+        let (sent, passed, received) = tokio::join!(
+            send_script(
+                giver.backend.as_ref(),
+                &giver.instance.name,
+                SEND,
+                &giving,
+                given
+            ),
+            passed,
+            receive_script(
+                placed.backend.as_ref(),
+                &placed.instance.name,
+                RECEIVE,
+                &taking,
+                taken
+            ),
+        );
+        // The first in the row that failed is the reason for the others.
+        expect_success(&sent?)?;
+        let passed = finish(received?, passed.map_err(broken))?;
+        journal.enter(JournalStep::Committing)?;
+        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+        commit_in_guest(backend, instance, &staging, &landing.target).await?;
+        journal.close();
+        Ok(Transferred {
+            target: landing.target,
+            files: passed.files,
+            bytes: passed.bytes,
+            skipped: passed.skipped,
+        })
+    }
+}

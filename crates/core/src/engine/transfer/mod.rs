@@ -1,0 +1,314 @@
+//! Copying files between the host and envs.
+//!
+//! Everything travels as one tar stream through one command in the guest: no request a file, and never
+//! more than a few pieces in memory. What arrives is put into a directory beside the target (`.ldm-…`)
+//! and gets its place when it is whole; recovery deletes what isn't, and finishes what is.
+//! Deliberately absent: asking for anything, and patterns; they are the surface's.
+
+mod between;
+mod pack;
+mod pull;
+mod push;
+mod unpack;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::create::stopped;
+use super::journal::{Detail, Journal, JournalStep, Record};
+use super::place::Placed;
+use super::recover::find;
+use super::task::Task;
+use crate::backend::{Backend, Output, run_script};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, InstanceName, UserName};
+use crate::project::Project;
+use crate::view::Verb;
+
+/// Where files are, or where they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// On the host.
+    Host(PathBuf),
+    /// In an env. `~` and relative paths begin in the home of the env's user.
+    Guest {
+        /// Which env.
+        env: EnvName,
+        /// The path in it.
+        path: String,
+    },
+}
+
+/// Files to be copied.
+#[derive(Debug, Clone)]
+pub struct TransferRequest {
+    /// A file or a directory.
+    pub from: Place,
+    /// A directory that is there, into which it goes; else what it is called then.
+    pub to: Place,
+    /// Make the directory of the target where it is missing.
+    pub make_directories: bool,
+}
+
+/// Files that were copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Where they are now.
+    pub target: String,
+    /// How many files, without directories.
+    pub files: u64,
+    /// How many bytes are in them.
+    pub bytes: u64,
+    /// What can't be copied: sockets and devices.
+    pub skipped: Vec<String>,
+}
+
+/// Finds the place of what comes into a guest. `$1` user, `$2` path, `$3` its name. Prints uid, gid and
+/// target, each ended by NUL.
+const LOOK: &str = include_str!("look.sh");
+/// Takes a stream in. `$1` staging directory, `$2` `uid:gid` of directories that are made; stdin: tar.
+const RECEIVE: &str = include_str!("receive.sh");
+/// Gives what was taken in its place. `$1` staging directory, `$2` target.
+const COMMIT: &str = include_str!("commit.sh");
+/// Deletes what was taken in. `$1` staging directory.
+const DISCARD: &str = include_str!("discard.sh");
+/// Gives a stream out. `$1` user, `$2` path. Prints tar.
+const SEND: &str = include_str!("send.sh");
+
+/// Exit code of [`LOOK`] for a directory that isn't there.
+const NO_DIRECTORY: i32 = 44;
+/// Exit code of [`LOOK`] and [`SEND`] for what can't be done there, said in words.
+const NO_PLACE: i32 = 45;
+/// The name in a stream of what is copied.
+const ITEM: &str = "item";
+
+impl Engine {
+    /// Copies a file or a directory. In an env they belong to its user; on the host to who copies them.
+    ///
+    /// # Errors
+    /// `NotFound` for a source that isn't there, `NeedsConfirmation` for a target whose directory isn't,
+    /// `Conflict` for an env that doesn't run.
+    pub async fn transfer(
+        self: &Arc<Self>,
+        project: &Project,
+        request: &TransferRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Transferred> {
+        let failed = |error: Error| {
+            let (from, to) = (label(&request.from), label(&request.to));
+            error.context(format!("cannot copy {from} to {to}"))
+        };
+        let (env, others) = match (&request.from, &request.to) {
+            (Place::Guest { env: from, .. }, Place::Guest { env, .. }) => (env, vec![from]),
+            (_, Place::Guest { env, .. }) | (Place::Guest { env, .. }, _) => (env, Vec::new()),
+            _ => {
+                let message = "neither of the two is in an env";
+                return Err(failed(
+                    Error::new(ErrorKind::Config, message)
+                        .with_hint("write `NAME:PATH` for a path in an env"),
+                ));
+            }
+        };
+        let begun = self.begin_with(project, env, &others, Verb::Transfer, None);
+        let mut task = begun.await.map_err(failed)?;
+        let steps = async {
+            let project = &project.fresh()?;
+            match (&request.from, &request.to) {
+                (Place::Host(from), Place::Guest { env, path }) => {
+                    self.push(project, from, (env, path), request, &mut task)
+                        .await
+                }
+                (Place::Guest { env, path }, Place::Host(to)) => {
+                    self.pull(project, (env, path), to, request, &mut task)
+                        .await
+                }
+                (
+                    Place::Guest {
+                        env: source,
+                        path: from,
+                    },
+                    Place::Guest { env, path },
+                ) => {
+                    let (from, to) = ((source, from.as_str()), (env, path.as_str()));
+                    self.between(project, from, to, request, &mut task).await
+                }
+                (Place::Host(_), Place::Host(_)) => Ok(Transferred::default()),
+            }
+        };
+        let result = tokio::select! {
+            result = steps => result,
+            // What was begun is found by recovery, right below.
+            () = cancel.cancelled() => Err(stopped()),
+        };
+        if let Err(error) = &result
+            && !error.is_uncertain()
+        {
+            self.clean_up(&project.instance(env)?, &task).await;
+        }
+        self.end(task, result.map_err(failed))
+    }
+
+    /// Deletes what a failed copy left. Where that fails too, the journal stays for recovery.
+    async fn clean_up(&self, instance: &InstanceName, task: &Task) {
+        let journals = Journal::of(&self.home, instance).unwrap_or_default();
+        for journal in journals
+            .into_iter()
+            .filter(|left| left.record.id == task.id)
+        {
+            let Ok(backend) = self.backend_at(&journal.record.engine) else {
+                continue;
+            };
+            match mend_transfer(backend.as_ref(), &journal.record, JournalStep::Preparing).await {
+                Ok(_) => journal.close(),
+                Err(error) => tracing::warn!(?error, "what was copied could not be deleted"),
+            }
+        }
+    }
+
+    /// An env that runs.
+    async fn place_running(&self, project: &Project, env: &EnvName) -> Result<(Placed, UserName)> {
+        let placed = self.place(project, env).await?;
+        if !placed.instance.status.is_up() {
+            let message = format!("`{env}` is stopped");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint(format!("start it: `lxc-dev-manager up {env}`")));
+        }
+        Ok((placed, project.file().user(env)?.name))
+    }
+
+    /// Writes the journal of files that come into a guest.
+    fn stage_in_guest(
+        &self,
+        task: &mut Task,
+        placed: &Placed,
+        target: &str,
+    ) -> Result<(Journal, String)> {
+        let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let staging = format!("{parent}/{}", staging_name(task));
+        task.detail = Some(Detail::IntoGuest {
+            staging: staging.clone(),
+            target: target.to_owned(),
+        });
+        let journal = self.journal(task, placed.backend.as_ref(), &placed.instance.name, false)?;
+        Ok((journal, staging))
+    }
+}
+
+fn staging_name(task: &Task) -> String {
+    format!(".ldm-{}", task.id.short())
+}
+
+/// How messages call a place.
+fn label(place: &Place) -> String {
+    match place {
+        Place::Host(path) => format!("`{}`", path.display()),
+        Place::Guest { env, path } => format!("`{env}:{path}`"),
+    }
+}
+
+/// Where something goes in a guest.
+struct Landing {
+    uid: u32,
+    gid: u32,
+    target: String,
+}
+
+/// Asks a guest where something goes. A directory that is missing is made later.
+async fn look(
+    placed: &Placed,
+    user: &UserName,
+    path: &str,
+    name: &str,
+    make_directories: bool,
+) -> Result<Landing> {
+    let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+    let arguments = [user.as_str(), path, name];
+    let output = run_script(backend, instance, LOOK, &arguments, Vec::new()).await?;
+    let missing = output.code == NO_DIRECTORY;
+    if missing && !make_directories {
+        let message = format!("there is no directory `{}`", output.last_words());
+        return Err(Error::new(ErrorKind::NeedsConfirmation, message)
+            .with_hint("make it by repeating this with `-y`"));
+    }
+    if !missing {
+        expect_success(&output)?;
+    }
+    let text = String::from_utf8(output.stdout).map_err(|_| garbled())?;
+    let mut fields = text.split('\0');
+    let mut number = || fields.next()?.parse().ok();
+    let (uid, gid) = (number(), number());
+    let target = fields.next().filter(|target| target.starts_with('/'));
+    match (uid, gid, target) {
+        (Some(uid), Some(gid), Some(target)) => Ok(Landing {
+            uid,
+            gid,
+            target: target.to_owned(),
+        }),
+        _ => Err(garbled()),
+    }
+}
+
+fn garbled() -> Error {
+    Error::new(ErrorKind::Guest, "the guest's answer can't be read")
+}
+
+/// An error of what a script of ours said.
+fn expect_success(output: &Output) -> Result<()> {
+    match output.code {
+        0 => Ok(()),
+        NO_PLACE => Err(Error::new(ErrorKind::NotFound, output.last_words())),
+        _ => Err(Error::new(ErrorKind::Guest, output.last_words())),
+    }
+}
+
+async fn commit_in_guest(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    staging: &str,
+    target: &str,
+) -> Result<()> {
+    let output = run_script(backend, name, COMMIT, &[staging, target], Vec::new()).await?;
+    expect_success(&output)
+}
+
+/// Finishes or takes back what was copied when it was killed.
+pub(super) async fn mend_transfer(
+    backend: &dyn Backend,
+    record: &Record,
+    step: JournalStep,
+) -> Result<&'static str> {
+    let committing = step != JournalStep::Preparing;
+    let name = &record.instance;
+    match &record.detail {
+        Some(Detail::IntoGuest { staging, target }) => {
+            if find(backend, name).await?.is_none() {
+                return Ok("dropped: the env is gone");
+            }
+            if committing {
+                commit_in_guest(backend, name, staging, target).await?;
+            } else {
+                let output = run_script(backend, name, DISCARD, &[staging], Vec::new()).await?;
+                expect_success(&output)?;
+            }
+        }
+        Some(Detail::OntoHost { staging, target }) => {
+            mend_on_host(staging, target, committing)?;
+        }
+        _ => return Ok("dropped: nothing was changed yet"),
+    }
+    Ok(if committing { "finished" } else { "taken back" })
+}
+
+fn mend_on_host(staging: &Path, target: &Path, committing: bool) -> Result<()> {
+    if !staging.exists() {
+        return Ok(());
+    }
+    if committing {
+        return pull::commit(staging, target);
+    }
+    std::fs::remove_dir_all(staging)
+        .map_err(|error| Error::io(format!("cannot delete {}", staging.display()), error))
+}

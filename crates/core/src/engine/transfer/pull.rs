@@ -1,0 +1,168 @@
+//! From an env onto the host.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::push::{Percent, blocking, widen};
+use super::{ITEM, SEND, TransferRequest, Transferred, expect_success, staging_name, unpack};
+use crate::backend::send_script;
+use crate::engine::Engine;
+use crate::engine::journal::{Detail, JournalStep};
+use crate::engine::task::Task;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::EnvName;
+use crate::project::Project;
+
+impl Engine {
+    pub(super) async fn pull(
+        self: &Arc<Self>,
+        project: &Project,
+        (env, path): (&EnvName, &str),
+        to: &Path,
+        request: &TransferRequest,
+        task: &mut Task,
+    ) -> Result<Transferred> {
+        let (placed, user) = self.place_running(project, env).await?;
+        let target = landing(to, own_name(path), request.make_directories)?;
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        let staging = parent.join(staging_name(task));
+        task.detail = Some(Detail::OntoHost {
+            staging: staging.clone(),
+            target: target.clone(),
+        });
+        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+        let mut journal = self.journal(task, backend, instance, false)?;
+        let unwritable = |error| Error::io(format!("cannot write {}", parent.display()), error);
+        fs::create_dir_all(parent).map_err(unwritable)?;
+        make_private(&staging).map_err(unwritable)?;
+        self.step(task, "copying");
+        let (reader, writer) = io::pipe().map_err(unwritable)?;
+        widen(&writer);
+        let writer = tokio::net::unix::pipe::Sender::from_owned_fd(writer.into());
+        let mut said = Percent::new(self.progress(task), 0);
+        let unpacked = {
+            let staging = staging.clone();
+            blocking(move || unpack::unpack(reader, &staging, &mut |bytes| said.at(bytes)))
+        };
+        let arguments = [user.as_str(), path];
+        let sent = send_script(
+            backend,
+            instance,
+            SEND,
+            &arguments,
+            writer.map_err(unwritable)?,
+        );
+        let (unpacked, sent) = tokio::join!(unpacked, sent);
+        // A guest that gave up early leaves a stream that can't be read, and knows why.
+        expect_success(&sent?)?;
+        let unpacked = unpacked
+            .map_err(|error| Error::io(format!("cannot write {}", target.display()), error))?;
+        journal.enter(JournalStep::Committing)?;
+        commit(&staging, &target)?;
+        journal.close();
+        Ok(Transferred {
+            target: target.display().to_string(),
+            files: unpacked.files,
+            bytes: unpacked.bytes,
+            skipped: unpacked.skipped,
+        })
+    }
+}
+
+/// The name of what is at a path of a guest; `None` for `~`, `.` and the like.
+pub(super) fn own_name(path: &str) -> Option<&str> {
+    let last = path.trim_end_matches('/').rsplit('/').next()?;
+    (!matches!(last, "" | "." | ".." | "~")).then_some(last)
+}
+
+/// Where something goes on the host.
+fn landing(to: &Path, name: Option<&str>, make_directories: bool) -> Result<PathBuf> {
+    let target = match name {
+        Some(name) if to.is_dir() || ends_with_slash(to) => to.join(name),
+        _ => to.to_path_buf(),
+    };
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    if parent.is_dir() || make_directories {
+        return Ok(target);
+    }
+    let message = format!("there is no directory `{}`", parent.display());
+    Err(Error::new(ErrorKind::NeedsConfirmation, message)
+        .with_hint("make it by repeating this with `-y`"))
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Gives what was taken in its place. Can be done again.
+pub(super) fn commit(staging: &Path, target: &Path) -> Result<()> {
+    let failed = |error| Error::io(format!("cannot write {}", target.display()), error);
+    let item = staging.join(ITEM);
+    if item.symlink_metadata().is_ok() {
+        place(&item, target).map_err(failed)?;
+    }
+    fs::remove_dir_all(staging).map_err(failed)
+}
+
+/// Moves a file or directory to where it belongs. A directory that is there keeps what else is in it.
+fn place(item: &Path, target: &Path) -> io::Result<()> {
+    let is_directory = item.symlink_metadata()?.is_dir();
+    match (is_directory, target.is_dir()) {
+        (true, true) => {
+            for entry in fs::read_dir(item)? {
+                let entry = entry?;
+                place(&entry.path(), &target.join(entry.file_name()))?;
+            }
+            Ok(())
+        }
+        (false, true) if !target.is_symlink() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        _ => fs::rename(item, target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_paths() {
+        assert_eq!(own_name("app/src/"), Some("src"));
+        for none in ["", "~", ".", "a/..", "/"] {
+            assert_eq!(own_name(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_merged_and_a_second_time_nothing_is_left_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let (staging, target) = (root.path().join("staging"), root.path().join("target"));
+        fs::create_dir_all(staging.join("item/sub")).unwrap();
+        fs::write(staging.join("item/sub/new"), "new").unwrap();
+        fs::write(staging.join("item/both"), "new").unwrap();
+        fs::create_dir_all(target.join("sub")).unwrap();
+        fs::write(target.join("sub/old"), "old").unwrap();
+        fs::write(target.join("both"), "old").unwrap();
+        commit(&staging, &target).unwrap();
+        assert_eq!(fs::read_to_string(target.join("both")).unwrap(), "new");
+        assert!(target.join("sub/old").exists() && target.join("sub/new").exists());
+        assert!(!staging.exists());
+    }
+
+    #[test]
+    fn a_file_does_not_replace_a_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let (staging, target) = (root.path().join("staging"), root.path().join("target"));
+        fs::create_dir_all(&staging).unwrap();
+        fs::write(staging.join("item"), "x").unwrap();
+        fs::create_dir(&target).unwrap();
+        assert!(commit(&staging, &target).is_err());
+        assert!(target.is_dir());
+    }
+}

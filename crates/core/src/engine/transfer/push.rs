@@ -1,0 +1,166 @@
+//! From the host into an env.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::pack::{self, Owner};
+use super::{
+    Landing, RECEIVE, TransferRequest, Transferred, commit_in_guest, expect_success, look,
+};
+use crate::backend::{Output, Progress, receive_script};
+use crate::engine::Engine;
+use crate::engine::journal::JournalStep;
+use crate::engine::place::Placed;
+use crate::engine::task::Task;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::EnvName;
+use crate::project::Project;
+
+/// Bytes that may wait in a pipe.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1 << 20;
+
+impl Engine {
+    pub(super) async fn push(
+        self: &Arc<Self>,
+        project: &Project,
+        from: &Path,
+        (env, path): (&EnvName, &str),
+        request: &TransferRequest,
+        task: &mut Task,
+    ) -> Result<Transferred> {
+        let source = from.to_path_buf();
+        let whole = blocking(move || pack::measure(&source)).await;
+        let whole = whole.map_err(|error| unreadable(from, error))?;
+        let (placed, user) = self.place_running(project, env).await?;
+        let name = from.file_name().map(|name| name.to_string_lossy());
+        let name = name.unwrap_or_default();
+        let landing = look(&placed, &user, path, &name, request.make_directories).await?;
+        let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        self.step(task, "copying");
+        let progress = self.progress(task);
+        let packed = send(from, whole, &placed, &landing, &staging, progress).await?;
+        journal.enter(JournalStep::Committing)?;
+        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+        commit_in_guest(backend, instance, &staging, &landing.target).await?;
+        journal.close();
+        Ok(Transferred {
+            target: landing.target,
+            files: packed.files,
+            bytes: packed.bytes,
+            skipped: packed.skipped,
+        })
+    }
+}
+
+/// Writes the stream on a thread of its own, through a pipe, into the guest.
+async fn send(
+    from: &Path,
+    whole: u64,
+    placed: &Placed,
+    landing: &Landing,
+    staging: &str,
+    progress: Progress,
+) -> Result<pack::Packed> {
+    let (reader, writer) = pipe()?;
+    let owner = Owner {
+        uid: landing.uid,
+        gid: landing.gid,
+    };
+    let source: PathBuf = from.to_path_buf();
+    let packed = blocking(move || {
+        let mut said = Percent::new(progress, whole);
+        pack::pack(&source, owner, writer, &mut |bytes| said.at(bytes))
+    });
+    let owned = format!("{}:{}", owner.uid, owner.gid);
+    let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+    let arguments = [staging, owned.as_str()];
+    let received = receive_script(backend, instance, RECEIVE, &arguments, reader);
+    let (packed, received) = tokio::join!(packed, received);
+    finish(received?, packed.map_err(|error| unreadable(from, error)))
+}
+
+/// What both ends said: a guest that gave up breaks the pipe, and knows why.
+pub(super) fn finish<T>(received: Output, sent: Result<T>) -> Result<T> {
+    match (expect_success(&received), sent) {
+        (Ok(()), sent) => sent,
+        // The guest only saw that the stream ended early.
+        (Err(_), Err(error)) if !is_broken_pipe(&error) => Err(error),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::BrokenPipe;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let shown = path.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NotFound, format!("there is no {shown}"))
+        }
+        _ => Error::io(format!("cannot read {shown}"), error),
+    }
+}
+
+/// A pipe whose one end is read by the runtime and whose other end is written by a thread.
+pub(super) fn pipe() -> Result<(tokio::net::unix::pipe::Receiver, std::io::PipeWriter)> {
+    let failed = |error| Error::io("cannot make a pipe", error);
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    widen(&writer);
+    let reader = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into());
+    Ok((reader.map_err(failed)?, writer))
+}
+
+/// Lets more wait in a pipe than the usual 64 KiB; where that isn't allowed it is only slower.
+pub(super) fn widen(pipe: &impl std::os::fd::AsFd) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
+}
+
+/// Runs something that reads and writes files, apart from everything else.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// Tells how far it is, at every percent.
+pub(super) struct Percent {
+    progress: Progress,
+    whole: u64,
+    said: Option<u8>,
+}
+
+impl Percent {
+    /// Of so many bytes; 0 where that isn't known.
+    pub(super) fn new(progress: Progress, whole: u64) -> Self {
+        Self {
+            progress,
+            whole,
+            said: None,
+        }
+    }
+
+    pub(super) fn at(&mut self, bytes: u64) {
+        let percent = (bytes.saturating_mul(100))
+            .checked_div(self.whole)
+            .and_then(|percent| u8::try_from(percent.min(100)).ok());
+        if percent.is_some() && percent != self.said {
+            self.said = percent;
+            self.progress.step("copying", percent);
+        }
+    }
+}

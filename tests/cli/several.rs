@@ -1,0 +1,189 @@
+//! One command for several envs, settings, and what tells of envs.
+
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::engines::TestEngine;
+use lxc_dev_manager_tests::workspace::Workspace;
+use serde_json::Value;
+
+pub fn patterns_and_a_file_whose_envs_are_not_made_yet(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let image = lxc_dev_manager_tests::engines::image();
+    let text = format!(
+        "project: {}\ncontainers:\n  fe-1: {{image: {image}}}\n  fe-2: {{image: {image}, cpus: 1}}\n",
+        workspace.project
+    );
+    std::fs::write(workspace.directory().join("containers.yaml"), text)?;
+    workspace.ok(&["up"])?;
+    let said = workspace.ok(&["exec", "fe*", "--", "sh", "-c", "echo I am $(hostname)"])?;
+    for env in ["fe-1", "fe-2"] {
+        let line = format!("{env} | I am {}-{env}\n", workspace.project);
+        ensure!(said.contains(&line), "{said}");
+    }
+    let failing = workspace.run(&[
+        "exec",
+        "fe*",
+        "--",
+        "sh",
+        "-c",
+        "test $(hostname) != x-fe-1 && exit 7",
+    ])?;
+    ensure!(failing.code == Some(7), "{failing:?}");
+    let json = workspace.ok(&["--json", "down", "*"])?;
+    let json: Value = serde_json::from_str(&json)?;
+    let rows = json["envs"].as_array().context("no envs")?;
+    ensure!(rows.len() == 2 && rows[1]["status"] == "stopped", "{json}");
+    workspace.ok(&["restart", "fe-1"])?;
+    let none = workspace.run(&["up", "be*"])?;
+    ensure!(none.code == Some(1), "{none:?}");
+    ensure!(none.stderr.contains("`fe-1`"), "{none:?}");
+    let mixed = workspace.run(&["restart", "fe-2", "gone"])?;
+    ensure!(mixed.code == Some(1), "{mixed:?}");
+    ensure!(mixed.stdout.contains("fe-2 is running"), "{mixed:?}");
+    workspace.ok(&["remove", "-f", "fe*"])?;
+    let listed = workspace.ok(&["list"])?;
+    ensure!(listed.contains("no envs yet"), "{listed}");
+    Ok(())
+}
+
+pub fn limits_are_those_of_the_flags_and_then_those_of_the_file(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let image = lxc_dev_manager_tests::engines::image();
+    workspace.ok(&[
+        "container",
+        "create",
+        "dev",
+        &image,
+        "--cpus",
+        "1",
+        "--memory",
+        "512MiB",
+        "--disk",
+        "1GiB",
+        "-u",
+        "me",
+    ])?;
+    let seen = |what: &str| workspace.ok(&["exec", "dev", "--", "sh", "-c", what]);
+    ensure!(
+        seen("nproc; whoami")? == "1\nme\n",
+        "{}",
+        seen("nproc; whoami")?
+    );
+    let file = workspace.file()?;
+    ensure!(
+        file.contains("memory: 512MiB") && file.contains("name: me"),
+        "{file}"
+    );
+    let as_is = workspace.ok(&["config", "apply"])?;
+    ensure!(as_is.contains("as the file says"), "{as_is}");
+    let changed = file
+        .replace("cpus: 1", "cpus: 2")
+        .replace("512MiB", "600MiB");
+    std::fs::write(workspace.directory().join("containers.yaml"), changed)?;
+    let applied = workspace.ok(&["config", "apply", "dev"])?;
+    ensure!(
+        applied.contains("cpus 1 → 2, memory 512MiB → 600MiB"),
+        "{applied}"
+    );
+    ensure!(seen("nproc")? == "2\n", "{}", seen("nproc")?);
+    let info = workspace.ok(&["--json", "info", "dev"])?;
+    let info: Value = serde_json::from_str(&info)?;
+    ensure!(info["limits"]["memory"] == 600 << 20, "{info}");
+    ensure!(info["usage"]["processes"].as_u64() > Some(1), "{info}");
+    ensure!(info["snapshots"][0]["name"] == "initial-state", "{info}");
+    Ok(())
+}
+
+pub fn a_directory_of_the_host_is_seen(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let shared = workspace.directory().join("shared");
+    std::fs::create_dir(&shared)?;
+    std::fs::write(shared.join("hello"), "hello\n")?;
+    let file = workspace.file()?;
+    let mount = "    mounts: [{host: shared, guest: /mnt/shared, readonly: true}]\n    snapshots:";
+    let file = file.replacen("    snapshots:", mount, 1);
+    std::fs::write(workspace.directory().join("containers.yaml"), file)?;
+    let applied = workspace.run(&["config", "apply", "dev"])?;
+    ensure!(applied.code == Some(0), "{applied:?}");
+    let seen = workspace.ok(&["exec", "dev", "--", "cat", "/mnt/shared/hello"])?;
+    ensure!(seen == "hello\n", "{seen}");
+    let written = workspace.run(&["exec", "dev", "--", "touch", "/mnt/shared/x"])?;
+    ensure!(written.code != Some(0), "{written:?}");
+    Ok(())
+}
+
+pub fn changes_are_told_as_they_happen(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let mut child = workspace.command(&["--json", "events"])?.spawn()?;
+    let lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+    let mut ready = false;
+    let mut stopped = false;
+    for line in lines {
+        let event: Value = serde_json::from_str(&line?)?;
+        if event["patch"]["kind"] == "ready" {
+            ready = true;
+            workspace.ok(&["down", "dev"])?;
+        }
+        stopped = ready && event["patch"]["env"]["status"] == "stopped";
+        if stopped {
+            break;
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    ensure!(stopped, "nobody told that it stopped");
+    Ok(())
+}
+
+pub fn ssh_itself_gets_in_by_the_block_that_is_printed(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let block = workspace.ok(&["ssh-config", "dev"])?;
+    let path = workspace.root.path().join("config");
+    std::fs::write(&path, &block)?;
+    let host = format!("dev.{}.ldm", workspace.project);
+    let ssh = || -> Result<std::process::Output> {
+        let mut command = std::process::Command::new("ssh");
+        command
+            .arg("-F")
+            .arg(&path)
+            .args(["-o", "BatchMode=yes", &host, "id -un; hostname"]);
+        command.env_clear().envs(workspace.variables());
+        Ok(command.output()?)
+    };
+    let output = ssh()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        text == format!("dev\n{}-dev\n", workspace.project),
+        "{output:?}"
+    );
+    // A host that shows another key than the one that the engine tells is refused.
+    let swap = "ssh-keygen -q -t ed25519 -N '' -f /tmp/k <<<y >/dev/null; \
+                sudo cp /tmp/k /etc/ssh/other; \
+                echo 'HostKey /etc/ssh/other' | sudo tee /etc/ssh/sshd_config.d/00-x.conf; \
+                sudo systemctl restart ssh";
+    workspace.ok(&["exec", "dev", "--", "bash", "-c", swap])?;
+    let output = ssh()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "{output:?}");
+    ensure!(text.contains("Host key verification failed"), "{text}");
+    Ok(())
+}
+
+pub fn completions_and_manual_pages(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    for shell in ["bash", "zsh", "fish"] {
+        let text = workspace.ok(&["completions", shell])?;
+        ensure!(text.contains("ssh-config"), "{shell}");
+    }
+    workspace.ok(&["man"])?;
+    let page = workspace
+        .directory()
+        .join("lxc-dev-manager-container-clone.1");
+    let page = std::fs::read_to_string(page)?;
+    ensure!(page.contains("snapshot"), "{page}");
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `mv` on a real engine: between host and env, and between envs.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use anyhow::{Result, ensure};
+use lxc_dev_manager_tests::engines::TestEngine;
+use lxc_dev_manager_tests::workspace::Workspace;
+
+/// Names that shells, option parsers and line readers stumble over.
+const NAMES: [&str; 8] = [
+    "plain",
+    "with blank",
+    "'quotes\"",
+    "$(touch pwned)",
+    "new\nline",
+    "-rf",
+    "ünï",
+    "semi;colon*",
+];
+
+fn tree(workspace: &Workspace) -> Result<()> {
+    let source = workspace.directory().join("src");
+    fs::create_dir_all(source.join("empty"))?;
+    for name in NAMES {
+        fs::write(source.join(name), name)?;
+    }
+    fs::set_permissions(source.join("plain"), fs::Permissions::from_mode(0o750))?;
+    symlink("plain", source.join("link"))?;
+    Ok(())
+}
+
+pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    tree(&workspace)?;
+    workspace.ok(&["mv", "src", "dev:"])?;
+    let owners = workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "find src ! -user dev; stat -c %a src/plain; readlink src/link",
+    ])?;
+    ensure!(owners == "750\nplain\n", "{owners}");
+    workspace.ok(&["cp", "dev:src", "back"])?;
+    let back = workspace.directory().join("back");
+    for name in NAMES {
+        ensure!(fs::read_to_string(back.join(name))? == name, "{name:?}");
+    }
+    ensure!(
+        fs::read_link(back.join("link"))?.to_str() == Some("plain"),
+        "the link"
+    );
+    ensure!(back.join("empty").is_dir(), "the empty directory");
+    ensure!(
+        !workspace.directory().join("pwned").exists(),
+        "a name was run"
+    );
+    // Each of them alone, too.
+    for name in NAMES {
+        let (from, to) = (format!("./src/{name}"), format!("dev:/tmp/{name}"));
+        workspace.ok(&["mv", &from, &to])?;
+        let back = format!("./one-{name}");
+        workspace.ok(&["mv", &to, &back])?;
+        let text = fs::read_to_string(workspace.directory().join(&back))?;
+        ensure!(text == name, "{name:?}: {text:?}");
+    }
+    let left = workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "ls -a / /tmp . | grep ldm- || true",
+    ])?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
+pub fn directories_are_merged_made_when_asked_and_never_replaced(
+    engine: &TestEngine,
+) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&["container", "clone", "dev", "two"])?;
+    tree(&workspace)?;
+    let missing = workspace.run(&["mv", "src", "dev:deep/er/"])?;
+    ensure!(missing.code == Some(1), "{missing:?}");
+    ensure!(missing.stderr.contains("/home/dev/deep"), "{missing:?}");
+    ensure!(missing.stderr.contains("`-y`"), "{missing:?}");
+    workspace.ok(&["mv", "-y", "src", "*:deep/er/"])?;
+    let owners = workspace.ok(&[
+        "exec",
+        "*",
+        "--",
+        "sh",
+        "-c",
+        "find deep ! -user dev | wc -l; cat deep/er/src/plain",
+    ])?;
+    ensure!(owners.matches("| 0\n").count() == 2, "{owners}");
+    // What is there already stays beside what comes.
+    workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "echo old >deep/er/src/mine; echo old >deep/er/src/plain",
+    ])?;
+    workspace.ok(&["mv", "src", "dev:deep/er"])?;
+    let merged = workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "cat deep/er/src/mine deep/er/src/plain",
+    ])?;
+    ensure!(merged == "old\nplain", "{merged}");
+    workspace.ok(&["exec", "dev", "--", "mkdir", "taken"])?;
+    let refused = workspace.run(&["mv", "src/plain", "dev:taken/../taken"])?;
+    ensure!(refused.code == Some(0), "into a directory: {refused:?}");
+    workspace.ok(&[
+        "exec",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "rm -r taken; mkdir -p taken/plain",
+    ])?;
+    let refused = workspace.run(&["mv", "src/plain", "dev:taken"])?;
+    ensure!(
+        refused.code == Some(1),
+        "a file over a directory: {refused:?}"
+    );
+    ensure!(refused.stderr.contains("is a directory"), "{refused:?}");
+    // Between two envs, whose users may have other numbers.
+    workspace.ok(&["mv", "dev:deep/er/src", "two:/opt"])?;
+    let seen = workspace.ok(&[
+        "exec",
+        "two",
+        "--",
+        "sh",
+        "-c",
+        "stat -c %U /opt/src/mine; ls -A /opt",
+    ])?;
+    ensure!(seen == "dev\nsrc\n", "{seen}");
+    Ok(())
+}
+
+pub fn what_is_not_there_is_said(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    for (from, to, words) in [
+        ("nothing", "dev:", "there is no"),
+        ("dev:nothing", ".", "there is no /home/dev/nothing"),
+        ("dev:/", ".", "the whole of an env"),
+        ("a", "b", "neither of the two"),
+        ("*:a", "b", "several envs"),
+        ("gone:a", "b", "no env `gone`"),
+        ("2x:a", "b", "names no env"),
+    ] {
+        let ran = workspace.run(&["mv", from, to])?;
+        ensure!(ran.code == Some(1), "{from} {to}: {ran:?}");
+        ensure!(ran.stderr.contains(words), "{from} {to}: {ran:?}");
+    }
+    workspace.ok(&["down", "dev"])?;
+    fs::write(workspace.directory().join("x"), "x")?;
+    let stopped = workspace.run(&["mv", "x", "dev:"])?;
+    ensure!(
+        stopped.stderr.contains("lxc-dev-manager up dev"),
+        "{stopped:?}"
+    );
+    let journals = fs::read_dir(workspace.home().join("journal"))?.count();
+    ensure!(journals == 0, "{journals} journals");
+    Ok(())
+}
+
+pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&[
+        "exec",
+        "-u",
+        "root",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "mkdir /small; mount -t tmpfs -o size=64k,mode=777 none /small",
+    ])?;
+    fs::write(workspace.directory().join("big"), vec![7; 1 << 20])?;
+    let ran = workspace.run(&["mv", "big", "dev:/small/big"])?;
+    ensure!(ran.code == Some(3), "{ran:?}");
+    ensure!(ran.stderr.to_lowercase().contains("no space"), "{ran:?}");
+    let left = workspace.ok(&["exec", "dev", "--", "ls", "-A", "/small"])?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
