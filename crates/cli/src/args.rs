@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::model::{GuestPort, ProjectName, parse_port_list};
+use lxc_dev_manager_core::model::{GuestPort, ProjectName, RemoteName, parse_port_list};
 
 pub(crate) use env::{
     CloneEnv, CreateEnv, DeleteSnapshot, EnvOnly, Envs, Exec, Mv, Remove, Rename, Reset, Ssh,
@@ -46,6 +46,14 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) directory: Option<PathBuf>,
+    /// Use this remote of the engine's own client (`lxc remote list`, `incus remote list`)
+    #[arg(
+        long,
+        value_name = "NAME",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) remote: Option<RemoteName>,
     /// Print data as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,

@@ -22,14 +22,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: &Global, printer: Printer) -> Result<Self> {
+    pub(crate) async fn new(global: &Global, printer: Printer) -> Result<Self> {
         let here = std::env::current_dir()
             .map_err(|error| Error::io("there is no current directory", error))?;
         let directory = match &global.directory {
             Some(other) => here.join(other),
             None => here,
         };
-        let engine = assemble::engine(&|name| std::env::var_os(name))?;
+        let lookup = |name: &str| std::env::var_os(name);
+        let engine = assemble::engine(&lookup, global.remote.as_ref()).await?;
         Ok(Self {
             engine,
             printer,

@@ -6,13 +6,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::backend::Backend;
-use crate::backend::lxc::{LxcBackend, Surroundings, candidates};
+use crate::backend::Remotes;
+use crate::backend::lxc::{Clients, Surroundings};
 use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::EngineProject;
+use crate::model::RemoteName;
 
 /// Name of our directory in the user's home.
 const HOME_NAME: &str = ".lxc-dev-manager";
@@ -24,34 +24,22 @@ const MAX_SOCKET_PATH: usize = 103;
 /// A variable of the environment by its name.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The engine room over the engines of this machine, with state in the user's home.
+/// The engine room over the engines of this user, with state in the user's home: the remote that is
+/// named, else those that the environment and the engines' clients say. A project that names a remote
+/// itself gets its own room by [`Engine::at_remote`].
 ///
 /// # Errors
-/// `Config` where there is no home, or where its path is too long for a socket.
-pub fn engine(lookup: Lookup<'_>) -> Result<Arc<Engine>> {
-    let path = |name: &str| {
-        lookup(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+/// `Config` where there is no home, or where its path is too long for a socket; `NotFound` for a remote
+/// that the user doesn't have.
+pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<Arc<Engine>> {
+    let home = home(lookup)?;
+    let clients = Clients::new(Surroundings::read(lookup)).await;
+    let backends = match remote {
+        Some(name) => vec![clients.named(name)?],
+        None => clients.engines(),
     };
-    let surroundings = Surroundings {
-        lxd_socket: path("LXD_SOCKET"),
-        lxd_dir: path("LXD_DIR"),
-        incus_socket: path("INCUS_SOCKET"),
-        incus_dir: path("INCUS_DIR"),
-    };
-    let project = EngineProject::parse("default")?;
-    let backends = candidates(&surroundings)
-        .into_iter()
-        .map(|found| {
-            Arc::new(LxcBackend::new(found.kind, found.socket, project.clone())) as Arc<dyn Backend>
-        })
-        .collect();
-    Ok(Arc::new(Engine::new(
-        backends,
-        home(lookup)?,
-        Arc::new(SystemClock),
-    )))
+    let engine = Engine::new(backends, home, Arc::new(SystemClock));
+    Ok(Arc::new(engine.with_remotes(Arc::new(clients))))
 }
 
 /// Where our state lives.

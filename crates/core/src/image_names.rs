@@ -9,6 +9,11 @@ use crate::model::ImageName;
 
 const TABLE: &str = include_str!("../../../templates/images.json");
 
+/// The most slips that a name may have and still be known.
+const MAX_SLIPS: usize = 3;
+/// The most names that are proposed.
+const MAX_NEAR: usize = 3;
+
 /// Whose image server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registry {
@@ -64,6 +69,24 @@ pub fn examples() -> Vec<String> {
         .collect()
 }
 
+/// Those of `known` that may be what was meant by a name with a slip in it, nearest first, in
+/// backquotes.
+#[must_use]
+pub fn near(name: &ImageName, known: &[String]) -> Vec<String> {
+    let name = name.as_str().to_lowercase();
+    // One slip in a short name, two in one of six letters, three in longer ones.
+    let slips = (name.chars().count() / 3).clamp(1, MAX_SLIPS);
+    let mut near: Vec<(usize, &String)> = known
+        .iter()
+        .map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), known))
+        .filter(|(distance, _)| *distance <= slips)
+        .collect();
+    near.sort();
+    near.dedup();
+    let nearest = near.into_iter().take(MAX_NEAR);
+    nearest.map(|(_, known)| format!("`{known}`")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +107,18 @@ mod tests {
             );
         }
         assert_eq!(examples().len(), 5);
+    }
+
+    #[test]
+    fn a_slip_is_forgiven_and_another_word_is_not() {
+        let known: Vec<String> = ["debian/12", "debian/12-tools", "alpine:3.22", "debian:12"]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let of = |text: &str| near(&ImageName::parse(text).unwrap(), &known);
+        assert_eq!(of("debain/12"), ["`debian/12`", "`debian:12`"]);
+        assert_eq!(of("Debian:12"), ["`debian:12`", "`debian/12`"]);
+        assert_eq!(of("alpin:3.22"), ["`alpine:3.22`"]);
+        assert!(of("no-such-image").is_empty());
     }
 }

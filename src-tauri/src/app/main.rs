@@ -68,7 +68,7 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
             Ok(client.ask(Request::ShowWindow).await?)
         });
     };
-    let engine = assemble::engine(&lookup)?;
+    let engine = runtime.block_on(assemble::engine(&lookup, None))?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
     let mut events = event_loop();

@@ -67,8 +67,10 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot start").caused_by(error))?;
-    let context = Context::new(&cli.global, printer.clone())?;
-    let result = runtime.block_on(dispatch(&context, cli.command));
+    let result = runtime.block_on(async {
+        let context = Context::new(&cli.global, printer.clone()).await?;
+        dispatch(&context, cli.command).await
+    });
     // A read of stdin may still wait in its thread; it must not hold the process.
     runtime.shutdown_background();
     result

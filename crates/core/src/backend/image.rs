@@ -12,13 +12,56 @@ pub enum Image {
         /// Its fingerprint.
         fingerprint: Fingerprint,
     },
-    /// A public simplestreams server has it.
+    /// A simplestreams server has it.
     Simplestreams {
         /// URL of the server.
         server: String,
         /// Name there.
         alias: String,
+        /// The server's certificate in PEM, where the user's client has noted one.
+        certificate: Option<String>,
     },
+    /// Another engine has it.
+    Remote(Box<RemoteImage>),
+}
+
+/// An image of another engine, and what it takes to get it from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteImage {
+    /// URL of the engine.
+    pub server: String,
+    /// What it speaks, as the user's client calls it: `lxd` or `incus`.
+    pub protocol: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The engine's certificate in PEM.
+    pub certificate: String,
+    /// What opens an image that isn't for everybody, once.
+    pub secret: Option<Secret>,
+}
+
+/// A word that opens something. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes it in.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The word itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// An image that the engine has.

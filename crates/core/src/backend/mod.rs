@@ -21,6 +21,8 @@ mod image;
 pub mod lxc;
 mod types;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
@@ -29,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::model::{
-    EngineId, EngineKind, Fingerprint, GuestPort, ImageName, InstanceName, SnapshotName,
+    EngineId, EngineKind, Fingerprint, GuestPort, ImageName, InstanceName, RemoteName, SnapshotName,
 };
 
 pub use exec::{
@@ -37,7 +39,7 @@ pub use exec::{
     send_script,
 };
 pub use file::{Content, GuestFile, Ownership};
-pub use image::{Image, StoredImage};
+pub use image::{Image, RemoteImage, Secret, StoredImage};
 pub use types::{
     BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Marks, Mount,
     Nesting, Progress, Settings, Step, Usage,
@@ -46,6 +48,18 @@ pub use types::{
 /// A byte stream to a service in a guest.
 pub trait GuestStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> GuestStream for T {}
+
+/// Engines beyond those that are asked where nothing says which.
+pub trait Remotes: Send + Sync {
+    /// The engine that the user calls by this name. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// `NotFound` naming those that there are; `Config` and `Unsupported` for one that can't be used.
+    fn named(&self, name: &RemoteName) -> Result<Arc<dyn Backend>>;
+
+    /// The engine of an old record, if the user still has a name for it.
+    fn at(&self, id: &EngineId) -> Option<Arc<dyn Backend>>;
+}
 
 /// An engine that holds instances.
 ///
@@ -87,7 +101,8 @@ pub trait Backend: Send + Sync {
     /// What an instance uses now.
     async fn usage(&self, name: &InstanceName) -> Result<Usage>;
 
-    /// Looks an image up by the rules of the house: local alias, then built-in name.
+    /// Looks an image up by the rules of the house: an alias of the engine's own, then one of a server
+    /// that the user has a name for, then a built-in name.
     ///
     /// # Errors
     /// `NotFound` naming the images that are there.
@@ -232,7 +247,8 @@ pub trait Backend: Send + Sync {
     /// Connects to a TCP port of a running instance.
     ///
     /// # Errors
-    /// `Conflict` where the instance doesn't run, `Guest` where nobody listens.
+    /// `Conflict` where the instance doesn't run, `Guest` where nobody listens, `Unsupported` on another
+    /// machine.
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>>;
 
     /// Waits for what the engine itself still does on an instance: work that a killed caller began.

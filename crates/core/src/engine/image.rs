@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use super::create::stopped;
 use super::journal::{Journal, JournalStep, Record};
-use super::place::{Placed, no_engine};
+use super::place::Placed;
 use super::recover::{find, restart, start_if_stopped};
 use super::task::Task;
 use crate::backend::{Backend, Progress, StoredImage};
@@ -148,7 +148,7 @@ impl Engine {
                 Err(error) => failures.push(error),
             }
         }
-        Err(no_engine(failures))
+        Err(self.none_answers(failures))
     }
 }
 

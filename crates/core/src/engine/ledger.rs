@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::place::Placed;
-use crate::backend::Backend;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::home::{read_json, write_json};
 use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, UndoView, Verb};
@@ -212,15 +211,5 @@ impl Engine {
             }
         }
         self.forget_deletions(false)
-    }
-
-    /// The backend that an old record names.
-    pub(super) fn backend_at(&self, id: &EngineId) -> Result<std::sync::Arc<dyn Backend>> {
-        let same = |backend: &&std::sync::Arc<dyn Backend>| backend.id() == id;
-        self.backends
-            .iter()
-            .find(same)
-            .cloned()
-            .ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{id} isn't asked now")))
     }
 }

@@ -18,6 +18,7 @@ mod ledger;
 mod lock;
 mod overview;
 mod place;
+mod reach;
 mod recover;
 mod remove;
 mod rename;
@@ -31,7 +32,7 @@ mod used;
 
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Remotes};
 use crate::clock::Clock;
 use crate::event::EventBus;
 use crate::home::Home;
@@ -51,13 +52,15 @@ pub use restore::Restored;
 pub use start_stop::{Started, Stopped};
 pub use transfer::{Place, TransferRequest, Transferred};
 
-/// The use cases over the engines of this machine.
+/// The use cases over some engines.
 pub struct Engine {
     backends: Vec<Arc<dyn Backend>>,
+    /// Engines beyond them.
+    remotes: Option<Arc<dyn Remotes>>,
     home: Home,
     clock: Arc<dyn Clock>,
-    bus: EventBus,
-    used: used::Used,
+    bus: Arc<EventBus>,
+    used: Arc<used::Used>,
 }
 
 impl Engine {
@@ -66,10 +69,11 @@ impl Engine {
     pub fn new(backends: Vec<Arc<dyn Backend>>, home: Home, clock: Arc<dyn Clock>) -> Self {
         Self {
             backends,
+            remotes: None,
             home,
             clock,
-            bus: EventBus::default(),
-            used: used::Used::default(),
+            bus: Arc::default(),
+            used: Arc::default(),
         }
     }
 

@@ -148,7 +148,7 @@ impl Engine {
         match (doubt, asked) {
             (Some(error), _) => Err(error),
             (None, true) => Ok(None),
-            (None, false) => Err(no_engine(failures)),
+            (None, false) => Err(self.none_answers(failures)),
         }
     }
 
@@ -179,7 +179,15 @@ impl Engine {
                 Err(error) => failures.push(error),
             }
         }
-        first.ok_or_else(|| no_engine(failures))
+        first.ok_or_else(|| self.none_answers(failures))
+    }
+
+    /// One error of all that kept us from asking. Who means a remote is helped by no other engine.
+    pub(super) fn none_answers(&self, mut failures: Vec<Error>) -> Error {
+        match self.backends.iter().all(|backend| backend.id().is_remote()) {
+            true if !failures.is_empty() => failures.swap_remove(0),
+            _ => no_engine(failures),
+        }
     }
 }
 
@@ -205,7 +213,7 @@ pub(super) fn not_ours(placed: &Placed, name: &InstanceName) -> Error {
 }
 
 /// One error of several engines: the one that a user can mend first, with the others as causes.
-pub(super) fn no_engine(mut failures: Vec<Error>) -> Error {
+fn no_engine(mut failures: Vec<Error>) -> Error {
     failures.sort_by_key(|error| error.kind() == ErrorKind::Unreachable);
     let told: Vec<String> = failures
         .iter()

@@ -19,6 +19,14 @@ pub struct EngineId {
     pub project: EngineProject,
 }
 
+impl EngineId {
+    /// Whether it is reached over the network, and not by a socket of this machine.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.address.contains("://")
+    }
+}
+
 impl fmt::Display for EngineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.kind, self.address)?;

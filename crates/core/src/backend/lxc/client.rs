@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::transport::{Stream, Transport};
@@ -245,7 +246,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(self.with_project(path))
-            .header(header::HOST, self.transport.host());
+            .header(header::HOST, self.transport.authority());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -285,22 +286,29 @@ impl Client {
         let url = format!(
             "{}://{}{}",
             self.transport.websocket_scheme(),
-            self.transport.host(),
+            self.transport.authority(),
             self.with_project(path)
         );
         let handshake = tokio_tungstenite::client_async(url, stream);
         match timeout(ANSWER_PATIENCE, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(error)) => Err(Error::new(
-                ErrorKind::Engine,
-                format!("{} opens no websocket", self.kind()),
-            )
-            .caused_by(error)),
+            Ok(Err(error)) => Err(self.no_websocket(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 format!("{} opens no websocket in time", self.kind()),
             )),
         }
+    }
+
+    fn no_websocket(&self, error: WebSocketError) -> Error {
+        let kind = match &error {
+            WebSocketError::Http(answer) if matches!(answer.status().as_u16(), 401 | 403) => {
+                ErrorKind::PermissionDenied
+            }
+            _ => ErrorKind::Engine,
+        };
+        let message = format!("{} opens no websocket", self.kind());
+        self.with_refused_hint(Error::new(kind, message).caused_by(error))
     }
 
     fn with_project(&self, path: &str) -> String {
@@ -327,7 +335,16 @@ impl Client {
             409 => ErrorKind::AlreadyExists,
             _ => ErrorKind::Engine,
         };
-        self.failure(kind, &envelope.error)
+        self.with_refused_hint(self.failure(kind, &envelope.error))
+    }
+
+    /// Says how to be trusted, to a user whom a remote has refused.
+    fn with_refused_hint(&self, error: Error) -> Error {
+        let hint = self.transport.refused_hint(self.kind());
+        match hint.filter(|_| error.kind() == ErrorKind::PermissionDenied) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 
     pub(super) fn failure(&self, kind: ErrorKind, message: &str) -> Error {

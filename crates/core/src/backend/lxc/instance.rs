@@ -10,7 +10,7 @@ use super::client::Client;
 use super::wire::{Config, Profile, mark_config};
 use super::{LxcBackend, operation};
 use crate::backend::{
-    Backend, CopySpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Settings,
+    Backend, CopySpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Secret, Settings,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName, SnapshotName};
@@ -97,12 +97,26 @@ pub(super) async fn copy(
 fn source(image: &Image) -> Value {
     match image {
         Image::Local { fingerprint } => json!({ "type": "image", "fingerprint": fingerprint }),
-        Image::Simplestreams { server, alias } => json!({
+        Image::Simplestreams {
+            server,
+            alias,
+            certificate,
+        } => json!({
             "type": "image",
             "mode": "pull",
             "protocol": "simplestreams",
             "server": server,
             "alias": alias,
+            "certificate": certificate.as_deref().unwrap_or_default(),
+        }),
+        Image::Remote(remote) => json!({
+            "type": "image",
+            "mode": "pull",
+            "protocol": remote.protocol,
+            "server": remote.server,
+            "fingerprint": remote.fingerprint,
+            "certificate": remote.certificate,
+            "secret": remote.secret.as_ref().map_or("", Secret::reveal),
         }),
     }
 }

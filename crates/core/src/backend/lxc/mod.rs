@@ -1,14 +1,17 @@
 //! LXD and Incus over their REST API.
 //!
 //! One code for both: they share paths and JSON, and where they differ the engine's own
-//! `api_extensions` decide, not its version. Every request has a connection of its own to the Unix
-//! socket (tens of microseconds), so nothing has to be mended after the engine was restarted.
+//! `api_extensions` decide, not its version. Every request has a connection of its own, to the Unix
+//! socket (tens of microseconds) or by TLS to a remote, so nothing has to be mended after the engine
+//! was restarted.
 //! Format: <https://documentation.ubuntu.com/lxd/latest/api/>,
 //! <https://linuxcontainers.org/incus/docs/main/api/>.
 //!
 //! Deliberately absent: the engines' command-line tools. No process is started.
 
 mod client;
+mod clients;
+mod config;
 mod events;
 mod exec;
 mod files;
@@ -19,11 +22,12 @@ mod instance;
 mod locate;
 mod operation;
 mod replay;
+mod tls;
 mod transport;
 mod wire;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,7 +51,8 @@ use crate::model::{
 };
 
 use client::Client;
-pub use locate::{Candidate, Surroundings, candidates};
+pub use clients::Clients;
+pub use locate::{Surroundings, Variables};
 use transport::Transport;
 
 /// How long an init may take to end before a stop without force gives up.
@@ -55,9 +60,11 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection to a guest's port may take: it is on this machine.
 const DIAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An LXD or Incus on this machine.
+/// An LXD or Incus.
 pub struct LxcBackend {
     client: Client,
+    /// What the user's clients know: remotes that images may come from.
+    clients: Clients,
     server: OnceCell<Capabilities>,
 }
 
@@ -65,15 +72,21 @@ impl LxcBackend {
     /// The engine behind a Unix socket. Nothing is asked of it yet.
     #[must_use]
     pub fn new(kind: EngineKind, socket: PathBuf, project: EngineProject) -> Self {
+        let id = EngineId {
+            kind,
+            address: socket.display().to_string(),
+            project,
+        };
+        Self::at(
+            Client::new(id, Transport::Socket(socket)),
+            Clients::default(),
+        )
+    }
+
+    fn at(client: Client, clients: Clients) -> Self {
         Self {
-            client: Client::new(
-                EngineId {
-                    kind,
-                    address: socket.display().to_string(),
-                    project,
-                },
-                Transport::Socket(socket),
-            ),
+            client,
+            clients,
             server: OnceCell::new(),
         }
     }
@@ -156,6 +169,7 @@ impl Backend for LxcBackend {
             Transport::Socket(socket) => locate::is_installed(socket),
             // Whoever names a remote means it.
             Transport::Remote(_) => true,
+            Transport::Unusable(_) => locate::is_installed(Path::new(&self.client.id.address)),
         }
     }
 
@@ -194,7 +208,7 @@ impl Backend for LxcBackend {
     }
 
     async fn find_image(&self, name: &ImageName) -> Result<Image> {
-        image::find(&self.client, name).await
+        image::find(&self.client, &self.clients, name).await
     }
 
     async fn create(
@@ -346,6 +360,16 @@ impl Backend for LxcBackend {
     }
 
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>> {
+        if let Transport::Remote(remote) = &self.client.transport {
+            // Its address belongs to a network of that machine, and may be another's here.
+            let message = format!(
+                "port {port} of `{name}` can't be reached from here: it is on the remote `{}`",
+                remote.name
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
+            ));
+        }
         let instance = self.instance(name).await?;
         let address: IpAddr = match (instance.status, instance.address) {
             (EnvStatus::Running, Some(address)) => address,
@@ -388,7 +412,9 @@ impl Backend for LxcBackend {
     async fn returned(&self) {
         match &self.client.transport {
             Transport::Socket(socket) => events::socket_returned(socket).await,
-            Transport::Remote(_) => tokio::time::sleep(events::RETURN_PATIENCE).await,
+            Transport::Remote(_) | Transport::Unusable(_) => {
+                tokio::time::sleep(events::RETURN_PATIENCE).await;
+            }
         }
     }
 }

@@ -12,7 +12,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::either::Either;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::tls::is_wrong_certificate;
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{EngineId, EngineKind};
 
 /// How long a remote may take until a connection stands.
@@ -26,17 +27,20 @@ pub(super) type Stream = Either<UnixStream, TlsStream<TcpStream>>;
 pub(super) enum Transport {
     /// On this machine.
     Socket(PathBuf),
-    /// On another one.
+    /// On any machine, over HTTPS.
     Remote(Arc<Remote>),
+    /// Nowhere: what its client is configured to can't be used. Whoever asks it is told why.
+    Unusable(Arc<ErrorReport>),
 }
 
-/// An engine over HTTPS, with the user's own client certificate.
+/// An engine over HTTPS.
 pub(super) struct Remote {
     /// The remote's name in the client's configuration.
     pub(super) name: String,
-    /// Host name or address.
+    /// Host name or address, bare.
     pub(super) host: String,
     pub(super) port: u16,
+    /// Certificates of both sides.
     pub(super) connector: TlsConnector,
 }
 
@@ -50,26 +54,48 @@ impl Transport {
                 .map_err(|error| unreachable(id, error)),
             Self::Remote(remote) => match timeout(CONNECT_PATIENCE, remote.connect()).await {
                 Ok(Ok(stream)) => Ok(Either::Right(stream)),
+                Ok(Err(error)) if is_wrong_certificate(error.as_ref()) => {
+                    Err(remote.wrong_certificate(id, error))
+                }
                 Ok(Err(error)) => Err(remote.unreachable(id, error)),
-                Err(_) => Err(remote.unreachable(id, "no answer".into())),
+                Err(_) => {
+                    let seconds = CONNECT_PATIENCE.as_secs();
+                    Err(remote.unreachable(id, format!("no answer within {seconds} s").into()))
+                }
             },
+            Self::Unusable(why) => Err(Error::from(why.as_ref().clone())),
         }
     }
 
-    /// Host of our requests, for HTTP.
-    pub(super) fn host(&self) -> &str {
+    /// Host and port of our requests, for HTTP.
+    pub(super) fn authority(&self) -> String {
         match self {
-            Self::Socket(_) => "engine",
-            Self::Remote(remote) => &remote.host,
+            Self::Socket(_) | Self::Unusable(_) => "engine".to_owned(),
+            Self::Remote(remote) if remote.host.contains(':') => {
+                format!("[{}]:{}", remote.host, remote.port)
+            }
+            Self::Remote(remote) => format!("{}:{}", remote.host, remote.port),
         }
     }
 
     /// Scheme of websockets.
     pub(super) fn websocket_scheme(&self) -> &'static str {
         match self {
-            Self::Socket(_) => "ws",
+            Self::Socket(_) | Self::Unusable(_) => "ws",
             Self::Remote(_) => "wss",
         }
+    }
+
+    /// What to do where the engine answers that this user may not.
+    pub(super) fn refused_hint(&self, kind: EngineKind) -> Option<String> {
+        let Self::Remote(remote) = self else {
+            return None;
+        };
+        let (client, name) = (client_of(kind), &remote.name);
+        Some(format!(
+            "have it trust your client: `{client} config trust add` there gives a token, for \
+             `{client} remote add {name}` here"
+        ))
     }
 }
 
@@ -89,6 +115,22 @@ impl Remote {
         Error::new(ErrorKind::Unreachable, message)
             .with_hint(format!(
                 "see whether its own client reaches it: `{client} info {name}:`"
+            ))
+            .caused_by(error)
+    }
+
+    fn wrong_certificate(&self, id: &EngineId, error: Cause) -> Error {
+        let (client, name) = (client_of(id.kind), &self.name);
+        let message = format!(
+            "the server at {} doesn't show the certificate that is known of the remote `{name}`",
+            id.address
+        );
+        // Somebody is there, and gets nothing of us.
+        Error::new(ErrorKind::PermissionDenied, message)
+            .with_hint(format!(
+                "if it has a new one, have it noted anew: `{client} remote remove {name}`, then \
+                 `{client} remote add {name} {}`",
+                id.address
             ))
             .caused_by(error)
     }
@@ -130,5 +172,48 @@ fn unreachable(id: &EngineId, error: io::Error) -> Error {
         io::ErrorKind::NotFound => unreachable.caused_by("there is no such socket"),
         io::ErrorKind::ConnectionRefused => unreachable.caused_by("nobody listens there"),
         _ => unreachable.caused_by(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::lxc::tls::{Identity, connector};
+    use crate::model::EngineProject;
+
+    async fn ask(port: u16) -> Error {
+        let remote = Remote {
+            name: "lab".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port,
+            connector: connector(Identity::Nobody, None).unwrap(),
+        };
+        let id = EngineId {
+            kind: EngineKind::Incus,
+            address: format!("https://127.0.0.1:{port}"),
+            project: EngineProject::default_one(),
+        };
+        let transport = Transport::Remote(Arc::new(remote));
+        transport.connect(&id).await.map(drop).unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remote_that_says_nothing_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = ask(silent.local_addr().unwrap().port()).await;
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        let report = error.report();
+        assert!(report.message.contains("no answer within"), "{report:?}");
+        assert!(report.message.contains("`lab`"), "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_is_unreachable() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let error = ask(port).await;
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert!(error.hint().unwrap().contains("incus info lab:"));
     }
 }

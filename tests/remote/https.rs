@@ -1,0 +1,172 @@
+//! Engines over HTTPS, with certificates of both sides.
+
+use std::net::TcpListener;
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::model::GuestPort;
+use lxc_dev_manager_tests::engines::{TestEngine, image};
+use lxc_dev_manager_tests::workspace::Workspace;
+
+use crate::admin::Admin;
+use crate::life::{self, expect, on_runtime};
+use crate::visitor::{LAB, Visitor, url};
+
+pub fn instances_live_over_https(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?.trusted()?;
+    on_runtime(async {
+        let lab = visitor.lab().await?;
+        ensure!(lab.id().address.starts_with("https://127.0.0.1:"));
+        lab.capabilities().await?;
+        life::whole(&lab).await
+    })
+}
+
+pub fn events_come_over_https(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?.trusted()?;
+    on_runtime(async { life::told(&visitor.lab().await?).await })
+}
+
+pub fn a_wrong_certificate_is_refused(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?.trusted()?;
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    visitor.note(&other.cert.pem())?;
+    on_runtime(async {
+        let words = ["doesn't show the certificate", "`lab`", "remote remove lab"];
+        let lab = visitor.lab().await?;
+        let refused = ErrorKind::PermissionDenied;
+        expect(lab.instances().await, refused, &words)?;
+        expect(lab.events().await.map(drop), refused, &words)
+    })
+}
+
+pub fn an_unknown_authority_is_refused(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?.trusted()?;
+    std::fs::remove_file(visitor.path(&format!("servercerts/{LAB}.crt")))?;
+    on_runtime(async {
+        let answer = visitor.lab().await?.instances().await;
+        expect(answer, ErrorKind::PermissionDenied, &["`lab`"])
+    })
+}
+
+pub fn a_visitor_who_is_not_trusted_is_told_how_to_be(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?;
+    on_runtime(async {
+        let lab = visitor.lab().await?;
+        let words = ["config trust add", "remote add lab"];
+        let refused = ErrorKind::PermissionDenied;
+        expect(lab.instances().await, refused, &words)?;
+        expect(lab.instance(&life::name()?).await, refused, &words)?;
+        expect(lab.events().await.map(drop), refused, &words)
+    })
+}
+
+/// The engine's own client makes key, certificate and configuration, and notes the server's.
+pub fn what_the_engines_client_wrote_is_enough(engine: &TestEngine) -> Result<()> {
+    let admin = Admin::new(engine)?;
+    let address = url(admin.port()?);
+    let client = Admin::new(engine)?;
+    let token = match engine.label() {
+        "lxd" => admin.run(&["config", "trust", "add", "--name", "written", "-q"])?,
+        _ => admin.run(&["config", "trust", "add", "written", "-q"])?,
+    };
+    let token = token.lines().last().context("no token")?.trim();
+    let added = client.run(&["remote", "add", LAB, token, "--accept-certificate"]);
+    // A token that names other addresses than ours is refused by some versions, by URL it works.
+    added.or_else(|_| {
+        let token = format!("--token={token}");
+        client.run(&[
+            "remote",
+            "add",
+            LAB,
+            &address,
+            "--accept-certificate",
+            &token,
+        ])
+    })?;
+    let visitor = Visitor::new(engine)?;
+    for name in ["client.crt", "client.key", "config.yml"] {
+        let text = std::fs::read_to_string(client.configuration().join(name))?;
+        visitor.write(name, &text)?;
+    }
+    let noted = client
+        .configuration()
+        .join(format!("servercerts/{LAB}.crt"));
+    visitor.note(&std::fs::read_to_string(noted)?)?;
+    let asked = on_runtime(async {
+        visitor.lab().await?.instances().await?;
+        Ok(())
+    });
+    admin.distrust("written")?;
+    asked
+}
+
+pub fn a_port_of_an_env_elsewhere_is_unsupported(engine: &TestEngine) -> Result<()> {
+    let visitor = Visitor::new(engine)?.trusted()?;
+    on_runtime(async {
+        let port = GuestPort::new(22).context("no port")?;
+        let dialled = visitor.lab().await?.dial(&life::name()?, port).await;
+        let words = ["port 22", "on the remote `lab`", "exec"];
+        expect(dialled.map(drop), ErrorKind::Unsupported, &words)
+    })
+}
+
+pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let _visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;
+    let at = |arguments: &[&str]| -> Result<String> {
+        let mut command = workspace.command(&[&["--remote", LAB][..], arguments].concat())?;
+        // Nothing but the name leads to the engine.
+        command.env_remove(engine.variable());
+        let output = command.output()?;
+        ensure!(output.status.success(), "{arguments:?}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    at(&["container", "create", "dev", &image()])?;
+    let listed: serde_json::Value = serde_json::from_str(&at(&["--json", "list"])?)?;
+    ensure!(listed["envs"][0]["status"] == "running", "{listed}");
+    let address = listed["engines"][0]["address"].as_str();
+    ensure!(
+        address.is_some_and(|url| url.starts_with("https://")),
+        "{listed}"
+    );
+    ensure!(at(&["list"])?.contains("dev"));
+    ensure!(at(&["exec", "dev", "--", "echo", "from afar"])? == "from afar\n");
+    at(&["container", "reset", "dev", "-f"])?;
+    at(&["undo", "dev"])?;
+    at(&["remove", "dev", "-f"])?;
+    let listed: serde_json::Value = serde_json::from_str(&at(&["--json", "list"])?)?;
+    ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
+    Ok(())
+}
+
+pub fn remotes_that_do_not_answer_are_named(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?;
+    let ran = workspace.run(&["--remote", "nowhere", "up", "dev"])?;
+    let said = &ran.stderr;
+    ensure!(ran.code == Some(1), "{ran:#?}");
+    ensure!(said.contains("no remote is called `nowhere`"), "{ran:#?}");
+    ensure!(said.contains("`lab`"), "{ran:#?}");
+    let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    visitor.knows(&url(closed), "")?;
+    let ran = workspace.run(&["--remote", LAB, "container", "create", "dev", &image()])?;
+    ensure!(ran.code == Some(3), "{ran:#?}");
+    let said = &ran.stderr;
+    ensure!(
+        said.contains("the remote `lab` is not reachable"),
+        "{ran:#?}"
+    );
+    ensure!(said.contains("info lab:"), "{ran:#?}");
+    // It accepts, and says nothing: the wait has an end.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    visitor.knows(&url(silent.local_addr()?.port()), "")?;
+    let ran = workspace.run(&["--remote", LAB, "container", "create", "dev", &image()])?;
+    ensure!(ran.code == Some(3), "{ran:#?}");
+    ensure!(ran.stderr.contains("no answer within"), "{ran:#?}");
+    visitor.knows("ftp://lab", "")?;
+    let ran = workspace.run(&["--remote", LAB, "up", "dev"])?;
+    ensure!(ran.code == Some(1), "{ran:#?}");
+    ensure!(ran.stderr.contains("config.yml, line 4"), "{ran:#?}");
+    Ok(())
+}

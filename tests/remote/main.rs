@@ -1,0 +1,43 @@
+//! Engines over HTTPS and in projects of theirs: the private engines themselves, open on loopback
+//! while the suite runs.
+
+mod admin;
+mod https;
+mod images;
+mod life;
+mod projects;
+mod visitor;
+
+use std::process::ExitCode;
+
+use lxc_dev_manager_tests::{engine_tests, engines, harness};
+
+fn main() -> ExitCode {
+    let trials = harness::on_engines(engine_tests![
+        https::instances_live_over_https,
+        https::events_come_over_https,
+        https::a_wrong_certificate_is_refused,
+        https::an_unknown_authority_is_refused,
+        https::a_visitor_who_is_not_trusted_is_told_how_to_be,
+        https::what_the_engines_client_wrote_is_enough,
+        https::a_port_of_an_env_elsewhere_is_unsupported,
+        https::the_command_line_works_at_a_remote,
+        https::remotes_that_do_not_answer_are_named,
+        projects::instances_live_in_a_project,
+        projects::the_command_line_follows_the_current_project,
+    ]);
+    let listed = std::env::args().any(|argument| argument == "--list");
+    let found = if listed {
+        Vec::new()
+    } else {
+        engines::find().0
+    };
+    let open: anyhow::Result<Vec<admin::Open>> = found.iter().map(admin::Open::new).collect();
+    match open {
+        Ok(_open) => harness::run(trials),
+        Err(error) => {
+            eprintln!("an engine can't be opened on loopback: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

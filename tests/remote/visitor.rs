@@ -1,0 +1,146 @@
+//! A user with a client configuration of their own, and a certificate that an engine trusts or not.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use lxc_dev_manager_core::backend::lxc::{Clients, Surroundings};
+use lxc_dev_manager_core::backend::{Backend, Remotes};
+use lxc_dev_manager_tests::engines::TestEngine;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::admin::Admin;
+
+/// The name under which the visitor knows the engine.
+pub const LAB: &str = "lab";
+
+/// The user. An engine that trusts it does so until this is dropped.
+pub struct Visitor {
+    home: PathBuf,
+    /// The home, where it is the visitor's alone.
+    own: Option<tempfile::TempDir>,
+    engine: TestEngine,
+    certificate: rcgen::Certificate,
+    trusted_by: Option<Admin>,
+}
+
+impl Visitor {
+    /// A user in a home, who knows the engine as [`LAB`] and has noted its certificate.
+    pub fn in_home(engine: &TestEngine, home: &Path) -> Result<Self> {
+        let pair = rcgen::KeyPair::generate()?;
+        let mut parameters = rcgen::CertificateParams::new(vec!["visitor".to_owned()])?;
+        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = parameters.self_signed(&pair)?;
+        let visitor = Self {
+            home: home.to_path_buf(),
+            own: None,
+            engine: engine.clone(),
+            certificate,
+            trusted_by: None,
+        };
+        visitor.write("client.crt", &visitor.certificate.pem())?;
+        visitor.write("client.key", &pair.serialize_pem())?;
+        let admin = Admin::new(engine)?;
+        visitor.note(&admin.certificate()?)?;
+        visitor.knows(&url(admin.port()?), "")?;
+        Ok(visitor)
+    }
+
+    /// A user with a home of their own.
+    pub fn new(engine: &TestEngine) -> Result<Self> {
+        let own = tempfile::Builder::new().prefix("ldmv-").tempdir()?;
+        let mut visitor = Self::in_home(engine, own.path())?;
+        visitor.own = Some(own);
+        Ok(visitor)
+    }
+
+    /// Has the engine trust the user.
+    pub fn trusted(mut self) -> Result<Self> {
+        let admin = Admin::new(&self.engine)?;
+        let body = json!({
+            "type": "client",
+            "name": "visitor",
+            "certificate": BASE64_STANDARD.encode(self.certificate.der()),
+        });
+        admin.ask("POST", "/1.0/certificates", &body)?;
+        self.trusted_by = Some(admin);
+        Ok(self)
+    }
+
+    /// Writes a file into the directory of the engine's client.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().context("no directory")?)?;
+        Ok(std::fs::write(path, text)?)
+    }
+
+    /// A file in that directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let directory = match self.engine.label() {
+            "lxd" => "lxc",
+            other => other,
+        };
+        self.home.join(".config").join(directory).join(name)
+    }
+
+    /// Notes a certificate as the server's.
+    pub fn note(&self, certificate: &str) -> Result<()> {
+        self.write(&format!("servercerts/{LAB}.crt"), certificate)
+    }
+
+    /// Writes the configuration: [`LAB`] is at this address, with `more` lines about it.
+    pub fn knows(&self, url: &str, more: &str) -> Result<()> {
+        self.configure(&format!("  {LAB}:\n    addr: {url}\n{more}"))
+    }
+
+    /// Writes the configuration with these remotes.
+    pub fn configure(&self, remotes: &str) -> Result<()> {
+        self.write(
+            "config.yml",
+            &format!("default-remote: local\nremotes:\n{remotes}"),
+        )
+    }
+
+    /// What the user's clients know. With `local` in sight, a variable leads to the engine too.
+    pub async fn clients(&self, local: bool) -> Clients {
+        let lookup = |name: &str| -> Option<OsString> {
+            match name {
+                "HOME" => Some(self.home.clone().into()),
+                "LXD_GLOBAL_CONF" | "INCUS_GLOBAL_CONF" => Some(self.home.join("etc").into()),
+                name if local && name == self.engine.variable() => {
+                    Some(self.engine.socket.clone().into())
+                }
+                _ => None,
+            }
+        };
+        Clients::new(Surroundings::read(lookup)).await
+    }
+
+    /// The engine as [`LAB`].
+    pub async fn lab(&self) -> lxc_dev_manager_core::Result<Arc<dyn Backend>> {
+        self.clients(false).await.named(&LAB.parse()?)
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        let Some(admin) = &self.trusted_by else {
+            return;
+        };
+        let hash = Sha256::digest(self.certificate.der());
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("/1.0/certificates/{hash}");
+        if let Err(error) = admin.ask("DELETE", &path, &json!({})) {
+            eprintln!("a visitor stays trusted: {error:#}");
+        }
+    }
+}
+
+/// A URL on this machine.
+pub fn url(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
+}
