@@ -6,7 +6,7 @@ use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Progress,
 use lxc_dev_manager_core::model::OperationId;
 use tokio_util::sync::CancellationToken;
 
-use super::{Stage, dev_instance, env, request};
+use super::{Stage, dev_instance, env, notices, request};
 
 #[tokio::test]
 async fn a_new_env_is_in_engine_file_and_registry() {
@@ -32,6 +32,7 @@ async fn a_fault_before_any_call_leaves_nothing() {
         "create",
         "start",
         "exec",
+        "capabilities",
         "set_marks",
         "snapshot",
     ] {
@@ -45,6 +46,19 @@ async fn a_fault_before_any_call_leaves_nothing() {
         assert_eq!(stage.journals(), 0, "{call}");
         stage.create("dev").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn where_snapshots_are_forbidden_an_env_is_made_without_one() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.fake.forbid_snapshots();
+    let mut events = stage.engine.bus().subscribe();
+    stage.create("dev").await.unwrap();
+    let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert!(instance.snapshots.is_empty());
+    assert!(!stage.file().contains("initial-state"), "{}", stage.file());
+    let told = notices(&mut events);
+    assert!(told[0].contains("forbids snapshots"), "{told:?}");
 }
 
 #[tokio::test]

@@ -81,6 +81,26 @@ async fn is_removed(stage: &Stage, at: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_create_without_snapshots_is_whole_or_gone() {
+    let mut kept = 0;
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a create never ended");
+        let stage = Stage::new(Pool::Btrfs);
+        stage.fake.forbid_snapshots();
+        let done = cut_off(stage.create("dev"), polls).await;
+        mend(&stage, &format!("after {polls} polls")).await;
+        let held = stage.instances().await.len();
+        let listed = stage.file().contains("dev:");
+        assert_eq!(held == 1, listed, "after {polls} polls");
+        kept += held;
+        if done {
+            break;
+        }
+    }
+    assert!(kept > 0);
+}
+
+#[tokio::test]
 async fn a_create_is_whole_or_gone() {
     for polls in 1..MANY {
         let stage = Stage::new(Pool::Btrfs);

@@ -6,6 +6,7 @@ mod cut_off;
 mod delete_project;
 mod publish;
 mod recovery;
+mod remotes;
 mod rename;
 mod restore;
 mod two_engines;

@@ -20,6 +20,8 @@ pub struct Capabilities {
     pub copy_on_write: bool,
     /// Going back to a snapshot leaves the later ones alone (zfs deletes them).
     pub restore_keeps_later_snapshots: bool,
+    /// Snapshots may be taken; a project of the engine's may forbid them.
+    pub snapshots: bool,
     /// The engine deletes snapshots by itself when they expire.
     pub snapshot_expiry: bool,
     /// CPU, memory and disk can be limited.

@@ -63,19 +63,19 @@ impl Engine {
         self.end(task, result.map_err(failed))
     }
 
-    fn clone_changes(&self, request: &CloneRequest) -> [Change; 2] {
-        [
-            Change::CloneEnv {
-                source: request.source.clone(),
-                env: request.env.clone(),
-            },
-            Change::AddSnapshot {
-                env: request.env.clone(),
-                snapshot: SnapshotName::initial_state(),
-                description: Some(INITIAL_DESCRIPTION.to_owned()),
-                created_at: whole_seconds(self.clock.now()),
-            },
-        ]
+    /// What the file will say; the snapshot only where one was taken.
+    fn clone_changes(&self, request: &CloneRequest, snapshot: bool) -> Vec<Change> {
+        let snapshot = snapshot.then(|| Change::AddSnapshot {
+            env: request.env.clone(),
+            snapshot: SnapshotName::initial_state(),
+            description: Some(INITIAL_DESCRIPTION.to_owned()),
+            created_at: whole_seconds(self.clock.now()),
+        });
+        let env = Change::CloneEnv {
+            source: request.source.clone(),
+            env: request.env.clone(),
+        };
+        [env].into_iter().chain(snapshot).collect()
     }
 
     async fn clone_steps(
@@ -93,7 +93,7 @@ impl Engine {
         }
         let name = project.instance(&request.env)?;
         self.expect_absent(project, &request.env, &name).await?;
-        project.check(&self.clone_changes(request))?;
+        project.check(&self.clone_changes(request, true))?;
         expect_copyable(&source, request).await?;
         let spec = CopySpec {
             source: source.instance.name.clone(),
@@ -144,20 +144,18 @@ impl Engine {
         let name = &spec.name;
         self.step(task, "giving it an identity of its own");
         identity::renew(backend, name, &spec.source).await?;
-        self.step(task, "taking the snapshot `initial-state`");
         journal.enter(JournalStep::Committing)?;
         let finished = Marks {
             operation: None,
             ..spec.marks.clone()
         };
         backend.set_marks(name, &finished).await?;
-        let initial = SnapshotName::initial_state();
-        backend.snapshot(name, &initial, None).await?;
+        let initial = self.take_initial(task, backend, name).await?;
         self.step(task, "starting it");
         backend.start(name).await?;
         self.forget_copies(&task.env)?;
         // Last, for nothing after it can fail: the env counts from here on.
-        project.change(&self.clone_changes(request))?;
+        project.change(&self.clone_changes(request, initial))?;
         Ok(Cloned {
             instance: name.clone(),
             engine: backend.kind(),

@@ -80,17 +80,16 @@ struct Plan {
 }
 
 impl Plan {
-    /// What the file will say.
-    fn changes(&self, now: jiff::Timestamp) -> [Change; 2] {
-        [
-            Change::AddEnv(self.new.clone()),
-            Change::AddSnapshot {
-                env: self.env.clone(),
-                snapshot: SnapshotName::initial_state(),
-                description: Some(INITIAL_DESCRIPTION.to_owned()),
-                created_at: crate::project::whole_seconds(now),
-            },
-        ]
+    /// What the file will say; the snapshot only where one was taken.
+    fn changes(&self, now: jiff::Timestamp, snapshot: bool) -> Vec<Change> {
+        let snapshot = snapshot.then(|| Change::AddSnapshot {
+            env: self.env.clone(),
+            snapshot: SnapshotName::initial_state(),
+            description: Some(INITIAL_DESCRIPTION.to_owned()),
+            created_at: crate::project::whole_seconds(now),
+        });
+        let env = Change::AddEnv(self.new.clone());
+        [env].into_iter().chain(snapshot).collect()
     }
 }
 
@@ -156,7 +155,7 @@ impl Engine {
             env,
             image,
         };
-        project.check(&plan.changes(self.clock.now()))?;
+        project.check(&plan.changes(self.clock.now(), true))?;
         Ok(plan)
     }
 
@@ -228,22 +227,19 @@ impl Engine {
             provision::start_ssh(backend, name).await
         };
         tokio::try_join!(user, provision::wait_for_network(backend, name))?;
-        self.step(task, "taking the snapshot `initial-state`");
         journal.enter(JournalStep::Committing)?;
         let finished = Marks {
             operation: None,
             ..spec.marks.clone()
         };
         backend.set_marks(name, &finished).await?;
-        backend
-            .snapshot(name, &SnapshotName::initial_state(), None)
-            .await?;
+        let initial = self.take_initial(task, backend, name).await?;
         let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
         self.used.add(&self.home, backend.id())?;
         self.forget_copies(&task.env)?;
         // Last, for nothing after it can fail: the env counts from here on.
-        project.change(&plan.changes(self.clock.now()))?;
+        project.change(&plan.changes(self.clock.now(), initial))?;
         Ok(Created {
             instance: name.clone(),
             engine: backend.kind(),
@@ -251,6 +247,30 @@ impl Engine {
             address,
             user: plan.user.name.clone(),
         })
+    }
+
+    /// Takes the snapshot that an env begins with. Where the engine's project forbids snapshots, the env
+    /// has none, which is said.
+    pub(super) async fn take_initial(
+        &self,
+        task: &Task,
+        backend: &dyn Backend,
+        name: &InstanceName,
+    ) -> Result<bool> {
+        let allowed = backend.capabilities().await?.snapshots;
+        if allowed {
+            self.step(task, "taking the snapshot `initial-state`");
+            let initial = SnapshotName::initial_state();
+            backend.snapshot(name, &initial, None).await?;
+        } else {
+            let project = &backend.id().project;
+            self.notice(format!(
+                "`{}` has no `initial-state` to go back to: the engine's project `{project}` forbids \
+                 snapshots",
+                task.env.env
+            ));
+        }
+        Ok(allowed)
     }
 
     /// Refuses an env that the file has already.

@@ -73,7 +73,7 @@ impl Engine {
             .collect())
     }
 
-    fn notice(&self, text: String) {
+    pub(super) fn notice(&self, text: String) {
         self.bus.publish(EventKind::Notice(text));
     }
 
@@ -340,12 +340,14 @@ async fn mend_create(backend: &dyn Backend, journal: &Journal) -> Result<&'stati
         return Ok("dropped: what has its name now is another's");
     }
     let initial = SnapshotName::initial_state();
+    // Where snapshots are forbidden, an env is whole without one.
+    let without = !backend.capabilities().await?.snapshots;
     let taken = instance.snapshots.iter().any(|taken| taken.name == initial);
     let registered = open(record).is_ok_and(|project| {
         let entry = project.file().entry(&record.env.env);
-        entry.is_some_and(|entry| entry.snapshots.contains_key(initial.as_str()))
+        entry.is_some_and(|entry| without || entry.snapshots.contains_key(initial.as_str()))
     });
-    if instance.marks.operation.is_none() && taken && registered {
+    if instance.marks.operation.is_none() && (taken || without) && registered {
         return Ok("finished");
     }
     delete_whatever_state(backend, &record.instance).await?;

@@ -29,11 +29,12 @@ impl Backend for Fake {
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
-        let _state = self.call("capabilities")?;
+        let state = self.call("capabilities")?;
         Ok(Capabilities {
             server: "fake 1".to_owned(),
             copy_on_write: self.pool != Pool::Dir,
             restore_keeps_later_snapshots: self.pool != Pool::Zfs,
+            snapshots: !state.forbids_snapshots,
             snapshot_expiry: true,
             limits: true,
             copies_running: true,
@@ -223,6 +224,10 @@ impl Backend for Fake {
     ) -> Result<()> {
         self.travel(|| {
             let mut state = self.call("snapshot")?;
+            if state.forbids_snapshots {
+                let message = "the fake engine forbids snapshots";
+                return Err(Error::new(ErrorKind::Engine, message));
+            }
             let held = state.held(name)?;
             if held.snapshots.iter().any(|kept| kept.name == *snapshot) {
                 let message = format!("`{name}` has a snapshot `{snapshot}` already");

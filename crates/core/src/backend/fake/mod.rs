@@ -74,6 +74,11 @@ impl Fake {
         self.lock().absent = !installed;
     }
 
+    /// From now on no snapshot can be taken, as in a restricted project of an engine.
+    pub fn forbid_snapshots(&self) {
+        self.lock().forbids_snapshots = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

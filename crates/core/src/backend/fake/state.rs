@@ -41,6 +41,7 @@ pub(super) struct State {
     pub(super) faults: HashSet<&'static str>,
     pub(super) unreachable: bool,
     pub(super) absent: bool,
+    pub(super) forbids_snapshots: bool,
 }
 
 impl State {
@@ -56,6 +57,7 @@ impl State {
             faults: HashSet::new(),
             unreachable: false,
             absent: false,
+            forbids_snapshots: false,
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::restrictions::{self, Allowed};
 use super::wire::{Config, Profile, mark_config};
 use super::{LxcBackend, operation};
 use crate::backend::{
@@ -17,9 +18,10 @@ use crate::model::{EnvStatus, InstanceName, SnapshotName};
 
 /// Prefix of the devices that show a directory of the host, followed by a number.
 pub(super) const MOUNT: &str = "ldm-mount-";
-/// What nesting needs beside `security.nesting`, as the original set it.
-const NESTING: [&str; 3] = [
-    "security.nesting",
+/// Containers in a container.
+const NESTING: &str = "security.nesting";
+/// What the original set with it: files of kinds that a container can't make itself.
+const INTERCEPTIONS: [&str; 2] = [
     "security.syscalls.intercept.mknod",
     "security.syscalls.intercept.setxattr",
 ];
@@ -34,7 +36,8 @@ pub(super) async fn create(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let mut config = mark_config(&spec.marks);
-    config.extend(settings_config(&spec.settings));
+    let allowed = restrictions::allowed(client).await?;
+    config.extend(settings_config(&spec.settings, allowed));
     config.retain(|_, value| !value.is_empty());
     let mut devices = BTreeMap::new();
     if let Some(disk) = spec.settings.limits.disk {
@@ -121,12 +124,16 @@ fn source(image: &Image) -> Value {
     }
 }
 
-/// Settings as keys of an instance's config; an empty value takes a key away.
-fn settings_config(settings: &Settings) -> Config {
+/// Settings as keys of an instance's config; an empty value takes a key away. Nesting is on unless
+/// somebody says otherwise, so as much of it is set as may be.
+fn settings_config(settings: &Settings, allowed: Allowed) -> Config {
     let on = |set: bool| if set { "true" } else { "" }.to_owned();
-    let nesting = NESTING.map(|key| (key.to_owned(), on(settings.nesting != Nesting::Off)));
+    let wanted = settings.nesting != Nesting::Off && allowed.nesting;
+    let interceptions = INTERCEPTIONS.map(|key| (key, wanted && allowed.interception));
+    let nesting = [(NESTING, wanted)].into_iter().chain(interceptions);
+    let nesting = nesting.map(|(key, set)| (key.to_owned(), on(set)));
     let text = |value: Option<String>| value.unwrap_or_default();
-    Config::from_iter(nesting.into_iter().chain([
+    Config::from_iter(nesting.chain([
         (
             CPUS.to_owned(),
             text(settings.limits.cpus.map(|n| n.to_string())),
@@ -180,7 +187,8 @@ pub(super) async fn configure(
     let path = format!("/1.0/instances/{name}");
     let mut now: Value = client.get(&path).await?;
     let mut config: Config = read(&now["config"]);
-    for (key, value) in settings_config(settings) {
+    let allowed = restrictions::allowed(client).await?;
+    for (key, value) in settings_config(settings, allowed) {
         match value.is_empty() {
             true => config.remove(&key),
             false => config.insert(key, value),

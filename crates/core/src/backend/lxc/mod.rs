@@ -22,6 +22,7 @@ mod instance;
 mod locate;
 mod operation;
 mod replay;
+mod restrictions;
 mod tls;
 mod transport;
 mod wire;
@@ -106,6 +107,7 @@ impl LxcBackend {
             ),
             copy_on_write: only(&["btrfs", "zfs", "lvm", "ceph"]),
             restore_keeps_later_snapshots: !drivers.contains(&"zfs"),
+            snapshots: restrictions::allowed(&self.client).await?.snapshots,
             snapshot_expiry: has("snapshot_expiry_creation"),
             limits: true,
             copies_running: true,
