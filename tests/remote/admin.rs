@@ -130,9 +130,33 @@ pub struct EngineProject {
 
 impl EngineProject {
     pub fn new(engine: &TestEngine) -> Result<Self> {
+        Self::with(
+            engine,
+            json!({ "features.images": "false", "features.profiles": "false" }),
+        )
+    }
+
+    /// One as the engines make it for a user without the right to everything.
+    pub fn restricted(engine: &TestEngine) -> Result<Self> {
+        let config = json!({
+            "features.images": "false",
+            "features.profiles": "true",
+            "restricted": "true",
+            "restricted.containers.nesting": "allow",
+        });
+        let project = Self::with(engine, config)?;
+        let profile = project
+            .admin
+            .ask("GET", "/1.0/profiles/default", &json!({}))?;
+        let path = format!("/1.0/profiles/default?project={}", project.name);
+        let body = json!({ "devices": profile["devices"], "config": {}, "description": "" });
+        project.admin.ask("PUT", &path, &body)?;
+        Ok(project)
+    }
+
+    fn with(engine: &TestEngine, config: Value) -> Result<Self> {
         let admin = Admin::new(engine)?;
         let name = format!("p{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let config = json!({ "features.images": "false", "features.profiles": "false" });
         let body = json!({ "name": name, "config": config });
         admin.ask("POST", "/1.0/projects", &body)?;
         Ok(Self { admin, name })

@@ -132,6 +132,7 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     );
     ensure!(at(&["list"])?.contains("dev"));
     ensure!(at(&["exec", "dev", "--", "echo", "from afar"])? == "from afar\n");
+    at(&["down", "dev"])?;
     at(&["container", "reset", "dev", "-f"])?;
     at(&["undo", "dev"])?;
     at(&["remove", "dev", "-f"])?;

@@ -6,6 +6,7 @@ mod https;
 mod images;
 mod life;
 mod projects;
+mod server;
 mod visitor;
 
 use std::process::ExitCode;
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
         https::remotes_that_do_not_answer_are_named,
         projects::instances_live_in_a_project,
         projects::the_command_line_follows_the_current_project,
+        projects::a_restricted_user_lands_in_a_project_of_their_own,
+        images::an_image_server_of_the_users_own,
+        images::an_image_of_another_engine,
+        images::a_slip_in_a_name_is_forgiven,
     ]);
     let listed = std::env::args().any(|argument| argument == "--list");
     let found = if listed {

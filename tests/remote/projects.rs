@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_tests::engines::{TestEngine, image};
-use lxc_dev_manager_tests::workspace::Workspace;
+use lxc_dev_manager_tests::workspace::{Ran, Workspace};
 use serde_json::json;
 
 use crate::admin::{Admin, EngineProject};
 use crate::life::{self, expect, on_runtime};
+use crate::server::Relay;
 use crate::visitor::{Visitor, url};
 
 pub fn instances_live_in_a_project(engine: &TestEngine) -> Result<()> {
@@ -51,5 +52,37 @@ pub fn the_command_line_follows_the_current_project(engine: &TestEngine) -> Resu
     ensure!(workspace.instances()?.is_empty(), "it is in `default`");
     visitor.configure(&local("default"))?;
     ensure!(workspace.ok(&["list"])?.contains("NOT FOUND"));
+    Ok(())
+}
+
+/// What `lxd-user` and `incus-user` do: a socket that leads, with a certificate which is good for one
+/// project only, to the engine.
+pub fn a_restricted_user_lands_in_a_project_of_their_own(engine: &TestEngine) -> Result<()> {
+    let project = EngineProject::restricted(engine)?;
+    let visitor = Visitor::new(engine)?.trusted_for(&project.name)?;
+    let workspace = Workspace::new(engine)?;
+    let socket = workspace.root.path().join("unix.socket.user");
+    let _relay = Relay::start(&socket, &visitor)?;
+    let run = |arguments: &[&str]| -> Result<Ran> {
+        let mut command = workspace.command(arguments)?;
+        Ok(command.env(engine.variable(), &socket).output()?.into())
+    };
+    let ran = run(&["container", "create", "dev", &image()])?;
+    ensure!(ran.code == Some(0), "{ran:#?}");
+    // What is forbidden there is left out, and said.
+    ensure!(ran.stderr.contains("forbids snapshots"), "{ran:#?}");
+    let path = format!("/1.0/instances?project={}", project.name);
+    let there = Admin::new(engine)?.ask("GET", &path, &json!({}))?;
+    ensure!(
+        there.as_array().is_some_and(|all| all.len() == 1),
+        "{there}"
+    );
+    let ran = run(&["exec", "dev", "--", "echo", "mine"])?;
+    ensure!(ran.stdout == "mine\n", "{ran:#?}");
+    ensure!(run(&["list"])?.stdout.contains("RUNNING"));
+    for arguments in [&["down", "dev"][..], &["remove", "-f", "dev"]] {
+        let ran = run(arguments)?;
+        ensure!(ran.code == Some(0), "{ran:#?}");
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use lxc_dev_manager_core::backend::lxc::{Clients, Surroundings};
 use lxc_dev_manager_core::backend::{Backend, Remotes};
 use lxc_dev_manager_tests::engines::TestEngine;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::admin::Admin;
@@ -58,14 +58,26 @@ impl Visitor {
         Ok(visitor)
     }
 
+    /// The engine that the user knows.
+    pub fn engine(&self) -> &TestEngine {
+        &self.engine
+    }
+
     /// Has the engine trust the user.
-    pub fn trusted(mut self) -> Result<Self> {
+    pub fn trusted(self) -> Result<Self> {
+        self.trusted_with(json!({}))
+    }
+
+    /// Has the engine trust the user in one of its projects only.
+    pub fn trusted_for(self, project: &str) -> Result<Self> {
+        self.trusted_with(json!({ "restricted": true, "projects": [project] }))
+    }
+
+    fn trusted_with(mut self, mut body: Value) -> Result<Self> {
         let admin = Admin::new(&self.engine)?;
-        let body = json!({
-            "type": "client",
-            "name": "visitor",
-            "certificate": BASE64_STANDARD.encode(self.certificate.der()),
-        });
+        body["type"] = json!("client");
+        body["name"] = json!("visitor");
+        body["certificate"] = json!(BASE64_STANDARD.encode(self.certificate.der()));
         admin.ask("POST", "/1.0/certificates", &body)?;
         self.trusted_by = Some(admin);
         Ok(self)
