@@ -7,7 +7,7 @@ use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::{Fake, Pool};
 use lxc_dev_manager_core::model::EnvStatus;
 
-use super::{Stage, env};
+use super::{Stage, dev_instance, env};
 
 /// An env in the first engine, which then goes away. The second one is well.
 async fn stage() -> (Stage, Arc<Fake>) {
@@ -94,4 +94,18 @@ async fn an_engine_that_never_held_an_env_keeps_nobody_from_another() {
         .await
         .unwrap();
     assert!(!stage.file().contains("dev:"));
+}
+
+#[tokio::test]
+async fn the_member_of_a_cluster_that_has_an_env_is_shown() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let shown = async || {
+        let view = stage.engine.overview(&[stage.directory()]).await.unwrap();
+        view.projects[0].envs[0].clone()
+    };
+    let alone = serde_json::to_value(shown().await).unwrap();
+    assert!(alone.get("location").is_none(), "{alone}");
+    stage.fake.move_to(&dev_instance(), "node-2").unwrap();
+    assert_eq!(shown().await.location.as_deref(), Some("node-2"));
 }

@@ -132,6 +132,10 @@ instance: string,
  */
 engine: EngineKind | null, 
 /**
+ * The member of a cluster that has it; missing where the engine is no cluster.
+ */
+location?: string, 
+/**
  * Image that the file names for it.
  */
 image: string | null, 
@@ -174,7 +178,7 @@ export type EngineView = {
  */
 kind: EngineKind, 
 /**
- * Where it answers: a socket's path.
+ * Where it answers: a socket's path, or the URL of a remote.
  */
 address: string, 
 /**

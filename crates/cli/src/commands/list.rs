@@ -90,13 +90,21 @@ fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> Stri
         text.push_str("  no envs yet: lxc-dev-manager container create dev debian:12\n");
         return text;
     }
-    let head = ["NAME", "IMAGE", "STATUS", "IP", "PORTS"];
-    let mut rows = vec![
+    let mut head = vec!["NAME", "IMAGE", "STATUS", "IP", "PORTS"];
+    // Only a cluster has members to tell apart.
+    let clustered = project.envs.iter().any(|env| env.location.is_some());
+    head.extend(clustered.then_some("LOCATION"));
+    let mut rows: Vec<Vec<Cell>> = vec![
         head.iter()
             .map(|word| Cell::styled(printer.dim(word), word))
             .collect(),
     ];
-    rows.extend(project.envs.iter().map(|env| row(printer, env)));
+    for env in &project.envs {
+        let mut row = row(printer, env);
+        let location = env.location.as_deref().unwrap_or("-");
+        row.extend(clustered.then(|| Cell::plain(location)));
+        rows.push(row);
+    }
     text.push_str(&render(&rows));
     text
 }

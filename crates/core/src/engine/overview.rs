@@ -175,6 +175,7 @@ pub(crate) fn env_view(
         name: name.clone(),
         instance: project.instance(name)?,
         engine: ours.map(|(kind, _)| kind),
+        location: instance.and_then(|found| found.location.clone()),
         image: file.image(name),
         status,
         address: instance

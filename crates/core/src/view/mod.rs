@@ -32,13 +32,13 @@ pub struct View {
     pub projects: Vec<ProjectView>,
 }
 
-/// An engine on this machine.
+/// An engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct EngineView {
     /// Which kind.
     pub kind: EngineKind,
-    /// Where it answers: a socket's path.
+    /// Where it answers: a socket's path, or the URL of a remote.
     pub address: String,
     /// Whether it answers now.
     pub reachable: bool,
@@ -76,6 +76,10 @@ pub struct EnvView {
     pub instance: InstanceName,
     /// The engine that has it; `None` where none has, or none can be asked.
     pub engine: Option<EngineKind>,
+    /// The member of a cluster that has it; missing where the engine is no cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "bindings", ts(optional))]
+    pub location: Option<String>,
     /// Image that the file names for it.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub image: Option<ImageName>,

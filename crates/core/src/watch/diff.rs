@@ -61,6 +61,7 @@ mod tests {
             name: name.parse().unwrap(),
             instance: name.parse().unwrap(),
             engine: Some(EngineKind::Fake),
+            location: None,
             image: None,
             status,
             address: None,

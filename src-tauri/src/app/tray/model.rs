@@ -307,6 +307,7 @@ mod tests {
             name: name.parse().unwrap(),
             instance: name.parse().unwrap(),
             engine: Some(EngineKind::Lxd),
+            location: None,
             image: None,
             status,
             address: None,

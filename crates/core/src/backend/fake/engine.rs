@@ -94,6 +94,7 @@ impl Backend for Fake {
                 base_image: Some(fingerprint.clone()),
                 files: image.files,
                 snapshots: Vec::new(),
+                location: None,
             };
             state.instances.insert(spec.name.clone(), new);
             drop(state);
@@ -129,6 +130,7 @@ impl Backend for Fake {
                 base_image: source.base_image.clone(),
                 files,
                 snapshots: Vec::new(),
+                location: None,
             };
             state.instances.insert(spec.name.clone(), new);
             drop(state);

@@ -79,6 +79,16 @@ impl Fake {
         self.lock().forbids_snapshots = true;
     }
 
+    /// From now on it is a cluster, and this member has the instance.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn move_to(&self, name: &InstanceName, member: &str) -> Result<()> {
+        self.lock().held(name)?.location = Some(member.to_owned());
+        self.changed(name);
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

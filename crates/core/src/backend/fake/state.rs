@@ -26,6 +26,7 @@ pub(super) struct Held {
     pub(super) base_image: Option<Fingerprint>,
     pub(super) files: Files,
     pub(super) snapshots: Vec<Kept>,
+    pub(super) location: Option<String>,
 }
 
 /// An image.
@@ -120,7 +121,7 @@ impl Held {
             snapshots: snapshots.collect(),
             settings: self.settings.clone(),
             base_image: self.base_image.clone(),
-            location: None,
+            location: self.location.clone(),
         }
     }
 }

@@ -367,6 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn only_a_cluster_has_locations() {
+        let of = |location: &str| {
+            let text = format!(r#"{{"name":"t1","status":"Running","location":"{location}"}}"#);
+            let instance: Instance = serde_json::from_str(&text).unwrap();
+            instance.into_instance().unwrap().location
+        };
+        assert_eq!(of("none"), None);
+        assert_eq!(of(""), None);
+        assert_eq!(of("node-2").as_deref(), Some("node-2"));
+    }
+
+    #[test]
     fn marks_round_trip() {
         let marks = Marks {
             project: Some("a-b".parse().unwrap()),
