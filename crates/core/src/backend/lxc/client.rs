@@ -11,11 +11,11 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::transport::{Stream, Transport};
+use super::unheard::{Socket, Unheard};
 use super::wire::{Envelope, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, EngineKind};
@@ -281,7 +281,7 @@ impl Client {
     }
 
     /// Opens a websocket.
-    pub(super) async fn websocket(&self, path: &str) -> Result<WebSocketStream<Stream>> {
+    pub(super) async fn websocket(&self, path: &str) -> Result<Socket> {
         let stream = self.transport.connect(&self.id).await?;
         let url = format!(
             "{}://{}{}",
@@ -289,7 +289,7 @@ impl Client {
             self.transport.authority(),
             self.with_project(path)
         );
-        let handshake = tokio_tungstenite::client_async(url, stream);
+        let handshake = tokio_tungstenite::client_async(url, Unheard(stream));
         match timeout(ANSWER_PATIENCE, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(error)) => Err(self.no_websocket(error)),

@@ -14,18 +14,15 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::client::Client;
 use super::image::url_part;
 use super::replay::Replay;
-use super::transport::Stream;
+use super::unheard::Socket;
 use crate::backend::{ExecControl, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
-
-type Socket = WebSocketStream<Stream>;
 
 /// Bytes in one message to the guest.
 const CHUNK: usize = 256 * 1024;

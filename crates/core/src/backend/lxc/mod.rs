@@ -25,6 +25,7 @@ mod replay;
 mod restrictions;
 mod tls;
 mod transport;
+mod unheard;
 mod wire;
 
 use std::net::IpAddr;
