@@ -6,9 +6,8 @@ umask 022
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
-make_image=$repo/scripts/make-image.sh
 root=${LDM_TEST_DIR:-/var/tmp/ldm-test}
-images='debian/12 debian/12-tools'
+images='debian/12 debian/12-tools ldm-busybox'
 pool_size=6GiB
 wait_seconds=60
 
@@ -152,10 +151,17 @@ bridge_of() { # ENGINE
     cat "$file"
 }
 
+make_image() { # ALIAS: prints the directory of its files
+    case $1 in
+        ldm-busybox) "$repo/scripts/make-busybox-image.sh" "$root/images" ;;
+        *) "$repo/scripts/make-image.sh" "$1" "$root/images" ;;
+    esac
+}
+
 import_images() { # ENGINE
     local engine=$1 alias files recipe
     for alias in $images; do
-        files=$("$make_image" "$alias" "$root/images")
+        files=$(make_image "$alias")
         recipe=$(basename "$files")
         # A changed recipe takes over its alias; what was made from the old image lives on without it.
         [ "$(client "$engine" image get-property "$alias" ldm-recipe 2>/dev/null)" != "$recipe" ] || continue
@@ -168,14 +174,15 @@ import_images() { # ENGINE
 
 # An engine that is left out has no variables here, so that its tests can say that they are skipped.
 print_env() {
-    local image tools engine
-    read -r image tools <<<"$images"
+    local image tools busybox engine
+    read -r image tools busybox <<<"$images"
     for engine in $(engines); do
         echo "LDM_TEST_${engine^^}_DIR=$(dir_of "$engine")"
         echo "LDM_TEST_${engine^^}_SOCKET=$(socket_of "$engine")"
     done
     echo "LDM_TEST_IMAGE=$image"
     echo "LDM_TEST_TOOLS_IMAGE=$tools"
+    echo "LDM_TEST_BUSYBOX_IMAGE=$busybox"
 }
 
 # ---- commands --------------------------------------------------------------------------------------------------------

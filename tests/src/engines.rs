@@ -63,6 +63,11 @@ pub fn image() -> String {
     setting("LDM_TEST_IMAGE").unwrap_or_else(|| "debian/12".to_owned())
 }
 
+/// A small image: busybox, no bash, no systemd, no package manager; sshd and sudo in it.
+pub fn busybox_image() -> String {
+    setting("LDM_TEST_BUSYBOX_IMAGE").unwrap_or_else(|| "ldm-busybox".to_owned())
+}
+
 /// The engines that run, and the names of those that don't. In CI both have to.
 pub fn find() -> (Vec<TestEngine>, Vec<&'static str>) {
     let mut found = Vec::new();

@@ -387,8 +387,31 @@ mod tests {
         for good in ["dev", "a", "dev2", "feature-login", "X9"] {
             assert!(EnvName::parse(good).is_ok(), "{good}");
         }
+        let long = "a".repeat(64);
         for bad in [
-            "", "2dev", "-dev", "dev-", "a--b", "a_b", "List", "config", "a b", "ä", "a/b",
+            "\0",
+            "a\n",
+            "a\u{202e}b",
+            "..",
+            "~",
+            "*",
+            "null\u{0}",
+            "a.b",
+            "a:b",
+            "$(id)",
+            "IMAGE",
+            &long,
+            "",
+            "2dev",
+            "-dev",
+            "dev-",
+            "a--b",
+            "a_b",
+            "List",
+            "config",
+            "a b",
+            "ä",
+            "a/b",
         ] {
             let error = EnvName::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidName, "{bad}");
@@ -427,9 +450,49 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_named_as_a_shell_names_them() {
+        for good in ["A", "_x", "LC_ALL", "a1"] {
+            assert!(VariableName::parse(good).is_ok(), "{good}");
+        }
+        let long = "A".repeat(256);
+        for bad in ["", "1A", "A=b", "A B", "A-B", "é", "A\0", "$A", &long] {
+            assert!(VariableName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn user_names_that_would_be_shell_text_are_refused() {
-        for bad in ["x; rm -rf /", "$(id)", "-r", "Root", "a b", ""] {
-            assert!(UserName::parse(bad).is_err(), "{bad}");
+        let long = "n".repeat(33);
+        for bad in [
+            "x; rm -rf /",
+            "$(id)",
+            "`id`",
+            "-r",
+            "Root",
+            "a b",
+            "",
+            "a:b",
+            "a/b",
+            "..",
+            "a\nb",
+            "a\0",
+            "0day",
+            "é",
+            "a$",
+            "a'",
+            "a\"",
+            "~",
+            "#",
+            "a\\",
+            "%u",
+            "*",
+            &long,
+        ] {
+            let error = UserName::parse(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidName, "{bad:?}");
+        }
+        for good in ["dev", "_", "a-1_", &long[1..], "root", "users"] {
+            assert_eq!(UserName::parse(good).unwrap().as_str(), good);
         }
     }
 }

@@ -1,19 +1,23 @@
-//! Making a fresh guest usable: user, sudo, SSH; and running commands as that user.
+//! Making a fresh guest usable: user, sudo, SSH, the project's own set-up; and running commands as that user.
 //!
 //! Written once over [`Backend::exec`], for every backend. The scripts are constant POSIX sh; values
-//! reach them as arguments and on stdin, never as text of the script.
+//! reach them as arguments and on stdin, never as text of the script. Of a password they get the hash.
 
 pub mod identity;
 mod keys;
+mod password;
+mod setup;
 
 use crate::backend::{Backend, ExecSpec, Output, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InstanceName, UserName};
 
 pub use keys::{KeyPair, authorized_keys};
+pub use password::Password;
+pub use setup::{RUN_SETUP, run_setup};
 
 /// Makes the user and its way in. `$1` user, `$2` whether passwords log in (`yes` or `no`); stdin:
-/// the password in the first line, then the authorized keys.
+/// the password's hash in the first line, then the authorized keys.
 pub const SET_UP_USER: &str = include_str!("set_up_user.sh");
 /// Starts sshd and waits until it runs. No arguments.
 pub const START_SSH: &str = include_str!("start_ssh.sh");
@@ -27,6 +31,30 @@ pub const RUN_AS: &str = include_str!("run_as.sh");
 /// Exit code of [`WAIT_FOR_NETWORK`] when no address came.
 const NO_NETWORK: i32 = 75;
 
+/// Users that images have for their services; nobody logs in as one of them.
+const SERVICES: [&str; 20] = [
+    "backup",
+    "bin",
+    "daemon",
+    "games",
+    "irc",
+    "list",
+    "lp",
+    "mail",
+    "man",
+    "messagebus",
+    "news",
+    "nobody",
+    "ntp",
+    "proxy",
+    "sshd",
+    "sync",
+    "sys",
+    "systemd-network",
+    "uucp",
+    "www-data",
+];
+
 /// The user of an env.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
@@ -38,28 +66,22 @@ pub struct User {
     pub password_named: bool,
 }
 
-/// A password; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// A password that `chpasswd` takes.
+impl User {
+    /// Refuses a name that nearly every image has for one of its services. What one image alone has is
+    /// found out when the user is made.
     ///
     /// # Errors
-    /// `Config` for an empty one and for one with a line break, which would end it early.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() || text.contains(['\n', '\r', '\0']) {
-            let message = "the password is empty or has a line break";
-            return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("change `password:` in containers.yaml"));
+    /// `Config` naming it.
+    pub fn expect_person(&self) -> Result<()> {
+        if !SERVICES.contains(&self.name.as_str()) {
+            return Ok(());
         }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(…)")
+        let message = format!(
+            "`{}` can't be an env's user: images have a system user of that name",
+            self.name
+        );
+        Err(Error::new(ErrorKind::Config, message)
+            .with_hint("write another name below `user:` in containers.yaml"))
     }
 }
 
@@ -79,7 +101,7 @@ pub async fn set_up_user(
     } else {
         "no"
     };
-    let mut stdin = format!("{}\n", user.password.0);
+    let mut stdin = format!("{}\n", user.password.hashed()?);
     for key in keys {
         stdin.push_str(key);
         stdin.push('\n');

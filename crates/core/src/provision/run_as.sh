@@ -19,6 +19,7 @@ elif command -v runuser >/dev/null 2>&1; then
     # shellcheck disable=SC2016 # expanded by the inner shell, from its arguments
     exec runuser -u "$user" -- sh -c 'exec "$@"' sh "$@"
 else
+    # Options come first: some su would take the command's own for its.
     # shellcheck disable=SC2016 # expanded by the inner shell, from its arguments
-    exec su -s /bin/sh "$user" -c 'exec "$@"' sh "$@"
+    exec su -s /bin/sh -c 'exec "$@"' -- "$user" sh "$@"
 fi

@@ -1,9 +1,9 @@
 # Makes a user with sudo and SSH keys. POSIX sh; Debian, Alpine and Fedora families, and busybox.
-# $1 user, $2 whether passwords log in (yes, no). stdin: password, then authorized keys.
+# $1 user, $2 whether passwords log in (yes, no). stdin: the password's hash, then authorized keys.
 set -eu
 user=$1
 password_login=$2
-IFS= read -r password
+IFS= read -r hash
 keys=$(cat)
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -37,16 +37,79 @@ if [ -n "$missing" ]; then
     }
 fi
 
-if ! id -u "$user" >/dev/null 2>&1; then
+entry() { grep "^$user:" "/etc/$1"; }
+
+# Appends a line to a file of accounts, whose last line may have no end.
+append() { # FILE LINE
+    [ -z "$(tail -c 1 "$1")" ] || echo >>"$1"
+    printf '%s\n' "$2" >>"$1"
+}
+
+# A group of the user's name may be there (users, staff): it becomes the user's own.
+make_user() {
     shell=/bin/sh
     if [ -x /bin/bash ]; then shell=/bin/bash; fi
+    group=
+    if entry group >/dev/null; then group=$user; fi
     if has useradd; then
-        useradd -m -s "$shell" "$user"
+        useradd -m -s "$shell" ${group:+-g "$group"} "$user"
+    elif has adduser; then
+        adduser -D -s "$shell" ${group:+-G "$group"} "$user"
     else
-        adduser -D -s "$shell" "$user"
+        make_user_by_hand
     fi
-fi
-printf '%s:%s\n' "$user" "$password" | chpasswd >&2 || {
+}
+
+make_user_by_hand() {
+    uid=1000
+    while cut -d: -f3 /etc/passwd /etc/group | grep -qx "$uid"; do uid=$((uid + 1)); done
+    [ -n "$group" ] || append /etc/group "$user:x:$uid:"
+    gid=$(entry group | cut -d: -f3)
+    append /etc/passwd "$user:x:$uid:$gid::/home/$user:$shell"
+    mkdir -p "/home/$user"
+    if [ -d /etc/skel ]; then cp -R /etc/skel/. "/home/$user/"; fi
+    chown -R "$uid:$gid" "/home/$user"
+    chmod 0755 "/home/$user"
+}
+
+# One that the image has for a service is not to be logged in to.
+expect_person() {
+    number=$(entry passwd | cut -d: -f3)
+    case $user:$(entry passwd | cut -d: -f7) in
+    root:*) return ;;
+    *:*/nologin | *:*/false) ;;
+    *) [ "$number" -lt 1000 ] || return 0 ;;
+    esac
+    echo "the image has a system user $user: write another name below \`user:\`" >&2
+    exit 1
+}
+
+set_hash() {
+    if has chpasswd; then
+        printf '%s:%s\n' "$user" "$hash" | chpasswd -e >&2
+        return
+    fi
+    (
+        umask 077
+        [ -e /etc/shadow ] || : >/etc/shadow
+        entry shadow >/dev/null || append /etc/shadow "$user:!:19700:0:99999:7:::"
+        while IFS= read -r line; do
+            case $line in
+            "$user:"*)
+                rest=${line#*:}
+                line=$user:$hash:${rest#*:}
+                ;;
+            esac
+            printf '%s\n' "$line"
+        done </etc/shadow >/etc/shadow.new
+    )
+    # Into the same file: whose it is, and who may read it, differs from system to system.
+    cat /etc/shadow.new >/etc/shadow
+    rm -f /etc/shadow.new
+}
+
+if entry passwd >/dev/null; then expect_person; else make_user; fi
+set_hash || {
     echo "the guest refuses the password" >&2
     exit 1
 }
@@ -54,17 +117,18 @@ printf '%s:%s\n' "$user" "$password" | chpasswd >&2 || {
 # A group that this guest gives its administrators, where it has one.
 for group in sudo wheel; do
     if grep -q "^$group:" /etc/group; then
-        if has usermod; then usermod -aG "$group" "$user"; else addgroup "$user" "$group"; fi
+        if has usermod; then usermod -aG "$group" "$user"; elif has addgroup; then addgroup "$user" "$group"; fi
     fi
 done
 mkdir -p /etc/sudoers.d
+grep -q '^[@#]includedir */etc/sudoers.d' /etc/sudoers || append /etc/sudoers '#includedir /etc/sudoers.d'
 (
     umask 0337
     printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >/etc/sudoers.d/90-lxc-dev-manager.new
 )
 mv -f /etc/sudoers.d/90-lxc-dev-manager.new /etc/sudoers.d/90-lxc-dev-manager
 
-home=$(grep "^$user:" /etc/passwd | cut -d: -f6)
+home=$(entry passwd | cut -d: -f6)
 mkdir -p "$home/.ssh"
 if [ -n "$keys" ]; then printf '%s\n' "$keys" >"$home/.ssh/authorized_keys"; fi
 chmod 0700 "$home/.ssh"
@@ -76,7 +140,10 @@ mkdir -p /etc/ssh/sshd_config.d /run/sshd
     echo "PasswordAuthentication $password_login"
     # PAM would ask for the same password.
     [ "$password_login" = yes ] || echo 'KbdInteractiveAuthentication no'
+    # By default root logs in by key alone.
+    if [ "$user:$password_login" = root:yes ]; then echo 'PermitRootLogin yes'; fi
 } >/etc/ssh/sshd_config.d/10-lxc-dev-manager.conf
+[ -e /etc/ssh/sshd_config ] || : >/etc/ssh/sshd_config
 if ! grep -qi '^ *include */etc/ssh/sshd_config.d/' /etc/ssh/sshd_config; then
     # The first value of a setting counts, so ours has to come before the rest of the file.
     {

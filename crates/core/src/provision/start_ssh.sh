@@ -15,18 +15,38 @@ case $(readlink -f /sbin/init 2>/dev/null || true) in
         unit=sshd
     fi
     systemctl -q is-enabled "$unit" || systemctl -q enable "$unit"
-    # One that runs already has read its settings before ours were there.
-    systemctl -q try-reload-or-restart "$unit"
-    systemctl start "$unit"
+    # One that runs already has read its settings before ours were there. Not a reload: that comes back before sshd
+    # listens again.
+    systemctl restart "$unit"
     ;;
 *)
     if command -v rc-service >/dev/null 2>&1; then
         rc-update add sshd default >/dev/null 2>&1
         rc-service sshd restart >&2
     else
+        # A busybox init, most likely: its table says what begins with it.
+        sshd=$(command -v sshd)
+        table=/etc/inittab
+        if [ ! -f $table ]; then
+            echo 'this init is not known here: neither systemd, nor OpenRC, nor one with /etc/inittab' >&2
+            exit 1
+        fi
+        grep -q "^[^#]*$sshd" $table || printf '::once:/bin/mkdir -p /run/sshd\n::once:%s\n' "$sshd" >>$table
         mkdir -p /run/sshd
-        if [ -f /run/sshd.pid ] && kill -HUP "$(cat /run/sshd.pid)" 2>/dev/null; then exit 0; fi
-        "$(command -v sshd)"
+        pid=$(cat /run/sshd.pid 2>/dev/null || true)
+        # A copied instance has the number of another process there.
+        if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sshd ]; then
+            # It writes the file anew once it listens again.
+            rm -f /run/sshd.pid
+            kill -HUP "$pid"
+            i=0
+            while [ ! -s /run/sshd.pid ] && [ "$i" -lt 200 ]; do
+                i=$((i + 1))
+                sleep 0.05 2>/dev/null || sleep 1
+            done
+        else
+            "$sshd"
+        fi
     fi
     ;;
 esac

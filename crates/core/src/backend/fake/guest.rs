@@ -1,11 +1,11 @@
-//! What runs in the fake's guests: `cat`, `tee`, `true`, `false`, and our own constant scripts.
+//! What runs in the fake's guests: `cat`, `tee`, `echo`, `true`, `false`, and our own constant scripts.
 
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::backend::ExecIo;
-use crate::provision::{RUN_AS, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK};
+use crate::provision::{RUN_AS, RUN_SETUP, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK};
 
 /// Files of a guest, by path.
 pub(super) type Files = BTreeMap<String, Node>;
@@ -34,6 +34,14 @@ pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i
             files.insert(format!("/home/{user}"), Node::Directory);
             0
         }
+        ["sh", "-c", script, "sh", user, run_as] if *script == RUN_SETUP && *run_as == RUN_AS => {
+            let known = files.contains_key(&format!("/home/{user}"));
+            if known {
+                lines(files, &mut io).await
+            } else {
+                1
+            }
+        }
         ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
         other => command(files, other, &mut io).await,
     };
@@ -43,9 +51,30 @@ pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i
     code
 }
 
+/// Runs the script on stdin: a command a line, to the first that fails.
+async fn lines(files: &mut Files, io: &mut ExecIo) -> i32 {
+    let mut script = String::new();
+    if io.stdin.read_to_string(&mut script).await.is_err() {
+        return 1;
+    }
+    let lines = script.lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let code = command(files, &words, io).await;
+        if code != 0 {
+            return code;
+        }
+    }
+    0
+}
+
 async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
     match words {
-        ["true"] => 0,
+        [] | ["true"] => 0,
+        ["echo", words @ ..] => {
+            let text = format!("{}\n", words.join(" "));
+            i32::from(io.stdout.write_all(text.as_bytes()).await.is_err())
+        }
         ["false"] => 1,
         ["cat"] => {
             let mut bytes = Vec::new();

@@ -64,11 +64,13 @@ impl File {
         };
         let name = field(|user| user.name.as_ref());
         let password = field(|user| user.password.as_ref());
-        Ok(User {
+        let user = User {
             name: name.map_or(Ok(UserName::dev()), |name| UserName::parse(name))?,
             password: Password::parse(password.map_or(DEFAULT_PASSWORD, String::as_str))?,
             password_named: password.is_some(),
-        })
+        };
+        user.expect_person()?;
+        Ok(user)
     }
 
     /// The limits of an env.

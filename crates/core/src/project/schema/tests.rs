@@ -136,7 +136,22 @@ fn an_empty_setup_is_none_at_all() {
 #[test]
 fn values_that_can_not_be_are_refused_by_name() {
     type Read = fn(&File) -> Option<Error>;
-    let cases: [(&str, Read, &str); 6] = [
+    let cases: [(&str, Read, &str); 9] = [
+        (
+            "containers: {dev: {user: {name: www-data}}}",
+            |file| file.user(&env("dev")).err(),
+            "`www-data`",
+        ),
+        (
+            "containers: {dev: {user: {name: \"$(touch x)\"}}}",
+            |file| file.user(&env("dev")).err(),
+            "`$(touch x)`",
+        ),
+        (
+            "defaults: {user: {password: \"a\\tb\"}}\ncontainers: {dev: }",
+            |file| file.user(&env("dev")).err(),
+            "control character",
+        ),
         (
             "containers: {dev: {cpus: 0}}",
             |file| file.limits(&env("dev")).err(),

@@ -1,0 +1,25 @@
+# Runs a script once as a user, in its home. $1 user, $2 the constant script that runs a command as a user; stdin: the
+# script. POSIX sh. Its errors come in order with its output; its exit code is ours.
+set -eu
+user=$1
+run_as=$2
+home=$(grep "^$user:" /etc/passwd | cut -d: -f6)
+# In the home: /tmp may be mounted so that nothing there can be run.
+[ -d "$home" ] || home=/tmp
+directory=$(mktemp -d "$home/.ldm-setup.XXXXXX")
+trap 'rm -rf "$directory"' EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+trap 'exit 129' HUP
+cat >"$directory/setup"
+chown -R "$user" "$directory"
+chmod 0700 "$directory/setup"
+# The first line says what runs it, as the kernel reads it; without one it is sh.
+if [ "$(head -c 2 "$directory/setup")" = '#!' ]; then
+    set -- "$directory/setup"
+else
+    set -- sh "$directory/setup"
+fi
+code=0
+sh -c "$run_as" sh "$user" "$@" </dev/null 2>&1 || code=$?
+exit "$code"

@@ -1,0 +1,112 @@
+//! Every name that a file may give to a user works, or is refused by name.
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::provision;
+use lxc_dev_manager_tests::engines::{TestEngine, busybox_image, image};
+
+use super::guest::{Guest, user};
+
+fn work(engine: &TestEngine, image: &str) -> Result<()> {
+    let guest = Guest::of(engine, image)?;
+    guest.set_up(&user("ada", "x")?)?;
+    let long = "n".repeat(32);
+    // The third and the fourth are groups of the image.
+    for name in ["ada", "_x-1_", "users", "sudo", long.as_str(), "root"] {
+        let user = user(name, "pass word")?;
+        // sshd has to hear that root may log in.
+        match name {
+            "root" => guest.set_up(&user)?,
+            _ => guest.change(&user)?,
+        }
+        ensure!(
+            guest.ok_as(&user, &["id", "-un"])? == name,
+            "{name} is another"
+        );
+        ensure!(
+            guest.ok_as(&user, &["sudo", "-n", "id", "-u"])? == "0",
+            "{name} has no sudo"
+        );
+        let home = guest.ok_as(&user, &["pwd"])?;
+        let wanted = if name == "root" {
+            "/root".to_owned()
+        } else {
+            format!("/home/{name}")
+        };
+        ensure!(home == wanted, "{name} lives in {home}");
+        guest.ok_as(&user, &["touch", "mine"])?;
+        ensure!(guest.logs_in(&user, "pass word")?, "{name} does not log in");
+    }
+    Ok(())
+}
+
+pub fn of_any_allowed_name_work_on_debian(engine: &TestEngine) -> Result<()> {
+    work(engine, &image())
+}
+
+pub fn of_any_allowed_name_work_on_busybox(engine: &TestEngine) -> Result<()> {
+    work(engine, &busybox_image())
+}
+
+pub fn of_the_image_are_taken_over(engine: &TestEngine) -> Result<()> {
+    let guest = Guest::of(engine, &image())?;
+    let made = guest.run(&["useradd", "-m", "-u", "1000", "-s", "/bin/sh", "ubuntu"])?;
+    ensure!(made.code == 0, "{made:?}");
+    let ubuntu = user("ubuntu", "mine now")?;
+    guest.set_up(&ubuntu)?;
+    ensure!(guest.ok_as(&ubuntu, &["id", "-u"])? == "1000");
+    ensure!(guest.ok_as(&ubuntu, &["sudo", "-n", "id", "-u"])? == "0");
+    ensure!(
+        guest.logs_in(&ubuntu, "mine now")?,
+        "ubuntu does not log in"
+    );
+    Ok(())
+}
+
+pub fn of_services_are_refused_by_name(engine: &TestEngine) -> Result<()> {
+    for (image, names) in [
+        (image(), ["www-data", "sshd", "messagebus", "nobody"]),
+        (busybox_image(), ["ftp", "sshd", "ftp", "nobody"]),
+    ] {
+        let guest = Guest::of(engine, &image)?;
+        for name in names {
+            let before = guest.run(&["cat", "/etc/passwd", "/etc/shadow"])?;
+            let error = guest.set_up(&user(name, "x")?).err();
+            let error = error.with_context(|| format!("{name} was taken"))?;
+            ensure!(error.kind() == ErrorKind::Guest);
+            let said = error.report().message;
+            ensure!(
+                said.contains("system user") && said.contains(name),
+                "{said}"
+            );
+            let after = guest.run(&["cat", "/etc/passwd", "/etc/shadow"])?;
+            ensure!(
+                before == after,
+                "{name}: the accounts were changed: {before:?} {after:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+pub fn can_log_in_again_after_a_restart_of_busybox(engine: &TestEngine) -> Result<()> {
+    let guest = Guest::of(engine, &busybox_image())?;
+    let ada = user("ada", "secret")?;
+    // Twice: nothing may be there twice then.
+    guest.set_up(&ada)?;
+    guest.set_up(&ada)?;
+    let table = guest.run(&["grep", "-c", "sshd$", "/etc/inittab"])?;
+    ensure!(table.stdout == b"2\n", "{table:?}");
+    let backend = guest.backend.as_ref();
+    guest.runtime.block_on(async {
+        backend.stop(&guest.name, false).await?;
+        backend.start(&guest.name).await?;
+        provision::wait_for_network(backend, &guest.name).await
+    })?;
+    // Its init starts sshd after the network: sshd's own socket is what to wait for.
+    let wait = "i=0; while ! grep -q ':0016 .* 0A ' /proc/net/tcp; do i=$((i + 1)); [ $i -lt 200 ] || exit 1; sleep 0.05; done";
+    let listens = guest.run(&["sh", "-c", wait])?;
+    ensure!(listens.code == 0, "sshd is not started with the system");
+    ensure!(guest.logs_in(&ada, "secret")?, "ada does not log in");
+    Ok(())
+}
