@@ -161,7 +161,8 @@ pub fn names_and_usage(engine: &TestEngine) -> Result<()> {
         2,
         &["start with a letter"],
     )?;
-    expect(&workspace.run(&["up"])?, 2, &["Usage:"])?;
+    expect(&workspace.run(&["down"])?, 2, &["Usage:"])?;
+    expect(&workspace.run(&["up"])?, 1, &["there are none yet"])?;
     expect(
         &workspace.run(&["up", "nope"])?,
         1,

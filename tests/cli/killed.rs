@@ -7,7 +7,7 @@ use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::Workspace;
 
 /// Starts a command and kills it when it says that it is at a step.
-fn kill_at(workspace: &Workspace, arguments: &[&str], step: &str) -> Result<()> {
+pub(crate) fn kill_at(workspace: &Workspace, arguments: &[&str], step: &str) -> Result<()> {
     let mut child = workspace.command(arguments)?.spawn()?;
     let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
     let mut seen = Vec::new();

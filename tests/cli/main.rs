@@ -5,6 +5,8 @@ mod errors;
 mod frozen;
 mod guest;
 mod killed;
+mod killed_copies;
+mod setup;
 mod several;
 mod tour;
 mod transfer;
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
         several::changes_are_told_as_they_happen,
         several::ssh_itself_gets_in_by_the_block_that_is_printed,
         several::completions_and_manual_pages,
+        setup::it_is_run_once_as_the_user_and_its_output_is_shown,
+        setup::a_failing_one_fails_the_create_and_keeps_the_env_only_if_told,
+        setup::named_variables_of_the_host_are_passed_on,
         transfer::there_and_back_with_any_name,
         transfer::directories_are_merged_made_when_asked_and_never_replaced,
         transfer::what_is_not_there_is_said,
@@ -49,5 +54,10 @@ fn main() -> ExitCode {
         killed::reset_is_finished,
         killed::removal_is_done_or_taken_back,
         killed::undo_of_a_removal_is_finished,
+        killed_copies::clone_is_whole_or_gone,
+        killed_copies::rename_is_done_or_not_begun,
+        killed_copies::restart_leaves_it_running,
+        killed_copies::making_an_image_leaves_the_env_as_it_was,
+        killed_copies::a_copy_of_files_is_whole_or_gone,
     ]))
 }

@@ -110,13 +110,15 @@ pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
     std::fs::write(workspace.directory().join("containers.yaml"), &text)?;
     let listed = workspace.ok(&["list"])?;
     ensure!(listed.contains("NOT FOUND"), "{listed}");
-    let refused = workspace.run(&["up", "dev"])?;
-    ensure!(refused.code == Some(1), "{refused:?}");
+    let stopped = workspace.run(&["down", "dev"])?;
+    ensure!(stopped.code == Some(1), "{stopped:?}");
     ensure!(
-        refused.stderr.contains("container create dev"),
-        "{refused:?}"
+        stopped.stderr.contains("container create dev"),
+        "{stopped:?}"
     );
-    workspace.ok(&["container", "create", "dev"])?;
+    let made = workspace.run(&["up", "dev"])?;
+    ensure!(made.code == Some(0), "{made:?}");
+    ensure!(made.stderr.contains("making it"), "{made:?}");
     let after = workspace.file()?;
     for line in text.lines() {
         ensure!(

@@ -159,7 +159,7 @@ impl Workspace {
 }
 
 /// Runs a future to its end on a thread of its own, for callers that may be in a runtime or not.
-fn apart<T: Send>(future: impl Future<Output = T> + Send) -> Result<T> {
+pub fn apart<T: Send>(future: impl Future<Output = T> + Send) -> Result<T> {
     let run = || {
         Ok(tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,9 +1,10 @@
 //! What every command works with: options, the engine room, and the project of the directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::model::RemoteName;
 use lxc_dev_manager_core::project::{Project, find_directory};
 use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ impl Context {
         };
         let lookup = |name: &str| std::env::var_os(name);
         let engine = assemble::engine(&lookup, global.remote.as_ref()).await?;
+        let engine = match remote_of_file(&directory)? {
+            Some(name) => engine.at_remote(&name)?,
+            None => engine,
+        };
         Ok(Self {
             engine,
             printer,
@@ -71,5 +76,15 @@ impl Context {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             found => found.map(Some),
         }
+    }
+}
+
+/// The remote that the file of a directory names. A file that can't be used is not a matter of this:
+/// who needs it will say so.
+fn remote_of_file(directory: &Path) -> Result<Option<RemoteName>> {
+    let opened = find_directory(directory).and_then(|found| Project::open(&found));
+    match opened {
+        Ok(project) => project.file().remote(),
+        Err(_) => Ok(None),
     }
 }

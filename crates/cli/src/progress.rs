@@ -99,11 +99,20 @@ impl<'a> Display<'a> {
                 ..step
             }),
             EventKind::Progress { step, .. } | EventKind::Step(step) => self.step(step),
-            EventKind::Notice(text) => match &self.bar {
-                Some(bar) => bar.suspend(|| self.context.printer.status(&text)),
-                None => self.context.printer.status(&text),
-            },
+            EventKind::Notice(text) => self.say(&text),
+            EventKind::Output { env, line } => {
+                let whose = if self.several { env.env.as_str() } else { "" };
+                self.say(&format!("{whose}  | {line}"));
+            }
             EventKind::Started { .. } | EventKind::Finished(_) | EventKind::Refused { .. } => {}
+        }
+    }
+
+    /// Prints a line above the bar.
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.context.printer.status(text)),
+            None => self.context.printer.status(text),
         }
     }
 

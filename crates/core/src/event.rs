@@ -50,6 +50,13 @@ pub enum EventKind {
         /// The step.
         step: Step,
     },
+    /// What a script of the user's prints in an env, a line at a time.
+    Output {
+        /// In which env.
+        env: EnvRef,
+        /// The line, without its end.
+        line: String,
+    },
     /// Work that concerns no env (an image on its way) is at another step.
     Step(Step),
     /// An operation ended.

@@ -23,6 +23,7 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
             memory: args.memory,
             disk: args.disk,
         },
+        keep: args.keep,
     };
     let cancel = context.cancelled_by_interrupt();
     let made = context.engine.create(&mut project, request, &cancel);

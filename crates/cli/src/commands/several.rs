@@ -63,6 +63,9 @@ pub(crate) async fn each(
     patterns: &[EnvPattern],
     one: impl AsyncFn(Project, EnvName) -> Result<Done>,
 ) -> Result<u8> {
+    // What was interrupted comes first: it may give an env another name.
+    progress::show(context, context.engine.recover()).await?;
+    let project = &project.fresh()?;
     let names = chosen(project, patterns)?;
     if let ([EnvPattern::Name(_)], [name]) = (patterns, names.as_slice()) {
         let done = progress::show(context, one(project.clone(), name.clone())).await?;

@@ -96,14 +96,30 @@ impl Output {
     /// The last line of its errors (or output) that says something, for messages.
     #[must_use]
     pub fn last_words(&self) -> String {
+        self.words(|lines| lines.last())
+    }
+
+    /// The first such line: some programs begin with the reason.
+    #[must_use]
+    pub fn first_words(&self) -> String {
+        self.words(|lines| lines.next())
+    }
+
+    fn words(
+        &self,
+        choose: impl for<'a> Fn(&mut dyn Iterator<Item = &'a str>) -> Option<&'a str>,
+    ) -> String {
         let text = if self.stderr.is_empty() {
             &self.stdout
         } else {
             &self.stderr
         };
         let text = String::from_utf8_lossy(text);
-        let line = text.lines().rev().find(|line| !line.trim().is_empty());
-        line.unwrap_or("it printed nothing").trim().to_owned()
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        choose(&mut lines)
+            .unwrap_or("it printed nothing")
+            .trim()
+            .to_owned()
     }
 }
 

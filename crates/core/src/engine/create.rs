@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::journal::{Journal, JournalStep};
-use super::place::{is_ours, label, not_ours};
+
 use super::recover::{find, is_made_by};
 use super::task::Task;
-use crate::backend::{Backend, Instance, LaunchSpec, Marks, Settings};
+use super::vacancy::expect_no_twin;
+use crate::backend::{Backend, LaunchSpec, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{
@@ -36,6 +37,8 @@ pub struct CreateRequest {
     pub user: Option<UserName>,
     /// Limits that differ from the file's.
     pub limits: Limits,
+    /// Keep the env where its set-up fails.
+    pub keep: bool,
 }
 
 impl CreateRequest {
@@ -48,6 +51,7 @@ impl CreateRequest {
             ports: None,
             user: None,
             limits: Limits::default(),
+            keep: false,
         }
     }
 }
@@ -77,6 +81,10 @@ struct Plan {
     user: User,
     settings: Settings,
     keys: Vec<String>,
+    /// What is run once as its user.
+    setup: Option<Vec<u8>>,
+    /// Whether it stays where that fails.
+    keep: bool,
 }
 
 impl Plan {
@@ -91,6 +99,14 @@ impl Plan {
         let env = Change::AddEnv(self.new.clone());
         [env].into_iter().chain(snapshot).collect()
     }
+}
+
+/// How far an env came.
+enum Furnished {
+    /// It can be used.
+    Whole(Created),
+    /// Its set-up failed, and it is kept to be looked into.
+    Kept(Error),
 }
 
 impl Engine {
@@ -124,6 +140,7 @@ impl Engine {
             ports,
             user: user_name,
             limits,
+            keep,
         } = request;
         let file = project.file();
         expect_no_twin(project, &env)?;
@@ -141,11 +158,14 @@ impl Engine {
         }
         let mut settings = project.settings(&env, self.home.user_home())?;
         settings.limits = limits.or(settings.limits);
+        let setup = project.setup(&env)?;
         let plan = Plan {
             instance: project.instance(&env)?,
             user,
             settings,
             keys: provision::authorized_keys(&self.home)?,
+            setup: setup.map(|setup| setup.read()).transpose()?,
+            keep,
             new: NewEnv {
                 ports,
                 user: user_name,
@@ -193,9 +213,13 @@ impl Engine {
             }
         };
         match made.await {
-            Ok(created) => {
+            Ok(Furnished::Whole(created)) => {
                 journal.close();
                 Ok(created)
+            }
+            Ok(Furnished::Kept(error)) => {
+                journal.close();
+                Err(error)
             }
             Err(error) => {
                 self.step(task, "taking back what was made");
@@ -208,14 +232,14 @@ impl Engine {
 
     /// From an instance that exists to an env that can be used.
     async fn furnish(
-        &self,
+        self: &Arc<Self>,
         project: &mut Project,
         plan: &Plan,
         spec: &LaunchSpec,
         task: &Task,
         backend: &dyn Backend,
         journal: &mut Journal,
-    ) -> Result<Created> {
+    ) -> Result<Furnished> {
         let name = &plan.instance;
         // Two envs of one image are two machines.
         identity::give(backend, name).await?;
@@ -227,26 +251,62 @@ impl Engine {
             provision::start_ssh(backend, name).await
         };
         tokio::try_join!(user, provision::wait_for_network(backend, name))?;
+        let broken = match self.set_up(task, backend, plan).await {
+            Err(error) if !plan.keep => return Err(error),
+            done => done.err(),
+        };
         journal.enter(JournalStep::Committing)?;
         let finished = Marks {
             operation: None,
             ..spec.marks.clone()
         };
         backend.set_marks(name, &finished).await?;
-        let initial = self.take_initial(task, backend, name).await?;
+        // What can't be used is no state to go back to.
+        let initial = match broken {
+            None => self.take_initial(task, backend, name).await?,
+            Some(_) => false,
+        };
         let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
         self.used.add(&self.home, backend.id())?;
         self.forget_copies(&task.env)?;
         // Last, for nothing after it can fail: the env counts from here on.
         project.change(&plan.changes(self.clock.now(), initial))?;
-        Ok(Created {
+        if let Some(error) = broken {
+            let env = &plan.env;
+            return Ok(Furnished::Kept(error.with_hint(format!(
+                "it is kept: look into it with `lxc-dev-manager ssh {env}`, then `lxc-dev-manager \
+                 remove {env}`"
+            ))));
+        }
+        Ok(Furnished::Whole(Created {
             instance: name.clone(),
             engine: backend.kind(),
             image: plan.image.clone(),
             address,
             user: plan.user.name.clone(),
-        })
+        }))
+    }
+
+    /// Runs the file's `setup:`, if it has one, and hands on what it prints.
+    async fn set_up(
+        self: &Arc<Self>,
+        task: &Task,
+        backend: &dyn Backend,
+        plan: &Plan,
+    ) -> Result<()> {
+        let Some(script) = plan.setup.clone() else {
+            return Ok(());
+        };
+        self.step(task, "running its set-up");
+        let (engine, env) = (self.clone(), task.env.clone());
+        let told = move |line: &str| {
+            engine.bus.publish(EventKind::Output {
+                env: env.clone(),
+                line: line.to_owned(),
+            });
+        };
+        provision::run_setup(backend, &plan.instance, &plan.user.name, script, told).await
     }
 
     /// Takes the snapshot that an env begins with. Where the engine's project forbids snapshots, the env
@@ -271,63 +331,6 @@ impl Engine {
             ));
         }
         Ok(allowed)
-    }
-
-    /// Refuses an env that the file has already.
-    pub(super) fn expect_new(&self, project: &Project, env: &EnvName) -> Result<()> {
-        if project.file().entry(env).is_some() {
-            let message = format!("{} has an env `{env}` already", label(project));
-            return Err(Error::new(ErrorKind::AlreadyExists, message)
-                .with_hint("see which there are: `lxc-dev-manager list`"));
-        }
-        expect_no_twin(project, env)
-    }
-
-    /// Refuses an instance that is there already, and deletes what a killed creation left of it. The
-    /// caller holds the env's lock.
-    pub(super) async fn expect_absent(
-        &self,
-        project: &Project,
-        env: &EnvName,
-        name: &InstanceName,
-    ) -> Result<()> {
-        let Some(placed) = self.find(name).await? else {
-            return Ok(());
-        };
-        let marks = &placed.instance.marks;
-        if !is_ours(marks, project, env) {
-            return Err(not_ours(&placed, name));
-        }
-        if self.is_abandoned(&placed.instance, project)? {
-            let text = format!("what a killed create left of `{env}` is deleted");
-            self.bus.publish(EventKind::Notice(text));
-            return delete_whatever_state(placed.backend.as_ref(), name).await;
-        }
-        let elsewhere = marks
-            .path
-            .as_deref()
-            .filter(|path| *path != project.directory());
-        let (message, hint) = match elsewhere {
-            Some(path) => (
-                format!("`{name}` was made in another checkout, {}", path.display()),
-                "give this checkout a name of its own: change `project:` in its file".to_owned(),
-            ),
-            None => (
-                format!("{} has instance `{name}` already", placed.backend.kind()),
-                format!("use it: `lxc-dev-manager up {env}`, or remove it first"),
-            ),
-        };
-        Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
-    }
-
-    /// Whether an instance was never finished, and nobody will: the engine began to make it when the
-    /// command that had asked for it was killed and mended already. The caller holds the env's lock.
-    fn is_abandoned(&self, instance: &Instance, project: &Project) -> Result<bool> {
-        let Some(operation) = &instance.marks.operation else {
-            return Ok(false);
-        };
-        let here = instance.marks.path.as_deref() == Some(project.directory());
-        Ok(here && instance.snapshots.is_empty() && !Journal::exists(&self.home, operation)?)
     }
 
     /// Deletes what a failed creation made, and nothing that somebody else made under that name.
@@ -355,23 +358,6 @@ impl Engine {
 
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Cancelled, "stopped by the user")
-}
-
-/// Refuses a name that differs from another one's by upper and lower case only.
-fn expect_no_twin(project: &Project, env: &EnvName) -> Result<()> {
-    let names = project.file().env_names().into_iter();
-    let mut twins =
-        names.filter(|known| known != env && known.as_str().eq_ignore_ascii_case(env.as_str()));
-    match twins.next() {
-        None => Ok(()),
-        Some(twin) => {
-            let message = format!(
-                "{} has `{twin}` already: host names fold case",
-                label(project)
-            );
-            Err(Error::new(ErrorKind::AlreadyExists, message))
-        }
-    }
 }
 
 /// Stops and deletes an instance; one that isn't there is deleted already.

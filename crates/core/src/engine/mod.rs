@@ -29,6 +29,7 @@ mod task;
 mod transfer;
 mod undo;
 mod used;
+mod vacancy;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use crate::backend::{Backend, Remotes};
 use crate::clock::Clock;
 use crate::event::EventBus;
 use crate::home::Home;
+use crate::model::RemoteName;
 use crate::project::Registry;
 
 pub use clone::{CloneRequest, Cloned};
@@ -57,6 +59,8 @@ pub struct Engine {
     backends: Vec<Arc<dyn Backend>>,
     /// Engines beyond them.
     remotes: Option<Arc<dyn Remotes>>,
+    /// The remote that is the only backend, where it was chosen by name.
+    at: Option<RemoteName>,
     home: Home,
     clock: Arc<dyn Clock>,
     bus: Arc<EventBus>,
@@ -70,6 +74,7 @@ impl Engine {
         Self {
             backends,
             remotes: None,
+            at: None,
             home,
             clock,
             bus: Arc::default(),

@@ -16,6 +16,15 @@ use crate::view::{
     Verb, View,
 };
 
+/// How much is asked of the instances.
+#[derive(Debug, Clone, Copy)]
+enum Depth {
+    /// All that there is.
+    Whole,
+    /// No snapshots.
+    Glance,
+}
+
 /// What we know of an env beyond its file and its engine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Overlay {
@@ -34,8 +43,7 @@ impl Engine {
     /// # Errors
     /// Only where our own state can't be read.
     pub async fn overview(&self, directories: &[PathBuf]) -> Result<View> {
-        self.overview_by(directories, |backend| backend.instances())
-            .await
+        self.overview_in(directories, Depth::Whole).await
     }
 
     /// The same without snapshots, in less time.
@@ -43,8 +51,54 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::overview`].
     pub async fn overview_at_a_glance(&self, directories: &[PathBuf]) -> Result<View> {
-        self.overview_by(directories, |backend| backend.glance())
-            .await
+        self.overview_in(directories, Depth::Glance).await
+    }
+
+    /// Projects that name a remote are looked for there, all others here.
+    fn overview_in<'a>(
+        &'a self,
+        directories: &'a [PathBuf],
+        depth: Depth,
+    ) -> BoxFuture<'a, Result<View>> {
+        async move {
+            let (mut here, mut there) = (Vec::new(), Vec::new());
+            let mut view = View::default();
+            for directory in directories {
+                let elsewhere = Project::open(directory)
+                    .ok()
+                    .map(|project| self.elsewhere(&project));
+                match elsewhere.unwrap_or(Ok(None)) {
+                    Ok(None) => here.push(directory.clone()),
+                    Ok(Some(engine)) => there.push((engine, directory.clone())),
+                    Err(error) => view.projects.push(broken(directory, &error)),
+                }
+            }
+            let own = match depth {
+                Depth::Whole => {
+                    self.overview_by(&here, |backend| backend.instances())
+                        .await?
+                }
+                Depth::Glance => self.overview_by(&here, |backend| backend.glance()).await?,
+            };
+            view.engines.extend(own.engines);
+            view.projects.extend(own.projects);
+            for (engine, directory) in there {
+                let one = engine
+                    .overview_in(std::slice::from_ref(&directory), depth)
+                    .await?;
+                for found in one.engines {
+                    let known = |other: &EngineView| other.address == found.address;
+                    if !view.engines.iter().any(known) {
+                        view.engines.push(found);
+                    }
+                }
+                view.projects.extend(one.projects);
+            }
+            let order = |project: &ProjectView| (project.label().to_owned(), project.path.clone());
+            view.projects.sort_by_key(order);
+            Ok(view)
+        }
+        .boxed()
     }
 
     async fn overview_by<'a>(
@@ -87,12 +141,21 @@ impl Engine {
         }
         let complete = complete && !doubt;
         let undo = self.undoable()?;
-        let mut projects: Vec<ProjectView> = directories
+        let projects = directories
             .iter()
             .map(|directory| project_view(directory, &found, complete, &undo))
             .collect();
-        projects.sort_by(|a, b| (a.label(), &a.path).cmp(&(b.label(), &b.path)));
         Ok(View { engines, projects })
+    }
+}
+
+/// A project whose file or engine can't be used.
+fn broken(directory: &Path, error: &Error) -> ProjectView {
+    ProjectView {
+        name: None,
+        path: directory.display().to_string(),
+        problem: Some(error.report()),
+        envs: Vec::new(),
     }
 }
 
@@ -104,16 +167,7 @@ fn project_view(
 ) -> ProjectView {
     let project = match Project::open(directory) {
         Ok(project) => project,
-        Err(error) => {
-            let path = directory.display().to_string();
-            let problem = Some(error.report());
-            return ProjectView {
-                name: None,
-                path,
-                problem,
-                envs: Vec::new(),
-            };
-        }
+        Err(error) => return broken(directory, &error),
     };
     let mut problem = None;
     let mut envs = Vec::new();

@@ -6,6 +6,7 @@ use super::Engine;
 use crate::backend::{Backend, Remotes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, RemoteName};
+use crate::project::Project;
 
 impl Engine {
     /// The same with remotes.
@@ -33,12 +34,21 @@ impl Engine {
         };
         Ok(Arc::new(Self {
             backends: vec![backend],
+            at: Some(name.clone()),
             remotes: self.remotes.clone(),
             home: self.home.clone(),
             clock: self.clock.clone(),
             bus: self.bus.clone(),
             used: self.used.clone(),
         }))
+    }
+
+    /// The project's own remote, where it names one that isn't the only engine here already.
+    pub(super) fn elsewhere(&self, project: &Project) -> Result<Option<Arc<Self>>> {
+        match project.file().remote()? {
+            Some(name) if self.at.as_ref() != Some(&name) => self.at_remote(&name).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The backend that an old record names: one that is asked now, else one of the user's remotes.

@@ -157,7 +157,7 @@ impl Fold {
             EventKind::Refused { env, error } => {
                 self.problems.insert(env, error);
             }
-            EventKind::Notice(_) | EventKind::Step(_) => {}
+            EventKind::Notice(_) | EventKind::Step(_) | EventKind::Output { .. } => {}
         }
         None
     }

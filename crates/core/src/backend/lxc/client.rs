@@ -348,6 +348,16 @@ impl Client {
     }
 
     pub(super) fn failure(&self, kind: ErrorKind, message: &str) -> Error {
+        // Older engines can't do it for every filesystem of the host.
+        if message.contains(NO_IDMAP) {
+            let text = format!(
+                "{} can't show a directory of this host to a guest",
+                self.kind()
+            );
+            return Error::new(ErrorKind::Unsupported, text)
+                .with_hint("take the `mounts:` out of containers.yaml, or use a newer engine")
+                .caused_by(message);
+        }
         Error::new(kind, format!("{}: {message}", self.kind()))
     }
 
@@ -357,4 +367,6 @@ impl Client {
     }
 }
 
+/// What the engines say where the owners of a mount's files can't be mapped.
+const NO_IDMAP: &str = "idmapping abilities";
 const DOCTOR_HINT: &str = "see what is the matter: `lxc-dev-manager doctor`";

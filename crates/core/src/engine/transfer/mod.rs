@@ -260,7 +260,8 @@ fn expect_success(output: &Output) -> Result<()> {
     match output.code {
         0 => Ok(()),
         NO_PLACE => Err(Error::new(ErrorKind::NotFound, output.last_words())),
-        _ => Err(Error::new(ErrorKind::Guest, output.last_words())),
+        // `tar` ends with a line that only says that it failed.
+        _ => Err(Error::new(ErrorKind::Guest, output.first_words())),
     }
 }
 

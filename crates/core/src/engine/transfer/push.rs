@@ -86,7 +86,10 @@ pub(super) fn finish<T>(received: Output, sent: Result<T>) -> Result<T> {
         (Ok(()), sent) => sent,
         // The guest only saw that the stream ended early.
         (Err(_), Err(error)) if !is_broken_pipe(&error) => Err(error),
-        (Err(error), _) => Err(error),
+        // `tar` doesn't always say why it could not write.
+        (Err(error), _) => {
+            Err(error.with_hint("is its disk full? see with `lxc-dev-manager exec NAME -- df -h`"))
+        }
     }
 }
 

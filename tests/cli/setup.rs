@@ -1,0 +1,70 @@
+//! `setup:` of a project's file, and the variables that it passes on.
+
+use anyhow::{Result, ensure};
+use lxc_dev_manager_tests::engines::{TestEngine, image};
+use lxc_dev_manager_tests::workspace::Workspace;
+
+fn with(engine: &TestEngine, below: &str) -> Result<Workspace> {
+    let workspace = Workspace::new(engine)?;
+    let text = format!(
+        "project: {}\ncontainers:\n  dev:\n    image: {}\n{below}",
+        workspace.project,
+        image()
+    );
+    std::fs::write(workspace.directory().join("containers.yaml"), text)?;
+    Ok(workspace)
+}
+
+pub fn it_is_run_once_as_the_user_and_its_output_is_shown(engine: &TestEngine) -> Result<()> {
+    let workspace = with(
+        engine,
+        "    setup: |\n      echo I am $(id -un)\n      date +%N >>ran\n",
+    )?;
+    let ran = workspace.run(&["up"])?;
+    ensure!(ran.code == Some(0), "{ran:?}");
+    ensure!(ran.stderr.contains("| I am dev\n"), "{ran:?}");
+    workspace.ok(&["container", "reset", "dev"])?;
+    let lines = workspace.ok(&["exec", "dev", "--", "wc", "-l", "ran"])?;
+    ensure!(lines == "1 ran\n", "it belongs to `initial-state`: {lines}");
+    Ok(())
+}
+
+pub fn a_failing_one_fails_the_create_and_keeps_the_env_only_if_told(
+    engine: &TestEngine,
+) -> Result<()> {
+    let workspace = with(
+        engine,
+        "    setup: touch before; echo no such thing >&2; exit 3\n",
+    )?;
+    let before = workspace.file()?;
+    let failed = workspace.run(&["container", "create", "dev"])?;
+    ensure!(failed.code == Some(3), "{failed:?}");
+    ensure!(failed.stderr.contains("exit code 3"), "{failed:?}");
+    ensure!(failed.stderr.contains("no such thing"), "{failed:?}");
+    ensure!(workspace.instances()?.is_empty(), "it was left behind");
+    ensure!(workspace.file()? == before, "the file was changed");
+    let kept = workspace.run(&["container", "create", "dev", "--keep"])?;
+    ensure!(kept.code == Some(3), "{kept:?}");
+    ensure!(kept.stderr.contains("lxc-dev-manager ssh dev"), "{kept:?}");
+    workspace.ok(&["exec", "dev", "--", "test", "-e", "before"])?;
+    let snapshots = workspace.ok(&["container", "snapshot", "list", "dev"])?;
+    ensure!(!snapshots.contains("initial-state"), "{snapshots}");
+    Ok(())
+}
+
+pub fn named_variables_of_the_host_are_passed_on(engine: &TestEngine) -> Result<()> {
+    let workspace = with(engine, "    env: [LDM_T_TOKEN, LDM_T_UNSET]\n")?;
+    workspace.ok(&["up"])?;
+    let mut command = workspace.command(&["exec", "dev", "--", "env"])?;
+    command
+        .env("LDM_T_TOKEN", "a b$(id)'")
+        .env("LDM_T_OTHER", "no");
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("LDM_T_TOKEN=a b$(id)'\n"), "{text}");
+    ensure!(
+        !text.contains("LDM_T_OTHER") && !text.contains("LDM_T_UNSET"),
+        "{text}"
+    );
+    Ok(())
+}
