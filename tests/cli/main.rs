@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         several::changes_are_told_as_they_happen,
         several::ssh_itself_gets_in_by_the_block_that_is_printed,
         several::completions_and_manual_pages,
+        several::the_doctor_tells_what_is_there_and_what_is_not,
         setup::it_is_run_once_as_the_user_and_its_output_is_shown,
         setup::a_failing_one_fails_the_create_and_keeps_the_env_only_if_told,
         setup::named_variables_of_the_host_are_passed_on,

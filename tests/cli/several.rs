@@ -199,3 +199,34 @@ pub fn completions_and_manual_pages(engine: &TestEngine) -> Result<()> {
     ensure!(page.contains("snapshot"), "{page}");
     Ok(())
 }
+
+pub fn the_doctor_tells_what_is_there_and_what_is_not(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let said = workspace.ok(&["doctor"])?;
+    for words in [
+        "answers at",
+        "storage: pool `default` is btrfs",
+        "network: bridge `ldmt",
+        "state:",
+    ] {
+        ensure!(said.contains(words), "no {words:?}: {said}");
+    }
+    let mut command = workspace.command(&["--json", "doctor"])?;
+    command.env(engine.variable(), "/nowhere.sock");
+    let output = command.output()?;
+    ensure!(output.status.code() == Some(3), "{output:?}");
+    let json: Value = serde_json::from_slice(&output.stdout)?;
+    let findings = json["findings"].as_array().context("no findings")?;
+    let bad = findings
+        .iter()
+        .find(|finding| finding["level"] == "bad")
+        .context("none is bad")?;
+    ensure!(
+        bad["hint"]
+            .as_str()
+            .is_some_and(|hint| hint.contains("install")),
+        "{bad}"
+    );
+    ensure!(json.to_string().contains("/nowhere.sock"), "{json}");
+    Ok(())
+}

@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Events(List),
     /// Delete what undo has kept for three days, or all of it
     Gc(Gc),
+    /// Look for what is the matter, and say what to do about it
+    Doctor,
     /// Print a block for ~/.ssh/config, for editors and ssh itself
     SshConfig(EnvOnly),
     /// Print the completions of a shell

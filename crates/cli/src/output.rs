@@ -135,6 +135,29 @@ impl Printer {
         text
     }
 
+    /// What is as it should be.
+    pub(crate) fn good(&self, text: &str) -> String {
+        self.styled(text, Style::new().green())
+    }
+
+    /// What should be looked at.
+    pub(crate) fn warning(&self, text: &str) -> String {
+        self.styled(text, Style::new().yellow())
+    }
+
+    /// What doesn't work.
+    pub(crate) fn bad(&self, text: &str) -> String {
+        self.styled(text, Style::new().red().bold())
+    }
+
+    fn styled(&self, text: &str, style: Style) -> String {
+        if self.color_out {
+            text.style(style).to_string()
+        } else {
+            text.to_owned()
+        }
+    }
+
     /// Text that is set back.
     pub(crate) fn dim(&self, text: &str) -> String {
         if self.color_out {

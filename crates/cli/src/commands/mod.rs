@@ -5,6 +5,7 @@ mod config;
 mod create_env;
 mod create_project;
 mod delete_project;
+mod doctor;
 mod documents;
 mod exec;
 mod gc;
@@ -102,6 +103,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         O::Watch(args) => watch::watch(context, args).await?,
         O::Events(args) => watch::events(context, args).await?,
         O::Gc(args) => gc::run(context, args).await?,
+        O::Doctor => return doctor::run(context).await,
         O::SshConfig(args) => ssh_config::run(context, args)?,
         O::Completions(args) => documents::completions(&args),
         O::Man(args) => documents::man(context, &args)?,

@@ -17,6 +17,7 @@ mod exec;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod file;
+mod finding;
 mod image;
 pub mod lxc;
 mod types;
@@ -39,6 +40,7 @@ pub use exec::{
     send_script,
 };
 pub use file::{Content, GuestFile, Ownership};
+pub use finding::{Finding, Level};
 pub use image::{Image, RemoteImage, Secret, StoredImage};
 pub use types::{
     BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Marks, Mount,
@@ -250,6 +252,11 @@ pub trait Backend: Send + Sync {
     /// `Conflict` where the instance doesn't run, `Guest` where nobody listens, `Unsupported` on another
     /// machine.
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>>;
+
+    /// Looks for what keeps envs from being made, from being reached or from being undone.
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 
     /// Waits for what the engine itself still does on an instance: work that a killed caller began.
     async fn settle(&self, name: &InstanceName) -> Result<()>;

@@ -86,12 +86,10 @@ impl Engine {
                 let one = engine
                     .overview_in(std::slice::from_ref(&directory), depth)
                     .await?;
-                for found in one.engines {
-                    let known = |other: &EngineView| other.address == found.address;
-                    if !view.engines.iter().any(known) {
-                        view.engines.push(found);
-                    }
-                }
+                let known: Vec<String> = view.engines.iter().map(|e| e.address.clone()).collect();
+                let new = one.engines.into_iter();
+                let new = new.filter(|found| !known.contains(&found.address));
+                view.engines.extend(new);
                 view.projects.extend(one.projects);
             }
             let order = |project: &ProjectView| (project.label().to_owned(), project.path.clone());

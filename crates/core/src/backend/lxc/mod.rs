@@ -12,6 +12,7 @@
 mod client;
 mod clients;
 mod config;
+mod diagnose;
 mod events;
 mod exec;
 mod files;
@@ -43,8 +44,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, GuestStream, Image,
-    Instance, LaunchSpec, Marks, Progress, Settings, StoredImage, Usage,
+    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile,
+    GuestStream, Image, Instance, LaunchSpec, Marks, Progress, Settings, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -402,6 +403,10 @@ impl Backend for LxcBackend {
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(_) => Err(refused("no answer".to_owned())),
         }
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        diagnose::all(&self.client).await
     }
 
     async fn settle(&self, name: &InstanceName) -> Result<()> {

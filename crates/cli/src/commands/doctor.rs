@@ -1,0 +1,42 @@
+//! `doctor`
+
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::backend::{Finding, Level};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::output::Printer;
+use crate::progress;
+
+/// Exit code where something keeps envs from working.
+const BAD: u8 = 3;
+
+pub(crate) async fn run(context: &Context) -> Result<u8> {
+    let findings = progress::show(context, context.engine.doctor()).await?;
+    let worst = findings.iter().map(|finding| finding.level).max();
+    let data = json!({ "findings": findings });
+    context
+        .printer
+        .data(&data, |printer| text(printer, &findings));
+    Ok(match worst {
+        Some(Level::Bad) => BAD,
+        _ => 0,
+    })
+}
+
+fn text(printer: &Printer, findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let mark = match finding.level {
+            Level::Good => printer.good("ok     "),
+            Level::Warning => printer.warning("warning"),
+            Level::Bad => printer.bad("wrong  "),
+        };
+        let subject = printer.bold(&finding.subject);
+        text.push_str(&format!("{mark}  {subject}: {}\n", finding.message));
+        if let Some(hint) = &finding.hint {
+            text.push_str(&format!("         {} {hint}\n", printer.dim("→")));
+        }
+    }
+    text
+}
