@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures the release binaries against real engines (private ones, as the tests).
 #
-#   bench.sh [PART...]    list, exec, snapshot, restore, create, bare, app; all without an argument
+#   bench.sh [PART...]    start, list, raw, exec, snapshot, restore, clone, files, create, bare, app, many;
+#                         all without an argument
 #   WRITE=1 bench.sh      writes what it has measured into docs/benchmarks.md
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -105,7 +105,7 @@ pub fn restore(stage: &Stage) -> Result<Vec<Row>> {
 }
 
 /// How long a command takes from its start to its end. It has to succeed.
-fn ended(mut command: Command) -> Result<Duration> {
+pub fn ended(mut command: Command) -> Result<Duration> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let begun = Instant::now();
     let Output { status, stderr, .. } = command.output()?;

@@ -7,9 +7,11 @@
 
 mod app;
 mod commands;
+mod copies;
 mod create;
 mod docs;
 mod machine;
+mod many;
 mod memory;
 mod pairs;
 mod peer;
@@ -33,16 +35,22 @@ type OnStage = fn(&Stage) -> Rows;
 type Alone = fn(&TestEngine, &str) -> Rows;
 
 /// What is measured with a project of five envs.
-const ON_STAGE: [(&str, OnStage); 4] = [
+const ON_STAGE: [(&str, OnStage); 8] = [
+    ("start", copies::start),
     ("list", commands::list),
+    ("raw", copies::raw_list),
     ("exec", commands::exec),
     ("snapshot", commands::snapshot),
     ("restore", commands::restore),
+    ("clone", copies::clone),
+    ("files", copies::files),
 ];
 /// What makes its own envs.
 const ALONE: [(&str, Alone); 2] = [("create", create::create), ("bare", create::bare)];
 /// What is measured on one engine only: the app is the same on both.
 const APP: &str = "app";
+/// What is measured on no engine at all.
+const MANY: &str = "many";
 
 /// What to measure, and where it goes.
 struct Wanted {
@@ -59,7 +67,7 @@ impl Wanted {
                 .iter()
                 .map(|(name, _)| *name)
                 .chain(ALONE.iter().map(|(name, _)| *name))
-                .chain([APP])
+                .chain([APP, MANY])
         };
         for part in &parts {
             let all: Vec<&str> = known().collect();
@@ -124,6 +132,9 @@ fn run() -> Result<bool> {
     }
     let mut results = Results::default();
     let mut systems = Vec::new();
+    if wanted.has(MANY) {
+        results.add(MANY, "in memory", many::many());
+    }
     for (index, engine) in found.iter().enumerate() {
         let (name, pool) = describe(engine)?;
         on_engine(&wanted, engine, &name, index == 0, &mut results);

@@ -70,6 +70,11 @@ impl Pairs {
         self.each(|ours, peer| ours - peer)
     }
 
+    /// Ours less so many times the peer's in seconds, pair by pair.
+    pub fn beyond(&self, times: f64) -> Spread {
+        self.each(|ours, peer| ours - times * peer)
+    }
+
     fn each(&self, compare: impl Fn(f64, f64) -> f64) -> Spread {
         let both = self.ours.iter().zip(&self.peer);
         let values: Vec<f64> = both.map(|(ours, peer)| compare(*ours, *peer)).collect();
