@@ -7,7 +7,8 @@ use lxc_dev_manager_core::backend::{Backend, Remotes};
 use lxc_dev_manager_core::clock::SystemClock;
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::home::Home;
-use lxc_dev_manager_core::model::{EngineId, RemoteName};
+use lxc_dev_manager_core::model::{EngineId, EnvStatus, RemoteName};
+use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -87,4 +88,63 @@ async fn what_was_cut_off_at_a_remote_is_mended_from_here_too() {
     here.recover().await.unwrap();
     assert_eq!(stage.journals(), 0, "{:?}", notices(&mut events));
     assert!(remote.instances().await.unwrap().is_empty());
+}
+
+/// A project beside the stage's that names a remote.
+fn other(stage: &Stage, remote: &str) -> std::path::PathBuf {
+    let directory = stage.root.path().join("other");
+    std::fs::create_dir_all(&directory).unwrap();
+    let text = format!("project: other\nremote: {remote}\ncontainers: {{dev: {{image: x}}}}\n");
+    std::fs::write(directory.join("containers.yaml"), text).unwrap();
+    directory
+}
+
+#[tokio::test]
+async fn projects_of_several_engines_are_seen_together() {
+    let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
+    let here = room(&stage, &remote);
+    let directories = [stage.directory(), other(&stage, "lab")];
+    let cancel = CancellationToken::new();
+    stage.create("dev").await.unwrap();
+    let mut project = Project::open(&directories[1]).unwrap();
+    let there = here.of(&project).unwrap();
+    there
+        .create(&mut project, request("dev"), &cancel)
+        .await
+        .unwrap();
+    // Either room sees both, whichever project it was made for.
+    for engine in [&here, &there] {
+        let view = engine.overview(&directories).await.unwrap();
+        assert_eq!(view.engines.len(), 2);
+        for project in &view.projects {
+            assert_eq!(project.envs[0].status, EnvStatus::Running, "{project:?}");
+        }
+    }
+    remote.set_unreachable(true);
+    let view = here.overview(&directories).await.unwrap();
+    let status = |name: &str| {
+        let project = view.projects.iter().find(|found| found.label() == name);
+        project.unwrap().envs[0].status
+    };
+    assert_eq!(status("other"), EnvStatus::Unreachable);
+    assert_eq!(status("web"), EnvStatus::Running);
+}
+
+#[tokio::test]
+async fn an_unknown_remote_is_a_problem_of_its_project_alone() {
+    let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
+    let here = room(&stage, &remote);
+    stage.create("dev").await.unwrap();
+    let directories = [stage.directory(), other(&stage, "nope")];
+    let view = here.overview(&directories).await.unwrap();
+    let [other, web] = view.projects.as_slice() else {
+        panic!("{view:?}");
+    };
+    let problem = other.problem.as_ref().unwrap();
+    assert!(problem.message.contains("`nope`"), "{problem:?}");
+    assert_eq!(other.envs[0].status, EnvStatus::Unreachable);
+    assert_eq!(web.envs[0].status, EnvStatus::Running);
+    let project = Project::open(&directories[1]).unwrap();
+    let refused = here.of(&project).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
 }

@@ -141,6 +141,49 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
+pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    let visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;
+    let path = workspace.directory().join("containers.yaml");
+    let text = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, format!("remote: {LAB}\n{text}"))?;
+    workspace.create("dev")?;
+    ensure!(workspace.file()?.starts_with("remote: lab\n"));
+    ensure!(workspace.ok(&["exec", "dev", "--", "echo", "named"])? == "named\n");
+    for arguments in [&["--json", "list"][..], &["--json", "list", "--all"]] {
+        let listed = workspace.ok(arguments)?;
+        let listed: serde_json::Value = serde_json::from_str(&listed)?;
+        let engines = listed["engines"].as_array().context("no engines")?;
+        let urls: Vec<&str> = engines
+            .iter()
+            .filter_map(|engine| engine["address"].as_str())
+            .collect();
+        ensure!(
+            urls.len() == 1 && urls[0].starts_with("https://"),
+            "{urls:?}"
+        );
+    }
+    // The file's word counts, and another one on the command line is not passed over in silence.
+    visitor.configure(&format!(
+        "  {LAB}:\n    addr: {}\n  other:\n    addr: https://127.0.0.1:1\n",
+        url(Admin::new(engine)?.port()?)
+    ))?;
+    let ran = workspace.run(&["--remote", "other", "down", "dev"])?;
+    ensure!(ran.code == Some(0), "{ran:#?}");
+    ensure!(ran.stderr.contains("`other` is not used"), "{ran:#?}");
+    // A colleague who has no remote of that name.
+    visitor.configure("  other:\n    addr: https://127.0.0.1:1\n")?;
+    let ran = workspace.run(&["up", "dev"])?;
+    ensure!(ran.code == Some(1), "{ran:#?}");
+    ensure!(ran.stderr.contains("no remote is called `lab`"), "{ran:#?}");
+    ensure!(
+        workspace
+            .ok(&["list"])?
+            .contains("no remote is called `lab`")
+    );
+    Ok(())
+}
+
 pub fn remotes_that_do_not_answer_are_named(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?;

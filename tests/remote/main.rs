@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         https::what_the_engines_client_wrote_is_enough,
         https::a_port_of_an_env_elsewhere_is_unsupported,
         https::the_command_line_works_at_a_remote,
+        https::a_file_may_name_its_remote,
         https::remotes_that_do_not_answer_are_named,
         projects::instances_live_in_a_project,
         projects::the_command_line_follows_the_current_project,

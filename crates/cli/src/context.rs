@@ -1,12 +1,11 @@
 //! What every command works with: options, the engine room, and the project of the directory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lxc_dev_manager_core::engine::Engine;
-use lxc_dev_manager_core::model::RemoteName;
 use lxc_dev_manager_core::project::{Project, find_directory};
-use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
+use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, Result, assemble};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
@@ -20,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) engine: Arc<Engine>,
     pub(crate) printer: Printer,
     directory: PathBuf,
+    /// Why the remote that the project's file names can't be used: told to who opens the project.
+    unusable: Option<ErrorReport>,
 }
 
 impl Context {
@@ -32,14 +33,29 @@ impl Context {
         };
         let lookup = |name: &str| std::env::var_os(name);
         let engine = assemble::engine(&lookup, global.remote.as_ref()).await?;
-        let engine = match remote_of_file(&directory)? {
-            Some(name) => engine.at_remote(&name)?,
-            None => engine,
+        // A file that can't be read says so to the command that needs it.
+        let project = find_directory(&directory).and_then(|found| Project::open(&found));
+        let named = project.map_or(Ok(None), |project| project.file().remote());
+        if let (Some(asked), Ok(Some(named))) = (&global.remote, &named)
+            && asked != named
+        {
+            printer.status(&format!(
+                "the project's file names the remote `{named}`; `{asked}` is not used"
+            ));
+        }
+        let room = named.and_then(|named| match named {
+            Some(named) => engine.at_remote(&named),
+            None => Ok(engine.clone()),
+        });
+        let (engine, unusable) = match room {
+            Ok(room) => (room, None),
+            Err(error) => (engine, Some(error.report())),
         };
         Ok(Self {
             engine,
             printer,
             directory,
+            unusable,
         })
     }
 
@@ -65,6 +81,9 @@ impl Context {
 
     /// The project of the directory, which from now on is a known one.
     pub(crate) fn project(&self) -> Result<Project> {
+        if let Some(why) = &self.unusable {
+            return Err(why.clone().into());
+        }
         let project = Project::open(&find_directory(&self.directory)?)?;
         self.engine.registry().add(project.directory())?;
         Ok(project)
@@ -76,15 +95,5 @@ impl Context {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             found => found.map(Some),
         }
-    }
-}
-
-/// The remote that the file of a directory names. A file that can't be used is not a matter of this:
-/// who needs it will say so.
-fn remote_of_file(directory: &Path) -> Result<Option<RemoteName>> {
-    let opened = find_directory(directory).and_then(|found| Project::open(&found));
-    match opened {
-        Ok(project) => project.file().remote(),
-        Err(_) => Ok(None),
     }
 }

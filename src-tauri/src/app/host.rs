@@ -94,22 +94,30 @@ impl Desktop {
         launch::start(command, || {})
     }
 
+    /// The project of an env, and the engine room for it.
+    fn open(&self, env: &EnvRef) -> Result<(Arc<Engine>, Project)> {
+        let project = Project::open(Path::new(&env.project_path))?;
+        Ok((self.engine.of(&project)?, project))
+    }
+
     fn name_of_the_moment() -> Result<SnapshotName> {
         let now = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system());
         SnapshotName::parse(&now.strftime("%Y-%m-%d-%H%M%S").to_string())
     }
 }
 
-fn open(env: &EnvRef) -> Result<Project> {
-    Project::open(Path::new(&env.project_path))
-}
-
 #[async_trait]
 impl Host for Desktop {
     async fn act(&self, action: Action) -> Result<()> {
         match action {
-            Action::Start { env } => self.engine.start(&open(&env)?, &env.env).await.map(drop),
-            Action::Stop { env } => self.engine.stop(&open(&env)?, &env.env).await.map(drop),
+            Action::Start { env } => {
+                let (engine, project) = self.open(&env)?;
+                engine.start(&project, &env.env).await.map(drop)
+            }
+            Action::Stop { env } => {
+                let (engine, project) = self.open(&env)?;
+                engine.stop(&project, &env.env).await.map(drop)
+            }
             Action::Snapshot {
                 env,
                 name,
@@ -119,20 +127,21 @@ impl Host for Desktop {
                     Some(name) => name,
                     None => Self::name_of_the_moment()?,
                 };
-                self.engine
-                    .snapshot(&mut open(&env)?, &env.env, &name, description)
+                let (engine, mut project) = self.open(&env)?;
+                engine
+                    .snapshot(&mut project, &env.env, &name, description)
                     .await
             }
-            Action::Restore { env, snapshot } => self
-                .engine
-                .restore(&open(&env)?, &env.env, &snapshot)
-                .await
-                .map(drop),
-            Action::Undo { env } => self
-                .engine
-                .undo(&mut open(&env)?, Some(&env.env))
-                .await
-                .map(drop),
+            Action::Restore { env, snapshot } => {
+                let (engine, project) = self.open(&env)?;
+                let restored = engine.restore(&project, &env.env, &snapshot).await;
+                restored.map(drop)
+            }
+            Action::Undo { env } => {
+                let (engine, mut project) = self.open(&env)?;
+                let undone = engine.undo(&mut project, Some(&env.env)).await;
+                undone.map(drop)
+            }
             Action::Terminal { env } => self.open_terminal(&env),
             Action::Dismiss { env } => {
                 self.watch.dismiss(env).await;

@@ -39,7 +39,6 @@ use crate::backend::{Backend, Remotes};
 use crate::clock::Clock;
 use crate::event::EventBus;
 use crate::home::Home;
-use crate::model::RemoteName;
 use crate::project::Registry;
 
 pub use clone::{CloneRequest, Cloned};
@@ -59,10 +58,10 @@ pub use transfer::{Place, TransferRequest, Transferred};
 /// The use cases over some engines.
 pub struct Engine {
     backends: Vec<Arc<dyn Backend>>,
+    /// Those that hold the envs of projects which name no remote.
+    usual: Vec<Arc<dyn Backend>>,
     /// Engines beyond them.
     remotes: Option<Arc<dyn Remotes>>,
-    /// The remote that is the only backend, where it was chosen by name.
-    at: Option<RemoteName>,
     home: Home,
     clock: Arc<dyn Clock>,
     bus: Arc<EventBus>,
@@ -74,9 +73,9 @@ impl Engine {
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn Backend>>, home: Home, clock: Arc<dyn Clock>) -> Self {
         Self {
+            usual: backends.clone(),
             backends,
             remotes: None,
-            at: None,
             home,
             clock,
             bus: Arc::default(),

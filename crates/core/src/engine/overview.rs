@@ -1,6 +1,6 @@
 //! The view of everything: engines, projects and envs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
@@ -9,21 +9,14 @@ use futures_util::future::BoxFuture;
 use super::{Engine, is_ours};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
-use crate::model::{EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState};
+use crate::model::{
+    EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, RemoteName,
+};
 use crate::project::Project;
 use crate::view::{
     EngineView, EnvRef, EnvView, OperationView, PortView, ProjectView, SnapshotView, UndoView,
     Verb, View,
 };
-
-/// How much is asked of the instances.
-#[derive(Debug, Clone, Copy)]
-enum Depth {
-    /// All that there is.
-    Whole,
-    /// No snapshots.
-    Glance,
-}
 
 /// What we know of an env beyond its file and its engine.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +29,21 @@ pub(crate) struct Overlay {
 /// What the engines answered, by instance name; the first engine that has a name counts.
 type Found = HashMap<InstanceName, (EngineKind, Instance)>;
 
+/// How an engine is asked for its instances.
+type Ask = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>;
+
+/// Projects by the remote that their files name.
+type ByRemote = BTreeMap<Option<RemoteName>, Vec<Project>>;
+
+/// What is known of the instances of some engines.
+#[derive(Default)]
+struct Seen {
+    engines: Vec<EngineView>,
+    found: Found,
+    /// Whether each instance that there may be has been seen.
+    complete: bool,
+}
+
 impl Engine {
     /// The view of these project directories. An engine that doesn't answer, and a file that can't
     /// be read, are part of it.
@@ -43,7 +51,8 @@ impl Engine {
     /// # Errors
     /// Only where our own state can't be read.
     pub async fn overview(&self, directories: &[PathBuf]) -> Result<View> {
-        self.overview_in(directories, Depth::Whole).await
+        self.overview_by(directories, |backend| backend.instances())
+            .await
     }
 
     /// The same without snapshots, in less time.
@@ -51,104 +60,82 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::overview`].
     pub async fn overview_at_a_glance(&self, directories: &[PathBuf]) -> Result<View> {
-        self.overview_in(directories, Depth::Glance).await
+        self.overview_by(directories, |backend| backend.glance())
+            .await
     }
 
-    /// Projects that name a remote are looked for there, all others here.
-    fn overview_in<'a>(
-        &'a self,
-        directories: &'a [PathBuf],
-        depth: Depth,
-    ) -> BoxFuture<'a, Result<View>> {
-        async move {
-            let (mut here, mut there) = (Vec::new(), Vec::new());
-            let mut view = View::default();
-            for directory in directories {
-                let elsewhere = Project::open(directory)
-                    .ok()
-                    .map(|project| self.elsewhere(&project));
-                match elsewhere.unwrap_or(Ok(None)) {
-                    Ok(None) => here.push(directory.clone()),
-                    Ok(Some(engine)) => there.push((engine, directory.clone())),
-                    Err(error) => view.projects.push(broken(directory, &error)),
-                }
+    async fn overview_by(&self, directories: &[PathBuf], ask: Ask) -> Result<View> {
+        let mut view = View::default();
+        let mut by_remote = ByRemote::new();
+        for directory in directories {
+            let opened = Project::open(directory);
+            match opened.and_then(|project| Ok((project.file().remote()?, project))) {
+                Ok((remote, project)) => by_remote.entry(remote).or_default().push(project),
+                Err(error) => view.projects.push(unreadable(directory, &error)),
             }
-            let own = match depth {
-                Depth::Whole => {
-                    self.overview_by(&here, |backend| backend.instances())
-                        .await?
-                }
-                Depth::Glance => self.overview_by(&here, |backend| backend.glance()).await?,
-            };
-            view.engines.extend(own.engines);
-            view.projects.extend(own.projects);
-            for (engine, directory) in there {
-                let one = engine
-                    .overview_in(std::slice::from_ref(&directory), depth)
-                    .await?;
-                let known: Vec<String> = view.engines.iter().map(|e| e.address.clone()).collect();
-                let new = one.engines.into_iter();
-                let new = new.filter(|found| !known.contains(&found.address));
-                view.engines.extend(new);
-                view.projects.extend(one.projects);
-            }
-            let order = |project: &ProjectView| (project.label().to_owned(), project.path.clone());
-            view.projects.sort_by_key(order);
-            Ok(view)
         }
-        .boxed()
+        // Without a project there are engines still.
+        if by_remote.is_empty() {
+            by_remote.insert(None, Vec::new());
+        }
+        let undo = self.undoable()?;
+        let asked = by_remote
+            .iter()
+            .map(|(remote, projects)| self.see(remote.as_ref(), ask).map(move |s| (projects, s)));
+        for (projects, seen) in futures_util::future::join_all(asked).await {
+            let (seen, problem) = match seen {
+                Ok(seen) => (seen, None),
+                Err(error) => (Seen::default(), Some(error.report())),
+            };
+            let shown = projects.iter().map(|project| {
+                let mut shown = project_view(project, &seen, &undo);
+                shown.problem = shown.problem.or(problem.clone());
+                shown
+            });
+            view.projects.extend(shown);
+            view.engines.extend(seen.engines);
+        }
+        let place = |project: &ProjectView| (project.label().to_owned(), project.path.clone());
+        view.projects.sort_by_cached_key(place);
+        Ok(view)
     }
 
-    async fn overview_by<'a>(
-        &'a self,
-        directories: &[PathBuf],
-        ask: impl Fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>,
-    ) -> Result<View> {
-        let asked = self
-            .backends
-            .iter()
-            .map(|backend| ask(backend.as_ref()).map(move |answer| (backend, answer)));
-        let mut engines = Vec::new();
-        let mut found = Found::new();
-        // Whether each env that there may be has been seen.
-        let mut complete = false;
+    /// Asks all engines that may have what is at a remote, or at none.
+    async fn see(&self, remote: Option<&RemoteName>, ask: Ask) -> Result<Seen> {
+        let backends = self.reach(remote)?;
+        let asked = backends.iter().map(|backend| ask(backend.as_ref()));
+        let answers = futures_util::future::join_all(asked).await;
+        let mut seen = Seen::default();
         let mut doubt = false;
         // What isn't there is worth a word only where nothing is.
-        let any = self.backends.iter().any(|backend| backend.is_installed());
-        for (backend, answer) in futures_util::future::join_all(asked).await {
+        let any = backends.iter().any(|backend| backend.is_installed());
+        for (backend, answer) in backends.iter().zip(answers) {
             let id = backend.id().clone();
             let problem = answer.as_ref().err().map(Error::report);
-            complete |= problem.is_none();
+            seen.complete |= problem.is_none();
             if problem.is_some() {
                 doubt |= self.may_hold_envs(backend.as_ref())?;
                 if any && !backend.is_installed() {
                     continue;
                 }
             }
-            engines.push(EngineView {
+            seen.engines.push(EngineView {
                 kind: id.kind,
                 address: id.address.clone(),
                 reachable: problem.is_none(),
                 problem,
             });
             for instance in answer.unwrap_or_default() {
-                found
-                    .entry(instance.name.clone())
-                    .or_insert((id.kind, instance));
+                let found = seen.found.entry(instance.name.clone());
+                found.or_insert((id.kind, instance));
             }
         }
-        let complete = complete && !doubt;
-        let undo = self.undoable()?;
-        let projects = directories
-            .iter()
-            .map(|directory| project_view(directory, &found, complete, &undo))
-            .collect();
-        Ok(View { engines, projects })
+        seen.complete &= !doubt;
+        Ok(seen)
     }
 }
 
-/// A project whose file or engine can't be used.
-fn broken(directory: &Path, error: &Error) -> ProjectView {
+fn unreadable(directory: &Path, error: &Error) -> ProjectView {
     ProjectView {
         name: None,
         path: directory.display().to_string(),
@@ -157,23 +144,14 @@ fn broken(directory: &Path, error: &Error) -> ProjectView {
     }
 }
 
-fn project_view(
-    directory: &Path,
-    found: &Found,
-    complete: bool,
-    undo: &[(EnvRef, UndoView)],
-) -> ProjectView {
-    let project = match Project::open(directory) {
-        Ok(project) => project,
-        Err(error) => return broken(directory, &error),
-    };
+fn project_view(project: &Project, seen: &Seen, undo: &[(EnvRef, UndoView)]) -> ProjectView {
     let mut problem = None;
     let mut envs = Vec::new();
     for name in project.file().env_names() {
         let instance = project
             .instance(&name)
             .ok()
-            .and_then(|instance| found.get(&instance));
+            .and_then(|instance| seen.found.get(&instance));
         let env = project.env_ref(&name);
         // The removal of an env that is there was taken back, or is another's of that name.
         let mut undoable = undo
@@ -184,10 +162,10 @@ fn project_view(
             ..Overlay::default()
         };
         match env_view(
-            &project,
+            project,
             &name,
             instance.map(|(k, i)| (*k, i)),
-            complete,
+            seen.complete,
             overlay,
         ) {
             Ok(view) => envs.push(view),

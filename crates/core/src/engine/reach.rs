@@ -18,23 +18,27 @@ impl Engine {
         }
     }
 
-    /// The use cases over one remote alone, for a project that names it. State, clock and events are
-    /// shared with this engine room. Nothing is asked of the remote yet.
+    /// The use cases for a project: over the remote that its file names, else over these engines.
+    ///
+    /// # Errors
+    /// Those of [`Engine::at_remote`].
+    pub fn of(self: &Arc<Self>, project: &Project) -> Result<Arc<Self>> {
+        match project.file().remote()? {
+            Some(name) => self.at_remote(&name),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// The use cases over one remote alone. State, clock and events are shared with this engine room.
+    /// Nothing is asked of the remote yet.
     ///
     /// # Errors
     /// `NotFound` for a name that the user has no remote of; `Config` and `Unsupported` for one that
     /// can't be used.
     pub fn at_remote(&self, name: &RemoteName) -> Result<Arc<Self>> {
-        let backend = match &self.remotes {
-            Some(remotes) => remotes.named(name)?,
-            None => {
-                let message = format!("no remote is called `{name}`");
-                return Err(Error::new(ErrorKind::NotFound, message));
-            }
-        };
         Ok(Arc::new(Self {
-            backends: vec![backend],
-            at: Some(name.clone()),
+            backends: vec![self.named(name)?],
+            usual: self.usual.clone(),
             remotes: self.remotes.clone(),
             home: self.home.clone(),
             clock: self.clock.clone(),
@@ -43,11 +47,21 @@ impl Engine {
         }))
     }
 
-    /// The project's own remote, where it names one that isn't the only engine here already.
-    pub(super) fn elsewhere(&self, project: &Project) -> Result<Option<Arc<Self>>> {
-        match project.file().remote()? {
-            Some(name) if self.at.as_ref() != Some(&name) => self.at_remote(&name).map(Some),
-            _ => Ok(None),
+    /// The engines that may have the envs of projects which name this remote, or none.
+    pub(super) fn reach(&self, remote: Option<&RemoteName>) -> Result<Vec<Arc<dyn Backend>>> {
+        match remote {
+            Some(name) => Ok(vec![self.named(name)?]),
+            None => Ok(self.usual.clone()),
+        }
+    }
+
+    fn named(&self, name: &RemoteName) -> Result<Arc<dyn Backend>> {
+        match &self.remotes {
+            Some(remotes) => remotes.named(name),
+            None => {
+                let message = format!("no remote is called `{name}`");
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
         }
     }
 
