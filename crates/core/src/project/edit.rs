@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use yaml_edit::{Mapping, MappingBuilder, YamlFile};
 
-use self::copy::{copy_lines, has_anchor, put_lines};
+use self::copy::{copy_lines, first_place, has_anchor, put_lines};
 use self::values::{new_entry, rename_key, set_map, set_values, several_values, snapshot_about};
 use super::change::Change;
 use super::guard::{self, refuse};
@@ -29,7 +29,10 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
     // What can't be copied as it was written is at least copied as it was meant.
     apply_as_written(text, change).or_else(|refused| match guard::plainer(text, change) {
-        Some(plainer) => apply_as_written(text, &plainer).map_err(|_| refused),
+        Some(plainer) => match apply_as_written(text, &plainer) {
+            Ok(after) if guard::copied(text, &after, change) => Ok(after),
+            _ => Err(refused),
+        },
         None => Err(refused),
     })
 }
@@ -72,6 +75,10 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     } else {
         format!("{unix}\n")
     };
+    // The editor goes down into every level; this ends at one that is too deep for it.
+    if serde_yaml::from_str::<serde_yaml::Value>(&whole).is_err() {
+        return Err(refuse(&whole, change));
+    }
     let listed = as_map(&whole, change)?;
     let mut edited = edited(&listed, change).ok_or_else(|| refuse(&whole, change))?;
     if !ended {
@@ -186,14 +193,9 @@ fn first_env(
     root: &Mapping,
     entry: impl FnOnce(MappingBuilder) -> MappingBuilder,
 ) -> Option<String> {
-    let key = format!("{CONTAINERS}:");
     let text = file.to_string();
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let is_key = |line: &&str| {
-        let rest = line.strip_prefix(key.as_str()).map(str::trim);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
-    };
-    let Some(at) = lines.iter().position(is_key) else {
+    let Some(at) = first_place(&lines) else {
         set_map(root, CONTAINERS, entry)?;
         return Some(file.to_string());
     };
@@ -203,15 +205,6 @@ fn first_env(
         .to_string();
     let (_, below) = built.split_once('\n')?;
     let below = format!("{}\n", below.trim_end_matches('\n'));
-    // Behind indented comments: one that stood behind a text would become a part of it.
-    let is_comment = |line: &&str| line.starts_with(' ') && line.trim_start().starts_with('#');
-    let rest = lines.iter().skip(at + 1);
-    let comments = rest.take_while(|line| is_comment(line) || line.trim().is_empty());
-    let last = comments
-        .enumerate()
-        .filter(|(_, line)| is_comment(line))
-        .last();
-    let at = at + 1 + last.map_or(0, |(behind, _)| behind + 1);
     lines.insert(at, &below);
     Some(lines.concat())
 }

@@ -231,7 +231,7 @@ pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
 
 /// Whether a copied env says the same to us as its source. The values alone don't tell: they know no
 /// difference between `0123` and `123`.
-fn copied(before: &str, after: &str, change: &Change) -> bool {
+pub(super) fn copied(before: &str, after: &str, change: &Change) -> bool {
     let entry = |text: &str, env| File::parse(text).ok()?.entry(env).cloned();
     match change {
         Change::PutBack { env, before } => entry(before, env) == entry(after, env),

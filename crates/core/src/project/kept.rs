@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::store::{lock, read};
+use super::disk::read;
+use super::store::lock;
 use super::{FILE_NAME, Project};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -6,6 +6,7 @@
 //! Deliberately absent: engines. What is written here says what should be, `engine` what is.
 
 mod change;
+mod disk;
 mod edit;
 mod guard;
 mod host;

@@ -3,17 +3,17 @@
 use std::fs::{self, File as OsFile};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::change::Change;
+use super::disk::{backup_of, expect_writable, read, write};
 use super::edit;
 use super::plain_or_quoted;
 use super::schema::{File, default_ports};
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::replace;
 use crate::model::{EnvName, GuestPort, InstanceName, ProjectName};
 use crate::view::EnvRef;
 
@@ -27,14 +27,15 @@ pub struct Project {
     file: File,
 }
 
-/// The nearest directory, from `start` upwards, that has a `containers.yaml`.
+/// The nearest directory, from `start` upwards, that has a `containers.yaml`, of whatever kind: one that
+/// can't be used must not give way to another project's further up.
 ///
 /// # Errors
 /// `NotFound` with the command that makes one.
 pub fn find_directory(start: &Path) -> Result<PathBuf> {
     let found = start
         .ancestors()
-        .find(|directory| directory.join(FILE_NAME).is_file());
+        .find(|directory| fs::symlink_metadata(directory.join(FILE_NAME)).is_ok());
     found.map(Path::to_path_buf).ok_or_else(|| {
         let message = format!("no {FILE_NAME} in {} or above it", start.display());
         Error::new(ErrorKind::NotFound, message)
@@ -87,12 +88,20 @@ impl Project {
             )
             .caused_by(error)
         })?;
-        let text = read(&directory.join(FILE_NAME))?;
+        let path = directory.join(FILE_NAME);
+        let text = read(&path)?;
         let file = File::parse(&text).map_err(|error| {
-            error.context(format!(
-                "cannot use {}",
-                directory.join(FILE_NAME).display()
-            ))
+            let backup = backup_of(&path);
+            let error = error.context(format!("cannot use {}", path.display()));
+            if backup.exists() {
+                // Somebody was killed while it was written.
+                let hint = format!(
+                    "its text from before the last change is in {}",
+                    backup.display()
+                );
+                return error.with_hint(hint);
+            }
+            error
         })?;
         Ok(Self { directory, file })
     }
@@ -222,44 +231,6 @@ fn apply_all(text: &str, changes: &[Change]) -> Result<String> {
         .try_fold(text.to_owned(), |text, change| edit::apply(&text, change))
 }
 
-pub(super) fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::new(
-            ErrorKind::NotFound,
-            format!("there is no {}", path.display()),
-        ),
-        io::ErrorKind::InvalidData => Error::new(
-            ErrorKind::Config,
-            format!("{} is not UTF-8", path.display()),
-        ),
-        _ => Error::io(format!("cannot read {}", path.display()), error),
-    })
-}
-
-/// The file behind a symbolic link, and what is to be kept of it.
-fn expect_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
-    let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
-    let target = path.canonicalize().map_err(failed)?;
-    let about = fs::metadata(&target).map_err(failed)?;
-    if about.permissions().readonly() {
-        let message = format!("{} is read-only", target.display());
-        return Err(Error::new(ErrorKind::Io, message)
-            .with_hint("make it writable: `chmod u+w containers.yaml`"));
-    }
-    Ok((target, about))
-}
-
-/// Replaces the file; a symbolic link is followed, owner and mode are kept (under sudo too).
-fn write(path: &Path, text: &str) -> Result<()> {
-    let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
-    let (target, about) = expect_writable(path)?;
-    replace(&target, text.as_bytes(), about.permissions()).map_err(failed)?;
-    if rustix::process::geteuid().as_raw() == 0 {
-        chown(&target, Some(about.uid()), Some(about.gid())).map_err(failed)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -349,6 +320,28 @@ mod tests {
         let error = project.change(&[add("dev")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(Project::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_used_does_not_give_way_to_one_further_up() {
+        let (directory, _) = project();
+        let below = directory.path().join("below");
+        fs::create_dir_all(below.join(FILE_NAME)).unwrap();
+        assert_eq!(find_directory(&below).unwrap(), below);
+        let error = Project::open(&below).unwrap_err();
+        assert!(error.to_string().contains("a directory"), "{error}");
+        fs::remove_dir(below.join(FILE_NAME)).unwrap();
+        assert_eq!(find_directory(&below).unwrap(), directory.path());
+    }
+
+    #[test]
+    fn a_half_written_file_names_the_text_from_before() {
+        let (directory, _) = project();
+        fs::write(directory.path().join(FILE_NAME), "project: [web").unwrap();
+        let backup = directory.path().join(".containers.yaml.before");
+        fs::write(&backup, "project: webapp\n").unwrap();
+        let error = Project::open(directory.path()).unwrap_err();
+        assert!(error.hint().unwrap().contains(".containers.yaml.before"));
     }
 
     #[test]

@@ -46,18 +46,25 @@ pub(super) fn copy_lines(text: &str, source: &EnvName, env: &EnvName) -> Option<
 
 /// The text with an env of another text behind its last one.
 pub(super) fn put_lines(text: &str, before: &str, env: &EnvName) -> Option<String> {
-    let last = containers(text)?.keys().last()?;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let last = Place::of(&lines, &last.byte_range())?;
+    let last = containers(text).and_then(|containers| containers.keys().last());
+    let last = match last {
+        Some(last) => Some(Place::of(&lines, &last.byte_range())?),
+        None => None,
+    };
     let before = before.trim_start_matches('\u{feff}').replace("\r\n", "\n");
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let place = Place::of(&old, &key_of(&containers(&before)?, env.as_str())?)?;
+    let (at, column) = match last {
+        Some(last) => (last.end, last.column),
+        None => (first_place(&lines)?, place.column),
+    };
     let mut put = String::new();
     for line in &old[place.start..place.end] {
         let words = line.trim_start_matches(' ');
         let depth = line.len() - words.len();
         // A comment may stand further left than what it is in.
-        let depth = (depth + last.column).saturating_sub(place.column);
+        let depth = (depth + column).saturating_sub(place.column);
         if !words.trim().is_empty() {
             put.push_str(&" ".repeat(depth));
         }
@@ -66,7 +73,26 @@ pub(super) fn put_lines(text: &str, before: &str, env: &EnvName) -> Option<Strin
     if !put.ends_with('\n') {
         put.push('\n');
     }
-    Some([lines[..last.end].concat(), put, lines[last.end..].concat()].concat())
+    Some([lines[..at].concat(), put, lines[at..].concat()].concat())
+}
+
+/// Where the first env's lines go: behind `containers:` and its indented comments, for one that stood behind
+/// a text would become a part of it. `None` where there is no such line.
+pub(super) fn first_place(lines: &[&str]) -> Option<usize> {
+    let is_key = |line: &&str| {
+        let rest = line.strip_prefix(CONTAINERS);
+        let rest = rest.and_then(|rest| rest.strip_prefix(':')).map(str::trim);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    };
+    let at = lines.iter().position(is_key)? + 1;
+    let is_comment = |line: &&str| line.starts_with(' ') && line.trim_start().starts_with('#');
+    let rest = lines.iter().skip(at);
+    let comments = rest.take_while(|line| is_comment(line) || line.trim().is_empty());
+    let last = comments
+        .enumerate()
+        .filter(|(_, line)| is_comment(line))
+        .last();
+    Some(at + last.map_or(0, |(behind, _)| behind + 1))
 }
 
 fn containers(text: &str) -> Option<Mapping> {

@@ -385,3 +385,19 @@ fn names_are_looked_at_first() {
         assert_eq!(apply(FILE, &change).unwrap_err().kind(), kind, "{change:?}");
     }
 }
+
+#[test]
+fn a_file_that_is_too_deep_is_refused_by_every_change() {
+    let text = format!(
+        "containers: {{dev: {{image: a}}}}\nx:\n  {}\n",
+        "- ".repeat(100_000)
+    );
+    for change in [
+        add("new"),
+        add("dev"),
+        snapshot("x"),
+        Change::RemoveEnv { env: env("dev") },
+    ] {
+        assert_eq!(apply(&text, &change).unwrap_err().kind(), ErrorKind::Config);
+    }
+}

@@ -8,7 +8,10 @@ mod merged;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use indexmap::IndexMap;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -34,8 +37,69 @@ pub struct File {
     #[serde(default, deserialize_with = "null_is_default")]
     pub defaults: Entry,
     /// The envs, in the file's order.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "each_once")]
     pub containers: IndexMap<String, Entry>,
+}
+
+/// Reads the envs; a key that stands twice would hide the first one's text.
+fn each_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<IndexMap<String, Entry>, D::Error> {
+    deserializer.deserialize_any(Envs)
+}
+
+struct Envs;
+
+impl<'de> Visitor<'de> for Envs {
+    type Value = IndexMap<String, Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of envs")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+        Ok(IndexMap::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut found = IndexMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if found.contains_key(&name) {
+                return Err(A::Error::custom(format!("the env `{name}` stands twice")));
+            }
+            let entry: Option<Entry> = map.next_value()?;
+            found.insert(name, entry.unwrap_or_default());
+        }
+        Ok(found)
+    }
+}
+
+/// More brackets open at once than any file has. The time that the parser takes grows with their square.
+const MAX_DEPTH: usize = 1000;
+
+fn expect_shallow(text: &str) -> Result<()> {
+    let mut depth: usize = 0;
+    for (number, line) in text.lines().enumerate() {
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if depth > MAX_DEPTH {
+            let message = format!(
+                "line {}: more than {MAX_DEPTH} brackets are open",
+                number + 1
+            );
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("correct containers.yaml; nothing was changed"));
+        }
+    }
+    Ok(())
 }
 
 fn null_is_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
@@ -59,6 +123,7 @@ impl File {
         if blank {
             return Ok(Self::default());
         }
+        expect_shallow(text)?;
         let file: Self = serde_yaml::from_str(text).map_err(|error| {
             // What is wrong with the whole has no place of its own.
             let text = error.to_string();

@@ -201,3 +201,43 @@ fn wrong_types_have_line_and_column() {
         assert!(error.hint().is_some(), "{text}");
     }
 }
+
+#[test]
+fn what_stands_twice_is_refused_with_its_line() {
+    for (text, word) in [
+        ("project: a\nproject: b\n", "project"),
+        (
+            "containers:\n  dev: {image: a}\n  dev: {image: b}\n",
+            "`dev` stands twice",
+        ),
+        ("containers:\n  dev:\n    image: a\n    image: b\n", "image"),
+        ("containers:\n  dev: {user: {name: a, name: b}}\n", "name"),
+    ] {
+        let error = File::parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let said = error.to_string();
+        assert!(
+            said.contains(word) && said.contains("line"),
+            "{text}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_aliases_of_aliases_ends() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let before = format!("*a{}", level - 1);
+        let list = [before.as_str(); 9].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+    }
+    text.push_str("containers: {dev: {image: *a11}}\n");
+    assert_eq!(File::parse(&text).unwrap_err().kind(), ErrorKind::Config);
+    for part in ["[", "{a: ", "- ", "? ", "[{", "!a ", "&a "] {
+        // Below a key that we don't know it may well be something that we don't read.
+        let deep = format!("x:\n  {}\n", part.repeat(100_000));
+        if let Err(error) = File::parse(&deep) {
+            assert_eq!(error.kind(), ErrorKind::Config, "{part}");
+        }
+    }
+}
