@@ -1,6 +1,7 @@
 //! The command line, run as a process on real engines.
 
 mod copies;
+mod bad_files;
 mod errors;
 mod frozen;
 mod guest;
@@ -10,15 +11,25 @@ mod setup;
 mod several;
 mod tour;
 mod transfer;
+mod writers;
 
 use std::process::ExitCode;
 
+use libtest_mimic::{Failed, Trial};
 use lxc_dev_manager_tests::{engine_tests, harness};
 
 fn main() -> ExitCode {
-    harness::run(harness::on_engines(engine_tests![
+    if let Some(code) = writers::write_if_told() {
+        return code;
+    }
+    let mut trials = harness::on_engines(engine_tests![
         tour::from_create_to_undo,
         tour::a_colleagues_clone,
+        bad_files::texts_that_can_not_be_read,
+        bad_files::things_that_are_no_file,
+        bad_files::files_of_another_user,
+        bad_files::files_that_can_be_read_only,
+        bad_files::a_file_that_is_a_mount_of_its_own_is_written_in_its_place,
         errors::without_an_engine,
         errors::without_permission,
         errors::an_unknown_image,
@@ -61,4 +72,13 @@ fn main() -> ExitCode {
         killed_copies::making_an_image_leaves_the_env_as_it_was,
         killed_copies::a_copy_of_files_is_whole_or_gone,
     ]))
+    ]);
+    trials.push(Trial::test(
+        "writers::twenty_processes_lose_no_update_of_one_file",
+        || {
+            let wrote = writers::twenty_processes_lose_no_update_of_one_file();
+            wrote.map_err(|error| Failed::from(format!("{error:#}")))
+        },
+    ));
+    harness::run(trials)
 }

@@ -124,6 +124,8 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     match change {
         Change::AddEnv(new) => match (entry(&new.env), &containers) {
             (Some(known), _) => set_values(&known, &File::parse(text).ok()?, new)?,
+            // An alias would be replaced by a part of what it stands for.
+            (None, Some(_)) if guard::says_something(&start, &new.env) => return None,
             (None, Some(containers)) => {
                 set_map(containers, new.env.as_str(), |map| new_entry(map, new))?;
             }

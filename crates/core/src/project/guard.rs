@@ -208,6 +208,15 @@ fn entry_alone(text: &str, source: &EnvName, env: &EnvName) -> Option<String> {
     serde_yaml::to_string(&root).ok()
 }
 
+/// Whether there is anything below an env's key, here or where an alias leads.
+pub(super) fn says_something(text: &str, env: &EnvName) -> bool {
+    let whole: Option<Value> = serde_yaml::from_str(text).ok();
+    let entry = whole
+        .as_ref()
+        .and_then(|whole| whole.get(CONTAINERS)?.get(env.as_str()));
+    entry.is_some_and(|entry| !entry.is_null())
+}
+
 /// Refuses an edited text that lost something, or means something else.
 pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
     let parsed: Option<Value> = serde_yaml::from_str(after).ok();

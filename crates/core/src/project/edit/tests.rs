@@ -178,10 +178,12 @@ fn ports_of_a_known_env_are_set_and_its_image_is_left() {
 #[test]
 fn what_would_be_lost_is_refused_with_its_line() {
     let text = "base: &b {image: x}\ncontainers:\n  dev: *b\n";
-    let error = apply(text, &snapshot("x")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("line 3"), "{error}");
-    assert!(error.hint().unwrap().contains("by hand"));
+    for change in [snapshot("x"), add("dev")] {
+        let error = apply(text, &change).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("line 3"), "{error}");
+        assert!(error.hint().unwrap().contains("by hand"));
+    }
 }
 
 fn env(name: &str) -> EnvName {

@@ -77,6 +77,33 @@ impl<'de> Visitor<'de> for Envs {
     }
 }
 
+const CORRECT_IT: &str = "correct containers.yaml; nothing was changed";
+
+/// The line of a key, counted from 1, however deep it is; `nth` counts those of the same name.
+fn line_of(text: &str, key: &str, nth: usize) -> Option<usize> {
+    let is_key = |line: &str| {
+        let word = line.trim_start().trim_start_matches(['"', '\'']);
+        let rest = word.strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with([':', ' ', '"', '\'']))
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| is_key(line));
+    lines.map(|(number, _)| number + 1).nth(nth)
+}
+
+/// A message of the parser with a line. What is wrong with the outermost map has none: that is a key which
+/// stands twice, or the whole.
+fn with_line(text: &str, message: String) -> String {
+    if message.contains(" line ") {
+        return message;
+    }
+    let key = message
+        .split_once("duplicate field `")
+        .and_then(|(_, rest)| rest.split_once('`'))
+        .map(|(key, _)| key);
+    let line = key.and_then(|key| line_of(text, key, 1)).unwrap_or(1);
+    format!("line {line}: {message}")
+}
+
 /// More brackets open at once than any file has. The time that the parser takes grows with their square.
 const MAX_DEPTH: usize = 1000;
 
@@ -95,8 +122,7 @@ fn expect_shallow(text: &str) -> Result<()> {
                 "line {}: more than {MAX_DEPTH} brackets are open",
                 number + 1
             );
-            return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("correct containers.yaml; nothing was changed"));
+            return Err(Error::new(ErrorKind::Config, message).with_hint(CORRECT_IT));
         }
     }
     Ok(())
@@ -125,31 +151,32 @@ impl File {
         }
         expect_shallow(text)?;
         let file: Self = serde_yaml::from_str(text).map_err(|error| {
-            // What is wrong with the whole has no place of its own.
-            let text = error.to_string();
-            let begin = if text.contains(" line ") {
-                ""
-            } else {
-                "line 1: "
-            };
-            Error::new(ErrorKind::Config, format!("{begin}{text}"))
-                .with_hint("correct containers.yaml; nothing was changed")
+            Error::new(ErrorKind::Config, with_line(text, error.to_string())).with_hint(CORRECT_IT)
         })?;
-        file.check()?;
+        file.check(text)?;
         Ok(file)
     }
 
-    fn check(&self) -> Result<()> {
-        self.project_name()?;
+    /// Refuses names that can't be; `text` is where to look for their lines.
+    fn check(&self, text: &str) -> Result<()> {
+        let refuse = |name: &str, error: &Error| {
+            let line = line_of(text, name, 0);
+            let line = line
+                .map(|line| format!("line {line}: "))
+                .unwrap_or_default();
+            Error::new(error.kind(), format!("{line}{error}")).with_hint(CORRECT_IT)
+        };
+        self.project_name()
+            .map_err(|error| refuse("project", &error))?;
         let mut folded: Vec<String> = Vec::new();
         for name in self.containers.keys() {
-            EnvName::parse(name)?;
+            EnvName::parse(name).map_err(|error| refuse(name, &error))?;
             let lower = name.to_lowercase();
             if folded.contains(&lower) {
                 let message = format!(
                     "two envs are called `{name}` in upper or lower case: host names fold it"
                 );
-                return Err(Error::new(ErrorKind::Config, message));
+                return Err(refuse(name, &Error::new(ErrorKind::Config, message)));
             }
             folded.push(lower);
         }

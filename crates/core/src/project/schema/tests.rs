@@ -205,7 +205,10 @@ fn wrong_types_have_line_and_column() {
 #[test]
 fn what_stands_twice_is_refused_with_its_line() {
     for (text, word) in [
-        ("project: a\nproject: b\n", "project"),
+        (
+            "project: a\nproject: b\n",
+            "line 2: duplicate field `project`",
+        ),
         (
             "containers:\n  dev: {image: a}\n  dev: {image: b}\n",
             "`dev` stands twice",
@@ -239,5 +242,23 @@ fn a_file_of_aliases_of_aliases_ends() {
         if let Err(error) = File::parse(&deep) {
             assert_eq!(error.kind(), ErrorKind::Config, "{part}");
         }
+    }
+}
+
+#[test]
+fn a_name_that_can_not_be_is_refused_with_its_line() {
+    for (text, line, word) in [
+        ("project: a b\n", 1, "`a b`"),
+        ("containers:\n  dev: {}\n  'a_b': {}\n", 3, "`a_b`"),
+        ("containers:\n  dev:\n  DEV:\n", 3, "`DEV`"),
+        ("containers:\n  ../x: {}\n", 2, "`../x`"),
+    ] {
+        let error = File::parse(text).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains(&format!("line {line}: ")) && said.contains(word),
+            "{said}"
+        );
+        assert!(error.hint().is_some());
     }
 }
