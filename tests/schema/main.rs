@@ -1,0 +1,173 @@
+//! `docs/containers.schema.json`, what editors check a file against, says what the program says.
+
+mod keys;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jsonschema::Validator;
+use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::project::{Entry, File, MountEntry, SnapshotEntry, UserEntry};
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn schema() -> Value {
+    let text = std::fs::read_to_string(repository().join("docs/containers.schema.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&schema()).unwrap()
+}
+
+fn as_json(text: &str) -> Value {
+    let value: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+    serde_json::to_value(value).unwrap()
+}
+
+/// What the schema has against a text.
+fn complaints(validator: &Validator, text: &str) -> Vec<String> {
+    let errors = validator
+        .iter_errors(&as_json(text))
+        .map(|error| error.to_string())
+        .collect();
+    errors
+}
+
+/// Whether the program takes a file with the env `dev`, all of it.
+fn is_taken(text: &str) -> bool {
+    let Ok(file) = File::parse(text) else {
+        return false;
+    };
+    let dev: EnvName = "dev".parse().unwrap();
+    let all = [
+        file.backend().is_ok(),
+        file.remote().is_ok(),
+        file.ports(&dev).is_ok(),
+        file.user(&dev).is_ok(),
+        file.limits(&dev).is_ok(),
+        file.nesting(&dev).is_ok() || text.contains("docker"),
+        file.host_variables(&dev).is_ok(),
+    ];
+    all.into_iter().all(|taken| taken)
+}
+
+#[test]
+fn it_knows_exactly_the_keys_that_the_types_know() {
+    let schema = schema();
+    let written = |place: &Value| -> BTreeSet<String> {
+        place["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let at = |name: &str| written(&schema["definitions"][name]);
+    assert_eq!(written(&schema), keys::of::<File>());
+    assert_eq!(at("env"), keys::of::<Entry>());
+    assert_eq!(at("user"), keys::of::<UserEntry>());
+    assert_eq!(at("mount"), keys::of::<MountEntry>());
+    assert_eq!(at("snapshot"), keys::of::<SnapshotEntry>());
+    let described = |place: &Value| {
+        let described = place["properties"].as_object().unwrap().values();
+        described
+            .into_iter()
+            .all(|field| field["description"].is_string())
+    };
+    for place in ["env", "user", "mount", "snapshot", "listed"] {
+        assert!(described(&schema["definitions"][place]), "{place}");
+    }
+}
+
+#[test]
+fn every_example_of_the_docs_is_valid() {
+    let validator = validator();
+    let mut examples = 0;
+    let pages = std::fs::read_dir(repository().join("docs")).unwrap();
+    let pages = pages.map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    for page in pages.chain([repository().join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```yaml\n").skip(1);
+        for block in blocks.map(|block| block.split("```").next().unwrap()) {
+            let wrong = complaints(&validator, block);
+            assert!(wrong.is_empty(), "{}: {wrong:?}\n{block}", page.display());
+            assert!(File::parse(block).is_ok(), "{}:\n{block}", page.display());
+            examples += 1;
+        }
+    }
+    for path in [repository().join("examples/containers.yaml")]
+        .iter()
+        .filter(|path| path.exists())
+    {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(
+            complaints(&validator, &text).is_empty(),
+            "{}",
+            path.display()
+        );
+    }
+    assert!(examples > 0);
+}
+
+const GOOD: [&str; 12] = [
+    "",
+    "project: 2024\ncontainers:\n",
+    "containers: {dev: }\n",
+    "x-of-ours: {a: b}\ncontainers: {dev: {x-y: 1}}\n",
+    "containers: {dev: {image: 2024-01-15, user: {name: null, password: 0123}}}\n",
+    "containers: {dev: {ports: [], cpus: 2, memory: 4GiB, disk: 1000000}}\n",
+    "containers: {dev: {memory: ' 2 GB ', nesting: false, autostart: true}}\n",
+    "containers: {dev: {nesting: docker, env: [EDITOR, _x], setup: true}}\n",
+    "containers: {dev: {mounts: [{host: ~, guest: /home/me}, {host: ., guest: //work, force: true}]}}\n",
+    "containers: {dev: {snapshots: [{name: old, description: 7, created: x}]}}\n",
+    "containers: {dev: {snapshots: {s: , t: {description: x, created_at: 2026-01-15T14:22:00Z}}}}\n",
+    "backend: lxc\nremote: build-box\ndefaults:\ncontainers: {dev: {}}\n",
+];
+
+const BAD: [&str; 24] = [
+    "[]\n",
+    "text\n",
+    "project: a b\n",
+    "backend: docker\n",
+    "remote: 'a:b'\n",
+    "remote: -x\n",
+    "defaults: []\n",
+    "containers: [dev]\n",
+    "containers: {2dev: {}}\n",
+    "containers: {a--b: {}}\n",
+    "containers: {dev-: {}}\n",
+    "containers: {List: {}}\n",
+    "containers: {dev: text}\n",
+    "containers: {dev: {ports: [0]}}\n",
+    "containers: {dev: {ports: [80, 80]}}\n",
+    "containers: {dev: {ports: [65536]}}\n",
+    "containers: {dev: {cpus: 0}}\n",
+    "containers: {dev: {memory: lots}}\n",
+    "containers: {dev: {nesting: maybe}}\n",
+    "containers: {dev: {user: {name: '$(id)'}}}\n",
+    "containers: {dev: {user: {password: ''}}}\n",
+    "containers: {dev: {env: [A=b]}}\n",
+    "containers: {dev: {mounts: [{host: .}]}}\n",
+    "containers: {dev: {autostart: maybe}}\n",
+];
+
+#[test]
+fn it_takes_and_refuses_what_the_program_takes_and_refuses() {
+    let validator = validator();
+    for text in GOOD {
+        let wrong = complaints(&validator, text);
+        assert!(wrong.is_empty() && is_taken(text), "{text}: {wrong:?}");
+    }
+    for text in BAD {
+        assert!(
+            !complaints(&validator, text).is_empty(),
+            "the schema takes {text}"
+        );
+        assert!(!is_taken(text), "the program takes {text}");
+    }
+}
