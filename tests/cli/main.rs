@@ -1,7 +1,7 @@
 //! The command line, run as a process on real engines.
 
-mod copies;
 mod bad_files;
+mod copies;
 mod errors;
 mod frozen;
 mod guest;
@@ -71,7 +71,6 @@ fn main() -> ExitCode {
         killed_copies::restart_leaves_it_running,
         killed_copies::making_an_image_leaves_the_env_as_it_was,
         killed_copies::a_copy_of_files_is_whole_or_gone,
-    ]))
     ]);
     trials.push(Trial::test(
         "writers::twenty_processes_lose_no_update_of_one_file",

@@ -30,11 +30,10 @@ fn as_json(text: &str) -> Value {
 
 /// What the schema has against a text.
 fn complaints(validator: &Validator, text: &str) -> Vec<String> {
-    let errors = validator
+    validator
         .iter_errors(&as_json(text))
         .map(|error| error.to_string())
-        .collect();
-    errors
+        .collect()
 }
 
 /// Whether the program takes a file with the env `dev`, all of it.
