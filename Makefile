@@ -1,10 +1,11 @@
 # What people call; how it is done is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test build bench lint types engines clean-engines
+.PHONY: help run test fuzz build bench lint types engines clean-engines
 
 help:
 	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
 	@echo 'make test           every test, on private LXD and Incus daemons'
+	@echo 'make fuzz           file and name parsing with made-up input; SECONDS=60 for each target'
 	@echo 'make build          target/release/lxc-dev-manager, …-desktop and …-window'
 	@echo 'make bench          measurements, on private daemons; WRITE=1 writes docs/benchmarks.md'
 	@echo 'make lint           formatting and lints'
@@ -19,6 +20,9 @@ run:
 
 test:
 	@scripts/test.sh
+
+fuzz:
+	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 build:
 	@scripts/build.sh

@@ -30,10 +30,9 @@ fn as_json(text: &str) -> Value {
 
 /// What the schema has against a text.
 fn complaints(validator: &Validator, text: &str) -> Vec<String> {
-    validator
-        .iter_errors(&as_json(text))
-        .map(|error| error.to_string())
-        .collect()
+    let file = as_json(text);
+    let errors = validator.iter_errors(&file);
+    errors.map(|error| error.to_string()).collect()
 }
 
 /// Whether the program takes a file with the env `dev`, all of it.

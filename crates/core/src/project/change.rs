@@ -109,6 +109,15 @@ impl NewEnv {
 }
 
 impl Change {
+    /// A file's text after this change.
+    ///
+    /// # Errors
+    /// `Config` where the text can't be read, or where the change can't be made without losing
+    /// something; the hint says what to write by hand. `NotFound` and `AlreadyExists` for names.
+    pub fn apply(&self, text: &str) -> Result<String> {
+        super::edit::apply(text, self)
+    }
+
     /// Whether the names in it can be what they are meant to be: old ones there, new ones free.
     ///
     /// # Errors
