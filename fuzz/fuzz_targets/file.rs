@@ -22,17 +22,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let file = File::parse(&after).expect("the program can't read what it wrote");
-    // A text in lines at the very end has another value once something follows it.
-    let before = if text.ends_with('\n') {
-        before
-    } else {
-        parse(&format!("{text}\n"))
-    };
-    let file = if after.ends_with('\n') {
-        file
-    } else {
-        parse(&format!("{after}\n"))
-    };
+    let entry = |file: &File, env: &EnvName| file.entry(env).map(plain);
     assert_eq!(others(&before, &dev, &new), others(&file, &dev, &new));
     assert_eq!(before.defaults, file.defaults);
     assert_eq!(
@@ -41,14 +31,14 @@ fuzz_target!(|data: &[u8]| {
     );
     match &change {
         Change::RemoveEnv { .. } => assert_eq!(file.entry(&dev), None),
-        Change::RenameEnv { .. } => assert_eq!(file.entry(&new), before.entry(&dev)),
+        Change::RenameEnv { .. } => assert_eq!(entry(&file, &new), entry(&before, &dev)),
         Change::CloneEnv { .. } => {
-            assert_eq!(file.entry(&dev), before.entry(&dev));
-            let source = before.entry(&dev).map(|entry| Entry {
+            assert_eq!(entry(&file, &dev), entry(&before, &dev));
+            let source = entry(&before, &dev).map(|entry| Entry {
                 snapshots: Default::default(),
-                ..entry.clone()
+                ..entry
             });
-            assert_eq!(file.entry(&new), source.as_ref());
+            assert_eq!(entry(&file, &new), source);
         }
         Change::AddEnv(added) => {
             assert_eq!(file.image(&added.env).as_ref(), Some(&added.image));
@@ -63,10 +53,6 @@ fuzz_target!(|data: &[u8]| {
 
 fn name(text: &str) -> EnvName {
     text.parse().expect("a good name")
-}
-
-fn parse(text: &str) -> File {
-    File::parse(text).unwrap_or_default()
 }
 
 fn change(choice: u8, dev: &EnvName, new: &EnvName, text: &str) -> Change {
@@ -112,10 +98,21 @@ fn change(choice: u8, dev: &EnvName, new: &EnvName, text: &str) -> Change {
 }
 
 /// What the file says of the envs that no change is about.
-fn others<'a>(file: &'a File, dev: &EnvName, new: &EnvName) -> Vec<(&'a String, &'a Entry)> {
+fn others(file: &File, dev: &EnvName, new: &EnvName) -> Vec<(String, Entry)> {
     let about = [dev.as_str(), new.as_str()];
-    file.containers
-        .iter()
-        .filter(|(name, _)| !about.contains(&name.as_str()))
+    let others = file.containers.iter();
+    let others = others.filter(|(name, _)| !about.contains(&name.as_str()));
+    others
+        .map(|(name, entry)| (name.clone(), plain(entry)))
         .collect()
+}
+
+/// A text in lines at the very end of a file has another end once something follows it.
+fn plain(entry: &Entry) -> Entry {
+    let setup = entry.setup.as_deref();
+    let setup = setup.map(|text| text.trim_end_matches('\n').to_owned());
+    Entry {
+        setup,
+        ..entry.clone()
+    }
 }

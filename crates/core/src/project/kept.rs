@@ -4,6 +4,7 @@
 //! somebody's own, in a repository of such files, say. Put back, it is the same link again, and a file where
 //! the link would lead nowhere.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -17,7 +18,7 @@ use super::{FILE_NAME, Project};
 use crate::error::{Error, ErrorKind, Result};
 
 /// All that is needed to put a project's file back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptFile {
     /// Its text.
     pub text: String,
@@ -27,6 +28,18 @@ pub struct KeptFile {
     pub owner: (u32, u32),
     /// Where it leads, if it is a symbolic link.
     pub link: Option<PathBuf>,
+}
+
+impl fmt::Debug for KeptFile {
+    /// Without the text: passwords may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptFile")
+            .field("bytes", &self.text.len())
+            .field("mode", &self.mode)
+            .field("owner", &self.owner)
+            .field("link", &self.link)
+            .finish()
+    }
 }
 
 impl Project {
@@ -150,6 +163,7 @@ mod tests {
         restore_file(directory.path(), &kept).unwrap();
         assert_eq!(project.keep_file().unwrap(), kept);
         assert_eq!((kept.text.as_str(), kept.mode), (TEXT, 0o640));
+        assert!(!format!("{kept:?}").contains("webapp"), "its text is shown");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
