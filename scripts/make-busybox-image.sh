@@ -30,7 +30,9 @@ tree() { # ROOT
 busybox() { # ROOT DOWNLOADS
     root=${1:?}
     mkdir "$2"
-    (cd "$2" && apt-get -q download busybox-static) >"$log" 2>&1 || die "apt-get could not get busybox-static; see $log"
+    # A machine that has everything else may never have asked for the lists of packages.
+    (cd "$2" && { apt-get -q download busybox-static || { apt-get -q update && apt-get -q download busybox-static; }; }) \
+        >"$log" 2>&1 || die "apt-get could not get busybox-static; see $log"
     dpkg-deb --fsys-tarfile "$2"/busybox-static_*.deb | tar -xO ./bin/busybox >"$root/bin/busybox"
     chmod 0755 "$root/bin/busybox"
     chroot "$root" /bin/busybox --install -s /bin
