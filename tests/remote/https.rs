@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::model::GuestPort;
 use lxc_dev_manager_tests::engines::{TestEngine, image};
-use lxc_dev_manager_tests::workspace::Workspace;
+use lxc_dev_manager_tests::workspace::{Ran, Workspace};
 
 use crate::admin::Admin;
 use crate::life::{self, expect, on_runtime};
@@ -132,6 +132,12 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     );
     ensure!(at(&["list"])?.contains("dev"));
     ensure!(at(&["exec", "dev", "--", "echo", "from afar"])? == "from afar\n");
+    let mut proxy = workspace.command(&["--remote", LAB, "proxy", "dev"])?;
+    let ran: Ran = proxy.output()?.into();
+    ensure!(
+        ran.code != Some(0) && ran.stderr.contains("can't be reached"),
+        "{ran:#?}"
+    );
     at(&["down", "dev"])?;
     at(&["container", "reset", "dev", "-f"])?;
     at(&["undo", "dev"])?;

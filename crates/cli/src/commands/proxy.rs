@@ -23,6 +23,7 @@ pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
                 .with_hint("write `ports: [8000]` into its entry in containers.yaml"),
         );
     }
+    entrance.expect_ports().await?;
     let dial = |port: GuestPort| -> Dial {
         let entrance = entrance.clone();
         Arc::new(move || {

@@ -58,6 +58,24 @@ impl Entrance {
         provision::wait_for_network(self.backend.as_ref(), &self.instance).await
     }
 
+    /// Refuses an env whose ports can't be reached from here at all, whether somebody listens or not.
+    ///
+    /// # Errors
+    /// `Unsupported` at a remote.
+    pub async fn expect_ports(&self) -> Result<()> {
+        if self.backend.capabilities().await?.ports {
+            return Ok(());
+        }
+        let message = format!(
+            "the ports of `{}` can't be reached from here: it is at the remote {}",
+            self.instance,
+            self.backend.id().address
+        );
+        Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+            "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
+        ))
+    }
+
     /// Connects to a port of the env; see [`Backend::dial`].
     ///
     /// # Errors

@@ -36,6 +36,7 @@ impl Backend for Fake {
             restore_keeps_later_snapshots: self.pool != Pool::Zfs,
             snapshots: !state.forbids_snapshots,
             snapshot_expiry: true,
+            ports: true,
             limits: true,
             copies_running: true,
         })

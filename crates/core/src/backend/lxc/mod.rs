@@ -111,6 +111,7 @@ impl LxcBackend {
             restore_keeps_later_snapshots: !drivers.contains(&"zfs"),
             snapshots: restrictions::allowed(&self.client).await?.snapshots,
             snapshot_expiry: has("snapshot_expiry_creation"),
+            ports: matches!(self.client.transport, Transport::Socket(_)),
             limits: true,
             copies_running: true,
         })
