@@ -143,13 +143,16 @@ impl Engine {
         let backend = source.backend.as_ref();
         let name = &spec.name;
         self.step(task, "giving it an identity of its own");
-        identity::renew(backend, name, &spec.source).await?;
+        // What has lost its mark is known by the journal from here on.
         journal.enter(JournalStep::Committing)?;
         let finished = Marks {
             operation: None,
             ..spec.marks.clone()
         };
-        backend.set_marks(name, &finished).await?;
+        tokio::try_join!(
+            identity::renew(backend, name, &spec.source),
+            backend.set_marks(name, &finished),
+        )?;
         let initial = self.take_initial(task, backend, name).await?;
         self.step(task, "starting it");
         backend.start(name).await?;

@@ -28,11 +28,12 @@ const HOSTS_LIMIT: u64 = 1 << 20;
 /// # Errors
 /// Those of [`Backend::write_file`].
 pub async fn renew(backend: &dyn Backend, name: &InstanceName, old: &InstanceName) -> Result<()> {
-    let named = async {
-        set_host_name(backend, name, old).await?;
-        renew_machine_id(backend, name).await
-    };
-    tokio::try_join!(named, renew_host_keys(backend, name)).map(drop)
+    tokio::try_join!(
+        set_host_name(backend, name, old),
+        renew_machine_id(backend, name),
+        renew_host_keys(backend, name)
+    )
+    .map(drop)
 }
 
 /// Gives a stopped guest that was made from an image a machine id and a host key of its own.
@@ -56,10 +57,10 @@ pub async fn set_host_name(
     name: &InstanceName,
     old: &InstanceName,
 ) -> Result<()> {
-    let text = format!("{name}\n");
-    let file = GuestFile::of_root(0o644, text);
-    backend.write_file(name, "/etc/hostname", file).await?;
-    let Some(hosts) = read_text(backend, name, "/etc/hosts").await? else {
+    let file = GuestFile::of_root(0o644, format!("{name}\n"));
+    let written = backend.write_file(name, "/etc/hostname", file);
+    let ((), hosts) = tokio::try_join!(written, read_text(backend, name, "/etc/hosts"))?;
+    let Some(hosts) = hosts else {
         return Ok(());
     };
     let renamed = replace_words(&hosts, old.as_str(), name.as_str());

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
@@ -19,9 +19,26 @@ pub(super) struct Owner {
     pub(super) gid: u32,
 }
 
+/// A file that is too big to go through a command's input as fast as the engine itself writes files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Big {
+    /// On the host.
+    pub(super) path: PathBuf,
+    /// Below the staging directory.
+    pub(super) name: String,
+    /// Permission bits.
+    pub(super) mode: u32,
+    pub(super) size: u64,
+}
+
+/// From how many bytes on a file goes apart.
+const BIG: u64 = 32 << 20;
+
 /// What was written.
 #[derive(Debug, Default)]
 pub(super) struct Packed {
+    /// What was left out, to be sent apart.
+    pub(super) big: Vec<Big>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) skipped: Vec<String>,
@@ -107,6 +124,15 @@ impl<W: Write> Writer<'_, W> {
             self.packed.skipped.push(path.display().to_string());
             return Ok(());
         }
+        if let Some(name) = name.to_str().filter(|_| about.len() >= BIG) {
+            self.packed.big.push(Big {
+                path: path.to_path_buf(),
+                name: name.to_owned(),
+                mode: about.mode() & 0o777,
+                size: about.len(),
+            });
+            return Ok(());
+        }
         header.set_entry_type(EntryType::Regular);
         header.set_size(about.len());
         // Whoever writes into the file now must not shift what follows it.
@@ -181,6 +207,18 @@ mod tests {
         );
         assert_eq!(seen[2].1, EntryType::Symlink);
         assert_eq!(measure(&source).unwrap(), 3 + "/etc/passwd".len() as u64);
+    }
+
+    #[test]
+    fn a_big_file_goes_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("big");
+        File::create(&path).unwrap().set_len(BIG).unwrap();
+        let owner = Owner { uid: 0, gid: 0 };
+        let packed = pack(directory.path(), owner, io::sink(), &mut |_| {}).unwrap();
+        assert_eq!((packed.files, packed.bytes), (0, 0));
+        let names: Vec<&str> = packed.big.iter().map(|big| big.name.as_str()).collect();
+        assert_eq!(names, ["item/big"]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! From the host into an env.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::AsyncReadExt;
+use tokio_util::io::InspectReader;
 
 use super::pack::{self, Owner};
 use super::{
     Landing, RECEIVE, TransferRequest, Transferred, commit_in_guest, expect_success, look,
 };
-use crate::backend::{Output, Progress, receive_script};
+use crate::backend::{Content, GuestFile, Output, Ownership, Progress, receive_script};
 use crate::engine::Engine;
 use crate::engine::journal::JournalStep;
 use crate::engine::place::Placed;
@@ -39,7 +42,8 @@ impl Engine {
         let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
         self.step(task, "copying");
         let progress = self.progress(task);
-        let packed = send(from, whole, &placed, &landing, &staging, progress).await?;
+        let packed = send(from, whole, &placed, &landing, &staging, progress.clone()).await?;
+        let packed = send_big(packed, whole, &placed, &landing, &staging, progress).await?;
         journal.enter(JournalStep::Committing)?;
         let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
         commit_in_guest(backend, instance, &staging, &landing.target).await?;
@@ -78,6 +82,42 @@ async fn send(
     let received = receive_script(backend, instance, RECEIVE, &arguments, reader);
     let (packed, received) = tokio::join!(packed, received);
     finish(received?, packed.map_err(|error| unreadable(from, error)))
+}
+
+/// Hands the big files to the engine, which writes them itself, where the directories already are.
+async fn send_big(
+    mut packed: pack::Packed,
+    whole: u64,
+    placed: &Placed,
+    landing: &Landing,
+    staging: &str,
+    progress: Progress,
+) -> Result<pack::Packed> {
+    let said = Arc::new(Mutex::new(Percent::new(progress, whole)));
+    for big in std::mem::take(&mut packed.big) {
+        let file = tokio::fs::File::open(&big.path).await;
+        let file = file.map_err(|error| unreadable(&big.path, error))?;
+        let (mut done, said) = (packed.bytes, said.clone());
+        // As in a stream: whoever writes into it now doesn't make it longer.
+        let counted = InspectReader::new(file.take(big.size), move |piece: &[u8]| {
+            done += piece.len() as u64;
+            said.lock().unwrap_or_else(PoisonError::into_inner).at(done);
+        });
+        let file = GuestFile {
+            ownership: Ownership {
+                uid: landing.uid,
+                gid: landing.gid,
+                mode: big.mode,
+            },
+            content: Content::File(Box::new(counted)),
+        };
+        let path = format!("{staging}/{}", big.name);
+        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+        backend.write_file(instance, &path, file).await?;
+        packed.files += 1;
+        packed.bytes += big.size;
+    }
+    Ok(packed)
 }
 
 /// What both ends said: a guest that gave up breaks the pipe, and knows why.
