@@ -208,3 +208,88 @@ fn terminate(child: &std::process::Child) -> Result<()> {
     ensure!(status.success(), "kill failed");
     Ok(())
 }
+
+/// Our agent, ended with the value.
+struct Agent(std::process::Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn the_ssh_agent_is_lent_and_taken_back(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let socket = workspace.root.path().join("agent");
+    let mut agent = std::process::Command::new("ssh-agent");
+    agent.args(["-D", "-a"]).arg(&socket);
+    let _agent = Agent(agent.stdout(std::process::Stdio::null()).spawn()?);
+    let key = workspace.home().join("ssh/id_ed25519");
+    let add = || {
+        let mut add = std::process::Command::new("ssh-add");
+        add.arg("-q")
+            .arg(&key)
+            .env("SSH_AUTH_SOCK", &socket)
+            .output()
+    };
+    // It listens a moment after it was started.
+    let begun = std::time::Instant::now();
+    while !add()?.status.success() {
+        ensure!(begun.elapsed().as_secs() < 10, "the agent doesn't answer");
+        std::thread::yield_now();
+    }
+    let mut command = workspace.command(&["exec", "-A", "dev", "--", "ssh-add", "-l"])?;
+    let output = command.env("SSH_AUTH_SOCK", &socket).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("lxc-dev-manager (ED25519)"), "{output:?}");
+    let without = workspace.run(&["exec", "-A", "dev", "--", "true"])?;
+    ensure!(without.code == Some(125), "{without:?}");
+    ensure!(without.stderr.contains("no SSH agent"), "{without:?}");
+    // Killed, it is taken back by the next change.
+    let mut command = workspace.command(&[
+        "exec",
+        "-A",
+        "dev",
+        "--",
+        "sh",
+        "-c",
+        "echo there; sleep 60",
+    ])?;
+    let mut child = command.env("SSH_AUTH_SOCK", &socket).spawn()?;
+    let mut line = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().context("no stdout")?, &mut line)?;
+    ensure!(loans(&workspace)? == 1, "nothing is lent");
+    child.kill()?;
+    child.wait()?;
+    let next = workspace.run(&["up", "dev"])?;
+    ensure!(
+        next.stderr
+            .contains("loan of a socket of `dev` was taken back"),
+        "{next:?}"
+    );
+    ensure!(loans(&workspace)? == 0, "it is still lent");
+    Ok(())
+}
+
+/// How many sockets are lent to the env, by the engine's own word.
+fn loans(workspace: &Workspace) -> Result<usize> {
+    let socket = &workspace.engine().socket;
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--unix-socket"])
+        .arg(socket)
+        .arg(format!(
+            "http://engine/1.0/instances/{}-dev",
+            workspace.project
+        ))
+        .output()?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let devices = answer["metadata"]["devices"]
+        .as_object()
+        .context("no devices")?;
+    Ok(devices
+        .keys()
+        .filter(|name| name.starts_with("ldm-lent-"))
+        .count())
+}

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         guest::ssh_with_our_key,
         guest::a_forwarded_port_answers,
         guest::signals_arrive,
+        guest::the_ssh_agent_is_lent_and_taken_back,
         copies::a_clone_is_another_machine_with_the_same_files,
         copies::a_renamed_env_is_the_same_one,
         copies::an_image_of_an_env_makes_envs_of_their_own,

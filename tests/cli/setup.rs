@@ -1,6 +1,9 @@
 //! `setup:` of a project's file, and the variables that it passes on.
 
-use anyhow::{Result, ensure};
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::Workspace;
 
@@ -66,5 +69,20 @@ pub fn named_variables_of_the_host_are_passed_on(engine: &TestEngine) -> Result<
         !text.contains("LDM_T_OTHER") && !text.contains("LDM_T_UNSET"),
         "{text}"
     );
+    // A login shell, which `su` gives a new environment, has them too.
+    let mut command = workspace.command(&["ssh", "dev"])?;
+    command
+        .env("LDM_T_TOKEN", "a b$(id)'")
+        .stdin(Stdio::piped());
+    let mut child = command.spawn()?;
+    child
+        .stdin
+        .take()
+        .context("no stdin")?
+        .write_all(b"env; pwd\n")?;
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("LDM_T_TOKEN=a b$(id)'\n"), "{output:?}");
+    ensure!(text.ends_with("/home/dev\n"), "{output:?}");
     Ok(())
 }

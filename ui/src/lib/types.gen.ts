@@ -22,7 +22,7 @@ export type EnvStatus = "running" | "stopped" | "frozen" | "error" | "not-found"
 
 export type PortState = "idle" | "forwarded" | "taken";
 
-export type Verb = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure";
+export type Verb = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure" | "lend";
 
 export type Limits = { 
 /**

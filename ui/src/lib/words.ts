@@ -39,6 +39,7 @@ export const DOING: Record<Verb, string> = {
   publish: "making an image",
   transfer: "copying files",
   configure: "configuring",
+  lend: "lending a socket",
 };
 
 /** What an undo takes back: `Undo restore of 14:02`. */
@@ -57,6 +58,7 @@ export const NOUN: Record<Verb, string> = {
   publish: "making of an image",
   transfer: "copying of files",
   configure: "change of settings",
+  lend: "loan of a socket",
 };
 
 /** Said of an operation that went well. */
@@ -93,6 +95,8 @@ export function done({ verb, env, snapshot }: Outcome): string {
       return `Copied files of ${name}`;
     case "configure":
       return `Configured ${name}`;
+    case "lend":
+      return `Lent a socket to ${name}`;
   }
 }
 

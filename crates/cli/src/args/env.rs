@@ -94,6 +94,9 @@ pub(crate) struct Ssh {
     /// User in the env [default: the file's]
     #[arg(short, long)]
     pub(crate) user: Option<UserName>,
+    /// Let the env use the SSH agent of this machine meanwhile
+    #[arg(short = 'A', long)]
+    pub(crate) agent: bool,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +106,9 @@ pub(crate) struct Exec {
     /// User in the env [default: the file's]
     #[arg(short, long)]
     pub(crate) user: Option<UserName>,
+    /// Let the env use the SSH agent of this machine meanwhile
+    #[arg(short = 'A', long)]
+    pub(crate) agent: bool,
     /// The command and its arguments
     #[arg(
         required = true,

@@ -1,10 +1,13 @@
 //! `exec` and `ssh`: the guest's exit code is ours.
 
-use lxc_dev_manager_core::Result;
+use std::collections::BTreeMap;
+
 use lxc_dev_manager_core::backend::{ExecIo, ExecSpec};
+use lxc_dev_manager_core::engine::Lent;
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, UserName};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::provision;
+use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
 use super::EXEC_FAILED;
 use super::several::chosen;
@@ -13,23 +16,34 @@ use crate::context::Context;
 use crate::labelled::Labelled;
 use crate::terminal::{self, RawMode};
 
+/// Where the SSH agent is, here and there.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
 pub(crate) async fn run(context: &Context, args: Exec) -> Result<u8> {
     let project = context.project()?;
     let EnvPattern::Name(name) = &args.name else {
         return several(context, &project, args).await;
     };
-    let user = user(&project, name, args.user)?;
-    enter(
-        context,
-        &project,
-        name,
-        provision::as_user(&user, &args.command),
-    )
+    let visit = Visit {
+        user: user(&project, name, args.user)?,
+        project: &project,
+        env: name,
+        agent: args.agent,
+    };
+    let command = args.command;
+    enter(context, visit, |user, environment| ExecSpec {
+        environment,
+        ..provision::as_user(user, &command)
+    })
     .await
 }
 
 /// Runs a command in all matching envs at once, without input. Each line bears the name of its env.
 async fn several(context: &Context, project: &Project, args: Exec) -> Result<u8> {
+    if args.agent {
+        let message = "the SSH agent goes into one env at a time";
+        return Err(Error::new(ErrorKind::Unsupported, message).with_hint("name one env"));
+    }
     let names = chosen(project, std::slice::from_ref(&args.name))?;
     let widest = names.iter().map(|name| name.as_str().len()).max();
     let all = names.iter().map(|name| {
@@ -60,7 +74,7 @@ async fn one_of_several(
     let user = user(project, name, asked)?;
     let entrance = context.engine.enter(project, name).await?;
     let mut spec = provision::as_user(&user, command);
-    add_variables(project, name, &mut spec)?;
+    spec.environment = variables(project, name)?;
     let label = context.printer.dim(&format!("{name:width$} | "));
     let io = ExecIo::new(
         tokio::io::empty(),
@@ -72,8 +86,13 @@ async fn one_of_several(
 
 pub(crate) async fn ssh(context: &Context, args: Ssh) -> Result<u8> {
     let project = context.project()?;
-    let user = user(&project, &args.name, args.user)?;
-    enter(context, &project, &args.name, provision::login_shell(&user)).await
+    let visit = Visit {
+        user: user(&project, &args.name, args.user)?,
+        project: &project,
+        env: &args.name,
+        agent: args.agent,
+    };
+    enter(context, visit, provision::login_shell).await
 }
 
 fn user(project: &Project, env: &EnvName, asked: Option<UserName>) -> Result<UserName> {
@@ -84,23 +103,41 @@ fn user(project: &Project, env: &EnvName, asked: Option<UserName>) -> Result<Use
 }
 
 /// Variables of this process that the file wants in the env, where they are set.
-fn add_variables(project: &Project, env: &EnvName, spec: &mut ExecSpec) -> Result<()> {
-    for name in project.file().host_variables(env)? {
-        if let Ok(value) = std::env::var(name.as_str()) {
-            spec.environment.insert(name.to_string(), value);
-        }
-    }
-    Ok(())
+fn variables(project: &Project, env: &EnvName) -> Result<BTreeMap<String, String>> {
+    let names = project.file().host_variables(env)?.into_iter();
+    Ok(names
+        .filter_map(|name| Some((name.to_string(), std::env::var(name.as_str()).ok()?)))
+        .collect())
 }
 
+/// What is opened in an env.
+struct Visit<'a> {
+    project: &'a Project,
+    env: &'a EnvName,
+    user: UserName,
+    /// Take the SSH agent along.
+    agent: bool,
+}
+
+/// Runs a command that a user and variables make, with this process's own streams.
 async fn enter(
     context: &Context,
-    project: &Project,
-    env: &EnvName,
-    mut spec: ExecSpec,
+    visit: Visit<'_>,
+    command: impl FnOnce(&UserName, BTreeMap<String, String>) -> ExecSpec,
 ) -> Result<u8> {
+    let Visit {
+        project, env, user, ..
+    } = &visit;
     let entrance = context.engine.enter(project, env).await?;
-    add_variables(project, env, &mut spec)?;
+    let mut variables = variables(project, env)?;
+    let lent = match visit.agent {
+        true => Some(lend_agent(context, &visit).await?),
+        false => None,
+    };
+    if let Some(lent) = &lent {
+        variables.insert(AGENT.to_owned(), lent.guest_path().to_owned());
+    }
+    let mut spec = command(user, variables);
     let interactive = terminal::is_interactive();
     if interactive {
         spec.terminal = Some(terminal::window_size());
@@ -110,5 +147,27 @@ async fn enter(
     let raw = if interactive { RawMode::enter() } else { None };
     let code = entrance.exec(&spec, terminal::streams(interactive)).await;
     drop(raw);
+    if let Some(lent) = lent
+        && let Err(error) = context.engine.end_loan(lent).await
+    {
+        // The next change takes it back.
+        context.printer.error(&error);
+    }
     Ok(u8::try_from(code?).unwrap_or(EXEC_FAILED))
+}
+
+async fn lend_agent(context: &Context, visit: &Visit<'_>) -> Result<Lent> {
+    let Visit {
+        project, env, user, ..
+    } = visit;
+    let socket = std::env::var_os(AGENT).filter(|path| !path.is_empty());
+    let socket = socket.ok_or_else(|| {
+        Error::new(ErrorKind::Config, "no SSH agent is known here")
+            .with_hint("start one: `eval $(ssh-agent)`, and `ssh-add`")
+    })?;
+    let socket = std::path::absolute(socket)
+        .map_err(|error| Error::io("the SSH agent's path can't be used", error))?;
+    let lent = context.engine.lend(project, env, user, &socket);
+    lent.await
+        .map_err(|error| error.context("the SSH agent can't be used there"))
 }

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     EngineId, EngineKind, Fingerprint, GuestPort, ImageName, InstanceName, RemoteName, SnapshotName,
 };
@@ -43,8 +43,8 @@ pub use file::{Content, GuestFile, Ownership};
 pub use finding::{Finding, Level};
 pub use image::{Image, RemoteImage, Secret, StoredImage};
 pub use types::{
-    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Marks, Mount,
-    Nesting, Progress, Settings, Step, Usage,
+    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Loan, Marks,
+    Mount, Nesting, Progress, Settings, Step, Usage,
 };
 
 /// A byte stream to a service in a guest.
@@ -252,6 +252,22 @@ pub trait Backend: Send + Sync {
     /// `Conflict` where the instance doesn't run, `Guest` where nobody listens, `Unsupported` on another
     /// machine.
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>>;
+
+    /// Lets a running instance use a socket of this host.
+    ///
+    /// # Errors
+    /// `Unsupported` where the engine can't.
+    async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {
+        let message = format!("{} lends no sockets, not to `{name}` either", self.kind());
+        let _ = loan;
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// Ends a loan, by its name; one that isn't there is a success, and so is an instance that isn't.
+    async fn end_loan(&self, name: &InstanceName, loan: &str) -> Result<()> {
+        let _ = (name, loan);
+        Ok(())
+    }
 
     /// Looks for what keeps envs from being made, from being reached or from being undone.
     async fn diagnose(&self) -> Result<Vec<Finding>> {

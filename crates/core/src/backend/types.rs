@@ -147,6 +147,26 @@ pub struct CopySpec {
     pub marks: Marks,
 }
 
+/// A Unix socket of this host that a guest may use for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loan {
+    /// What it is called in the engine; begins with [`Loan::PREFIX`].
+    pub name: String,
+    /// The socket on this host, absolute.
+    pub host: PathBuf,
+    /// Where it is in the guest, absolute.
+    pub guest: String,
+    /// Who may use it there.
+    pub uid: u32,
+    /// The group of who may use it there.
+    pub gid: u32,
+}
+
+impl Loan {
+    /// How the names of all loans begin.
+    pub const PREFIX: &'static str = "ldm-lent-";
+}
+
 /// What a running instance uses now. What the engine doesn't tell is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {

@@ -56,6 +56,8 @@ pub(super) enum Detail {
     },
     /// Files on their way into a guest: `staging` is what is there of them, `target` where they go.
     IntoGuest { staging: String, target: String },
+    /// A socket of this host that is lent, by its name in the engine.
+    Lent { name: String },
     /// Files on their way to the host.
     OntoHost { staging: PathBuf, target: PathBuf },
 }

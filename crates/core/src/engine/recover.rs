@@ -154,6 +154,12 @@ impl Engine {
                 Ok("finished")
             }
             (Verb::Publish, _) => mend_publish(backend.as_ref(), record).await,
+            (Verb::Lend, _) => {
+                if let Some(Detail::Lent { name }) = &record.detail {
+                    backend.end_loan(&record.instance, name).await?;
+                }
+                Ok("taken back")
+            }
             (Verb::Transfer, step) => mend_transfer(backend.as_ref(), record, step).await,
             (Verb::Snapshot, _) => self.mend_snapshot(backend.as_ref(), record).await,
             (Verb::Remove | Verb::Rename, JournalStep::Preparing) => {

@@ -8,6 +8,8 @@ mod keys;
 mod password;
 mod setup;
 
+use std::collections::BTreeMap;
+
 use crate::backend::{Backend, ExecSpec, Output, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InstanceName, UserName};
@@ -25,6 +27,10 @@ pub const START_SSH: &str = include_str!("start_ssh.sh");
 pub const WAIT_FOR_NETWORK: &str = include_str!("wait_for_network.sh");
 /// Waits until init heeds signals. No arguments.
 pub const WAIT_FOR_INIT: &str = include_str!("wait_for_init.sh");
+/// A login shell of the user `$1` that keeps the variables `$2`.
+const LOGIN: &str = include_str!("login.sh");
+/// Prints `uid:gid` of the user `$1`.
+const USER_IDS: &str = include_str!("user_ids.sh");
 /// Runs `$2…` as the user `$1` in its home.
 pub const RUN_AS: &str = include_str!("run_as.sh");
 
@@ -155,10 +161,36 @@ pub fn as_user(user: &UserName, command: &[String]) -> ExecSpec {
     ExecSpec::new(head.into_iter().chain(command.iter().cloned()))
 }
 
-/// The login shell of a user of the guest.
+/// The login shell of a user of the guest, which keeps these variables of its environment where the
+/// guest's `su` can.
 #[must_use]
-pub fn login_shell(user: &UserName) -> ExecSpec {
-    ExecSpec::new(["su", "-l", user.as_str()])
+pub fn login_shell(user: &UserName, variables: BTreeMap<String, String>) -> ExecSpec {
+    let names: Vec<&str> = variables.keys().map(String::as_str).collect();
+    let names = names.join(",");
+    ExecSpec {
+        environment: variables,
+        ..ExecSpec::new(["sh", "-c", LOGIN, "sh", user.as_str(), &names])
+    }
+}
+
+/// The numbers of a user of the guest and of its group.
+///
+/// # Errors
+/// `Guest` for a user that isn't there.
+pub async fn user_ids(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    user: &UserName,
+) -> Result<(u32, u32)> {
+    let output = run_script(backend, name, USER_IDS, &[user.as_str()], Vec::new()).await?;
+    expect_success(
+        &output,
+        format!("cannot find the user `{user}` in `{name}`"),
+    )?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let ids = text.trim().split_once(':');
+    ids.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
+        .ok_or_else(|| Error::new(ErrorKind::Guest, "the guest's answer can't be read"))
 }
 
 fn expect_success(output: &Output, what: String) -> Result<()> {

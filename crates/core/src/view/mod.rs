@@ -201,6 +201,8 @@ pub enum Verb {
     Transfer,
     /// Set what the file says of it now.
     Configure,
+    /// Lend it a socket of this host.
+    Lend,
 }
 
 /// Which env, from another process or the page.
@@ -233,6 +235,7 @@ impl Verb {
             Self::Publish => "make an image",
             Self::Transfer => "copy files",
             Self::Configure => "configure",
+            Self::Lend => "lend a socket",
         }
     }
 
@@ -254,6 +257,7 @@ impl Verb {
             Self::Publish => "making of an image",
             Self::Transfer => "copying of files",
             Self::Configure => "change of settings",
+            Self::Lend => "loan of a socket",
         }
     }
 }

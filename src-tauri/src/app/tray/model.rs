@@ -193,6 +193,7 @@ fn doing(verb: Verb) -> &'static str {
         Verb::Publish => "making an image",
         Verb::Transfer => "copying files",
         Verb::Configure => "configuring",
+        Verb::Lend => "lending a socket",
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::lend::{end_loans, without_loans};
 use super::restrictions::{self, Allowed};
 use super::wire::{Config, Profile, mark_config};
 use super::{LxcBackend, operation};
@@ -75,7 +76,8 @@ pub(super) async fn copy(
         ),
     };
     // LXD takes keys of the source over by itself, profiles and devices it doesn't.
-    let of: Value = client.get(&path).await?;
+    let mut of: Value = client.get(&path).await?;
+    without_loans(&mut of["devices"]);
     let mut config = mark_config(&spec.marks);
     config.retain(|_, value| !value.is_empty());
     let body = json!({
@@ -248,6 +250,7 @@ pub(super) async fn restore(
     client
         .change("PUT", &format!("/1.0/instances/{name}"), &body)
         .await?;
-    // A snapshot carries the config of its time, our marks included.
-    set_marks(client, name, &before.marks).await
+    // A snapshot carries the config of its time, our marks and loans included.
+    set_marks(client, name, &before.marks).await?;
+    end_loans(client, name).await
 }

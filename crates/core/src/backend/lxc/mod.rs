@@ -20,6 +20,7 @@ mod glance;
 mod image;
 mod image_store;
 mod instance;
+mod lend;
 mod locate;
 mod operation;
 mod replay;
@@ -45,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile,
-    GuestStream, Image, Instance, LaunchSpec, Marks, Progress, Settings, StoredImage, Usage,
+    GuestStream, Image, Instance, LaunchSpec, Loan, Marks, Progress, Settings, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -404,6 +405,14 @@ impl Backend for LxcBackend {
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(_) => Err(refused("no answer".to_owned())),
         }
+    }
+
+    async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {
+        lend::lend(&self.client, name, loan).await
+    }
+
+    async fn end_loan(&self, name: &InstanceName, loan: &str) -> Result<()> {
+        lend::end_loan(&self.client, name, loan).await
     }
 
     async fn diagnose(&self) -> Result<Vec<Finding>> {

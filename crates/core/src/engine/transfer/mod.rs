@@ -169,7 +169,11 @@ impl Engine {
     }
 
     /// An env that runs.
-    async fn place_running(&self, project: &Project, env: &EnvName) -> Result<(Placed, UserName)> {
+    pub(super) async fn place_running(
+        &self,
+        project: &Project,
+        env: &EnvName,
+    ) -> Result<(Placed, UserName)> {
         let placed = self.place(project, env).await?;
         if !placed.instance.status.is_up() {
             let message = format!("`{env}` is stopped");
