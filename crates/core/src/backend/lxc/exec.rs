@@ -2,10 +2,14 @@
 //!
 //! With a terminal the engine offers the streams `0` (both ways) and `control`; without one `0`,
 //! `1`, `2` and `control`. An empty text message ends a stream in either direction.
+//!
+//! A command that ends before the engine has learnt its process number is lost: its output and its exit
+//! code are gone, and nothing tells whether it ran. So each waits for a line of input before it begins.
+//! The engine passes input on only when it knows the process; what it could not start has not run then,
+//! and can be tried again.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -26,16 +30,20 @@ use crate::model::InstanceName;
 
 /// Bytes in one message to the guest.
 const CHUNK: usize = 256 * 1024;
+/// Waits for the line, and is the command from then on. Without the line it must not be run.
+const BEGIN: &str = "read -r go && exec \"$@\"";
+/// The line.
+const GO: &[u8] = b"\n";
+/// The line as a terminal shows it, before anything that the command prints.
+const GO_ECHOED: &[u8] = b"\r\n";
 /// The engines' code for "no process could be put into the container". Attaching fails for a moment
-/// while the guest's systemd rearranges the control groups, mostly in its early boot. Nothing was
-/// run then.
+/// while the guest's systemd rearranges the control groups, mostly in its early boot, and for the
+/// engine of a busy machine now and then. Nothing was run then.
 const NOT_ENTERED: i32 = -1;
 /// How long that may last.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before another attempt, doubled up to the second value.
 const ENTRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
-/// A failed entry is known within this time; a command that ends later with that code did run.
-const ENTRY_TIME: Duration = Duration::from_secs(2);
 /// SIGKILL of Linux: what ends a command whose caller is gone.
 const SIGKILL: i32 = 9;
 
@@ -56,17 +64,14 @@ pub(super) async fn run(
     let begun = Instant::now();
     let mut pause = ENTRY_PAUSE.0;
     let code = loop {
-        let (tried, printed) = (Instant::now(), AtomicBool::new(false));
         let ours = Ours {
             stdin: &mut stdin,
             stdout: stdout.as_mut(),
             stderr: stderr.as_mut(),
             control: &mut control,
-            printed: &printed,
         };
         let code = attempt(client, name, spec, ours).await?;
-        let ran = printed.into_inner() || tried.elapsed() > ENTRY_TIME;
-        if code != NOT_ENTERED || ran {
+        if code != NOT_ENTERED {
             break code;
         }
         if !stdin.rewind() || begun.elapsed() > ENTRY_PATIENCE {
@@ -88,8 +93,6 @@ struct Ours<'a> {
     stdout: &'a mut (dyn AsyncWrite + Send + Unpin),
     stderr: &'a mut (dyn AsyncWrite + Send + Unpin),
     control: &'a mut mpsc::Receiver<ExecControl>,
-    /// Set when the command says something: then it ran.
-    printed: &'a AtomicBool,
 }
 
 async fn attempt(
@@ -159,8 +162,10 @@ async fn attempt(
 }
 
 fn request(spec: &ExecSpec) -> serde_json::Value {
+    let begin = ["sh", "-c", BEGIN, "sh"].into_iter();
+    let command: Vec<&str> = begin.chain(spec.argv.iter().map(String::as_str)).collect();
     let mut body = json!({
-        "command": spec.argv,
+        "command": command,
         "environment": environment(spec),
         "wait-for-websocket": true,
         "interactive": spec.terminal.is_some(),
@@ -196,11 +201,11 @@ async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>)
         match theirs.errors {
             Some(errors) => {
                 tokio::join!(
-                    receive(theirs.output, ours.stdout, ours.printed),
-                    receive(errors, ours.stderr, ours.printed)
+                    receive(theirs.output, ours.stdout, &[]),
+                    receive(errors, ours.stderr, &[])
                 );
             }
-            None => receive(theirs.output, ours.stdout, ours.printed).await,
+            None => receive(theirs.output, ours.stdout, GO_ECHOED).await,
         }
     };
     let mut guard = KillOnDrop(Some(theirs.control));
@@ -216,6 +221,13 @@ async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>)
 
 /// Copies our input to the command. Never returns: its end isn't the command's end.
 async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallible {
+    if to
+        .send(Message::Binary(Bytes::from_static(GO)))
+        .await
+        .is_err()
+    {
+        return std::future::pending().await;
+    }
     let mut chunk = vec![0; CHUNK];
     loop {
         match from.read(&mut chunk).await {
@@ -233,20 +245,20 @@ async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallib
     std::future::pending().await
 }
 
-/// Copies the command's output to us until it ends.
+/// Copies the command's output to us until it ends, without what it begins with.
 async fn receive(
     mut from: SplitStream<Socket>,
     to: &mut (dyn AsyncWrite + Send + Unpin),
-    printed: &AtomicBool,
+    mut head: &[u8],
 ) {
     let mut broken = false;
     while let Some(Ok(message)) = from.next().await {
         match message {
             Message::Binary(bytes) if !broken => {
-                printed.store(true, Ordering::Relaxed);
+                let bytes = without_head(&bytes, &mut head);
                 // A reader that is gone (`| head`) must not stop the command.
                 let written = async {
-                    to.write_all(&bytes).await?;
+                    to.write_all(bytes).await?;
                     to.flush().await
                 };
                 broken = written.await.is_err();
@@ -256,6 +268,19 @@ async fn receive(
             _ => {}
         }
     }
+}
+
+/// Takes off what a stream begins with, as far as it does, and as far as it hasn't come yet.
+fn without_head<'a>(mut bytes: &'a [u8], head: &mut &[u8]) -> &'a [u8] {
+    while let (Some(first), Some(wanted)) = (bytes.first(), head.first()) {
+        if first != wanted {
+            *head = &[];
+            break;
+        }
+        bytes = &bytes[1..];
+        *head = &head[1..];
+    }
+    bytes
 }
 
 /// Passes resizes and signals on. Never returns.
@@ -295,5 +320,31 @@ impl Drop for KillOnDrop {
             let _ = socket.send(Message::Text(body.into())).await;
             let _ = socket.close(None).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_echoed_line_is_taken_off_once_however_it_comes() {
+        for pieces in [
+            &["\r\nhello\r\n"][..],
+            &["\r", "\nhello\r\n"],
+            &["\r\n", "hello", "\r\n"],
+        ] {
+            let mut head = GO_ECHOED;
+            let left = pieces
+                .iter()
+                .map(|piece| without_head(piece.as_bytes(), &mut head));
+            assert_eq!(
+                left.collect::<Vec<_>>().concat(),
+                b"hello\r\n",
+                "{pieces:?}"
+            );
+        }
+        let mut head = GO_ECHOED;
+        assert_eq!(without_head(b"hello", &mut head), b"hello");
     }
 }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes that are kept. What fails does so within milliseconds, so few have been read by then.
-const LIMIT: usize = 64 * 1024;
+/// Bytes that are kept: more than wait on their way to the guest, so what was read of a command that never
+/// began is among them.
+const LIMIT: usize = 1 << 20;
 
 /// A reader whose first bytes are kept, in case the command that they were for never started.
 pub(super) struct Replay {
