@@ -355,3 +355,24 @@ async fn a_snapshot_is_in_file_and_engine_or_in_neither() {
         }
     }
 }
+
+#[tokio::test]
+async fn nothing_is_deleted_while_the_file_can_not_be_read() {
+    for polls in 1..MANY {
+        let stage = Stage::new(Pool::Btrfs);
+        let (mut project, cancel) = (stage.project(), CancellationToken::new());
+        let create = stage.engine.create(&mut project, request("dev"), &cancel);
+        let ended = cut_off(create, polls).await;
+        let made = stage.instances().await;
+        let path = stage.directory().join("containers.yaml");
+        let text = stage.file();
+        std::fs::write(&path, "containers: [").unwrap();
+        stage.other_process().recover().await.unwrap();
+        assert_eq!(stage.instances().await, made, "{polls}");
+        std::fs::write(&path, text).unwrap();
+        mend(&stage, &format!("{polls}")).await;
+        if ended {
+            return;
+        }
+    }
+}

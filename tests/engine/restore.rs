@@ -1,7 +1,7 @@
 //! Going back, and going back from that.
 
-use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::backend::{Backend, Settings};
 use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
 use lxc_dev_manager_core::{ErrorKind, Result};
 
@@ -231,4 +231,28 @@ async fn a_name_given_away_meanwhile_is_not_overwritten() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_removed_env_is_not_started_with_the_engine_and_one_that_is_back_is() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let settings = Settings {
+        autostart: true,
+        ..stage.fake.instance(&dev_instance()).await.unwrap().settings
+    };
+    stage
+        .fake
+        .configure(&dev_instance(), &settings)
+        .await
+        .unwrap();
+    let (engine, dev) = (&stage.engine, env("dev"));
+    assert!(engine.remove(&mut stage.project(), &dev).await.unwrap());
+    let aside = stage.fake.instances().await.unwrap().remove(0);
+    assert!(!aside.settings.autostart);
+    // Somebody starts it all the same.
+    stage.fake.start(&aside.name).await.unwrap();
+    engine.undo(&mut stage.project(), None).await.unwrap();
+    let back = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert!(back.settings.autostart);
 }

@@ -92,7 +92,10 @@ impl Context {
     /// The project of the directory, if there is one: for what needs none.
     pub(crate) fn project_if_any(&self) -> Result<Option<Project>> {
         match self.project() {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            // A project that is there and can't be used is not no project.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.unusable.is_none() => {
+                Ok(None)
+            }
             found => found.map(Some),
         }
     }

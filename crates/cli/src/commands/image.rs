@@ -205,14 +205,21 @@ async fn export(context: &Context, args: ExportImage) -> Result<()> {
         let written = store.export(&image, &mut out, &progress);
         return progress::show(context, written).await.map_err(failed);
     }
-    let path = &args.file;
+    let path = &context.directory().join(&args.file);
     if path.exists() && !args.force {
         let message = format!("{} is there already", path.display());
         return Err(failed(
             Error::new(ErrorKind::AlreadyExists, message).with_hint("replace it with `-f`"),
         ));
     }
-    let written = write_whole(&store, &image, path, &progress);
+    let cancel = context.cancelled_by_interrupt();
+    let written = async {
+        tokio::select! {
+            written = write_whole(&store, &image, path, &progress) => written,
+            // What was written so far goes with its temporary file.
+            () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "stopped by the user")),
+        }
+    };
     let bytes = progress::show(context, written).await.map_err(failed)?;
     let data = json!({ "image": args.name, "file": path, "size": bytes });
     context.printer.done(&data, |printer| {
@@ -234,10 +241,12 @@ async fn write_whole(
     progress: &Progress,
 ) -> Result<u64> {
     let unwritable = |error| Error::io(format!("cannot write {}", path.display()), error);
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    if path.exists() && !path.is_file() {
+        let message = format!("{} is no file", path.display());
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_hint("write to stdout, `-`, and lead that where you want it"));
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
     let part = tempfile::Builder::new()
         .prefix(".ldm-image-")
         .tempfile_in(directory)
@@ -260,8 +269,9 @@ async fn import(context: &Context, args: ImportImage) -> Result<()> {
         if args.file.as_os_str() == STREAM {
             Box::new(tokio::io::stdin())
         } else {
-            let opened = tokio::fs::File::open(&args.file).await;
-            let shown = args.file.display();
+            let path = context.directory().join(&args.file);
+            let opened = tokio::fs::File::open(&path).await;
+            let shown = path.display();
             let unreadable = |error: io::Error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     Error::new(ErrorKind::NotFound, format!("there is no {shown}"))

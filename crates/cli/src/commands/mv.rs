@@ -10,7 +10,7 @@ use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use super::several::{Done, each};
+use super::several::{Done, Results, finish, try_each};
 use crate::args::Mv;
 use crate::confirm;
 use crate::context::Context;
@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
                 .with_hint("write `NAME:PATH` for a path in an env"));
         }
     };
-    each(context, &project, &patterns, async |project, env| {
+    let copy = async |project: Project, env: EnvName, make_directories: bool| {
         let place = |side: &Side| match side {
             Side::Host(path) => Place::Host(path.clone()),
             Side::Guests(EnvPattern::Name(name), path) => guest(name, path),
@@ -49,12 +49,60 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
         let request = TransferRequest {
             from: place(&source),
             to: place(&target),
-            make_directories: args.yes,
+            make_directories,
         };
-        let copied = copy(context, &project, request).await?;
+        let cancel = context.cancelled_by_interrupt();
+        let copied = context.engine.transfer(&project, &request, &cancel).await?;
         Ok(done(context, &env, &copied))
+    };
+    let first = try_each(context, &project, &patterns, async |project, env| {
+        copy(project, env, args.yes).await
+    });
+    let mut first = first.await?;
+    let unmade = without_directory(&first);
+    if unmade.is_empty() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return finish(context, first);
+    }
+    let question = match unmade.len() {
+        1 => "Make it?",
+        _ => "Make them?",
+    };
+    confirm::ask(&missing(&first, &unmade).join("\n"), question)?;
+    let again: Vec<EnvPattern> = unmade
+        .iter()
+        .map(|at| EnvPattern::Name(first.names[*at].clone()))
+        .collect();
+    let second = try_each(context, &project, &again, async |project, env| {
+        copy(project, env, true).await
+    });
+    for (at, result) in unmade.into_iter().zip(second.await?.results) {
+        first.results[at] = result;
+    }
+    finish(context, first)
+}
+
+/// Which of the results want a directory that isn't there.
+fn without_directory(done: &Results) -> Vec<usize> {
+    let all = done.results.iter().enumerate();
+    all.filter(|(_, result)| {
+        let kind = result.as_ref().err().map(Error::kind);
+        kind == Some(ErrorKind::NeedsConfirmation)
     })
-    .await
+    .map(|(at, _)| at)
+    .collect()
+}
+
+/// What they want, in words.
+fn missing(done: &Results, unmade: &[usize]) -> Vec<String> {
+    let errors = unmade
+        .iter()
+        .filter_map(|at| done.results[*at].as_ref().err());
+    errors
+        .map(|error| {
+            let causes = error.causes();
+            format!("{error}: {}.", causes.join(": "))
+        })
+        .collect()
 }
 
 fn guest(env: &EnvName, path: &str) -> Place {
@@ -62,30 +110,6 @@ fn guest(env: &EnvName, path: &str) -> Place {
         env: env.clone(),
         path: path.to_owned(),
     }
-}
-
-/// Copies, and asks before a directory is made.
-async fn copy(
-    context: &Context,
-    project: &Project,
-    request: TransferRequest,
-) -> Result<Transferred> {
-    let cancel = context.cancelled_by_interrupt();
-    let engine = &context.engine;
-    let refused = match engine.transfer(project, &request, &cancel).await {
-        Err(error) if error.kind() == ErrorKind::NeedsConfirmation => error,
-        done => return done,
-    };
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(refused);
-    }
-    let what = refused.causes().first().cloned().unwrap_or_default();
-    confirm::ask(&format!("{what}."), "Make it?")?;
-    let request = TransferRequest {
-        make_directories: true,
-        ..request
-    };
-    engine.transfer(project, &request, &cancel).await
 }
 
 fn done(context: &Context, env: &EnvName, copied: &Transferred) -> Done {

@@ -53,6 +53,14 @@ pub(crate) fn chosen(project: &Project, patterns: &[EnvPattern]) -> Result<Vec<E
     Ok(chosen)
 }
 
+/// What was done to the envs of some patterns.
+pub(crate) struct Results {
+    /// One name was given, and is answered as such.
+    single: bool,
+    pub(crate) names: Vec<EnvName>,
+    pub(crate) results: Vec<Result<Done>>,
+}
+
 /// Does one thing to the envs of these patterns. A single name is answered as such; several are answered
 /// one by one, and those that fail don't keep the others from being done.
 ///
@@ -63,15 +71,22 @@ pub(crate) async fn each(
     patterns: &[EnvPattern],
     one: impl AsyncFn(Project, EnvName) -> Result<Done>,
 ) -> Result<u8> {
+    let done = try_each(context, project, patterns, one).await?;
+    finish(context, done)
+}
+
+/// The same, without an answer yet.
+pub(crate) async fn try_each(
+    context: &Context,
+    project: &Project,
+    patterns: &[EnvPattern],
+    one: impl AsyncFn(Project, EnvName) -> Result<Done>,
+) -> Result<Results> {
     // What was interrupted comes first: it may give an env another name.
     progress::show(context, context.engine.recover()).await?;
     let project = &project.fresh()?;
     let names = chosen(project, patterns)?;
-    if let ([EnvPattern::Name(_)], [name]) = (patterns, names.as_slice()) {
-        let done = progress::show(context, one(project.clone(), name.clone())).await?;
-        context.printer.done(&done.data, |_| done.text.clone());
-        return Ok(0);
-    }
+    let single = matches!(patterns, [EnvPattern::Name(_)]);
     let all = async {
         let started = names.iter().map(|name| one(project.clone(), name.clone()));
         Ok(futures_util::stream::iter(started)
@@ -79,8 +94,28 @@ pub(crate) async fn each(
             .collect::<Vec<_>>()
             .await)
     };
-    let results = progress::show_several(context, all).await?;
-    Ok(report(&context.printer, &names, results))
+    let results = match single {
+        true => progress::show(context, all).await?,
+        false => progress::show_several(context, all).await?,
+    };
+    Ok(Results {
+        single,
+        names,
+        results,
+    })
+}
+
+/// Answers what was done. Returns the exit code.
+pub(crate) fn finish(context: &Context, done: Results) -> Result<u8> {
+    let mut results = done.results;
+    if done.single
+        && let Some(result) = results.pop()
+    {
+        let done = result?;
+        context.printer.done(&done.data, |_| done.text.clone());
+        return Ok(0);
+    }
+    Ok(report(&context.printer, &done.names, results))
 }
 
 fn report(printer: &Printer, names: &[EnvName], results: Vec<Result<Done>>) -> u8 {

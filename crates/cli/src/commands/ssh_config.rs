@@ -14,6 +14,16 @@ use crate::context::Context;
 /// engine tells.
 pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
+    if context
+        .engine
+        .backends()
+        .iter()
+        .all(|backend| backend.id().is_remote())
+    {
+        let message = "`ssh` can't get into envs of an engine on another machine yet";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint(format!("use `lxc-dev-manager ssh {}`", args.name)));
+    }
     let user = project.file().user(&args.name)?.name;
     let instance = project.instance(&args.name)?;
     let key = KeyPair::load_or_make(context.engine.home())?.private;

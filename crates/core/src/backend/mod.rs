@@ -269,6 +269,12 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// Ends all loans of an instance.
+    async fn end_loans(&self, name: &InstanceName) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
+
     /// Looks for what keeps envs from being made, from being reached or from being undone.
     async fn diagnose(&self) -> Result<Vec<Finding>> {
         Ok(Vec::new())

@@ -70,6 +70,11 @@ impl Engine {
             backend: backend.clone(),
         };
         store.expect_free(image).await?;
+        if !backend.capabilities().await?.snapshots {
+            let engine = backend.id();
+            let message = format!("{engine} forbids snapshots, which an image is made of");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         let running = instance.status.is_up();
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         let copy = snapshot_of(&journal.record);
@@ -78,7 +83,7 @@ impl Engine {
             // How far it came is unknown: recovery takes it back.
             Err(error) if error.is_uncertain() => Err(error),
             made => {
-                let mended = mend_publish(backend.as_ref(), &journal.record).await;
+                let mended = mend_publish(backend.as_ref(), &journal.record, journal.step).await;
                 if mended.is_ok() {
                     journal.close();
                 }
@@ -291,11 +296,18 @@ fn snapshot_of(record: &Record) -> SnapshotName {
 
 /// Ends the making of an image, however far it came: the snapshot goes, and the env runs if it did. The
 /// engine makes an image as a whole, so what is there of it is a whole image.
-pub(super) async fn mend_publish(backend: &dyn Backend, record: &Record) -> Result<&'static str> {
+pub(super) async fn mend_publish(
+    backend: &dyn Backend,
+    record: &Record,
+    step: JournalStep,
+) -> Result<&'static str> {
     if find(backend, &record.instance).await?.is_none() {
         return Ok("dropped: the env is gone");
     }
-    restart(backend, record).await?;
+    // Once it was started again, what it does is its user's to say.
+    if step == JournalStep::Preparing {
+        restart(backend, record).await?;
+    }
     let copy = snapshot_of(record);
     match backend.delete_snapshot(&record.instance, &copy).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -201,23 +201,26 @@ impl Journal {
     /// Takes a journal over whose owner is gone; `None` while it has one. Others see it as owned for
     /// as long as the value lives.
     pub(super) fn claim(path: &Path) -> Option<Self> {
-        Self::adopt(path.to_path_buf())
+        Self::adopt(path.to_path_buf(), false)
     }
 
     /// Journals of one instance. The caller holds its lock, so nobody else owns one.
     pub(super) fn of(home: &Home, instance: &InstanceName) -> Result<Vec<Self>> {
-        let claimed = Self::all(home)?
-            .into_iter()
-            .filter(|path| Self::names(path, instance))
-            .filter_map(Self::adopt);
-        Ok(claimed.collect())
-    }
-
-    fn names(path: &Path, instance: &InstanceName) -> bool {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let first = text.lines().next().unwrap_or_default();
-        serde_json::from_str::<Record>(first)
-            .is_ok_and(|record| record.instances().contains(&instance))
+        let mut journals = Vec::new();
+        for path in Self::all(home)? {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let first = text.lines().next().unwrap_or_default();
+            let Ok(record) = serde_json::from_str::<Record>(first) else {
+                continue;
+            };
+            if !record.instances().contains(&instance) {
+                continue;
+            }
+            // Somebody may be having a look at it. A loan's owner holds it for as long as that lasts.
+            let wait = record.verb != Verb::Lend;
+            journals.extend(Self::adopt(path, wait));
+        }
+        Ok(journals)
     }
 
     /// Mending it failed for good; returns whether that was often enough to give up.
@@ -228,13 +231,17 @@ impl Journal {
         self.failures >= TRIES
     }
 
-    fn adopt(path: PathBuf) -> Option<Self> {
+    fn adopt(path: PathBuf, wait: bool) -> Option<Self> {
         let mut file = fs::OpenOptions::new()
             .read(true)
             .append(true)
             .open(&path)
             .ok()?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        let operation = match wait {
+            true => FlockOperation::LockExclusive,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        flock(&file, operation).ok()?;
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
         let Some((first, rest)) = text.split_once('\n') else {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::place::Placed;
+use crate::backend::{Backend, Instance, Settings};
 use crate::error::{Error, Result};
 use crate::home::{read_json, write_json};
 use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
@@ -44,6 +45,9 @@ pub(super) enum Kept {
         file: String,
         #[serde(default)]
         was_running: bool,
+        /// It was started with the engine, which it must not be meanwhile.
+        #[serde(default)]
+        autostart: bool,
     },
 }
 
@@ -91,9 +95,15 @@ impl Engine {
             name: name.clone(),
             file: file.to_owned(),
             was_running,
+            autostart: placed.instance.settings.autostart,
         };
         self.write_entry(keeper, placed, kept)?;
-        placed.backend.rename(&placed.instance.name, &name).await
+        let (backend, instance) = (&placed.backend, &placed.instance);
+        backend.end_loans(&instance.name).await?;
+        if instance.settings.autostart {
+            set_autostart(backend.as_ref(), instance, false).await?;
+        }
+        backend.rename(&instance.name, &name).await
     }
 
     fn write_entry(&self, keeper: &Keeper<'_>, placed: &Placed, kept: Kept) -> Result<()> {
@@ -212,4 +222,17 @@ impl Engine {
         }
         self.forget_deletions(false)
     }
+}
+
+/// Has an instance started with its engine, or not; all else that is set on it stays.
+pub(super) async fn set_autostart(
+    backend: &dyn Backend,
+    instance: &Instance,
+    autostart: bool,
+) -> Result<()> {
+    let settings = Settings {
+        autostart,
+        ..instance.settings.clone()
+    };
+    backend.configure(&instance.name, &settings).await
 }

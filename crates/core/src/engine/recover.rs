@@ -153,7 +153,7 @@ impl Engine {
                 start_if_stopped(backend.as_ref(), record.name_after()).await?;
                 Ok("finished")
             }
-            (Verb::Publish, _) => mend_publish(backend.as_ref(), record).await,
+            (Verb::Publish, step) => mend_publish(backend.as_ref(), record, step).await,
             (Verb::Lend, _) => {
                 if let Some(Detail::Lent { name }) = &record.detail {
                     backend.end_loan(&record.instance, name).await?;
@@ -349,7 +349,8 @@ async fn mend_create(backend: &dyn Backend, journal: &Journal) -> Result<&'stati
     // Where snapshots are forbidden, an env is whole without one.
     let without = !backend.capabilities().await?.snapshots;
     let taken = instance.snapshots.iter().any(|taken| taken.name == initial);
-    let registered = open(record).is_ok_and(|project| {
+    // A file that can't be read now says nothing, and nothing is deleted then.
+    let registered = open_if_there(record)?.is_some_and(|project| {
         let entry = project.file().entry(&record.env.env);
         entry.is_some_and(|entry| without || entry.snapshots.contains_key(initial.as_str()))
     });

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::journal::{Journal, JournalStep, Record};
+use super::ledger::{Kept, set_autostart};
 use super::place::Placed;
 use super::recover::find;
 use super::start_stop::stop_by_force;
@@ -135,6 +136,7 @@ impl Engine {
             if find(backend, &record.instance).await?.is_none() {
                 backend.rename(&aside, &record.instance).await?;
             }
+            self.autostart_again(backend, record).await?;
             if !record.was_running {
                 break;
             }
@@ -146,6 +148,20 @@ impl Engine {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What was not to be started with the engine while it was set aside is so again.
+    async fn autostart_again(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
+        let entry = self.ledger_entry(&record.id)?;
+        let kept = entry.map(|entry| entry.kept);
+        if let Some(Kept::Instance {
+            autostart: true, ..
+        }) = kept
+            && let Some(instance) = find(backend, &record.instance).await?
+        {
+            set_autostart(backend, &instance, true).await?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::journal::{Detail, Journal, JournalStep, Record};
 use super::place::Placed;
 use super::recover::{find, open_if_there, start_if_stopped};
 use super::task::Task;
-use crate::backend::{Backend, Marks};
+use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, InstanceName};
 use crate::project::{Change, Project};
@@ -68,6 +68,7 @@ impl Engine {
         if target.as_str() != placed.instance.name.as_str() {
             self.expect_absent(project, new, &target).await?;
         }
+        self.expect_nothing_staged(env, &placed.instance)?;
         let change = Change::RenameEnv {
             env: env.clone(),
             new: new.clone(),
@@ -112,6 +113,20 @@ impl Engine {
         }
     }
 
+    /// Refuses an env into which files were on their way when that was killed, and which has to run once
+    /// until they are where they belong.
+    fn expect_nothing_staged(&self, env: &EnvName, instance: &Instance) -> Result<()> {
+        let left = Journal::of(&self.home, &instance.name)?;
+        let staged =
+            |journal: &Journal| matches!(journal.record.detail, Some(Detail::IntoGuest { .. }));
+        if !left.iter().any(staged) {
+            return Ok(());
+        }
+        let message = format!("files that were copied into `{env}` are not in their place yet");
+        Err(Error::new(ErrorKind::Conflict, message)
+            .with_hint(format!("start it first: `lxc-dev-manager up {env}`")))
+    }
+
     async fn rename_with(
         &self,
         project: &mut Project,
@@ -124,6 +139,8 @@ impl Engine {
             self.step(task, "stopping it");
             self.stop_in_any_case(backend.as_ref(), instance).await?;
         }
+        // Whoever lends it something looks for it under its old name.
+        backend.end_loans(&instance.name).await?;
         journal.enter(JournalStep::Committing)?;
         self.step(task, "renaming it");
         self.finish_rename(project, backend, &journal.record).await
@@ -153,13 +170,15 @@ impl Engine {
         };
         backend.set_marks(instance, &marks).await?;
         identity::set_host_name(backend.as_ref(), instance, &record.instance).await?;
+        // Last of all, for nothing after it can fail: the new name counts from here on.
+        self.rename_in_ledger(&record.env, &project.env_ref(new), instance)?;
         if project.file().entry(new).is_none() {
             project.change(&[Change::RenameEnv {
                 env: record.env.env.clone(),
                 new: new.clone(),
             }])?;
         }
-        self.rename_in_ledger(&record.env, &project.env_ref(new), instance)
+        Ok(())
     }
 
     /// Finishes a rename that was killed.
@@ -184,9 +203,14 @@ impl Engine {
 
     /// Gives a half renamed env its old name again; it runs if it ran before.
     async fn rename_back(&self, backend: &Arc<dyn Backend>, record: &Record) -> Result<()> {
-        let Some(Detail::Renamed { instance, .. }) = &record.detail else {
+        let Some(Detail::Renamed { env, instance }) = &record.detail else {
             return Ok(());
         };
+        let new = crate::view::EnvRef {
+            env: env.clone(),
+            ..record.env.clone()
+        };
+        self.rename_in_ledger(&new, &record.env, &record.instance)?;
         let there = find(backend.as_ref(), &record.instance).await?;
         if there.is_none() && find(backend.as_ref(), instance).await?.is_some() {
             backend.rename(instance, &record.instance).await?;

@@ -1,5 +1,7 @@
 //! One running operation: its lock, its id, and what it tells the bus.
 
+use tokio_util::task::TaskTracker;
+
 use crate::backend::{Backend, Progress, Step};
 use crate::error::Result;
 use crate::event::EventKind;
@@ -23,6 +25,8 @@ pub(super) struct Task {
     pub(super) undoable: bool,
     /// What its journal has to know beyond the env.
     pub(super) detail: Option<Detail>,
+    /// Threads that may outlive the wait for them.
+    pub(super) threads: TaskTracker,
     _locks: Vec<EnvLock>,
 }
 
@@ -91,6 +95,7 @@ impl Engine {
             undoes: None,
             undoable: false,
             detail: None,
+            threads: TaskTracker::new(),
             _locks: locks,
         })
     }

@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::journal::JournalStep;
-use super::ledger::{Entry, Kept};
+use super::ledger::{Entry, Kept, set_autostart};
 use super::place::is_ours;
 use super::recover::{find, start_if_stopped};
+use super::start_stop::stop_by_force;
 use super::task::Task;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
@@ -136,7 +137,16 @@ impl Engine {
             return Ok(());
         };
         let renamed = match find(backend, removal.aside).await? {
-            Some(_) => backend.rename(removal.aside, &entry.instance).await,
+            Some(aside) => {
+                // Somebody may have started it.
+                if aside.status.is_up() {
+                    stop_by_force(backend, &aside).await?;
+                }
+                if removal.autostart {
+                    set_autostart(backend, &aside, true).await?;
+                }
+                backend.rename(removal.aside, &entry.instance).await
+            }
             None => Err(Error::new(ErrorKind::NotFound, "it was renamed before")),
         };
         // A request of a killed process may have been faster.
@@ -161,6 +171,7 @@ struct Removal<'a> {
     aside: &'a InstanceName,
     file: &'a str,
     was_running: bool,
+    autostart: bool,
 }
 
 impl<'a> Removal<'a> {
@@ -170,10 +181,12 @@ impl<'a> Removal<'a> {
                 name,
                 file,
                 was_running,
+                autostart,
             } => Some(Self {
                 aside: name,
                 file,
                 was_running: *was_running,
+                autostart: *autostart,
             }),
             Kept::Snapshot { .. } => None,
         }

@@ -138,9 +138,10 @@ async fn read_text(
         return Ok(None);
     };
     let mut text = String::new();
-    // What isn't text isn't ours to change.
-    let read = from.take(HOSTS_LIMIT).read_to_string(&mut text).await;
-    Ok(read.ok().map(|_| text))
+    // What isn't text, or is too much of it, isn't ours to change.
+    let read = from.take(HOSTS_LIMIT + 1).read_to_string(&mut text).await;
+    let whole = |length: &usize| *length as u64 <= HOSTS_LIMIT;
+    Ok(read.ok().filter(whole).map(|_| text))
 }
 
 /// What stands at a path, if anything does.

@@ -189,7 +189,9 @@ impl Remotes for Clients {
         let config = self.config(id.kind).ok()?;
         let remotes = config.engines().into_iter();
         let mut clients = remotes.filter_map(|name| self.client(&config, name.as_str()).ok());
-        let found = clients.find(|client| client.id == *id)?;
+        let mut found = clients.find(|client| client.id.address == id.address)?;
+        // The record's own project, whichever one the client is in now.
+        found.id = id.clone();
         Some(Arc::new(LxcBackend::at(found, self.clone())))
     }
 }

@@ -80,18 +80,26 @@ pub(super) async fn list(client: &Client) -> Result<Vec<StoredImage>> {
     Ok(found.into_iter().map(StoredImage::from).collect())
 }
 
-async fn expect_free(client: &Client, alias: &ImageName) -> Result<()> {
+/// The image of an alias, if there is one.
+async fn target_of(client: &Client, alias: &ImageName) -> Result<Option<Fingerprint>> {
     let path = format!("/1.0/images/aliases/{}", url_part(alias.as_str()));
     match client.get::<serde_json::Value>(&path).await {
-        Ok(_) => Err(Error::new(
+        Ok(found) => found["target"].as_str().map(Fingerprint::parse).transpose(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn expect_free(client: &Client, alias: &ImageName) -> Result<()> {
+    match target_of(client, alias).await? {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
             ErrorKind::AlreadyExists,
             format!("{} has an image `{alias}` already", client.kind()),
         )
         .with_hint(format!(
             "delete it first: `lxc-dev-manager image delete {alias}`"
         ))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
     }
 }
 
@@ -112,11 +120,20 @@ pub(super) async fn publish(
     let body = json!({
         "source": { "type": "snapshot", "name": format!("{name}/{snapshot}") },
         "properties": { "description": alias },
+        // With the image itself, so that none is without a name.
+        "aliases": [{ "name": alias, "description": "" }],
     });
-    let done = operation::change(client, "/1.0/images", &body, progress, cancel).await?;
-    let image = fingerprint(client, done.metadata)?;
-    add_alias(client, alias, &image).await?;
-    Ok(image)
+    match operation::change(client, "/1.0/images", &body, progress, cancel).await {
+        Ok(done) => fingerprint(client, done.metadata),
+        Err(error) if error.kind() == ErrorKind::Cancelled => {
+            // It may have been whole already.
+            if let Some(image) = target_of(client, alias).await? {
+                delete(client, &image).await?;
+            }
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn fingerprint(client: &Client, metadata: Option<serde_json::Value>) -> Result<Fingerprint> {

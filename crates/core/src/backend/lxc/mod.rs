@@ -415,6 +415,10 @@ impl Backend for LxcBackend {
         lend::end_loan(&self.client, name, loan).await
     }
 
+    async fn end_loans(&self, name: &InstanceName) -> Result<()> {
+        lend::end_loans(&self.client, name).await
+    }
+
     async fn diagnose(&self) -> Result<Vec<Finding>> {
         diagnose::all(&self.client).await
     }

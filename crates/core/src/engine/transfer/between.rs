@@ -13,7 +13,7 @@ use crate::backend::{receive_script, send_script};
 use crate::engine::Engine;
 use crate::engine::journal::JournalStep;
 use crate::engine::task::Task;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 use crate::project::Project;
 
@@ -30,6 +30,16 @@ impl Engine {
         let (placed, user) = self.place_running(project, env).await?;
         let name = own_name(from).unwrap_or_default();
         let landing = look(&placed, &user, path, name, request.make_directories).await?;
+        if source == env {
+            // The same question tells where the source is.
+            let there = look(&placed, &user, from, "", true).await?.target;
+            let there = there.trim_end_matches('/');
+            let below = landing.target.strip_prefix(there);
+            if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+                let message = format!("{} is in {there} itself", landing.target);
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
         let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
         self.step(task, "copying");
         let broken = |error| Error::io("a stream of files broke", error);
@@ -43,8 +53,9 @@ impl Engine {
             gid: landing.gid,
         };
         let mut said = Percent::new(self.progress(task), 0);
-        let passed =
-            blocking(move || unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes)));
+        let passed = blocking(&task.threads, move || {
+            unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes))
+        });
         let (giving, owned) = (
             [giving.as_str(), from],
             format!("{}:{}", owner.uid, owner.gid),

@@ -146,13 +146,19 @@ impl Engine {
         if let Err(error) = &result
             && !error.is_uncertain()
         {
-            self.clean_up(&project.instance(env)?, &task).await;
+            let cancelled = error.kind() == ErrorKind::Cancelled;
+            self.clean_up(&project.instance(env)?, &task, cancelled)
+                .await;
         }
         self.end(task, result.map_err(failed))
     }
 
-    /// Deletes what a failed copy left. Where that fails too, the journal stays for recovery.
-    async fn clean_up(&self, instance: &InstanceName, task: &Task) {
+    /// Deletes what a failed copy left; one that was cancelled while it got its place is finished. Where
+    /// that fails too, the journal stays for recovery.
+    async fn clean_up(&self, instance: &InstanceName, task: &Task, cancelled: bool) {
+        // They see the end of their streams by now.
+        task.threads.close();
+        task.threads.wait().await;
         let journals = Journal::of(&self.home, instance).unwrap_or_default();
         for journal in journals
             .into_iter()
@@ -161,7 +167,11 @@ impl Engine {
             let Ok(backend) = self.backend_at(&journal.record.engine) else {
                 continue;
             };
-            match mend_transfer(backend.as_ref(), &journal.record, JournalStep::Preparing).await {
+            let step = match cancelled {
+                true => journal.step,
+                false => JournalStep::Preparing,
+            };
+            match mend_transfer(backend.as_ref(), &journal.record, step).await {
                 Ok(_) => journal.close(),
                 Err(error) => tracing::warn!(?error, "what was copied could not be deleted"),
             }

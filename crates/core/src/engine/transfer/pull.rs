@@ -26,7 +26,13 @@ impl Engine {
     ) -> Result<Transferred> {
         let (placed, user) = self.place_running(project, env).await?;
         let target = landing(to, own_name(path), request.make_directories)?;
-        let parent = target.parent().unwrap_or(Path::new("/"));
+        // What is merged into a directory is staged in it: beside it may be another disk, or nothing that
+        // this user may write into.
+        let parent = match target.canonicalize() {
+            Ok(directory) if directory.is_dir() => directory,
+            _ => target.parent().unwrap_or(Path::new("/")).to_path_buf(),
+        };
+        let parent = parent.as_path();
         let staging = parent.join(staging_name(task));
         task.detail = Some(Detail::OntoHost {
             staging: staging.clone(),
@@ -44,7 +50,9 @@ impl Engine {
         let mut said = Percent::new(self.progress(task), 0);
         let unpacked = {
             let staging = staging.clone();
-            blocking(move || unpack::unpack(reader, &staging, &mut |bytes| said.at(bytes)))
+            blocking(&task.threads, move || {
+                unpack::unpack(reader, &staging, &mut |bytes| said.at(bytes))
+            })
         };
         let arguments = [user.as_str(), path];
         let sent = send_script(

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncReadExt;
 use tokio_util::io::InspectReader;
+use tokio_util::task::TaskTracker;
 
 use super::pack::{self, Owner};
 use super::{
@@ -33,7 +34,7 @@ impl Engine {
         task: &mut Task,
     ) -> Result<Transferred> {
         let source = from.to_path_buf();
-        let whole = blocking(move || pack::measure(&source)).await;
+        let whole = blocking(&task.threads, move || pack::measure(&source)).await;
         let whole = whole.map_err(|error| unreadable(from, error))?;
         let (placed, user) = self.place_running(project, env).await?;
         let name = from.file_name().map(|name| name.to_string_lossy());
@@ -42,7 +43,16 @@ impl Engine {
         let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
         self.step(task, "copying");
         let progress = self.progress(task);
-        let packed = send(from, whole, &placed, &landing, &staging, progress.clone()).await?;
+        let sent = send(
+            from,
+            whole,
+            &placed,
+            &landing,
+            &staging,
+            progress.clone(),
+            &task.threads,
+        );
+        let packed = sent.await?;
         let packed = send_big(packed, whole, &placed, &landing, &staging, progress).await?;
         journal.enter(JournalStep::Committing)?;
         let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
@@ -65,6 +75,7 @@ async fn send(
     landing: &Landing,
     staging: &str,
     progress: Progress,
+    threads: &TaskTracker,
 ) -> Result<pack::Packed> {
     let (reader, writer) = pipe()?;
     let owner = Owner {
@@ -72,7 +83,7 @@ async fn send(
         gid: landing.gid,
     };
     let source: PathBuf = from.to_path_buf();
-    let packed = blocking(move || {
+    let packed = blocking(threads, move || {
         let mut said = Percent::new(progress, whole);
         pack::pack(&source, owner, writer, &mut |bytes| said.at(bytes))
     });
@@ -171,11 +182,14 @@ pub(super) fn widen(pipe: &impl std::os::fd::AsFd) {
     let _ = pipe;
 }
 
-/// Runs something that reads and writes files, apart from everything else.
+/// Runs something that reads and writes files, apart from everything else. It goes on where nobody waits
+/// for its result any more; `threads` tells when it has ended.
 pub(super) async fn blocking<T: Send + 'static>(
+    threads: &TaskTracker,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
+    threads
+        .spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

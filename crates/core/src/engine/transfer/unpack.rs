@@ -43,40 +43,74 @@ pub(super) fn unpack(
     archive.set_overwrite(false);
     let item = staging.join(ITEM);
     let mut unpacked = Unpacked::default();
-    // A directory gets its mode when its files are there: it may be one that can't be written.
+    // A directory gets its mode when its files are there.
     let mut directories = Vec::new();
+    // The first entry is the item itself: a directory, or one file that is all of the stream.
+    let mut is_directory = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = inner(&entry.path()?)?;
         let kind = entry.header().entry_type();
-        let is_root = name.as_os_str().is_empty();
+        match is_directory {
+            None => is_directory = Some(kind.is_dir()),
+            Some(true) => {}
+            Some(false) => return Err(leads_out(&name)),
+        }
         if kind.is_dir() {
-            fs::create_dir_all(item.join(&name))?;
+            make_directory(&item, &name)?;
             directories.push((item.join(&name), entry.header().mode()? & 0o777));
         } else if !is_plain(kind) {
             unpacked.skipped.push(name.display().to_string());
-        } else if item.is_dir() && !is_root {
+        } else if is_directory == Some(true) {
             unpacked.count(&entry);
-            if !entry.unpack_in(&item)? {
+            make_directory(&item, name.parent().unwrap_or(Path::new("")))?;
+            if name.as_os_str().is_empty() || !entry.unpack_in(&item)? {
                 return Err(leads_out(&name));
             }
             report(unpacked.bytes);
         } else {
-            // One file alone, which is all of the stream.
             unpacked.count(&entry);
             unpack_alone(&mut entry, staging, &name, &item)?;
             report(unpacked.bytes);
         }
     }
-    if !item.exists() && !item.is_symlink() {
+    if fs::symlink_metadata(&item).is_err() {
         let message = "the stream is empty";
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
     }
     for (directory, mode) in directories.into_iter().rev() {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&directory, fs::Permissions::from_mode(mode))?;
+        // Its owner can always write in it: it has to be moved yet, and may have to be deleted.
+        set_mode(&directory, mode | 0o700)?;
     }
     Ok(unpacked)
+}
+
+/// Makes a directory below another with all between them, none of which may be a link: the stream may
+/// have brought one that leads out.
+fn make_directory(below: &Path, name: &Path) -> io::Result<()> {
+    let mut directory = below.to_path_buf();
+    let parts = [None].into_iter().chain(name.components().map(Some));
+    for part in parts {
+        directory.extend(part);
+        match fs::symlink_metadata(&directory) {
+            Ok(about) if about.is_dir() => {}
+            Ok(_) => return Err(leads_out(name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&directory)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn set_mode(directory: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(directory)?;
+    opened.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 fn unpack_alone<R: Read>(
@@ -121,6 +155,11 @@ pub(super) fn pass_on(
         let mut header = entry.header().clone();
         header.set_uid(owner.uid.into());
         header.set_gid(owner.gid.into());
+        if kind.is_file() || kind.is_gnu_sparse() {
+            // What is read of a sparse file has its holes filled.
+            header.set_entry_type(EntryType::Regular);
+            header.set_size(entry.size());
+        }
         for set in [
             tar::Header::set_username as fn(&mut tar::Header, &str) -> io::Result<()>,
             tar::Header::set_groupname,
@@ -218,7 +257,27 @@ mod tests {
 
     #[test]
     fn nothing_is_written_outside() {
-        let escapes: [&[Row<'_>]; 5] = [
+        let escapes: [&[Row<'_>]; 9] = [
+            // A link alone, and then what would go through it.
+            &[
+                ("./x", EntryType::Symlink, Some("..")),
+                ("./evil", FILE, None),
+            ],
+            &[
+                ("./x", EntryType::Symlink, Some("..")),
+                ("./evil/", DIR, None),
+            ],
+            // A directory over a link, and one below it.
+            &[
+                ("./", DIR, None),
+                ("./x", EntryType::Symlink, Some("../..")),
+                ("./x/", DIR, None),
+            ],
+            &[
+                ("./", DIR, None),
+                ("./x", EntryType::Symlink, Some("../..")),
+                ("./x/evil/", DIR, None),
+            ],
             &[("./", DIR, None), ("./../evil", FILE, None)],
             &[("./", DIR, None), ("/evil", FILE, None)],
             &[
@@ -239,6 +298,25 @@ mod tests {
             assert_eq!(beside.next().unwrap().unwrap().file_name(), "staging");
             assert!(beside.next().is_none(), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn a_stream_is_passed_on_as_the_item() {
+        let mut builder = Builder::new(Vec::new());
+        entry(&mut builder, "./", DIR, None);
+        entry(&mut builder, "./a", FILE, None);
+        entry(&mut builder, "./b", FILE, None);
+        let bytes = builder.into_inner().unwrap();
+        let mut passed = Vec::new();
+        let owner = Owner { uid: 5, gid: 6 };
+        pass_on(bytes.as_slice(), &mut passed, owner, &mut |_| {}).unwrap();
+        let mut archive = Archive::new(passed.as_slice());
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(names, ["item", "item/a", "item/b"]);
     }
 
     #[test]
