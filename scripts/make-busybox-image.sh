@@ -33,7 +33,11 @@ busybox() { # ROOT DOWNLOADS
     # A machine that has everything else may never have asked for the lists of packages.
     (cd "$2" && { apt-get -q download busybox-static || { apt-get -q update && apt-get -q download busybox-static; }; }) \
         >"$log" 2>&1 || die "apt-get could not get busybox-static; see $log"
-    dpkg-deb --fsys-tarfile "$2"/busybox-static_*.deb | tar -xO ./bin/busybox >"$root/bin/busybox"
+    # Debian 13 has moved it below usr.
+    dpkg-deb -x "$2"/busybox-static_*.deb "$2/unpacked"
+    for file in "$2/unpacked/bin/busybox" "$2/unpacked/usr/bin/busybox"; do
+        [ ! -f "$file" ] || cp "$file" "$root/bin/busybox"
+    done
     chmod 0755 "$root/bin/busybox"
     chroot "$root" /bin/busybox --install -s /bin
     ln -s ../bin/busybox "$root/sbin/init"
