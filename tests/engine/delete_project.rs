@@ -123,3 +123,23 @@ async fn gc_deletes_only_what_it_is_told() {
             .is_none()
     );
 }
+
+#[tokio::test]
+async fn a_project_that_came_back_in_part_comes_back_whole() {
+    let stage = two_envs().await;
+    let before = stage.file();
+    stage.engine.delete_project(stage.project()).await.unwrap();
+    let directory = stage.directory().canonicalize().unwrap();
+    stage.fake.fail_next("rename");
+    stage.engine.undo_deletion(&directory).await.unwrap_err();
+    assert!(stage.engine.is_back_in_part(&directory).unwrap());
+    stage
+        .engine
+        .undo_deletion(&directory)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stage.file(), before);
+    assert_eq!(stage.instances().await, ["web-dev", "web-two"]);
+    assert!(!stage.engine.is_back_in_part(&directory).unwrap());
+}

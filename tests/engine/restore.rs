@@ -256,3 +256,26 @@ async fn a_removed_env_is_not_started_with_the_engine_and_one_that_is_back_is() 
     let back = stage.fake.instance(&dev_instance()).await.unwrap();
     assert!(back.settings.autostart);
 }
+
+#[tokio::test]
+async fn where_later_snapshots_would_go_a_restore_names_them_and_changes_nothing() {
+    let stage = Stage::new(Pool::Zfs);
+    stage.create("dev").await.unwrap();
+    let (engine, dev) = (&stage.engine, env("dev"));
+    let (initial, later) = (SnapshotName::initial_state(), "later".parse().unwrap());
+    let taken = engine
+        .snapshot(&mut stage.project(), &dev, &later, None)
+        .await;
+    taken.unwrap();
+    stage.fake.fail_next("stop");
+    let error = engine
+        .restore(&stage.project(), &dev, &initial)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.report().message.contains("`later`"), "{error:?}");
+    let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert_eq!(instance.snapshots.len(), 2);
+    assert_eq!(instance.status, EnvStatus::Running);
+    assert_eq!(stage.journals(), 0);
+}

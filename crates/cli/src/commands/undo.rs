@@ -24,12 +24,12 @@ pub(crate) async fn run(context: &Context, args: Undo) -> Result<()> {
 /// Brings the project back that was deleted in this directory, if one was.
 async fn bring_project_back(context: &Context) -> Result<bool> {
     let here = context.directory();
-    if here.join(FILE_NAME).exists() {
-        return Ok(false);
-    }
     let here = here
         .canonicalize()
         .map_err(|error| Error::io(format!("cannot find {}", here.display()), error))?;
+    if here.join(FILE_NAME).exists() && !context.engine.is_back_in_part(&here)? {
+        return Ok(false);
+    }
     let undone = progress::show_several(context, context.engine.undo_deletion(&here)).await?;
     let Some(project) = undone else {
         return Ok(false);

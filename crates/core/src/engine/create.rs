@@ -250,7 +250,9 @@ impl Engine {
             provision::set_up_user(backend, name, &plan.user, &plan.keys).await?;
             provision::start_ssh(backend, name).await
         };
-        tokio::try_join!(user, provision::wait_for_network(backend, name))?;
+        if let Err(error) = tokio::try_join!(user, provision::wait_for_network(backend, name)) {
+            return Err(explain(backend, name, error).await);
+        }
         let broken = match self.set_up(task, backend, plan).await {
             Err(error) if !plan.keep => return Err(error),
             done => done.err(),
@@ -358,6 +360,22 @@ impl Engine {
 
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Cancelled, "stopped by the user")
+}
+
+/// A guest that stops by itself fails everything that is done in it, and none of that says why.
+async fn explain(backend: &dyn Backend, name: &InstanceName, error: Error) -> Error {
+    match backend.instance(name).await {
+        Ok(instance) if !instance.status.is_up() => {
+            let message = format!("`{name}` stopped by itself while it booted");
+            Error::new(ErrorKind::Guest, message)
+                .with_hint(
+                    "see whether this machine can run the image at all: start one by the engine's own \
+                     client, and look at its console",
+                )
+                .caused_by(error)
+        }
+        _ => error,
+    }
 }
 
 /// Stops and deletes an instance; one that isn't there is deleted already.

@@ -5,6 +5,7 @@
 //! one `undo` brings all of it back.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,22 +100,38 @@ impl Engine {
     /// # Errors
     /// `AlreadyExists` where the directory has another project now; those of bringing an env back. What
     /// is back then stays, and the rest can be tried again.
-    pub async fn undo_deletion(&self, directory: &Path) -> Result<Option<Project>> {
+    pub async fn undo_deletion(self: &Arc<Self>, directory: &Path) -> Result<Option<Project>> {
         self.recover().await?;
         let Some(entry) = self.newest_deletion(directory)? else {
             return Ok(None);
         };
         let failed = |error: Error| error.context("cannot bring the project back");
-        let mut project = restore_file(&entry.path, &entry.file).map_err(failed)?;
+        let mut project = match has_file(&entry) {
+            true => Project::open(&entry.path),
+            false => restore_file(&entry.path, &entry.file),
+        }
+        .map_err(failed)?;
         self.registry().add(project.directory())?;
+        // Its own remote, if it names one.
+        let room = self.of(&project)?;
         for id in entry.removals.iter().rev() {
             // One that isn't known any more was brought back, or is gone for good.
             if let Some(removal) = self.ledger_entry(id)? {
-                self.undo_entry(&mut project, &removal).await?;
+                room.undo_entry(&mut project, &removal).await?;
             }
         }
         self.forget_deletion(&entry.id)?;
         Ok(Some(project))
+    }
+
+    /// Whether the project of a directory was deleted and is back only in part: its file, and not all of
+    /// its envs.
+    ///
+    /// # Errors
+    /// `Io` where our own state can't be read.
+    pub fn is_back_in_part(&self, directory: &Path) -> Result<bool> {
+        let newest = self.newest_deletion(directory)?;
+        Ok(newest.is_some_and(|entry| has_file(&entry)))
     }
 
     fn newest_deletion(&self, directory: &Path) -> Result<Option<Entry>> {
@@ -163,4 +180,10 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the file of a deleted project is there as it was.
+fn has_file(entry: &Entry) -> bool {
+    let now = Project::open(&entry.path).and_then(|project| project.keep_file());
+    now.is_ok_and(|now| now.text == entry.file.text)
 }

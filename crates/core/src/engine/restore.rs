@@ -5,7 +5,7 @@ use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
 use super::recover::start_if_stopped;
 use super::task::Task;
-use crate::backend::{Backend, Capabilities};
+use crate::backend::{Backend, Capabilities, InstanceSnapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
@@ -82,8 +82,12 @@ impl Engine {
         let placed = self.place(project, env).await?;
         let Placed { backend, instance } = &placed;
         placed.expect_snapshot(env, snapshot)?;
+        let capabilities = backend.capabilities().await?;
+        if !capabilities.restore_keeps_later_snapshots {
+            expect_newest(env, &instance.snapshots, snapshot)?;
+        }
         let running = instance.status.is_up();
-        let undoable = undoable(&backend.capabilities().await?);
+        let undoable = undoable(&capabilities);
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         let kept = async {
             if undoable {
@@ -160,4 +164,30 @@ impl Engine {
 /// A copy has to be cheap, and has to outlive the restore itself.
 fn undoable(capabilities: &Capabilities) -> bool {
     capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots
+}
+
+/// Refuses to go back beyond other snapshots where that would delete them: nobody has said that they may
+/// go.
+fn expect_newest(
+    env: &EnvName,
+    snapshots: &[InstanceSnapshot],
+    wanted: &SnapshotName,
+) -> Result<()> {
+    let behind = snapshots
+        .iter()
+        .rev()
+        .take_while(|known| known.name != *wanted);
+    let mut later: Vec<String> = behind.map(|known| format!("`{}`", known.name)).collect();
+    later.reverse();
+    if later.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "on this storage pool that would delete the later {}",
+        later.join(", ")
+    );
+    Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
+        "delete them first: `lxc-dev-manager container snapshot delete {env} NAME`; or make a copy of \
+         `{wanted}`: `lxc-dev-manager container clone {env} NEW -s {wanted}`"
+    )))
 }
