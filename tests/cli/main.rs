@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let mut trials = harness::on_engines(engine_tests![
         tour::from_create_to_undo,
         tour::a_colleagues_clone,
+        tour::two_checkouts_of_one_project,
         bad_files::texts_that_can_not_be_read,
         bad_files::things_that_are_no_file,
         bad_files::files_of_another_user,

@@ -1,6 +1,6 @@
 //! What a new user does, with the whole output.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::Workspace;
 
@@ -129,4 +129,24 @@ pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
     let listed = workspace.ok(&["list"])?;
     ensure!(listed.contains("RUNNING"), "{listed}");
     Ok(())
+}
+
+pub fn two_checkouts_of_one_project(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let second = workspace.root.path().join("second");
+    std::fs::create_dir(&second)?;
+    std::fs::write(second.join("containers.yaml"), workspace.file()?)?;
+    let there = second.to_str().context("a path that is no text")?;
+    let listed = workspace.ok(&["-C", there, "list"])?;
+    let first = workspace.directory().canonicalize()?.display().to_string();
+    let line = format!("dev was made in another checkout, {first}");
+    ensure!(listed.contains(there) && listed.contains(&line), "{listed}");
+    for arguments in [&["remove", "-f", "dev"][..], &["rename", "dev", "two"]] {
+        let refused = workspace.run(&[&["-C", there], arguments].concat())?;
+        ensure!(refused.code == Some(1), "{refused:?}");
+        ensure!(refused.stderr.contains(&first), "{refused:?}");
+    }
+    workspace.ok(&["-C", there, "project", "delete", "-f"])?;
+    workspace.ok(&["exec", "dev", "--", "true"]).map(drop)
 }

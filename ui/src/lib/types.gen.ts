@@ -136,6 +136,10 @@ engine: EngineKind | null,
  */
 location?: string, 
 /**
+ * The other directory that made it, a second checkout of the project, while that is still there.
+ */
+checkout?: string, 
+/**
  * Image that the file names for it.
  */
 image: string | null, 

@@ -106,6 +106,11 @@ fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> Stri
         rows.push(row);
     }
     text.push_str(&render(&rows));
+    let elsewhere = project.envs.iter();
+    for (env, path) in elsewhere.filter_map(|env| Some((&env.name, env.checkout.as_ref()?))) {
+        let line = format!("{env} was made in another checkout, {path}");
+        text.push_str(&format!("{}\n", printer.dim(&line)));
+    }
     text
 }
 

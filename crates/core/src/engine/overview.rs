@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::place::other_checkout;
 use super::{Engine, is_ours};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
@@ -206,6 +207,9 @@ pub(crate) fn env_view(
         instance: project.instance(name)?,
         engine: ours.map(|(kind, _)| kind),
         location: instance.and_then(|found| found.location.clone()),
+        checkout: instance
+            .and_then(|found| other_checkout(&found.marks, project))
+            .map(|path| path.display().to_string()),
         image: file.image(name),
         status,
         address: instance

@@ -46,9 +46,14 @@ impl Placed {
 
     /// The other directory that made it, while that is still there.
     pub(super) fn other_checkout(&self, project: &Project) -> Option<&Path> {
-        let path = self.instance.marks.path.as_deref()?;
-        (path != project.directory() && path.exists()).then_some(path)
+        other_checkout(&self.instance.marks, project)
     }
+}
+
+/// The other directory that made an instance, while that is still there.
+pub(super) fn other_checkout<'a>(marks: &'a Marks, project: &Project) -> Option<&'a Path> {
+    let path = marks.path.as_deref()?;
+    (path != project.directory() && path.exists()).then_some(path)
 }
 
 /// How much is asked of an instance.

@@ -80,6 +80,10 @@ pub struct EnvView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "bindings", ts(optional))]
     pub location: Option<String>,
+    /// The other directory that made it, a second checkout of the project, while that is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "bindings", ts(optional))]
+    pub checkout: Option<String>,
     /// Image that the file names for it.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub image: Option<ImageName>,

@@ -62,6 +62,7 @@ mod tests {
             instance: name.parse().unwrap(),
             engine: Some(EngineKind::Fake),
             location: None,
+            checkout: None,
             image: None,
             status,
             address: None,

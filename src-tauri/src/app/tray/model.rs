@@ -309,6 +309,7 @@ mod tests {
             instance: name.parse().unwrap(),
             engine: Some(EngineKind::Lxd),
             location: None,
+            checkout: None,
             image: None,
             status,
             address: None,
