@@ -132,7 +132,7 @@ pub fn a_copy_of_files_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     kill_at_each(
         &workspace,
         &["mv", "src", "dev:"],
-        &["copying"],
+        &["copying", "putting"],
         |step, next| {
             let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
             ensure!(
@@ -161,4 +161,52 @@ pub fn a_copy_of_files_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
             Ok(())
         },
     )
+}
+
+pub fn a_copy_between_envs_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&["container", "clone", "dev", "two"])?;
+    let fill = "mkdir src; i=0; while [ $i -lt 2000 ]; do echo $i >src/$i; i=$((i + 1)); done; \
+                head -c 8000000 /dev/urandom >src/end";
+    workspace.ok(&["exec", "two", "--", "sh", "-c", fill])?;
+    let count = "ls src 2>/dev/null | wc -l; ls -A . | grep -c ldm- || true";
+    let copy = ["mv", "two:src", "dev:"];
+    kill_at_each(&workspace, &copy, &["copying", "putting"], |step, next| {
+        let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
+        ensure!(
+            seen == "0\n0\n" || seen == "2001\n0\n",
+            "{step}: {seen}; {next:?}"
+        );
+        let source = workspace.ok(&["exec", "two", "--", "sh", "-c", count])?;
+        ensure!(source == "2001\n0\n", "{step}: {source}");
+        workspace
+            .ok(&["exec", "dev", "--", "rm", "-rf", "src"])
+            .map(drop)
+    })
+}
+
+pub fn a_deletion_of_a_project_leaves_whole_envs(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&["container", "clone", "dev", "two"])?;
+    let before = workspace.file()?;
+    for step in [
+        "dev: stopping",
+        "dev: keeping",
+        "two: stopping",
+        "two: keeping",
+    ] {
+        kill_at(&workspace, &["project", "delete", "-f"], step)?;
+        // Whatever is gone comes back, one after the other.
+        for _gone in 0..3 {
+            workspace.run(&["undo"])?;
+        }
+        ensure!(workspace.file()? == before, "{step}: {}", workspace.file()?);
+        for env in ["dev", "two"] {
+            workspace.ok(&["up", env])?;
+            workspace.ok(&["exec", env, "--", "true"])?;
+        }
+    }
+    Ok(())
 }

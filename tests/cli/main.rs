@@ -73,6 +73,8 @@ fn main() -> ExitCode {
         killed_copies::restart_leaves_it_running,
         killed_copies::making_an_image_leaves_the_env_as_it_was,
         killed_copies::a_copy_of_files_is_whole_or_gone,
+        killed_copies::a_copy_between_envs_is_whole_or_gone,
+        killed_copies::a_deletion_of_a_project_leaves_whole_envs,
     ]);
     trials.push(Trial::test(
         "writers::twenty_processes_lose_no_update_of_one_file",

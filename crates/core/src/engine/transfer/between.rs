@@ -82,6 +82,7 @@ impl Engine {
         expect_success(&sent?)?;
         let passed = finish(received?, passed.map_err(broken))?;
         journal.enter(JournalStep::Committing)?;
+        self.step(task, "putting it in its place");
         let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
         commit_in_guest(backend, instance, &staging, &landing.target).await?;
         journal.close();

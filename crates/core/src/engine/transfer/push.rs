@@ -55,6 +55,7 @@ impl Engine {
         let packed = sent.await?;
         let packed = send_big(packed, whole, &placed, &landing, &staging, progress).await?;
         journal.enter(JournalStep::Committing)?;
+        self.step(task, "putting it in its place");
         let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
         commit_in_guest(backend, instance, &staging, &landing.target).await?;
         journal.close();
