@@ -2,10 +2,9 @@
 
 use lxc_dev_manager_core::Result;
 use lxc_dev_manager_core::backend::{Nesting, Settings};
-use lxc_dev_manager_core::model::EnvPattern;
 use serde_json::{Value, json};
 
-use super::several::{Done, each};
+use super::several::{Done, each, or_all};
 use crate::args::{ConfigCommand, Up};
 use crate::context::Context;
 
@@ -17,12 +16,7 @@ pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<u8>
 
 async fn apply(context: &Context, args: Up) -> Result<u8> {
     let project = context.project()?;
-    let all = vec![EnvPattern::Glob("*".to_owned())];
-    let patterns = if args.names.is_empty() {
-        all
-    } else {
-        args.names
-    };
+    let patterns = or_all(args.names);
     each(context, &project, &patterns, async |project, env| {
         let configured = context.engine.configure(&project, &env).await?;
         let changes = changes(&configured.before, &configured.now);

@@ -19,6 +19,14 @@ pub(crate) struct Done {
     pub(crate) text: String,
 }
 
+/// These patterns, or one that means all envs where there are none.
+pub(crate) fn or_all(patterns: Vec<EnvPattern>) -> Vec<EnvPattern> {
+    match patterns.is_empty() {
+        true => vec![EnvPattern::Glob("*".to_owned())],
+        false => patterns,
+    }
+}
+
 /// The envs that patterns mean, in the file's order, each once.
 ///
 /// # Errors

@@ -3,23 +3,18 @@
 use std::net::IpAddr;
 
 use lxc_dev_manager_core::engine::{CreateRequest, Started, Stopped};
-use lxc_dev_manager_core::model::{EnvName, EnvPattern};
+use lxc_dev_manager_core::model::EnvName;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
 
-use super::several::{Done, each};
+use super::several::{Done, each, or_all};
 use crate::args::{Envs, Up};
 use crate::context::Context;
 
 pub(crate) async fn up(context: &Context, args: Up) -> Result<u8> {
     let project = context.project()?;
-    let all = vec![EnvPattern::Glob("*".to_owned())];
-    let patterns = if args.names.is_empty() {
-        all
-    } else {
-        args.names
-    };
+    let patterns = or_all(args.names);
     each(context, &project, &patterns, async |project, env| {
         start_or_make(context, project, env).await
     })

@@ -6,12 +6,9 @@ use std::sync::Arc;
 use super::pack::Owner;
 use super::pull::own_name;
 use super::push::{Percent, blocking, finish, pipe, widen};
-use super::{
-    RECEIVE, SEND, TransferRequest, Transferred, commit_in_guest, expect_success, look, unpack,
-};
+use super::{RECEIVE, SEND, TransferRequest, Transferred, expect_success, look, unpack};
 use crate::backend::{receive_script, send_script};
 use crate::engine::Engine;
-use crate::engine::journal::JournalStep;
 use crate::engine::task::Task;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
@@ -40,7 +37,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        let (journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
         self.step(task, "copying");
         let broken = |error| Error::io("a stream of files broke", error);
         // From the giver through a thread of ours, which changes names and owners, to the taker.
@@ -81,16 +78,13 @@ impl Engine {
         // The first in the row that failed is the reason for the others.
         expect_success(&sent?)?;
         let passed = finish(received?, passed.map_err(broken))?;
-        journal.enter(JournalStep::Committing)?;
-        self.step(task, "putting it in its place");
-        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
-        commit_in_guest(backend, instance, &staging, &landing.target).await?;
-        journal.close();
-        Ok(Transferred {
+        let counted = Transferred {
             target: landing.target,
             files: passed.files,
             bytes: passed.bytes,
             skipped: passed.skipped,
-        })
+        };
+        self.put_in_place(task, &placed, &staging, journal, counted)
+            .await
     }
 }

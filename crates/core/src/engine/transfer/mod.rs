@@ -193,6 +193,23 @@ impl Engine {
         Ok((placed, project.file().user(env)?.name))
     }
 
+    /// Gives what a guest has taken in its place.
+    async fn put_in_place(
+        &self,
+        task: &Task,
+        placed: &Placed,
+        staging: &str,
+        mut journal: Journal,
+        counted: Transferred,
+    ) -> Result<Transferred> {
+        journal.enter(JournalStep::Committing)?;
+        self.step(task, "putting it in its place");
+        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+        commit_in_guest(backend, instance, staging, &counted.target).await?;
+        journal.close();
+        Ok(counted)
+    }
+
     /// Writes the journal of files that come into a guest.
     fn stage_in_guest(
         &self,

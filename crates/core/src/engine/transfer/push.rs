@@ -8,12 +8,9 @@ use tokio_util::io::InspectReader;
 use tokio_util::task::TaskTracker;
 
 use super::pack::{self, Owner};
-use super::{
-    Landing, RECEIVE, TransferRequest, Transferred, commit_in_guest, expect_success, look,
-};
+use super::{Landing, RECEIVE, TransferRequest, Transferred, expect_success, look};
 use crate::backend::{Content, GuestFile, Output, Ownership, Progress, receive_script};
 use crate::engine::Engine;
-use crate::engine::journal::JournalStep;
 use crate::engine::place::Placed;
 use crate::engine::task::Task;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +37,7 @@ impl Engine {
         let name = from.file_name().map(|name| name.to_string_lossy());
         let name = name.unwrap_or_default();
         let landing = look(&placed, &user, path, &name, request.make_directories).await?;
-        let (mut journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        let (journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
         self.step(task, "copying");
         let progress = self.progress(task);
         let sent = send(
@@ -54,17 +51,14 @@ impl Engine {
         );
         let packed = sent.await?;
         let packed = send_big(packed, whole, &placed, &landing, &staging, progress).await?;
-        journal.enter(JournalStep::Committing)?;
-        self.step(task, "putting it in its place");
-        let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
-        commit_in_guest(backend, instance, &staging, &landing.target).await?;
-        journal.close();
-        Ok(Transferred {
+        let counted = Transferred {
             target: landing.target,
             files: packed.files,
             bytes: packed.bytes,
             skipped: packed.skipped,
-        })
+        };
+        self.put_in_place(task, &placed, &staging, journal, counted)
+            .await
     }
 }
 
