@@ -55,7 +55,9 @@ with_libraries() { # ROOT BASE
     loaded=$(chroot "$2" ldd $(printf '/%s ' $files) | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | sort -u)
     for file in $files usr/libexec/sudo/libsudo_util.so.0 $loaded; do
         mkdir -p "$root/$(dirname "${file#/}")"
-        cp -L --preserve=mode "$2/${file#/}" "$root/${file#/}"
+        # A link leads to a file of the base, and not to this machine's of that name.
+        real=$(chroot "$2" readlink -f "/${file#/}")
+        cp --preserve=mode "$2$real" "$root/${file#/}"
     done
     chmod 4755 "$root/usr/bin/sudo"
 }
