@@ -27,6 +27,8 @@ async fn start_or_make(context: &Context, mut project: Project, env: EnvName) ->
         Ok(started) => return Ok(running(context, &env, started, false)),
         Err(error) => error,
     };
+    // As it is by now: what was mended meanwhile may have given the env another name.
+    project = project.fresh()?;
     let named = project.file().image(&env).is_some();
     if missing.kind() != ErrorKind::NotFound || !named {
         return Err(missing);
