@@ -22,6 +22,13 @@ fn kill_at_each(
             next.stderr.contains("an interrupted") || next.stderr.contains("left of"),
             "{step}: {next:?}"
         );
+        // A change of another env waits for a busy engine only so long, and leaves it to the next one.
+        for _busy in 0..5 {
+            if std::fs::read_dir(workspace.home().join("journal"))?.count() == 0 {
+                break;
+            }
+            workspace.run(&["gc"])?;
+        }
         whole(step, &next)?;
         let journals = std::fs::read_dir(workspace.home().join("journal"))?.count();
         ensure!(journals == 0, "{step}: {journals} journals; {next:?}");
