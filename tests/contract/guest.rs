@@ -76,10 +76,10 @@ pub async fn a_stopped_instance_runs_nothing(stage: &Stage) -> Result<()> {
 pub async fn a_port_without_a_service_is_refused(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     let port = GuestPort::new(9).unwrap();
-    let result = stage.backend.dial(&name, port).await.map(|_| ());
+    let result = stage.backend.dial(&name, port).await.map(drop);
     expect_kind(result, ErrorKind::Guest)?;
     stage.backend.stop(&name, true).await?;
-    let result = stage.backend.dial(&name, port).await.map(|_| ());
+    let result = stage.backend.dial(&name, port).await.map(drop);
     expect_kind(result, ErrorKind::Conflict)
 }
 

@@ -23,7 +23,8 @@ pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
                 .with_hint("write `ports: [8000]` into its entry in containers.yaml"),
         );
     }
-    entrance.expect_ports().await?;
+    // One whose network can't be reached from here is refused at once.
+    entrance.route().await?;
     let dial = |port: GuestPort| -> Dial {
         let entrance = entrance.clone();
         Arc::new(move || {

@@ -20,6 +20,8 @@ mod file;
 mod finding;
 mod image;
 pub mod lxc;
+mod route;
+mod stream;
 mod types;
 
 use std::sync::Arc;
@@ -42,14 +44,12 @@ pub use exec::{
 pub use file::{Content, GuestFile, Ownership};
 pub use finding::{Finding, Level};
 pub use image::{Image, RemoteImage, Secret, StoredImage};
+pub use route::Route;
+pub use stream::{Channel, GuestStream};
 pub use types::{
     BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Loan, Marks,
     Mount, Nesting, Progress, Settings, Step, Usage,
 };
-
-/// A byte stream to a service in a guest.
-pub trait GuestStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> GuestStream for T {}
 
 /// Engines beyond those that are asked where nothing says which.
 pub trait Remotes: Send + Sync {
@@ -246,12 +246,21 @@ pub trait Backend: Send + Sync {
     /// `Engine` where the instance doesn't run.
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32>;
 
-    /// Connects to a TCP port of a running instance.
+    /// The way to the ports of a running instance. Nobody is let in by it: it lasts for one boot, and
+    /// the streams that it gave live on without it.
     ///
     /// # Errors
-    /// `Conflict` where the instance doesn't run, `Guest` where nobody listens, `Unsupported` on another
-    /// machine.
-    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>>;
+    /// `NotFound`; `Conflict` where the instance doesn't run, `Guest` where it has no address yet,
+    /// `Unsupported` where its network can't be reached from here.
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>>;
+
+    /// Connects to a TCP port of a running instance, once.
+    ///
+    /// # Errors
+    /// Those of [`Backend::route`] and of [`Route::dial`].
+    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<GuestStream> {
+        self.route(name).await?.dial(port).await
+    }
 
     /// Lets a running instance use a socket of this host.
     ///

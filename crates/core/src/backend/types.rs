@@ -24,8 +24,6 @@ pub struct Capabilities {
     pub snapshots: bool,
     /// The engine deletes snapshots by itself when they expire.
     pub snapshot_expiry: bool,
-    /// Ports of its guests can be reached from here.
-    pub ports: bool,
     /// CPU, memory and disk can be limited.
     pub limits: bool,
     /// A running instance can be copied as it is; else it has to be stopped for it.

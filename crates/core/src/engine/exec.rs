@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt;
 
 use super::Engine;
 use super::place::Placed;
-use crate::backend::{Backend, Content, ExecIo, ExecSpec};
+use crate::backend::{Backend, Content, ExecIo, ExecSpec, GuestStream, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, EnvStatus, GuestPort, InstanceName};
 use crate::project::Project;
@@ -58,30 +58,20 @@ impl Entrance {
         provision::wait_for_network(self.backend.as_ref(), &self.instance).await
     }
 
-    /// Refuses an env whose ports can't be reached from here at all, whether somebody listens or not.
+    /// The way to the ports of the env, for many connections; see [`Backend::route`].
     ///
     /// # Errors
-    /// `Unsupported` at a remote.
-    pub async fn expect_ports(&self) -> Result<()> {
-        if self.backend.capabilities().await?.ports {
-            return Ok(());
-        }
-        let message = format!(
-            "the ports of `{}` can't be reached from here: it is at the remote {}",
-            self.instance,
-            self.backend.id().address
-        );
-        Err(Error::new(ErrorKind::Unsupported, message).with_hint(
-            "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
-        ))
+    /// Those of [`Backend::route`].
+    pub async fn route(&self) -> Result<Arc<dyn Route>> {
+        self.backend.route(&self.instance).await
     }
 
-    /// Connects to a port of the env; see [`Backend::dial`].
+    /// Connects to a port of the env, once.
     ///
     /// # Errors
-    /// Those of [`Backend::dial`].
-    pub async fn dial(&self, port: GuestPort) -> Result<Box<dyn crate::backend::GuestStream>> {
-        self.backend.dial(&self.instance, port).await
+    /// Those of [`Entrance::route`] and of [`Route::dial`].
+    pub async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
+        self.route().await?.dial(port).await
     }
 
     /// The public SSH host keys of the env, as lines of `known_hosts` without the host. The engine tells

@@ -15,7 +15,7 @@ use crate::backend::GuestStream;
 use crate::error::Result;
 
 /// How a connection to the service in the env is made.
-pub type Dial = Arc<dyn Fn() -> BoxFuture<'static, Result<Box<dyn GuestStream>>> + Send + Sync>;
+pub type Dial = Arc<dyn Fn() -> BoxFuture<'static, Result<GuestStream>> + Send + Sync>;
 
 /// Pause after a refused accept (no descriptors left, say), doubled up to the second value.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -103,7 +103,7 @@ mod tests {
             Box::pin(async move {
                 let stream = TcpStream::connect(target).await;
                 let stream = stream.map_err(|error| crate::Error::io("dial", error))?;
-                Ok(Box::new(stream) as Box<dyn GuestStream>)
+                Ok(GuestStream::Socket(stream))
             })
         });
         let shutdown = CancellationToken::new();

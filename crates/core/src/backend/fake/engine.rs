@@ -1,5 +1,8 @@
 //! The fake as a [`Backend`].
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -7,16 +10,15 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use super::route::FakeRoute;
 use super::state::{Held, Kept};
 use super::{Fake, Pool, files, guest, images};
 use crate::backend::{
-    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, GuestStream, Image,
-    Instance, LaunchSpec, Marks, Progress, Settings, StoredImage, Usage,
+    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, Image, Instance,
+    LaunchSpec, Marks, Progress, Route, Settings, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{
-    EngineId, EnvStatus, Fingerprint, GuestPort, ImageName, InstanceName, SnapshotName,
-};
+use crate::model::{EngineId, EnvStatus, Fingerprint, ImageName, InstanceName, SnapshotName};
 
 #[async_trait]
 impl Backend for Fake {
@@ -36,7 +38,6 @@ impl Backend for Fake {
             restore_keeps_later_snapshots: self.pool != Pool::Zfs,
             snapshots: !state.forbids_snapshots,
             snapshot_expiry: true,
-            ports: true,
             limits: true,
             copies_running: true,
         })
@@ -96,6 +97,8 @@ impl Backend for Fake {
                 files: image.files,
                 snapshots: Vec::new(),
                 location: None,
+                boots: 0,
+                services: BTreeMap::new(),
             };
             state.instances.insert(spec.name.clone(), new);
             drop(state);
@@ -132,6 +135,8 @@ impl Backend for Fake {
                 files,
                 snapshots: Vec::new(),
                 location: None,
+                boots: 0,
+                services: BTreeMap::new(),
             };
             state.instances.insert(spec.name.clone(), new);
             drop(state);
@@ -158,6 +163,7 @@ impl Backend for Fake {
             let held = state.held(name)?;
             held.expect(name, EnvStatus::Stopped)?;
             held.status = EnvStatus::Running;
+            held.boots += 1;
             drop(state);
             self.tell(BackendEvent::Started(name.clone()));
             Ok(())
@@ -171,6 +177,7 @@ impl Backend for Fake {
             let held = state.held(name)?;
             held.expect(name, EnvStatus::Running)?;
             held.status = EnvStatus::Stopped;
+            held.services.clear();
             drop(state);
             self.changed(name);
             Ok(())
@@ -383,11 +390,13 @@ impl Backend for Fake {
         Ok(code)
     }
 
-    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>> {
-        let mut state = self.call("dial")?;
-        state.held(name)?.expect(name, EnvStatus::Running)?;
-        let message = format!("nothing answers on port {port} of `{name}`");
-        Err(Error::new(ErrorKind::Guest, message))
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
+        let mut state = self.call("route")?;
+        let held = state.held(name)?;
+        held.expect(name, EnvStatus::Running)?;
+        let boot = held.boots;
+        drop(state);
+        Ok(Arc::new(FakeRoute::new(self.state.clone(), name, boot)))
     }
 
     async fn settle(&self, _name: &InstanceName) -> Result<()> {

@@ -8,16 +8,18 @@ mod engine;
 mod files;
 mod guest;
 mod images;
+mod route;
 mod state;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
 use super::BackendEvent;
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EngineId, EngineKind, EngineProject, InstanceName};
+use crate::error::Result;
+use crate::model::{EngineId, EngineKind, EngineProject, EnvStatus, GuestPort, InstanceName};
 use state::State;
 
 /// The one image that the fake has.
@@ -38,7 +40,7 @@ pub enum Pool {
 pub struct Fake {
     id: EngineId,
     pool: Pool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     events: broadcast::Sender<BackendEvent>,
 }
 
@@ -54,7 +56,7 @@ impl Fake {
                 project: EngineProject::default_one(),
             },
             pool,
-            state: Mutex::new(State::new()),
+            state: Arc::new(Mutex::new(State::new())),
             events: broadcast::channel(256).0,
         }
     }
@@ -89,6 +91,27 @@ impl Fake {
         Ok(())
     }
 
+    /// Puts a service on a port of a running instance, until that stops: whoever dials the port gets a
+    /// connection to this socket. Without a socket the port has no service any more.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where it doesn't run.
+    pub fn listen(
+        &self,
+        name: &InstanceName,
+        port: GuestPort,
+        service: Option<SocketAddr>,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        let held = state.held(name)?;
+        held.expect(name, EnvStatus::Running)?;
+        match service {
+            Some(service) => held.services.insert(port, service),
+            None => held.services.remove(&port),
+        };
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,18 +127,7 @@ impl Fake {
 
     fn call(&self, name: &'static str) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        if state.unreachable {
-            return Err(Error::new(
-                ErrorKind::Unreachable,
-                "the fake engine is not reachable",
-            ));
-        }
-        if state.faults.remove(name) {
-            return Err(Error::new(
-                ErrorKind::Engine,
-                format!("a fault before `{name}`"),
-            ));
-        }
+        state.admit(name)?;
         Ok(state)
     }
 

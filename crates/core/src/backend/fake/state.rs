@@ -1,6 +1,7 @@
 //! What the fake holds.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
@@ -8,7 +9,7 @@ use super::IMAGE;
 use super::guest::Files;
 use crate::backend::{Instance, InstanceSnapshot, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvStatus, Fingerprint, InstanceName, SnapshotName};
+use crate::model::{EnvStatus, Fingerprint, GuestPort, InstanceName, SnapshotName};
 
 /// A snapshot.
 #[derive(Clone)]
@@ -27,6 +28,10 @@ pub(super) struct Held {
     pub(super) files: Files,
     pub(super) snapshots: Vec<Kept>,
     pub(super) location: Option<String>,
+    /// How often it was started.
+    pub(super) boots: u64,
+    /// What listens in it, and the socket of this machine that stands for it.
+    pub(super) services: BTreeMap<GuestPort, SocketAddr>,
 }
 
 /// An image.
@@ -60,6 +65,19 @@ impl State {
             absent: false,
             forbids_snapshots: false,
         }
+    }
+
+    /// Lets a call in, unless a fault was put before it.
+    pub(super) fn admit(&mut self, call: &'static str) -> Result<()> {
+        if self.unreachable {
+            let message = "the fake engine is not reachable";
+            return Err(Error::new(ErrorKind::Unreachable, message));
+        }
+        if self.faults.remove(call) {
+            let message = format!("a fault before `{call}`");
+            return Err(Error::new(ErrorKind::Engine, message));
+        }
+        Ok(())
     }
 
     pub(super) fn held(&mut self, name: &InstanceName) -> Result<&mut Held> {

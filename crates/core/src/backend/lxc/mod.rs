@@ -13,6 +13,7 @@ mod client;
 mod clients;
 mod config;
 mod diagnose;
+mod dial;
 mod events;
 mod exec;
 mod files;
@@ -30,8 +31,8 @@ mod transport;
 mod unheard;
 mod wire;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,19 +40,18 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile,
-    GuestStream, Image, Instance, LaunchSpec, Loan, Marks, Progress, Settings, StoredImage, Usage,
+    Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile, Image,
+    Instance, LaunchSpec, Loan, Marks, Progress, Route, Settings, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    EngineId, EngineKind, EngineProject, EnvStatus, Fingerprint, GuestPort, ImageName,
-    InstanceName, SnapshotName,
+    EngineId, EngineKind, EngineProject, EnvStatus, Fingerprint, ImageName, InstanceName,
+    SnapshotName,
 };
 
 use client::Client;
@@ -61,8 +61,6 @@ use transport::Transport;
 
 /// How long an init may take to end before a stop without force gives up.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection to a guest's port may take: it is on this machine.
-const DIAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An LXD or Incus.
 pub struct LxcBackend {
@@ -112,7 +110,6 @@ impl LxcBackend {
             restore_keeps_later_snapshots: !drivers.contains(&"zfs"),
             snapshots: restrictions::allowed(&self.client).await?.snapshots,
             snapshot_expiry: has("snapshot_expiry_creation"),
-            ports: matches!(self.client.transport, Transport::Socket(_)),
             limits: true,
             copies_running: true,
         })
@@ -365,46 +362,8 @@ impl Backend for LxcBackend {
         exec::run(&self.client, name, spec, io).await
     }
 
-    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<Box<dyn GuestStream>> {
-        if let Transport::Remote(remote) = &self.client.transport {
-            // Its address belongs to a network of that machine, and may be another's here.
-            let message = format!(
-                "port {port} of `{name}` can't be reached from here: it is on the remote `{}`",
-                remote.name
-            );
-            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
-                "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
-            ));
-        }
-        let instance = self.instance(name).await?;
-        let address: IpAddr = match (instance.status, instance.address) {
-            (EnvStatus::Running, Some(address)) => address,
-            (EnvStatus::Running, None) => {
-                let message = format!("`{name}` has no address yet");
-                return Err(Error::new(ErrorKind::Guest, message));
-            }
-            _ => {
-                let message = format!("`{name}` doesn't run");
-                return Err(Error::new(ErrorKind::Conflict, message));
-            }
-        };
-        let attempt = TcpStream::connect((address, port.get()));
-        let refused = |why: String| {
-            Error::new(
-                ErrorKind::Guest,
-                format!("nothing answers on port {port} of `{name}`: {why}"),
-            )
-        };
-        match tokio::time::timeout(DIAL_PATIENCE, attempt).await {
-            Ok(Ok(stream)) => {
-                stream
-                    .set_nodelay(true)
-                    .map_err(|error| refused(error.to_string()))?;
-                Ok(Box::new(stream))
-            }
-            Ok(Err(error)) => Err(refused(error.to_string())),
-            Err(_) => Err(refused("no answer".to_owned())),
-        }
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
+        dial::route(&self.client, name).await
     }
 
     async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {

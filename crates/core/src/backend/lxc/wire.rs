@@ -1,6 +1,6 @@
 //! The engines' JSON, as far as we read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -125,6 +125,8 @@ struct Usage {
 #[derive(Debug, Deserialize)]
 struct Network {
     addresses: Option<Vec<Address>>,
+    #[serde(default)]
+    hwaddr: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,6 +167,26 @@ impl Instance {
                 hardware_address: device.get("hwaddr").or(made_up)?,
             })
         })
+    }
+
+    /// Hardware addresses by which its interfaces may answer: those that are set, those that the engine
+    /// made up, and those that the guest shows (a bridge of its own over the engine's interface, say).
+    pub(super) fn hardware_addresses(&self) -> BTreeSet<String> {
+        let devices = self.expanded_devices.iter().flatten();
+        let set = devices.filter_map(|(_, device)| device.get("hwaddr"));
+        let config = self.config.iter().flatten();
+        let made_up = config
+            .filter(|(key, _)| key.starts_with("volatile.") && key.ends_with(".hwaddr"))
+            .map(|(_, value)| value);
+        let state = self.state.as_ref().and_then(|state| state.network.as_ref());
+        let shown = state
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(|network| &network.hwaddr);
+        let all = set.chain(made_up).chain(shown);
+        all.filter(|address| !matches!(address.as_str(), "" | "00:00:00:00:00:00"))
+            .map(|address| address.to_lowercase())
+            .collect()
     }
 
     /// The instance in our words.

@@ -1,0 +1,70 @@
+//! Who answers at an address, as this machine's kernel has learnt it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The kernel's table of IPv4 neighbours.
+const TABLE: &str = "/proc/net/arp";
+/// Flag of an entry that the neighbour has confirmed (`ATF_COM` of `linux/if_arp.h`).
+const COMPLETE: u32 = 2;
+
+/// Whether the neighbour at an address is known to be none of these. One of whom the kernel knows
+/// nothing is behind a router or has IPv6, where no address is given to another guest.
+pub(super) fn is_stranger(address: IpAddr, hardware: &BTreeSet<String>) -> bool {
+    let IpAddr::V4(address) = address else {
+        return false;
+    };
+    // A read of the kernel's memory, which takes microseconds.
+    let table = std::fs::read_to_string(TABLE).unwrap_or_default();
+    let mut known = hardware_addresses(&table, address).peekable();
+    !hardware.is_empty()
+        && known.peek().is_some()
+        && !known.any(|one| hardware.contains(&one.to_lowercase()))
+}
+
+/// Columns: address, kind, flags, hardware address, mask, device. One row a device.
+fn hardware_addresses(table: &str, address: Ipv4Addr) -> impl Iterator<Item = &str> {
+    let rows = table.lines().skip(1);
+    rows.filter_map(move |row| {
+        let mut columns = row.split_whitespace();
+        let of: Ipv4Addr = columns.next()?.parse().ok()?;
+        let flags = columns.nth(1)?.strip_prefix("0x")?;
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let hardware = columns.next()?;
+        (of == address && flags & COMPLETE != 0).then_some(hardware)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARP: &str =
+        "IP address       HW type     Flags       HW address            Mask     Device
+10.1.2.3         0x1         0x2         00:16:3e:11:22:33     *        lxdbr0
+10.1.2.4         0x1         0x0         00:00:00:00:00:00     *        lxdbr0
+10.1.2.30        0x1         0x6         00:16:3e:44:55:66     *        lxdbr0
+10.1.2.3         0x1         0x0         00:16:3e:99:99:99     *        incusbr0
+";
+
+    fn of(address: &str) -> Vec<&str> {
+        hardware_addresses(ARP, address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_what_a_neighbour_has_confirmed_counts() {
+        assert_eq!(of("10.1.2.3"), ["00:16:3e:11:22:33"]);
+        assert_eq!(of("10.1.2.30"), ["00:16:3e:44:55:66"]);
+        assert!(of("10.1.2.4").is_empty());
+        assert!(of("10.1.2.5").is_empty());
+        assert_eq!(hardware_addresses("", Ipv4Addr::LOCALHOST).next(), None);
+    }
+
+    #[test]
+    fn nobody_is_a_stranger_of_whom_nothing_is_known() {
+        let hardware = BTreeSet::from(["00:16:3e:11:22:33".to_owned()]);
+        // No neighbour is ever at these.
+        assert!(!is_stranger("127.0.0.1".parse().unwrap(), &hardware));
+        assert!(!is_stranger("::1".parse().unwrap(), &hardware));
+    }
+}
