@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
-use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::model::{EnvName, GuestPort};
 use lxc_dev_manager_core::project::{Entry, File, MountEntry, SnapshotEntry, UserEntry};
 use serde_json::Value;
 
@@ -49,6 +49,7 @@ fn is_taken(text: &str) -> bool {
         file.limits(&dev).is_ok(),
         file.nesting(&dev).is_ok() || text.contains("docker"),
         file.host_variables(&dev).is_ok(),
+        file.reach(&dev, GuestPort::new(1).unwrap()).is_ok(),
     ];
     all.into_iter().all(|taken| taken)
 }
@@ -112,7 +113,7 @@ fn every_example_of_the_docs_is_valid() {
     assert!(examples > 0);
 }
 
-const GOOD: [&str; 12] = [
+const GOOD: [&str; 13] = [
     "",
     "project: 2024\ncontainers:\n",
     "containers: {dev: }\n",
@@ -124,10 +125,11 @@ const GOOD: [&str; 12] = [
     "containers: {dev: {mounts: [{host: ~, guest: /home/me}, {host: ., guest: //work, force: true}]}}\n",
     "containers: {dev: {snapshots: [{name: old, description: 7, created: x}]}}\n",
     "containers: {dev: {snapshots: {s: , t: {description: x, created_at: 2026-01-15T14:22:00Z}}}}\n",
+    "containers: {dev: {wake: true, ports: [8000], listen: {8000: everywhere, 80: 192.168.1.5}}}\n",
     "backend: lxc\nremote: build-box\ndefaults:\ncontainers: {dev: {}}\n",
 ];
 
-const BAD: [&str; 24] = [
+const BAD: [&str; 27] = [
     "[]\n",
     "text\n",
     "project: a b\n",
@@ -152,6 +154,9 @@ const BAD: [&str; 24] = [
     "containers: {dev: {env: [A=b]}}\n",
     "containers: {dev: {mounts: [{host: .}]}}\n",
     "containers: {dev: {autostart: maybe}}\n",
+    "containers: {dev: {wake: maybe}}\n",
+    "containers: {dev: {listen: {8000: the-world}}}\n",
+    "containers: {dev: {listen: {0: everywhere}}}\n",
 ];
 
 #[test]

@@ -68,6 +68,11 @@ pub fn busybox_image() -> String {
     setting("LDM_TEST_BUSYBOX_IMAGE").unwrap_or_else(|| "ldm-busybox".to_owned())
 }
 
+/// The image of the tests with programs in it: python3, perl.
+pub fn tools_image() -> String {
+    setting("LDM_TEST_TOOLS_IMAGE").unwrap_or_else(|| "debian/12-tools".to_owned())
+}
+
 /// The engines that run, and the names of those that don't. In CI both have to.
 pub fn find() -> (Vec<TestEngine>, Vec<&'static str>) {
     let mut found = Vec::new();

@@ -3,6 +3,7 @@
 mod env;
 mod image;
 mod other;
+mod ports;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use image::{
     RenameImage,
 };
 pub(crate) use other::{Completions, Dial, Gc, HostKeys, Man};
+pub(crate) use ports::{EditPort, Focus, ListPorts, Open, PortCommand, Proxy, ReleasePort};
 
 /// Linux dev environments for each project.
 #[derive(Debug, Parser)]
@@ -105,8 +107,19 @@ pub(crate) enum Command {
     /// Copy files into envs, out of them, and between them
     #[command(visible_alias = "cp")]
     Mv(Mv),
-    /// Forward the ports of an env until Ctrl+C
-    Proxy(EnvOnly),
+    /// Forward the ports of envs until Ctrl+C, and give them the focus
+    Proxy(Proxy),
+    /// Forward the ports of every running env of all known projects until Ctrl+C
+    Serve,
+    /// Let an env have what comes to its ports and names nobody
+    Focus(Focus),
+    /// Tell what listens in envs, what is forwarded, and what is in the way
+    Ports(ListPorts),
+    /// Open a port of an env in the browser
+    Open(Open),
+    /// Give an env a port, or take one away
+    #[command(subcommand)]
+    Port(PortCommand),
     /// Take a snapshot of an env
     #[command(hide = true)]
     Snapshot(TakeSnapshot),
@@ -181,7 +194,7 @@ pub(crate) enum ContainerCommand {
     Ssh(Ssh),
     /// Forward the ports of an env until Ctrl+C
     #[command(hide = true)]
-    Proxy(EnvOnly),
+    Proxy(Proxy),
     /// Remove envs
     #[command(hide = true)]
     Remove(Remove),

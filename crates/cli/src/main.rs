@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod confirm;
 mod context;
+mod forwards;
 mod labelled;
 mod output;
 mod progress;

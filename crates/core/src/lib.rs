@@ -10,6 +10,7 @@ pub mod control;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod forward;
 pub mod home;
 pub mod image_names;
 pub mod model;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use lxc_dev_manager_core::control::{Host, Windows};
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::event::EventKind;
+use lxc_dev_manager_core::forward::Forwarding;
 use lxc_dev_manager_core::model::SnapshotName;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::terminal;
@@ -25,6 +26,7 @@ pub(crate) struct Desktop {
     engine: Arc<Engine>,
     watch: Watch,
     tasks: TaskTracker,
+    forwarding: Forwarding,
     windows: Windows,
     /// A window's process runs, connected or not yet.
     window_runs: Arc<AtomicBool>,
@@ -32,11 +34,17 @@ pub(crate) struct Desktop {
 
 impl Desktop {
     /// What is begun is waited for by `tasks`.
-    pub(crate) fn new(engine: Arc<Engine>, watch: Watch, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        watch: Watch,
+        forwarding: Forwarding,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             engine,
             watch,
             tasks,
+            forwarding,
             windows: Windows::default(),
             window_runs: Arc::default(),
         }
@@ -172,5 +180,9 @@ impl Host for Desktop {
 
     fn windows(&self) -> &Windows {
         &self.windows
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        &self.forwarding
     }
 }

@@ -8,12 +8,15 @@ mod tray;
 
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::assemble;
 use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
 use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::forward::{Forwarding, Scope};
+use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_desktop::{process, programs};
 use tao::event::{Event, StartCause};
@@ -29,6 +32,10 @@ use tray::{Tray, Wake};
 
 /// The word that asks for the window instead of the app.
 const WINDOW_WORD: &str = "window";
+/// How long a command that forwards may take to let the app do it.
+const TAKE_OVER: Duration = Duration::from_secs(8);
+/// Pause between two tries.
+const TAKE_OVER_PAUSE: Duration = Duration::from_millis(20);
 /// How long operations that run may take to end when the app quits; recovery does the rest.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -62,18 +69,18 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     let _entered = runtime.enter();
     let lookup = |name: &str| std::env::var_os(name);
     let home = assemble::home(&lookup)?;
-    let Some(holder) = Holder::claim(&home)? else {
-        return runtime.block_on(async {
-            let (client, _) = Client::connect(&home, Role::Cli).await?;
-            Ok(client.ask(Request::ShowWindow).await?)
-        });
+    let Some(holder) = runtime.block_on(take_over(&home))? else {
+        return Ok(());
     };
     let engine = runtime.block_on(assemble::engine(&lookup, None))?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
     let mut events = event_loop();
     let wakes = events.create_proxy();
-    let desktop = Arc::new(Desktop::new(engine.clone(), watch.clone(), tasks.clone()));
+    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, shutdown.clone())?;
+    let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
+    let (room, view) = (engine.clone(), watch.clone());
+    let desktop = Arc::new(Desktop::new(room, view, forwarding, tasks.clone()));
     tasks.spawn(control::serve(
         holder,
         desktop.clone(),
@@ -112,6 +119,7 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         _ => {}
     });
     tracing::debug!("quitting");
+    drop(lease);
     shutdown.cancel();
     tasks.close();
     runtime.block_on(async {
@@ -120,6 +128,32 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         }
     });
     failed.map_or(Ok(()), Err)
+}
+
+/// The right to answer on the control socket: free, or given up by the command that has it. An app that
+/// has it shows its window instead.
+async fn take_over(home: &Home) -> anyhow::Result<Option<Holder>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(holder) = Holder::claim(home)? {
+            return Ok(Some(holder));
+        }
+        match Client::connect(home, Role::App).await {
+            Ok((client, _)) if client.holder() == Role::App => {
+                client.ask(Request::ShowWindow).await?;
+                return Ok(None);
+            }
+            // It may be gone before it has answered.
+            Ok((client, _)) => drop(client.ask(Request::StepDown).await),
+            Err(error) if error.kind() != ErrorKind::Unreachable => return Err(error.into()),
+            Err(_) => {}
+        }
+        anyhow::ensure!(
+            begun.elapsed() < TAKE_OVER,
+            "another process doesn't give way"
+        );
+        tokio::time::sleep(TAKE_OVER_PAUSE).await;
+    }
 }
 
 /// The main thread's loop, which everything on the screen belongs to.

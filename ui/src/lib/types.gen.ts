@@ -58,7 +58,15 @@ state: PortState,
 /**
  * Whether this env has the port's focus.
  */
-focused: boolean, };
+focused: boolean, 
+/**
+ * Port on this machine that is this env's alone, while it is forwarded.
+ */
+stable?: number, 
+/**
+ * From where it can be reached, where the file says more than from this machine.
+ */
+reach?: string, };
 
 export type SnapshotView = { 
 /**
@@ -155,6 +163,10 @@ address: string | null,
  * Its configured ports, in the file's order.
  */
 ports: Array<PortView>, 
+/**
+ * Whether a connection starts it; missing where it doesn't.
+ */
+wake?: boolean, 
 /**
  * Its snapshots, oldest first, without our undo copies.
  */

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::forward::glance;
+use lxc_dev_manager_core::model::PortState;
 use lxc_dev_manager_core::project::find_directory;
-use lxc_dev_manager_core::view::{EngineView, EnvView, ProjectView, View};
+use lxc_dev_manager_core::view::{EngineView, EnvView, ForwardView, PortView, ProjectView, View};
 use serde_json::json;
 
 use crate::args::List;
@@ -27,11 +29,13 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
     for text in context.engine.interrupted()? {
         context.printer.status(&text);
     }
+    let forwards = glance(context.engine.home());
     // The table has no snapshots, and needn't wait for them.
-    let view = match context.printer.json() {
+    let mut view = match context.printer.json() {
         true => context.engine.overview(&directories).await?,
         false => context.engine.overview_at_a_glance(&directories).await?,
     };
+    overlay(&mut view, &forwards.await);
     match view.projects.as_slice() {
         [project] if !args.all => {
             let data = json!({
@@ -49,6 +53,15 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
             .data(&view, |printer| text(printer, &view, args.all)),
     }
     Ok(())
+}
+
+/// What who forwards now says of ports.
+fn overlay(view: &mut View, forwards: &[ForwardView]) {
+    for project in &mut view.projects {
+        for env in &mut project.envs {
+            env.forwarded(&project.path, forwards);
+        }
+    }
 }
 
 /// The list of one project, or of all.
@@ -114,23 +127,31 @@ fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> Stri
     text
 }
 
+/// A port, marked where it is forwarded and where it can't be.
+fn port_word(printer: &Printer, port: &PortView) -> String {
+    let number = port.guest.to_string();
+    match (port.state, port.focused) {
+        (PortState::Forwarded, true) => printer.good(&number),
+        (PortState::Taken, _) => printer.bad(&number),
+        _ => number,
+    }
+}
+
 fn row(printer: &Printer, env: &EnvView) -> Vec<Cell> {
     let image = env.image.as_ref().map_or("-", |image| image.as_str());
-    let ports: Vec<String> = env
-        .ports
-        .iter()
-        .map(|port| port.guest.to_string())
-        .collect();
-    let ports = if ports.is_empty() {
-        "-".to_owned()
-    } else {
-        ports.join(",")
+    let ports = match env.ports.as_slice() {
+        [] => Cell::plain("-"),
+        ports => {
+            let words: Vec<String> = ports.iter().map(|port| port_word(printer, port)).collect();
+            let plain: Vec<String> = ports.iter().map(|port| port.guest.to_string()).collect();
+            Cell::styled(words.join(","), &plain.join(","))
+        }
     };
     vec![
         Cell::plain(env.name.as_str()),
         Cell::plain(image),
         Cell::styled(printer.status_word(env.status), env.status.label()),
         Cell::plain(env.address.as_deref().unwrap_or("-")),
-        Cell::plain(ports),
+        ports,
     ]
 }

@@ -8,11 +8,15 @@ mod delete_project;
 mod doctor;
 mod documents;
 mod exec;
+mod focus;
 mod gc;
 mod image;
 mod info;
 mod list;
 mod mv;
+mod open;
+mod port;
+mod ports;
 mod proxy;
 mod remove;
 mod rename;
@@ -28,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, ContainerCommand, ProjectCommand, SnapshotCommand};
@@ -64,7 +69,16 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, printer: &Printer) -> Result<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let forwards = matches!(
+        cli.command,
+        Command::Proxy(_) | Command::Serve | Command::Container(ContainerCommand::Proxy(_))
+    );
+    // Bytes on their way use every processor; one call of an engine needs one.
+    let mut builder = match forwards {
+        true => Builder::new_multi_thread(),
+        false => Builder::new_current_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot start").caused_by(error))?;
@@ -93,6 +107,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         O::Exec(args) => return exec::run(context, args).await,
         O::Mv(args) => return mv::run(context, args).await,
         O::Proxy(args) => proxy::run(context, args).await?,
+        O::Serve => proxy::serve(context).await?,
+        O::Focus(args) => focus::run(context, args).await?,
+        O::Ports(args) => ports::run(context, args).await?,
+        O::Open(args) => open::run(context, args).await?,
+        O::Port(command) => port::run(context, command).await?,
         O::Snapshot(args) => snapshot::create(context, args).await?,
         O::Undo(args) => undo::run(context, args).await?,
         O::Rename(args) => rename::run(context, args).await?,

@@ -1,68 +1,185 @@
-//! `proxy`
+//! `proxy` and `serve`
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
 
-use lxc_dev_manager_core::model::GuestPort;
-use lxc_dev_manager_core::proxy::{self, Dial};
+use console::Term;
+use lxc_dev_manager_core::forward::{FocusRequest, Scope, Session, most_connections};
+use lxc_dev_manager_core::model::{EnvName, EnvPattern, HostPort};
+use lxc_dev_manager_core::project::Project;
+use lxc_dev_manager_core::view::{EnvRef, ForwardView};
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::args::EnvOnly;
+use super::{focus, several};
+use crate::args::Proxy;
 use crate::context::Context;
+use crate::forwards::{Rates, line, table};
 
-pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
+/// How often the table shows what passes.
+const LOOK: Duration = Duration::from_secs(1);
+/// Fewer connections than this are worth a word.
+const FEW: u64 = 10_000;
+
+pub(crate) async fn run(context: &Context, args: Proxy) -> Result<()> {
     let project = context.project()?;
-    let ports = project.file().ports(&args.name)?;
-    let entrance = context.engine.enter(&project, &args.name).await?;
-    if ports.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Config, format!("`{}` has no ports", args.name))
-                .with_hint("write `ports: [8000]` into its entry in containers.yaml"),
-        );
+    let everything =
+        |pattern: &EnvPattern| matches!(pattern, EnvPattern::Glob(glob) if glob == "*");
+    if args.names.iter().any(everything) {
+        let path = project.directory().display().to_string();
+        return forward(context, vec![Scope::Project { path }], None).await;
     }
-    // One whose network can't be reached from here is refused at once.
-    entrance.route().await?;
-    let dial = |port: GuestPort| -> Dial {
-        let entrance = entrance.clone();
-        Arc::new(move || {
-            let entrance = entrance.clone();
-            Box::pin(async move { entrance.dial(port).await })
-        })
+    let names = several::chosen(&project, &args.names)?;
+    let mut scopes = Vec::new();
+    for name in &names {
+        let env = expect_forwardable(context, &project, name).await?;
+        scopes.push(Scope::Env { env });
+    }
+    let focus = match (args.names.as_slice(), names.as_slice()) {
+        ([EnvPattern::Name(_)], [name]) => Some(project.env_ref(name)),
+        _ => None,
     };
-    let mut bound = Vec::new();
-    for port in ports {
-        match proxy::bind(port.on_host()).await {
-            Ok(listeners) => bound.push((port, listeners)),
-            Err(error) => context.printer.error(&error),
-        }
+    forward(context, scopes, focus).await
+}
+
+pub(crate) async fn serve(context: &Context) -> Result<()> {
+    forward(context, vec![Scope::All], None).await
+}
+
+/// Refuses an env that nothing could be forwarded of.
+async fn expect_forwardable(
+    context: &Context,
+    project: &Project,
+    name: &EnvName,
+) -> Result<EnvRef> {
+    let env = context.engine.known_env(project, name)?;
+    if project.file().ports(name)?.is_empty() {
+        let error = Error::new(ErrorKind::Config, format!("`{name}` has no ports"));
+        return Err(error.with_hint(format!(
+            "give it one: `lxc-dev-manager port add {name} 8000`"
+        )));
     }
-    if bound.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            "none of its ports can be forwarded",
-        ));
+    if !context.engine.may_wake(project, name) {
+        context.engine.enter(project, name).await?;
+    }
+    Ok(env)
+}
+
+async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -> Result<()> {
+    if let Some(few) = most_connections().filter(|most| *most < FEW) {
+        let text = format!("No more than {few} connections at once: see `ulimit -Hn`");
+        context.printer.status(&text);
     }
     let shutdown = CancellationToken::new();
-    let forwards = TaskTracker::new();
-    for (port, listeners) in bound {
-        let host = listeners.port();
-        let data = json!({ "env": args.name, "guest": port, "host": host,
-            "url": format!("http://127.0.0.1:{host}/") });
-        context.printer.line(&data, |printer| {
-            let url = printer.bold(&format!("http://127.0.0.1:{host}/"));
-            format!("{url} → {}:{port}", args.name)
-        });
-        forwards.spawn(proxy::serve(listeners, shutdown.clone(), dial(port)));
+    let (session, running) = Session::new(context.engine.clone(), scopes.clone(), shutdown.clone());
+    let shown = async {
+        if let Some(env) = focus {
+            take_focus(context, &session, env).await?;
+        }
+        context.printer.status("Forwarding until Ctrl+C");
+        match std::io::stdout().is_terminal() && !context.printer.json() && !context.printer.quiet()
+        {
+            true => show_table(context, &session, &scopes).await,
+            false => show_lines(context, &session, &scopes).await,
+        }
+    };
+    let mut running = std::pin::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        shown = shown => shown?,
+        () = stopped() => {}
     }
-    context.printer.status("Forwarding until Ctrl+C");
-    stopped().await;
     shutdown.cancel();
-    forwards.close();
-    forwards.wait().await;
+    running.await
+}
+
+/// The env that was asked for gets what names nobody: said, for it may be taken from another.
+async fn take_focus(context: &Context, session: &Session, env: EnvRef) -> Result<()> {
+    let mut changes = session.changes();
+    let seat = session.seat().await?;
+    let is_there = |forwards: &Vec<ForwardView>| forwards.iter().any(|forward| forward.env == env);
+    if changes.wait_for(is_there).await.is_err() {
+        return Ok(());
+    }
+    let name = env.env.clone();
+    let (port, cut) = (None, false);
+    for moved in seat.focus(FocusRequest { env, port, cut }).await? {
+        if moved.from.is_some() {
+            context.printer.status(&focus::line(name.as_str(), &moved));
+        }
+    }
     Ok(())
+}
+
+fn concerns(scopes: &[Scope], forward: &ForwardView) -> bool {
+    scopes.iter().any(|scope| match scope {
+        Scope::Env { env } => *env == forward.env,
+        Scope::Project { path } => *path == forward.env.project_path,
+        Scope::All | Scope::Answering => true,
+    })
+}
+
+/// A line for each forward, and for each change of one.
+async fn show_lines(context: &Context, session: &Session, scopes: &[Scope]) -> Result<()> {
+    let mut changes = session.changes();
+    let mut known: BTreeMap<(EnvRef, HostPort), ForwardView> = BTreeMap::new();
+    loop {
+        let forwards = changes.borrow_and_update().clone();
+        for forward in forwards
+            .into_iter()
+            .filter(|forward| concerns(scopes, forward))
+        {
+            let key = (forward.env.clone(), forward.host);
+            let before = known.get(&key);
+            let told = |view: &ForwardView| (view.state, view.focused, view.problem.clone());
+            if before.map(told) != Some(told(&forward)) {
+                say(context, &forward);
+                known.insert(key, forward);
+            }
+        }
+        if changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn say(context: &Context, forward: &ForwardView) {
+    let data = json!({
+        "env": forward.env.env, "guest": forward.guest, "host": forward.host,
+        "url": format!("http://127.0.0.1:{}/", forward.host), "name": forward.name,
+        "stable": forward.stable, "state": forward.state, "focused": forward.focused,
+        "reach": forward.reach, "problem": forward.problem,
+    });
+    context
+        .printer
+        .line(&data, |printer| line(printer, forward));
+}
+
+/// A table that is drawn anew at each change, and every second while something passes.
+async fn show_table(context: &Context, session: &Session, scopes: &[Scope]) -> Result<()> {
+    let terminal = Term::stdout();
+    let mut changes = session.changes();
+    let (mut drawn, mut rates) = (0, Rates::default());
+    loop {
+        // While another process is just taking over there is nothing to ask.
+        if let Ok(forwards) = session.seat().await?.forwards().await {
+            let own = forwards
+                .into_iter()
+                .filter(|forward| concerns(scopes, forward));
+            let own: Vec<ForwardView> = own.collect();
+            let text = table(&context.printer, &own, &mut rates);
+            let failed = |error| Error::io("the terminal is gone", error);
+            terminal.clear_last_lines(drawn).map_err(failed)?;
+            terminal.write_str(&text).map_err(failed)?;
+            drawn = text.lines().count();
+        }
+        // An end of the changes is the end of the session, which ends this too.
+        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        changes.mark_unchanged();
+    }
 }
 
 /// Resolves at Ctrl+C, and when the process is asked to end.

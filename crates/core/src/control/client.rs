@@ -5,19 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{Call, Hello, Incoming, MAX_REPLY, Reply, Request, Role, lines};
 use super::server::{HELLO_PATIENCE, receive, send};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::view::ViewEvent;
+use crate::view::{FocusMove, ForwardView, ViewEvent};
 
 /// Events that may wait for a slow reader; more make the client lose the connection.
 const EVENTS: usize = 8192;
 
 /// Those who wait for an answer; `None` once the connection has ended and nobody can.
-type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<()>>>>>>;
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Answer>>>>>>;
 
 /// What the app says unasked.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,19 @@ pub enum Pushed {
     Event(ViewEvent),
     /// The window shall come to the front.
     Raise,
+    /// What is forwarded has changed.
+    Forwards(Vec<ForwardView>),
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// What is forwarded.
+    Forwards(Vec<ForwardView>),
+    /// What a change of focus did.
+    Moves(Vec<FocusMove>),
 }
 
 /// A connection to the running app.
@@ -33,9 +47,16 @@ pub struct Client {
     calls: mpsc::Sender<Call>,
     waiting: Waiting,
     next: AtomicU64,
+    holder: Role,
 }
 
 impl Client {
+    /// Who answers here.
+    #[must_use]
+    pub fn holder(&self) -> Role {
+        self.holder
+    }
+
     /// Connects and greets. The events of [`Request::Watch`] come by the second value, which ends
     /// with the connection.
     ///
@@ -56,7 +77,8 @@ impl Client {
             Error::new(ErrorKind::Timeout, "the app doesn't answer")
                 .with_hint("end it, and start it again: lxc-dev-manager-desktop")
         })?;
-        hello?.ok_or_else(gone)?.check()?;
+        let hello = hello?.ok_or_else(gone)?;
+        hello.check()?;
         let waiting = Waiting::new(Mutex::new(Some(HashMap::new())));
         let (events, received) = mpsc::channel(EVENTS);
         let (calls, mut to_send) = mpsc::channel::<Call>(16);
@@ -74,6 +96,7 @@ impl Client {
                 calls,
                 waiting,
                 next: AtomicU64::new(1),
+                holder: hello.role,
             },
             received,
         ))
@@ -83,7 +106,7 @@ impl Client {
     ///
     /// # Errors
     /// What the app answered, or `Unreachable` where it went away.
-    pub async fn ask(&self, request: Request) -> Result<()> {
+    pub async fn ask(&self, request: Request) -> Result<Answer> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         self.waiting
@@ -108,17 +131,22 @@ fn gone() -> Error {
 async fn listen(mut incoming: Incoming, events: mpsc::Sender<Pushed>, waiting: Waiting) {
     while let Ok(Some(reply)) = receive::<Reply>(&mut incoming).await {
         let (id, result) = match reply {
-            Reply::Event { .. } | Reply::Raise => {
-                let pushed = match reply {
-                    Reply::Event { event } => Pushed::Event(event),
-                    _ => Pushed::Raise,
-                };
-                if events.try_send(pushed).is_err() {
-                    break;
-                }
-                continue;
-            }
-            Reply::Done { id } => (id, Ok(())),
+            Reply::Event { event } => match events.try_send(Pushed::Event(event)) {
+                Ok(()) => continue,
+                Err(_) => break,
+            },
+            Reply::Raise => match events.try_send(Pushed::Raise) {
+                Ok(()) => continue,
+                Err(_) => break,
+            },
+            Reply::Forwarded { forwards } => match events.try_send(Pushed::Forwards(forwards)) {
+                // Whoever asks once and goes doesn't listen.
+                Ok(()) | Err(TrySendError::Closed(_)) => continue,
+                Err(_) => break,
+            },
+            Reply::Done { id } => (id, Ok(Answer::Done)),
+            Reply::Forwards { id, forwards } => (id, Ok(Answer::Forwards(forwards))),
+            Reply::Moves { id, moves } => (id, Ok(Answer::Moves(moves))),
             Reply::Failed { id, error } => (id, Err(error.into())),
         };
         let asker = waiting

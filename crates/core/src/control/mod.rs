@@ -11,7 +11,7 @@ mod holder;
 mod protocol;
 mod server;
 
-pub use client::{Client, Pushed};
+pub use client::{Answer, Client, Pushed};
 pub use holder::Holder;
 pub use protocol::{Call, Hello, MAX_LINE, Reply, Request, Role};
 pub use server::{Host, Windows, serve};

@@ -5,7 +5,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
 
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
-use crate::view::{Action, ViewEvent};
+use crate::forward::{FocusRequest, Scope};
+use crate::model::HostPort;
+use crate::view::{Action, FocusMove, ForwardView, ViewEvent};
 
 /// The longest line that the app takes, in bytes.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -62,6 +64,27 @@ pub enum Request {
     },
     /// Show the window.
     ShowWindow,
+    /// Forward these ports for as long as this connection lasts; what is forwarded comes as
+    /// [`Reply::Forwarded`], now and at each change.
+    Lease {
+        /// Which.
+        scope: Scope,
+    },
+    /// Say what is forwarded, and what has passed.
+    Forwards,
+    /// Give an env the focus.
+    Focus {
+        /// Which, and how.
+        #[serde(flatten)]
+        focus: FocusRequest,
+    },
+    /// Give a port of this machine up.
+    Release {
+        /// Which.
+        port: HostPort,
+    },
+    /// Let the asker answer here. Only a command does; whoever has a lease comes back by itself.
+    StepDown,
     /// Be the window from now on. Where there is one already, that one comes to the front, and this
     /// fails with `AlreadyExists`.
     BeWindow,
@@ -82,6 +105,25 @@ pub enum Reply {
         id: u64,
         /// Why.
         error: ErrorReport,
+    },
+    /// What is forwarded.
+    Forwards {
+        /// Whose request this answers.
+        id: u64,
+        /// Each port of each env.
+        forwards: Vec<ForwardView>,
+    },
+    /// The focus was moved.
+    Moves {
+        /// Whose request this answers.
+        id: u64,
+        /// Port by port.
+        moves: Vec<FocusMove>,
+    },
+    /// To who has a lease: what is forwarded now.
+    Forwarded {
+        /// Each port of each env.
+        forwards: Vec<ForwardView>,
     },
     /// The view changed.
     Event {

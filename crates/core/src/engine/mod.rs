@@ -33,6 +33,7 @@ mod transfer;
 mod undo;
 mod used;
 mod vacancy;
+mod way;
 
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ pub use rename::Renamed;
 pub use restore::Restored;
 pub use start_stop::{Started, Stopped};
 pub use transfer::{Place, TransferRequest, Transferred};
+pub(crate) use way::Way;
 
 /// The use cases over some engines.
 pub struct Engine {

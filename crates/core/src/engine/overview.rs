@@ -11,7 +11,7 @@ use super::{Engine, is_ours};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{
-    EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, RemoteName,
+    EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, Reach, RemoteName,
 };
 use crate::project::Project;
 use crate::view::{
@@ -215,7 +215,8 @@ pub(crate) fn env_view(
         address: instance
             .and_then(|found| found.address)
             .map(|address| address.to_string()),
-        ports: file.ports(name)?.into_iter().map(port_view).collect(),
+        ports: port_views(project, name)?,
+        wake: file.wake(name),
         snapshots: instance
             .map(|found| snapshot_views(project, name, found))
             .unwrap_or_default(),
@@ -229,9 +230,18 @@ pub(crate) fn env_view(
     })
 }
 
-fn port_view(guest: GuestPort) -> PortView {
+fn port_views(project: &Project, env: &EnvName) -> Result<Vec<PortView>> {
+    let ports = project.file().ports(env)?.into_iter();
+    ports
+        .map(|port| Ok(port_view(port, project.file().reach(env, port)?)))
+        .collect()
+}
+
+fn port_view(guest: GuestPort, reach: Reach) -> PortView {
     let host = guest.on_host();
     PortView {
+        stable: None,
+        reach: reach.is_open().then_some(reach),
         guest,
         host,
         url: format!("http://127.0.0.1:{host}/"),

@@ -8,6 +8,7 @@ use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, InstanceName, SnapshotName};
 use crate::project::{FILE_NAME, Project};
+use crate::view::EnvRef;
 
 /// An env that was found.
 pub(super) struct Placed {
@@ -87,21 +88,26 @@ impl Engine {
         self.place_in(project, env, Detail::Brief).await
     }
 
-    async fn place_in(&self, project: &Project, env: &EnvName, detail: Detail) -> Result<Placed> {
-        if project.file().entry(env).is_none() {
-            let known: Vec<String> = project
-                .file()
-                .env_names()
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect();
-            let message = format!("{} has no env `{env}`", label(project));
-            let hint = match known.as_slice() {
-                [] => format!("make it: `lxc-dev-manager container create {env} debian:12`"),
-                _ => format!("there are {}", known.join(", ")),
-            };
-            return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
+    /// An env that the file names, as other processes know it.
+    ///
+    /// # Errors
+    /// `NotFound`, naming those that there are.
+    pub fn known_env(&self, project: &Project, env: &EnvName) -> Result<EnvRef> {
+        if project.file().entry(env).is_some() {
+            return Ok(project.env_ref(env));
         }
+        let known = project.file().env_names();
+        let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!("{} has no env `{env}`", label(project));
+        let hint = match known.as_slice() {
+            [] => format!("make it: `lxc-dev-manager container create {env} debian:12`"),
+            _ => format!("there are {}", known.join(", ")),
+        };
+        Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
+    }
+
+    async fn place_in(&self, project: &Project, env: &EnvName, detail: Detail) -> Result<Placed> {
+        self.known_env(project, env)?;
         let name = project.instance(env)?;
         match self.find_in(&name, detail).await? {
             Some(placed) if is_ours(&placed.instance.marks, project, env) => {

@@ -48,7 +48,10 @@ impl Engine {
             .begin(project, env, Verb::Start, None)
             .await
             .map_err(failed)?;
-        let result = self.start_steps(project, env, &task).await;
+        let result = match self.wake_up(project, env) {
+            Ok(()) => self.start_steps(project, env, &task).await,
+            Err(error) => Err(error),
+        };
         self.end(task, result.map_err(failed))
     }
 
@@ -151,7 +154,11 @@ impl Engine {
             .begin(project, env, Verb::Stop, None)
             .await
             .map_err(failed)?;
-        let result = self.stop_steps(project, env, &task).await;
+        // Before it stops: a connection that is open starts it again at once otherwise.
+        let result = match self.put_to_sleep(project, env) {
+            Ok(()) => self.stop_steps(project, env, &task).await,
+            Err(error) => Err(error),
+        };
         self.end(task, result.map_err(failed))
     }
 

@@ -18,5 +18,5 @@ pub use name::{
     RemoteName, SnapshotName, UserName, VariableName,
 };
 pub use pattern::EnvPattern;
-pub use port::{GuestPort, HostPort, parse_port_list};
+pub use port::{GuestPort, HostPort, Reach, parse_port_list};
 pub use status::{EngineKind, EnvStatus, PortState};

@@ -1,6 +1,7 @@
 //! TCP ports, inside and outside of an env.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,71 @@ impl GuestPort {
     }
 }
 
+/// From where a forward can be reached.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub enum Reach {
+    /// From this machine: 127.0.0.1 and ::1.
+    #[default]
+    Loopback,
+    /// From wherever this machine is reached, because the file says so.
+    Everywhere,
+    /// From this machine, and where one of its addresses is reached, because the file says so.
+    Address(IpAddr),
+}
+
+impl Reach {
+    /// Whether others than this machine get in.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Loopback => false,
+            Self::Everywhere => true,
+            Self::Address(address) => !address.is_loopback(),
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("loopback"),
+            Self::Everywhere => f.write_str("everywhere"),
+            Self::Address(address) => fmt::Display::fmt(address, f),
+        }
+    }
+}
+
+impl std::str::FromStr for Reach {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "loopback" => Ok(Self::Loopback),
+            "everywhere" => Ok(Self::Everywhere),
+            _ => text.parse().map(Self::Address).map_err(|_| {
+                let message = format!("`{text}` is no place to listen");
+                Error::new(ErrorKind::Config, message)
+                    .with_hint("write `loopback`, `everywhere`, or an address of this machine")
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for Reach {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Reach> for String {
+    fn from(reach: Reach) -> Self {
+        reach.to_string()
+    }
+}
+
 /// Reads `5173,8000`: ports without a duplicate; an empty text is an empty list.
 ///
 /// # Errors
@@ -93,6 +159,13 @@ impl std::str::FromStr for GuestPort {
             let message = format!("`{text}` is no port: 1 to 65535 are");
             Error::new(ErrorKind::InvalidName, message)
         })
+    }
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse::<GuestPort>().map(GuestPort::on_host)
     }
 }
 

@@ -12,6 +12,7 @@ mod guard;
 mod host;
 mod kept;
 mod mounts;
+mod ports;
 #[cfg(test)]
 mod properties;
 mod registry;

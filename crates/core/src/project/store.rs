@@ -169,7 +169,7 @@ impl Project {
         expect_writable(&path).map(drop)
     }
 
-    fn rewrite(&mut self, new: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    pub(super) fn rewrite(&mut self, new: impl FnOnce(&str) -> Result<String>) -> Result<()> {
         let _lock = self.lock()?;
         let path = self.directory.join(FILE_NAME);
         let text = read(&path)?;

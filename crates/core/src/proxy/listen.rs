@@ -1,19 +1,41 @@
-//! Binding a host port on loopback.
+//! Binding a host port.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
+use super::owner::{Owner, owner};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::HostPort;
+use crate::model::{HostPort, Reach};
+
+/// Connections that may wait to be accepted: as many as come at once.
+const BACKLOG: u32 = 4096;
+
+/// The addresses to bind, and whether this machine may lack each.
+fn addresses(reach: Reach) -> Vec<(IpAddr, bool)> {
+    let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    match reach {
+        Reach::Everywhere => vec![
+            (Ipv4Addr::UNSPECIFIED.into(), false),
+            (Ipv6Addr::UNSPECIFIED.into(), true),
+        ],
+        Reach::Address(address) if !address.is_loopback() => {
+            vec![(v4, false), (v6, true), (address, false)]
+        }
+        Reach::Loopback | Reach::Address(_) => vec![(v4, false), (v6, true)],
+    }
+}
+
+/// How long somebody on this machine may take to accept.
+#[cfg(not(target_os = "linux"))]
+const PROBE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The listeners of one host port.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) v4: TcpListener,
-    /// `None` where this machine has no IPv6.
-    pub(super) v6: Option<TcpListener>,
+    pub(super) sockets: Vec<TcpListener>,
     port: HostPort,
 }
 
@@ -25,61 +47,154 @@ impl Listeners {
     }
 }
 
-/// Listens on 127.0.0.1 and ::1, on both or on none.
+/// Listens on all addresses, or on none.
 ///
 /// # Errors
-/// `Conflict` where somebody has the port, `PermissionDenied` below 1024 without the right.
-pub async fn bind(port: HostPort) -> Result<Listeners> {
-    let v4 = listen((Ipv4Addr::LOCALHOST, port.get()).into()).await;
-    let v4 = v4.map_err(|error| explain(port, error))?;
-    let v6 = match listen((Ipv6Addr::LOCALHOST, port.get()).into()).await {
-        Ok(listener) => Some(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(explain(port, error)),
-        Err(_) => None,
+/// `Conflict` where somebody has the port, naming who; `PermissionDenied` below 1024 without the right;
+/// `Config` for an address that this machine doesn't have.
+pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners> {
+    let mut sockets = Vec::new();
+    for (address, optional) in addresses(reach) {
+        match listen((address, port.get()).into()) {
+            Ok(listener) => sockets.push(listener),
+            // A machine without IPv6 has no ::1.
+            Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(explain(port, address, error)),
+        }
+    }
+    Ok(Listeners { sockets, port })
+}
+
+/// Whether nobody else listens on a port now. Takes nothing, so that whoever is about to gets it.
+#[must_use]
+pub fn is_free(port: HostPort) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        owner(port).is_none()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
+        std::net::TcpStream::connect_timeout(&loopback, PROBE_PATIENCE).is_err()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+            socket
+        }
     };
-    Ok(Listeners { v4, v6, port })
+    #[cfg(target_os = "macos")]
+    refuse_shadowing(address)?;
+    // Connections of before that linger don't count.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// A Mac lets a loopback address be bound while a stranger has the port on all addresses, and would take its
+/// connections away.
+#[cfg(target_os = "macos")]
+fn refuse_shadowing(address: SocketAddr) -> io::Result<()> {
+    match std::net::TcpStream::connect_timeout(&address, PROBE_PATIENCE) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => Ok(()),
+    }
 }
 
-fn explain(port: HostPort, error: io::Error) -> Error {
+fn explain(port: HostPort, address: IpAddr, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::AddrInUse => Error::new(
-            ErrorKind::Conflict,
-            format!("port {port} of this machine is taken"),
-        )
-        .with_hint(format!("see who has it: `ss -ltnp 'sport = :{port}'`")),
+        io::ErrorKind::AddrInUse => taken(port, owner(port)),
         io::ErrorKind::PermissionDenied => {
             let message = format!("port {port} is below 1024: only root may listen on it");
             Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
                 "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
             ))
         }
+        io::ErrorKind::AddrNotAvailable => Error::new(
+            ErrorKind::Config,
+            format!("this machine doesn't have the address {address} to listen on"),
+        )
+        .with_hint("correct `listen:` in containers.yaml"),
         _ => Error::io(format!("cannot listen on port {port}"), error),
     }
+}
+
+/// The error for a port that somebody else has.
+pub(super) fn taken(port: HostPort, owner: Option<Owner>) -> Error {
+    let (who, hint) = match &owner {
+        Some(Owner::Process { name, pid }) => (
+            format!(" by `{name}` (pid {pid})"),
+            format!(
+                "end it, or take `{port}` out of `ports:`; it is forwarded once it has been free for ten seconds"
+            ),
+        ),
+        Some(Owner::User(uid)) => (
+            format!(" by a process of user {uid}"),
+            format!("see who it is: `sudo ss -ltnp 'sport = :{port}'`"),
+        ),
+        None => (
+            String::new(),
+            format!("see who has it: `ss -ltnp 'sport = :{port}'`"),
+        ),
+    };
+    Error::new(
+        ErrorKind::Conflict,
+        format!("port {port} of this machine is taken{who}"),
+    )
+    .with_hint(hint)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    async fn free_port() -> HostPort {
+        // The system picks one; we give it back.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        HostPort::new(listener.local_addr().unwrap().port()).unwrap()
+    }
+
     #[tokio::test]
     async fn a_port_is_bound_on_loopback_only_and_once() {
-        // The system picks a free port; we give it back and take it ourselves.
-        let free = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let port = HostPort::new(free).unwrap();
-        let listeners = bind(port).await.unwrap();
-        assert!(listeners.v4.local_addr().unwrap().ip().is_loopback());
-        if let Some(v6) = &listeners.v6 {
-            assert!(v6.local_addr().unwrap().ip().is_loopback());
+        let port = free_port().await;
+        let listeners = bind(port, Reach::default()).unwrap();
+        for listener in &listeners.sockets {
+            assert!(listener.local_addr().unwrap().ip().is_loopback());
         }
-        assert_eq!(bind(port).await.unwrap_err().kind(), ErrorKind::Conflict);
+        let error = bind(port, Reach::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        #[cfg(target_os = "linux")]
+        {
+            let pid = format!("(pid {})", std::process::id());
+            assert!(error.to_string().contains(&pid), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_families_or_neither() {
+        let port = free_port().await;
+        let Ok(_stranger) = TcpListener::bind((Ipv6Addr::LOCALHOST, port.get())).await else {
+            // This machine has no IPv6: there is only one family.
+            assert_eq!(bind(port, Reach::default()).unwrap().sockets.len(), 1);
+            return;
+        };
+        assert!(bind(port, Reach::default()).is_err());
+        assert!(
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_said() {
+        let port = free_port().await;
+        let elsewhere: Reach = "192.0.2.1".parse().unwrap();
+        assert_eq!(bind(port, elsewhere).unwrap_err().kind(), ErrorKind::Config);
     }
 }

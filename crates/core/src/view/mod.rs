@@ -5,6 +5,7 @@
 //! Deliberately absent: words, colours and relative times, which belong to the surfaces.
 
 mod action;
+mod forward;
 mod patch;
 
 use jiff::Timestamp;
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorReport;
 use crate::model::{
     EngineKind, EnvName, EnvStatus, GuestPort, HostPort, ImageName, InstanceName, Limits,
-    OperationId, PortState, ProjectName, SnapshotName,
+    OperationId, PortState, ProjectName, Reach, SnapshotName,
 };
 
 pub use action::Action;
+pub use forward::{FocusMove, ForwardView};
 pub use patch::{Outcome, ProjectHead, ViewEvent, ViewPatch};
 
 /// Version of every JSON object that we print. Changes within it only add.
@@ -93,6 +95,10 @@ pub struct EnvView {
     pub address: Option<String>,
     /// Its configured ports, in the file's order.
     pub ports: Vec<PortView>,
+    /// Whether a connection starts it; missing where it doesn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "bindings", ts(optional, as = "Option<bool>"))]
+    pub wake: bool,
     /// Its snapshots, oldest first, without our undo copies.
     pub snapshots: Vec<SnapshotView>,
     /// Its limits.
@@ -121,6 +127,14 @@ pub struct PortView {
     pub state: PortState,
     /// Whether this env has the port's focus.
     pub focused: bool,
+    /// Port on this machine that is this env's alone, while it is forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "bindings", ts(optional, type = "number"))]
+    pub stable: Option<HostPort>,
+    /// From where it can be reached, where the file says more than from this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "bindings", ts(optional, type = "string"))]
+    pub reach: Option<Reach>,
 }
 
 /// One snapshot.

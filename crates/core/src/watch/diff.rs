@@ -67,6 +67,7 @@ mod tests {
             status,
             address: None,
             ports: Vec::new(),
+            wake: false,
             snapshots: Vec::new(),
             limits: Limits::default(),
             operation: None,

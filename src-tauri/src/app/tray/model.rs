@@ -313,6 +313,7 @@ mod tests {
             image: None,
             status,
             address: None,
+            wake: false,
             ports: Vec::new(),
             snapshots: vec![SnapshotView {
                 name: "before".parse().unwrap(),

@@ -43,6 +43,12 @@ pub struct Entry {
     /// Whether it starts with the engine.
     #[serde(default)]
     pub autostart: Option<bool>,
+    /// Whether a connection to one of its ports starts it.
+    #[serde(default)]
+    pub wake: Option<bool>,
+    /// From where ports can be reached, by port, where that is more than from this machine.
+    #[serde(default)]
+    pub listen: Option<IndexMap<u16, String>>,
     /// Snapshots, written by the tool: a map, or the list of an early version.
     #[serde(default, deserialize_with = "snapshots::either_form")]
     pub snapshots: IndexMap<String, SnapshotEntry>,

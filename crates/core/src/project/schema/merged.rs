@@ -4,7 +4,9 @@
 use super::{Entry, File, MountEntry, UserEntry};
 use crate::backend::Nesting;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ByteSize, EnvName, GuestPort, ImageName, Limits, UserName, VariableName};
+use crate::model::{
+    ByteSize, EnvName, GuestPort, ImageName, Limits, Reach, UserName, VariableName,
+};
 use crate::provision::{Password, User};
 
 /// Ports of a project whose file names none, as the original's documentation promises.
@@ -118,6 +120,35 @@ impl File {
     #[must_use]
     pub fn autostart(&self, env: &EnvName) -> bool {
         self.merged(env, |entry| entry.autostart.as_ref()) == Some(&true)
+    }
+
+    /// Whether a connection to one of its ports starts an env.
+    #[must_use]
+    pub fn wake(&self, env: &EnvName) -> bool {
+        self.merged(env, |entry| entry.wake.as_ref()) == Some(&true)
+    }
+
+    /// From where a port of an env can be reached.
+    ///
+    /// # Errors
+    /// `Config` for a word that is no place to listen.
+    pub fn reach(&self, env: &EnvName, port: GuestPort) -> Result<Reach> {
+        let mut found = Reach::Loopback;
+        let places = self.merged(env, |entry| entry.listen.as_ref());
+        // One that is written wrong is said, whichever port it is of.
+        for (number, text) in places.into_iter().flatten() {
+            let failed =
+                |error: Error| error.context(format!("`listen:` of `{env}`, port {number}"));
+            let place = text.parse().map_err(failed)?;
+            let of = GuestPort::new(*number).ok_or_else(|| {
+                let message = format!("`listen:` of `{env}`: 0 is no port");
+                Error::new(ErrorKind::Config, message)
+            })?;
+            if of == port {
+                found = place;
+            }
+        }
+        Ok(found)
     }
 
     /// Names of the host's variables that are handed on to commands in an env, each once.

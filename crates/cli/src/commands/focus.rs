@@ -1,0 +1,58 @@
+//! `focus`
+
+use lxc_dev_manager_core::forward::{FocusRequest, Seat, remember_focus};
+use lxc_dev_manager_core::view::FocusMove;
+use lxc_dev_manager_core::{ErrorKind, Result};
+use serde_json::json;
+
+use crate::args::Focus;
+use crate::context::Context;
+
+pub(crate) async fn run(context: &Context, args: Focus) -> Result<()> {
+    let project = context.project()?;
+    let ports = project.file().ports(&args.name)?;
+    let env = context.engine.known_env(&project, &args.name)?;
+    let request = FocusRequest {
+        env: env.clone(),
+        port: args.port,
+        cut: args.cut,
+    };
+    let home = context.engine.home();
+    let moves = match Seat::at_holder(home).await {
+        Ok(seat) => seat.focus(request).await?,
+        Err(error) if error.kind() == ErrorKind::Unreachable => {
+            let asked = match args.port {
+                Some(port) => vec![port],
+                None => ports,
+            };
+            context
+                .printer
+                .status("Nothing is forwarded now; it holds from the next `proxy` on");
+            remember_focus(home, &env, &asked)?
+        }
+        Err(error) => return Err(error),
+    };
+    let data = json!({ "env": args.name, "moves": moves });
+    context.printer.done(&data, |_| {
+        let lines = moves.iter().map(|moved| line(args.name.as_str(), moved));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+/// A move in words.
+pub(super) fn line(name: &str, moved: &FocusMove) -> String {
+    let port = moved.port;
+    match (&moved.from, moved.kept_by) {
+        (Some(from), Some(1)) => format!(
+            "{port} stays at {}: a connection is open that isn't HTTP. Move it: `lxc-dev-manager focus {name} {port}`",
+            from.env
+        ),
+        (Some(from), Some(open)) => format!(
+            "{port} stays at {}: {open} connections are open that aren't HTTP. Move it: `lxc-dev-manager focus {name} {port}`",
+            from.env
+        ),
+        (Some(from), None) => format!("{port} goes to {name} now, no longer to {}", from.env),
+        (None, _) => format!("{port} goes to {name}"),
+    }
+}

@@ -1,0 +1,61 @@
+//! `open`
+
+use std::net::ToSocketAddrs;
+
+use lxc_dev_manager_core::forward::Seat;
+use lxc_dev_manager_core::model::PortState;
+use lxc_dev_manager_core::view::ForwardView;
+use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use serde_json::json;
+
+use crate::args::Open;
+use crate::context::Context;
+
+pub(crate) async fn run(context: &Context, args: Open) -> Result<()> {
+    let project = context.project()?;
+    let name = &args.name;
+    let env = context.engine.known_env(&project, name)?;
+    let not_yet = |message: String| {
+        Error::new(ErrorKind::NotFound, message)
+            .with_hint(format!("forward it: `lxc-dev-manager proxy {name}`"))
+    };
+    let seat = Seat::at_holder(context.engine.home()).await;
+    let seat = seat.map_err(|error| match error.kind() {
+        ErrorKind::Unreachable => not_yet(format!("no port of `{name}` is forwarded")),
+        _ => error,
+    })?;
+    let forwards = seat.forwards().await?;
+    let order = project.file().ports(name)?;
+    let asked = args.port;
+    let mut of_env: Vec<&ForwardView> = forwards
+        .iter()
+        .filter(|forward| forward.env == env && asked.is_none_or(|port| port == forward.guest))
+        .collect();
+    of_env.sort_by_key(|forward| order.iter().position(|port| *port == forward.guest));
+    let forward = of_env.first().ok_or_else(|| match asked {
+        Some(port) => not_yet(format!("port {port} of `{name}` isn't forwarded")),
+        None => not_yet(format!("no port of `{name}` is forwarded")),
+    })?;
+    let url = address(forward);
+    let opened = open::that_detached(&url);
+    opened.map_err(|error| {
+        Error::new(ErrorKind::NotFound, "no browser could be opened")
+            .with_hint(format!("open it yourself: {url}"))
+            .caused_by(error)
+    })?;
+    context
+        .printer
+        .done(&json!({ "env": name, "url": url }), |_| url.clone());
+    Ok(())
+}
+
+/// The name where this system's resolver knows it, and the shared port can be had; else the env's own
+/// port.
+fn address(forward: &ForwardView) -> String {
+    let known = (forward.name.as_str(), forward.host.get()).to_socket_addrs();
+    let is_here = known.is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()));
+    match is_here && forward.state == PortState::Forwarded {
+        true => forward.url(),
+        false => forward.stable_url(),
+    }
+}

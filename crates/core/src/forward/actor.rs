@@ -1,0 +1,321 @@
+//! The one task that owns the forwards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
+use super::ports::{LOOK, Ports, Wanted};
+use super::service::EnvPort;
+use super::store::{Focus, Key, Stable};
+use super::ways::Ways;
+use super::{FocusRequest, Order};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{GuestPort, HostPort, PortState};
+use crate::proxy::{RouteName, Table, TrafficView, Upstream};
+use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
+use crate::watch::Watch;
+
+pub(super) struct Actor {
+    ways: Arc<Ways>,
+    lost: mpsc::UnboundedReceiver<EnvRef>,
+    view: View,
+    envs: Vec<KnownEnv>,
+    /// By number, in the order in which they came.
+    leases: Vec<(u64, Scope)>,
+    focus: Focus,
+    stable: Stable,
+    /// Ports that somebody has given up.
+    released: BTreeSet<HostPort>,
+    /// Ports on which a guest has answered.
+    answered: BTreeSet<Key>,
+    upstreams: HashMap<Key, Arc<Upstream>>,
+    ports: Ports,
+    claims: Vec<Claim>,
+    told: watch::Sender<Vec<ForwardView>>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        told: watch::Sender<Vec<ForwardView>>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let (focus, stable) = (Focus::read(engine.home())?, Stable::read(engine.home())?);
+        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown);
+        Ok(Self {
+            ways,
+            lost,
+            view: View::default(),
+            envs: Vec::new(),
+            leases: Vec::new(),
+            focus,
+            stable,
+            released: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            upstreams: HashMap::new(),
+            ports: Ports::new(tasks),
+            claims: Vec::new(),
+            told,
+        })
+    }
+
+    pub(super) async fn run(mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
+        // A subscriber that fell behind begins again, with the whole.
+        while let Some(mut events) = watch.subscribe().await {
+            loop {
+                tokio::select! {
+                    event = events.recv() => match event {
+                        Some(event) => self.see(event, &mut events),
+                        None => break,
+                    },
+                    order = orders.recv() => match order {
+                        Some(order) => self.obey(order),
+                        None => return,
+                    },
+                    Some(env) = self.lost.recv() => self.cut(&env),
+                    () = sleep(LOOK), if self.ports.waits() => {
+                        if self.ports.look_again() {
+                            self.tell();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Folds an event, and those that wait behind it, into the view.
+    fn see(&mut self, event: ViewEvent, more: &mut mpsc::Receiver<ViewEvent>) {
+        self.view.apply(&event.patch);
+        while let Ok(event) = more.try_recv() {
+            self.view.apply(&event.patch);
+        }
+        let now = envs(&self.view);
+        if now != self.envs {
+            self.envs = now;
+            self.settle();
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        // Who asked and went away needs no answer.
+        match order {
+            Order::Lease(number, scope) => {
+                // Whoever wants a port wants it also if somebody gave it up before.
+                self.released.clear();
+                self.leases.push((number, scope));
+                self.settle();
+            }
+            Order::EndLease(number) => {
+                self.leases.retain(|(known, _)| *known != number);
+                self.settle();
+            }
+            Order::Focus(request, answer) => {
+                let _ = answer.send(self.give_focus(&request));
+            }
+            Order::Release(port, answer) => {
+                let _ = answer.send(self.release(port));
+            }
+            Order::Forwards(answer) => {
+                let _ = answer.send(self.forwards());
+            }
+        }
+    }
+
+    /// Makes listeners and tables what they should be.
+    fn settle(&mut self) {
+        let envs = &self.envs;
+        let is_known = |key: &Key| envs.iter().any(|known| known.env == key.0);
+        self.upstreams.retain(|key, _| is_known(key));
+        let leases = self.leases.iter().map(|(_, scope)| scope);
+        self.claims = claims(&self.envs, leases, &self.answered, &self.released);
+        let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();
+        for claim in self.claims.clone() {
+            let upstream = self.upstream(&claim.key, &claim.name);
+            let shared = wanted.entry(claim.host).or_default();
+            shared.reach = shared.reach.max(claim.reach);
+            match self.stable.of(&claim.key) {
+                Ok(own) => {
+                    let own = wanted.entry(own).or_default();
+                    own.inside.focused = Some(upstream);
+                }
+                Err(error) => tracing::warn!(?error, "no port of its own"),
+            }
+        }
+        let shared: BTreeSet<HostPort> = self.claims.iter().map(|claim| claim.host).collect();
+        for port in shared {
+            let tables = (self.table(port, false), self.table(port, true));
+            let wanted = wanted.entry(port).or_default();
+            (wanted.inside, wanted.outside) = tables;
+        }
+        self.ports.set(wanted);
+        self.tell();
+    }
+
+    /// Who is reached by a shared port: from elsewhere, only those whose file opens it.
+    fn table(&mut self, port: HostPort, from_elsewhere: bool) -> Table {
+        let mut table = Table::default();
+        let claims: Vec<Claim> = self.claims.clone();
+        let claims = claims.into_iter();
+        let claims: Vec<Claim> = claims
+            .filter(|claim| claim.host == port && (!from_elsewhere || claim.reach.is_open()))
+            .collect();
+        let focused = focused(&claims, port, self.focus.of(port)).cloned();
+        table.focused = focused.map(|claim| self.upstream(&claim.key, &claim.name));
+        for env in self.envs.clone() {
+            let here = env.ports.iter().find(|(guest, _)| guest.on_host() == port);
+            let here = here.filter(|(_, reach)| !from_elsewhere || reach.is_open());
+            match here {
+                Some((guest, _)) => {
+                    let key = (env.env.clone(), *guest);
+                    let upstream = self.upstream(&key, &env.name);
+                    table.named.push(upstream);
+                }
+                None if from_elsewhere => {}
+                None => table.elsewhere.push(env.name),
+            }
+        }
+        table
+    }
+
+    /// The one of a port of an env: the same one for as long as this process lives, for it counts.
+    fn upstream(&mut self, key: &Key, name: &RouteName) -> Arc<Upstream> {
+        let ways = self.ways.clone();
+        let known = self.upstreams.entry(key.clone());
+        let made = known.or_insert_with(|| {
+            let (env, port) = key.clone();
+            let service = EnvPort { ways, env, port };
+            Arc::new(Upstream::new(
+                key.0.clone(),
+                name.clone(),
+                Arc::new(service),
+            ))
+        });
+        made.clone()
+    }
+
+    fn cut(&self, env: &EnvRef) {
+        let of_env = self.upstreams.iter().filter(|((of, _), _)| of == env);
+        of_env.for_each(|(_, upstream)| upstream.cut());
+    }
+
+    fn release(&mut self, port: HostPort) -> Result<()> {
+        if !self.claims.iter().any(|claim| claim.host == port) {
+            let message = format!("port {port} isn't forwarded");
+            return Err(Error::new(ErrorKind::NotFound, message)
+                .with_hint("see what is: `lxc-dev-manager ports`"));
+        }
+        self.released.insert(port);
+        self.settle();
+        Ok(())
+    }
+
+    fn give_focus(&mut self, request: &FocusRequest) -> Result<Vec<FocusMove>> {
+        let known = self.envs.iter().find(|known| known.env == request.env);
+        let has: Vec<GuestPort> = known
+            .map(|known| known.ports.iter().map(|(port, _)| *port).collect())
+            .unwrap_or_default();
+        let asked = match request.port {
+            Some(port) if has.contains(&port) => vec![port],
+            Some(port) => {
+                let message = format!("`{}` has no port {port}", request.env.env);
+                return Err(Error::new(ErrorKind::NotFound, message).with_hint(format!(
+                    "give it one: `lxc-dev-manager port add {} {port}`",
+                    request.env.env
+                )));
+            }
+            None => has,
+        };
+        let mut moves = Vec::new();
+        for port in asked {
+            moves.push(self.move_focus(port.on_host(), request)?);
+        }
+        self.settle();
+        Ok(moves)
+    }
+
+    fn move_focus(&mut self, port: HostPort, request: &FocusRequest) -> Result<FocusMove> {
+        let before = focused(&self.claims, port, self.focus.of(port));
+        let before = before.filter(|claim| claim.key.0 != request.env);
+        let before = before.and_then(|claim| self.upstreams.get(&claim.key).cloned());
+        let from = before.as_ref().map(|upstream| upstream.env.clone());
+        // A database in the middle of a session isn't a page that is loaded anew.
+        let open = before
+            .as_ref()
+            .map_or(0, |before| before.traffic.view().open_other);
+        if request.port.is_none() && open > 0 && !request.cut {
+            let kept_by = Some(open);
+            return Ok(FocusMove {
+                port,
+                from,
+                kept_by,
+            });
+        }
+        self.focus.set(port, &request.env)?;
+        if let (true, Some(before)) = (request.cut, &before) {
+            before.cut();
+        }
+        Ok(FocusMove {
+            port,
+            from,
+            kept_by: None,
+        })
+    }
+
+    fn forwards(&mut self) -> Vec<ForwardView> {
+        let claims = self.claims.clone();
+        let mut views: Vec<ForwardView> = claims
+            .iter()
+            .filter_map(|claim| self.forward(claim))
+            .collect();
+        views.sort_by_key(|view| (view.env.clone(), view.guest));
+        views
+    }
+
+    fn forward(&mut self, claim: &Claim) -> Option<ForwardView> {
+        let (env, guest) = claim.key.clone();
+        let (state, problem) = self.ports.state(claim.host);
+        let has_focus = focused(&self.claims, claim.host, self.focus.of(claim.host));
+        let traffic = self.upstreams.get(&claim.key);
+        Some(ForwardView {
+            env,
+            project: claim.project.clone(),
+            guest,
+            host: claim.host,
+            stable: self.stable.of(&claim.key).ok()?,
+            name: claim.name.host(),
+            state,
+            problem,
+            focused: state == PortState::Forwarded && has_focus == Some(claim),
+            reach: claim.reach,
+            traffic: traffic
+                .map(|upstream| upstream.traffic.view())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Tells what is forwarded, if that differs from what was told in more than what has passed.
+    fn tell(&mut self) {
+        let now = self.forwards();
+        let still = |views: &[ForwardView]| -> Vec<ForwardView> {
+            let without = |view: &ForwardView| ForwardView {
+                traffic: TrafficView::default(),
+                ..view.clone()
+            };
+            views.iter().map(without).collect()
+        };
+        self.told.send_if_modified(|told| {
+            let differs = still(told) != still(&now);
+            if differs {
+                *told = now;
+            }
+            differs
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! Forwards: which ports of which envs are forwarded, for whom, and by whom.
+//!
+//! One process of a user holds the listeners: the app, `serve`, or the first `proxy`. Whoever else wants
+//! ports forwarded takes a lease there, over the control socket ([`Session`]); when the holder goes, one
+//! of them takes over. What is forwarded follows from the living view, the leases, and who has a port's
+//! focus; one task folds that into listeners and tables ([`Forwarding`]).
+//! Deliberately absent: bytes and protocols (`proxy`), and how an env is reached (`backend`).
+
+mod actor;
+mod headless;
+mod plan;
+mod ports;
+mod service;
+mod session;
+mod store;
+mod ways;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::model::{GuestPort, HostPort};
+use crate::view::{EnvRef, FocusMove, ForwardView};
+use crate::watch::Watch;
+
+use actor::Actor;
+pub use plan::Scope;
+pub use session::{Seat, Session, glance};
+
+/// Orders that may wait.
+const BACKLOG: usize = 64;
+
+/// A change of focus that somebody wants.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FocusRequest {
+    /// Who gets it.
+    pub env: EnvRef,
+    /// Of which port; of all of the env's where none is named, but for those that another env has open
+    /// connections on which aren't HTTP.
+    pub port: Option<GuestPort>,
+    /// Open connections to who had it are reset.
+    pub cut: bool,
+}
+
+/// A handle on the forwards of this process.
+#[derive(Clone)]
+pub struct Forwarding {
+    orders: mpsc::Sender<Order>,
+    told: watch::Receiver<Vec<ForwardView>>,
+}
+
+/// What the owner of the forwards is asked.
+enum Order {
+    Lease(u64, Scope),
+    EndLease(u64),
+    Focus(FocusRequest, oneshot::Sender<Result<Vec<FocusMove>>>),
+    Release(HostPort, oneshot::Sender<Result<()>>),
+    Forwards(oneshot::Sender<Vec<ForwardView>>),
+}
+
+/// Ports are forwarded for somebody as long as this is kept.
+pub struct Lease {
+    number: u64,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (orders, number) = (self.orders.clone(), self.number);
+        // Where the order queue is full it has to wait; where there is no runtime, all ends anyway.
+        if orders.try_send(Order::EndLease(number)).is_err()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { orders.send(Order::EndLease(number)).await });
+        }
+    }
+}
+
+impl Forwarding {
+    /// Starts forwarding, for nobody yet. The tasks end with the token; `tasks` waits for them, but for
+    /// connections: those end with the process.
+    ///
+    /// # Errors
+    /// `Io` where our own state can't be read.
+    pub fn start(
+        engine: Arc<Engine>,
+        watch: &Watch,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        raise_descriptors();
+        let (orders, receiver) = mpsc::channel(BACKLOG);
+        let (teller, told) = watch::channel(Vec::new());
+        let actor = Actor::new(engine, teller, tasks.clone(), shutdown.clone())?;
+        let watch = watch.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = actor.run(watch, receiver) => {}
+            }
+        });
+        Ok(Self { orders, told })
+    }
+
+    /// Forwards what is wanted until the lease is dropped.
+    ///
+    /// # Errors
+    /// `Unreachable` where forwarding has ended.
+    pub async fn lease(&self, scope: Scope) -> Result<Lease> {
+        // Unique in this process, which is all that it has to be.
+        let number = u64::from_ne_bytes(
+            *uuid::Uuid::new_v4()
+                .as_bytes()
+                .first_chunk()
+                .unwrap_or(&[0; 8]),
+        );
+        let orders = self.orders.clone();
+        orders
+            .send(Order::Lease(number, scope))
+            .await
+            .map_err(|_| ended())?;
+        Ok(Lease { number, orders })
+    }
+
+    /// Gives an env the focus of its ports.
+    ///
+    /// # Errors
+    /// `NotFound` for a port that it doesn't have.
+    pub async fn focus(&self, request: FocusRequest) -> Result<Vec<FocusMove>> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Focus(request, answer)).await?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// Gives a port of this machine up, until somebody wants it anew.
+    ///
+    /// # Errors
+    /// `NotFound` for one that isn't forwarded.
+    pub async fn release(&self, port: HostPort) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Release(port, answer)).await?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// What is forwarded now, with what has passed so far.
+    ///
+    /// # Errors
+    /// `Unreachable` where forwarding has ended.
+    pub async fn forwards(&self) -> Result<Vec<ForwardView>> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Forwards(answer)).await?;
+        answered.await.map_err(|_| ended())
+    }
+
+    /// What is forwarded, told at each change of anything but what passes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Vec<ForwardView>> {
+        self.told.clone()
+    }
+
+    async fn ask(&self, order: Order) -> Result<()> {
+        self.orders.send(order).await.map_err(|_| ended())
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Unreachable, "forwarding has ended")
+}
+
+/// Takes as many descriptors as this user may have: two for each connection.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
+/// How many connections there may be at once: two descriptors each; `None` for as many as memory has.
+#[must_use]
+pub fn most_connections() -> Option<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.map(|descriptors| descriptors / 2)
+}
+
+/// Gives an env the focus where nobody forwards now: the next who does will know.
+///
+/// # Errors
+/// `Io` where it can't be written.
+pub fn remember_focus(home: &Home, env: &EnvRef, ports: &[GuestPort]) -> Result<Vec<FocusMove>> {
+    let mut focus = store::Focus::read(home)?;
+    let mut moves = Vec::new();
+    for port in ports {
+        let port = port.on_host();
+        let before = focus.set(port, env)?;
+        moves.push(FocusMove {
+            port,
+            from: before.filter(|before| before != env),
+            kept_by: None,
+        });
+    }
+    Ok(moves)
+}

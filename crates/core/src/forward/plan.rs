@@ -1,0 +1,230 @@
+//! Which ports there should be listeners for, and who is reached by them: pure.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::store::Key;
+use crate::model::{GuestPort, HostPort, ProjectName, Reach};
+use crate::proxy::RouteName;
+use crate::view::{EnvRef, EnvView, View};
+
+/// Which envs somebody wants forwarded, for as long as the lease lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scope", rename_all = "kebab-case")]
+pub enum Scope {
+    /// This env, whether it runs or not.
+    Env {
+        /// Which.
+        env: EnvRef,
+    },
+    /// The envs of this project that run.
+    Project {
+        /// Its directory.
+        path: String,
+    },
+    /// The envs of all known projects that run.
+    All,
+    /// Ports of running envs on which somebody has answered.
+    Answering,
+}
+
+/// A port of an env that is to be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) key: Key,
+    pub(super) project: Option<ProjectName>,
+    pub(super) name: RouteName,
+    pub(super) host: HostPort,
+    pub(super) reach: Reach,
+}
+
+/// An env as far as forwards know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownEnv {
+    pub(super) env: EnvRef,
+    pub(super) project: Option<ProjectName>,
+    pub(super) name: RouteName,
+    pub(super) ports: Vec<(GuestPort, Reach)>,
+    /// It runs, or a connection starts it.
+    pub(super) reachable: bool,
+}
+
+/// The envs of a view, in its order.
+pub(super) fn envs(view: &View) -> Vec<KnownEnv> {
+    let of_project = |project: &crate::view::ProjectView| {
+        let path = project.path.clone();
+        let envs = project.envs.iter();
+        envs.map(|env| known(&path, env)).collect::<Vec<_>>()
+    };
+    view.projects.iter().flat_map(of_project).collect()
+}
+
+fn known(path: &str, env: &EnvView) -> KnownEnv {
+    let project = env.project.as_ref().map(ProjectName::as_str);
+    let ports = env.ports.iter();
+    KnownEnv {
+        env: EnvRef {
+            project_path: path.to_owned(),
+            env: env.name.clone(),
+        },
+        project: env.project.clone(),
+        name: RouteName::of(env.name.as_str(), project),
+        ports: ports
+            .map(|port| (port.guest, port.reach.unwrap_or_default()))
+            .collect(),
+        reachable: env.status.is_up() || env.wake,
+    }
+}
+
+impl Scope {
+    fn wants(&self, env: &KnownEnv, port: GuestPort, answered: &BTreeSet<Key>) -> bool {
+        match self {
+            Self::Env { env: wanted } => *wanted == env.env,
+            Self::Project { path } => *path == env.env.project_path && env.reachable,
+            Self::All => env.reachable,
+            Self::Answering => env.reachable && answered.contains(&(env.env.clone(), port)),
+        }
+    }
+}
+
+/// What is to be forwarded, each once, in the order of the leases: who came last is first.
+pub(super) fn claims<'a>(
+    envs: &[KnownEnv],
+    leases: impl DoubleEndedIterator<Item = &'a Scope>,
+    answered: &BTreeSet<Key>,
+    released: &BTreeSet<HostPort>,
+) -> Vec<Claim> {
+    let mut claims: Vec<Claim> = Vec::new();
+    for scope in leases.rev() {
+        for env in envs {
+            let ports = env.ports.iter();
+            let wanted = ports.filter(|(port, _)| scope.wants(env, *port, answered));
+            for (port, reach) in wanted {
+                let key = (env.env.clone(), *port);
+                let host = port.on_host();
+                if released.contains(&host) || claims.iter().any(|claim| claim.key == key) {
+                    continue;
+                }
+                claims.push(Claim {
+                    key,
+                    project: env.project.clone(),
+                    name: env.name.clone(),
+                    host,
+                    reach: *reach,
+                });
+            }
+        }
+    }
+    claims
+}
+
+/// Who gets what names nobody: who has the focus, if that one is forwarded, else who came last.
+pub(super) fn focused<'a>(
+    claims: &'a [Claim],
+    port: HostPort,
+    remembered: Option<&EnvRef>,
+) -> Option<&'a Claim> {
+    let mut of_port = claims.iter().filter(|claim| claim.host == port);
+    let first = of_port.clone().next();
+    of_port
+        .find(|claim| Some(&claim.key.0) == remembered)
+        .or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(project: &str, name: &str, ports: &[u16], reachable: bool) -> KnownEnv {
+        let ports = ports.iter().filter_map(|port| GuestPort::new(*port));
+        KnownEnv {
+            env: EnvRef {
+                project_path: format!("/{project}"),
+                env: name.parse().unwrap(),
+            },
+            project: project.parse().ok(),
+            name: RouteName::of(name, Some(project)),
+            ports: ports.map(|port| (port, Reach::Loopback)).collect(),
+            reachable,
+        }
+    }
+
+    fn world() -> Vec<KnownEnv> {
+        vec![
+            env("web", "dev", &[5173, 8000], true),
+            env("web", "other", &[5173], true),
+            env("web", "off", &[5173], false),
+            env("api", "dev", &[5173], true),
+        ]
+    }
+
+    fn of(name: &str) -> Scope {
+        let all = world();
+        let known = all.iter().find(|known| known.name.to_string() == name);
+        Scope::Env {
+            env: known.unwrap().env.clone(),
+        }
+    }
+
+    fn shown(claims: &[Claim]) -> Vec<String> {
+        let line = |claim: &Claim| format!("{}:{}", claim.name, claim.host);
+        claims.iter().map(line).collect()
+    }
+
+    fn claimed(leases: &[Scope], released: &[u16]) -> Vec<Claim> {
+        let released = released.iter().filter_map(|port| HostPort::new(*port));
+        claims(
+            &world(),
+            leases.iter(),
+            &BTreeSet::new(),
+            &released.collect(),
+        )
+    }
+
+    #[test]
+    fn an_env_that_was_asked_for_is_forwarded_whether_it_runs_or_not() {
+        assert_eq!(shown(&claimed(&[of("off.web")], &[])), ["off.web:5173"]);
+    }
+
+    #[test]
+    fn of_a_project_those_are_that_run() {
+        let web = Scope::Project {
+            path: "/web".to_owned(),
+        };
+        let expected = ["dev.web:5173", "dev.web:8000", "other.web:5173"];
+        assert_eq!(shown(&claimed(&[web], &[])), expected);
+        assert_eq!(claimed(&[Scope::All], &[]).len(), 4);
+    }
+
+    #[test]
+    fn a_port_that_was_given_up_is_nobodys() {
+        assert_eq!(shown(&claimed(&[of("dev.web")], &[5173])), ["dev.web:8000"]);
+    }
+
+    #[test]
+    fn the_focus_goes_to_whom_it_was_given_else_to_who_came_last() {
+        let claims = claimed(&[Scope::All, of("other.web")], &[]);
+        let port = HostPort::new(5173).unwrap();
+        let who = |remembered: Option<&EnvRef>| {
+            focused(&claims, port, remembered).map(|claim| claim.name.to_string())
+        };
+        assert_eq!(who(None).as_deref(), Some("other.web"));
+        assert_eq!(who(Some(&world()[3].env)).as_deref(), Some("dev.api"));
+        // One that isn't forwarded can't have it.
+        assert_eq!(who(Some(&world()[2].env)).as_deref(), Some("other.web"));
+    }
+
+    #[test]
+    fn the_app_forwards_what_has_answered() {
+        let key = (world()[0].env.clone(), GuestPort::new(8000).unwrap());
+        let answered = BTreeSet::from([key]);
+        let claims = claims(
+            &world(),
+            [Scope::Answering].iter(),
+            &answered,
+            &BTreeSet::new(),
+        );
+        assert_eq!(shown(&claims), ["dev.web:8000"]);
+    }
+}

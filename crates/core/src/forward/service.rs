@@ -1,0 +1,30 @@
+//! A port of an env as something that can be dialled.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::ways::{Ways, waking};
+use crate::backend::GuestStream;
+use crate::error::{ErrorKind, Result};
+use crate::model::GuestPort;
+use crate::proxy::Service;
+use crate::view::EnvRef;
+
+pub(super) struct EnvPort {
+    pub(super) ways: Arc<Ways>,
+    pub(super) env: EnvRef,
+    pub(super) port: GuestPort,
+}
+
+#[async_trait]
+impl Service for EnvPort {
+    async fn dial(&self) -> Result<GuestStream> {
+        match self.ways.dial(&self.env, self.port).await {
+            Err(error) if error.kind() == ErrorKind::Conflict && self.ways.wake(&self.env) => {
+                Err(waking(&self.env))
+            }
+            answered => answered,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One process that wants ports forwarded: it holds the listeners, or has a lease at who does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::headless::Headless;
+use super::{FocusRequest, Forwarding, Scope};
+use crate::control::{self, Answer, Client, Holder, Pushed, Request, Role};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::model::HostPort;
+use crate::view::{FocusMove, ForwardView};
+use crate::watch::Watch;
+
+/// Pauses between two tries to hold or to join, while another one is just about to hold.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How long what runs may take to end.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How long a list waits for the one who forwards: one that hangs must hang nobody else.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Where forwards can be asked about.
+#[derive(Clone)]
+pub enum Seat {
+    /// In this process.
+    Holder(Forwarding),
+    /// In another.
+    Guest(Arc<Client>),
+}
+
+impl Seat {
+    /// A seat at who forwards now, without a lease.
+    ///
+    /// # Errors
+    /// `Unreachable` where nobody does.
+    pub async fn at_holder(home: &Home) -> Result<Self> {
+        let (client, _) = Client::connect(home, Role::Cli).await?;
+        Ok(Self::Guest(Arc::new(client)))
+    }
+
+    /// See [`Forwarding::forwards`].
+    ///
+    /// # Errors
+    /// `Unreachable` where the holder is gone.
+    pub async fn forwards(&self) -> Result<Vec<ForwardView>> {
+        match self {
+            Self::Holder(forwarding) => forwarding.forwards().await,
+            Self::Guest(client) => match client.ask(Request::Forwards).await? {
+                Answer::Forwards(forwards) => Ok(forwards),
+                _ => Err(unexpected()),
+            },
+        }
+    }
+
+    /// See [`Forwarding::focus`].
+    ///
+    /// # Errors
+    /// Those of [`Forwarding::focus`]; `Unreachable` where the holder is gone.
+    pub async fn focus(&self, focus: FocusRequest) -> Result<Vec<FocusMove>> {
+        match self {
+            Self::Holder(forwarding) => forwarding.focus(focus).await,
+            Self::Guest(client) => match client.ask(Request::Focus { focus }).await? {
+                Answer::Moves(moves) => Ok(moves),
+                _ => Err(unexpected()),
+            },
+        }
+    }
+
+    /// See [`Forwarding::release`].
+    ///
+    /// # Errors
+    /// Those of [`Forwarding::release`]; `Unreachable` where the holder is gone.
+    pub async fn release(&self, port: HostPort) -> Result<()> {
+        match self {
+            Self::Holder(forwarding) => forwarding.release(port).await,
+            Self::Guest(client) => client.ask(Request::Release { port }).await.map(drop),
+        }
+    }
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Internal, "an answer to another question")
+}
+
+/// What is forwarded now, as far as that can be had at once: nothing where nobody forwards, or where the
+/// one who does is slow.
+pub async fn glance(home: &Home) -> Vec<ForwardView> {
+    let asked = async { Seat::at_holder(home).await?.forwards().await };
+    match tokio::time::timeout(GLANCE, asked).await {
+        Ok(Ok(forwards)) => forwards,
+        _ => Vec::new(),
+    }
+}
+
+/// A process's part in forwarding, from when it starts until the token is cancelled.
+pub struct Session {
+    seat: watch::Receiver<Option<Seat>>,
+    told: watch::Receiver<Vec<ForwardView>>,
+}
+
+/// What the running part tells the other.
+struct Tellers {
+    seat: watch::Sender<Option<Seat>>,
+    told: watch::Sender<Vec<ForwardView>>,
+}
+
+impl Session {
+    /// Wants these forwarded. The future runs until the token is cancelled, and takes over when who
+    /// forwards goes.
+    ///
+    /// # Errors
+    /// Of the future: `Unsupported` where another version of this program forwards, `Timeout` where the one
+    /// who does hangs, `Io` where our own state can't be used.
+    pub fn new(
+        engine: Arc<Engine>,
+        scopes: Vec<Scope>,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = Result<()>> + Send) {
+        let (seat, seats) = watch::channel(None);
+        let (told, tells) = watch::channel(Vec::new());
+        let session = Self {
+            seat: seats,
+            told: tells,
+        };
+        (
+            session,
+            run(engine, scopes, Tellers { seat, told }, shutdown),
+        )
+    }
+
+    /// Where this process sits now; waits while that is being decided.
+    ///
+    /// # Errors
+    /// `Unreachable` where the session has ended.
+    pub async fn seat(&self) -> Result<Seat> {
+        let mut seat = self.seat.clone();
+        let found = seat.wait_for(Option::is_some).await;
+        let found = found.ok().and_then(|seat| seat.clone());
+        found.ok_or_else(|| Error::new(ErrorKind::Unreachable, "forwarding has ended"))
+    }
+
+    /// Where this process sits, told at each change; `None` while that is being decided.
+    #[must_use]
+    pub fn seats(&self) -> watch::Receiver<Option<Seat>> {
+        self.seat.clone()
+    }
+
+    /// What is forwarded, told at each change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Vec<ForwardView>> {
+        self.told.clone()
+    }
+}
+
+async fn run(
+    engine: Arc<Engine>,
+    scopes: Vec<Scope>,
+    tellers: Tellers,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let mut pause = PAUSES.0;
+    loop {
+        let sat = match Holder::claim(engine.home())? {
+            Some(holder) => hold(&engine, holder, &scopes, &tellers, &shutdown)
+                .await
+                .map(|()| true),
+            None => join(&engine, &scopes, &tellers, &shutdown).await,
+        };
+        tellers.seat.send_replace(None);
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        // Who just took the lock doesn't answer yet; who just left may have left it.
+        pause = match sat {
+            Ok(true) => PAUSES.0,
+            Ok(false) => (pause * 2).min(PAUSES.1),
+            Err(error) => return Err(error),
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Forwards for everybody, until the end or until the app asks for it.
+async fn hold(
+    engine: &Arc<Engine>,
+    holder: Holder,
+    scopes: &[Scope],
+    tellers: &Tellers,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let (tasks, answering) = (TaskTracker::new(), TaskTracker::new());
+    let (end, end_answers) = (shutdown.child_token(), CancellationToken::new());
+    let watch = Watch::start(engine.clone(), &tasks, end.clone());
+    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, end.clone())?;
+    let host = Headless::new(watch, forwarding.clone(), end.clone());
+    let serving = control::serve(
+        holder,
+        Arc::new(host),
+        answering.clone(),
+        end_answers.clone(),
+    );
+    let served = tokio::spawn(serving);
+    let mut leases = Vec::new();
+    for scope in scopes {
+        leases.push(forwarding.lease(scope.clone()).await?);
+    }
+    let mut changes = forwarding.changes();
+    tellers.seat.send_replace(Some(Seat::Holder(forwarding)));
+    loop {
+        tokio::select! {
+            () = end.cancelled() => break,
+            changed = changes.changed() => match changed {
+                Ok(()) => drop(tellers.told.send_replace(changes.borrow_and_update().clone())),
+                Err(_) => break,
+            },
+        }
+    }
+    // The ports are free before the lock is, so that who takes over gets them.
+    end.cancel();
+    tasks.close();
+    drained(&tasks).await;
+    end_answers.cancel();
+    answering.close();
+    drained(&answering).await;
+    // It has ended; what is awaited is that the lock is given back.
+    let _ = served.await;
+    Ok(())
+}
+
+async fn drained(tasks: &TaskTracker) {
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("what was begun still runs");
+    }
+}
+
+/// Has leases at who forwards. Whether there was somebody.
+async fn join(
+    engine: &Engine,
+    scopes: &[Scope],
+    tellers: &Tellers,
+    shutdown: &CancellationToken,
+) -> Result<bool> {
+    let connected = Client::connect(engine.home(), Role::Cli).await;
+    let (client, pushed) = match connected {
+        Ok(connected) => connected,
+        Err(error) if passes(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for scope in scopes {
+        let request = Request::Lease {
+            scope: scope.clone(),
+        };
+        match client.ask(request).await {
+            Ok(_) => {}
+            Err(error) if passes(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    tellers
+        .seat
+        .send_replace(Some(Seat::Guest(Arc::new(client))));
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = listen(pushed, tellers) => {}
+    }
+    Ok(true)
+}
+
+/// The one who forwards went away, or isn't there yet.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Io)
+}
+
+async fn listen(mut pushed: mpsc::Receiver<Pushed>, tellers: &Tellers) {
+    while let Some(pushed) = pushed.recv().await {
+        if let Pushed::Forwards(forwards) = pushed {
+            tellers.told.send_replace(forwards);
+        }
+    }
+}

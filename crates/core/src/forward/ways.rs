@@ -1,0 +1,318 @@
+//! The ways to envs, kept for as long as they are good.
+//!
+//! A way is known by instance and boot. Whatever the engine tells of an instance drops its way, and so does
+//! the end of the engine's events, for what happens then isn't heard. Connections of a boot that is over
+//! are cut: no end of theirs would ever arrive.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::{Backend, BackendEvent, GuestStream};
+use crate::engine::{Engine, Way};
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::model::{EngineId, EnvStatus, GuestPort, InstanceName};
+use crate::project::Project;
+use crate::view::EnvRef;
+
+/// How long a failed look-up is good for everybody who asks: many may wait for one env.
+const FAILURE: Duration = Duration::from_millis(30);
+/// The same where the engine would tell of a change.
+const HEARD_FAILURE: Duration = Duration::from_secs(1);
+
+/// The ways of one process.
+pub(super) struct Ways {
+    engine: Arc<Engine>,
+    known: Mutex<Known>,
+    /// Envs whose boot is over.
+    lost: mpsc::UnboundedSender<EnvRef>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+struct Known {
+    slots: HashMap<EnvRef, Slot>,
+    /// Engines whose events are followed, and whether they are heard at this moment.
+    followed: HashMap<EngineId, bool>,
+    waking: HashSet<EnvRef>,
+    /// Counts what was heard: a look-up during which something was heard may be stale.
+    heard: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    way: Option<Arc<Way>>,
+    boot: Option<Boot>,
+    failed: Option<Failed>,
+    /// Held by the one who looks.
+    looking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A look-up that failed, and until when that is good.
+struct Failed {
+    until: Instant,
+    error: ErrorReport,
+}
+
+/// The boot to which connections were made last.
+#[derive(Clone)]
+struct Boot {
+    backend: Arc<dyn Backend>,
+    instance: InstanceName,
+    at: Option<Timestamp>,
+}
+
+impl Ways {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<EnvRef>) {
+        let (lost, ended) = mpsc::unbounded_channel();
+        let ways = Self {
+            engine,
+            known: Mutex::default(),
+            lost,
+            tasks,
+            shutdown,
+        };
+        (Arc::new(ways), ended)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects to a port of an env.
+    ///
+    /// # Errors
+    /// `Guest` where nobody listens; those of finding it.
+    pub(super) async fn dial(
+        self: &Arc<Self>,
+        env: &EnvRef,
+        port: GuestPort,
+    ) -> Result<GuestStream> {
+        let kept = self
+            .known()
+            .slots
+            .get(env)
+            .and_then(|slot| slot.way.clone());
+        if let Some(way) = kept {
+            match way.route.dial(port).await {
+                Err(error) if error.kind() != ErrorKind::Guest => self.forget(env, &way),
+                answered => return answered,
+            }
+        }
+        let way = self.look(env).await?;
+        let answered = way.route.dial(port).await;
+        if let Err(error) = &answered
+            && error.kind() != ErrorKind::Guest
+        {
+            self.forget(env, &way);
+        }
+        answered
+    }
+
+    fn forget(&self, env: &EnvRef, way: &Arc<Way>) {
+        if let Some(slot) = self.known().slots.get_mut(env) {
+            slot.way.take_if(|known| Arc::ptr_eq(known, way));
+        }
+    }
+
+    /// Looks a way up, one look at a time.
+    async fn look(self: &Arc<Self>, env: &EnvRef) -> Result<Arc<Way>> {
+        let looking = self
+            .known()
+            .slots
+            .entry(env.clone())
+            .or_default()
+            .looking
+            .clone();
+        let _turn = looking.lock().await;
+        if let Some(slot) = self.known().slots.get(env) {
+            match (&slot.way, &slot.failed) {
+                (Some(way), _) => return Ok(way.clone()),
+                (None, Some(failed)) if Instant::now() < failed.until => {
+                    return Err(failed.error.clone().into());
+                }
+                _ => {}
+            }
+        }
+        let before = self.known().heard;
+        let found = self.find(env).await;
+        let mut known = self.known();
+        let quiet = known.heard == before;
+        match found {
+            Ok(way) => {
+                let way = Arc::new(way);
+                // What isn't followed could change unheard: good for this once.
+                let keep = quiet && known.followed.get(way.backend.id()) == Some(&true);
+                let slot = known.slots.entry(env.clone()).or_default();
+                slot.failed = None;
+                slot.way = keep.then(|| way.clone());
+                slot.boot = Some(Boot {
+                    backend: way.backend.clone(),
+                    instance: way.instance.clone(),
+                    at: way.boot,
+                });
+                drop(known);
+                self.follow(&way.backend);
+                Ok(way)
+            }
+            Err(error) => {
+                // One that doesn't run is started or stays so: every engine that may have it is heard.
+                let all_heard =
+                    !known.followed.is_empty() && known.followed.values().all(|stands| *stands);
+                let good = match quiet && all_heard && error.kind() == ErrorKind::Conflict {
+                    true => HEARD_FAILURE,
+                    false => FAILURE,
+                };
+                let (until, report) = (Instant::now() + good, error.report());
+                let slot = known.slots.entry(env.clone()).or_default();
+                slot.failed = Some(Failed {
+                    until,
+                    error: report,
+                });
+                Err(error)
+            }
+        }
+    }
+
+    async fn find(self: &Arc<Self>, env: &EnvRef) -> Result<Way> {
+        let project = Project::open(Path::new(&env.project_path))?;
+        let engine = self.engine.of(&project)?;
+        let found = engine.way(&project, &env.env).await;
+        if found.is_err() {
+            engine
+                .backends()
+                .iter()
+                .for_each(|backend| self.follow(backend));
+        }
+        found
+    }
+
+    /// Starts an env in the background, if connections may do that. Whether it is on its way up.
+    pub(super) fn wake(self: &Arc<Self>, env: &EnvRef) -> bool {
+        let Ok(project) = Project::open(Path::new(&env.project_path)) else {
+            return false;
+        };
+        if !self.engine.may_wake(&project, &env.env) {
+            return false;
+        }
+        if !self.known().waking.insert(env.clone()) {
+            return true;
+        }
+        let (ways, env) = (self.clone(), env.clone());
+        self.tasks.spawn(async move {
+            let started = match ways.engine.of(&project) {
+                Ok(engine) => engine.start(&project, &env.env).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = started {
+                tracing::warn!(?error, env = %env.env, "can't be woken");
+            }
+            ways.known().waking.remove(&env);
+        });
+        true
+    }
+
+    /// Follows an engine's events from now on, over its restarts.
+    fn follow(self: &Arc<Self>, backend: &Arc<dyn Backend>) {
+        let id = backend.id().clone();
+        if self.known().followed.contains_key(&id) {
+            return;
+        }
+        self.known().followed.insert(id, false);
+        let (ways, backend) = (self.clone(), backend.clone());
+        self.tasks.spawn(async move {
+            let shutdown = ways.shutdown.clone();
+            let follow = async {
+                loop {
+                    ways.follow_once(&backend).await;
+                    backend.returned().await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = follow => {}
+            }
+        });
+    }
+
+    async fn follow_once(self: &Arc<Self>, backend: &Arc<dyn Backend>) {
+        let id = backend.id();
+        let Ok(mut events) = backend.events().await else {
+            return;
+        };
+        self.known().followed.insert(id.clone(), true);
+        // What happened meanwhile wasn't heard.
+        self.drop_ways(|of| of.backend.id() == id);
+        while let Some(event) = events.next().await {
+            match event {
+                BackendEvent::Changed(name) | BackendEvent::Started(name) => {
+                    self.changed(id, &name)
+                }
+                BackendEvent::Renamed { old, new } => {
+                    self.changed(id, &old);
+                    self.changed(id, &new);
+                }
+            }
+        }
+        self.known().followed.insert(id.clone(), false);
+        self.drop_ways(|of| of.backend.id() == id);
+    }
+
+    fn changed(self: &Arc<Self>, id: &EngineId, name: &InstanceName) {
+        self.drop_ways(|of| of.backend.id() == id && of.instance == *name);
+    }
+
+    /// Drops ways, and looks whether the boots to which they led still last.
+    fn drop_ways(self: &Arc<Self>, which: impl Fn(&Boot) -> bool) {
+        let mut doubtful = Vec::new();
+        let mut known = self.known();
+        known.heard += 1;
+        for (env, slot) in &mut known.slots {
+            slot.failed = None;
+            let Some(boot) = slot.boot.as_ref().filter(|boot| which(boot)) else {
+                continue;
+            };
+            slot.way = None;
+            doubtful.push((env.clone(), boot.clone()));
+        }
+        drop(known);
+        for (env, boot) in doubtful {
+            let ways = self.clone();
+            self.tasks.spawn(async move {
+                if boot.is_over().await {
+                    // An end of the receiver is the end of the process.
+                    let _ = ways.lost.send(env);
+                }
+            });
+        }
+    }
+}
+
+impl Boot {
+    /// Whether it is known to be over. An engine that doesn't answer leaves that open: instances run on
+    /// while it is restarted.
+    async fn is_over(&self) -> bool {
+        match self.backend.glance_at(&self.instance).await {
+            Ok(now) => now.status == EnvStatus::Stopped || now.started_at != self.at,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        }
+    }
+}
+
+/// What is said to those who wait for an env that was just woken.
+pub(super) fn waking(env: &EnvRef) -> Error {
+    Error::new(ErrorKind::Guest, format!("`{}` is being started", env.env))
+}

@@ -1,0 +1,159 @@
+//! What becomes of forwards when envs, services and processes come and go.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::engines::TestEngine;
+
+use crate::stage::{PATIENCE, Stage, ask, request, until};
+
+/// The service ends and comes back, the env is stopped and started: the listener stays.
+pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let mut service = stage.service("a", "0.0.0.0")?;
+    let _proxy = stage.proxy(&["a"])?;
+    ensure!(stage.ask()? == "a");
+    service.kill()?;
+    // A person sees a page that looks again; a program is held until somebody listens.
+    until("the service has gone", || Ok(stage.ask().is_err()))?;
+    let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
+    ensure!(
+        page.starts_with("HTTP/1.1 503") && page.contains("http-equiv=\"refresh\""),
+        "{page}"
+    );
+    let port = stage.port;
+    let waiting = std::thread::spawn(move || ask(port, "localhost"));
+    let mut service = stage.service("a", "0.0.0.0")?;
+    ensure!(waiting.join().map_err(|_| anyhow::anyhow!("panicked"))?? == "a");
+    stage.workspace.ok(&["down", "a"])?;
+    service.kill()?;
+    let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
+    ensure!(
+        page.contains("stopped") && page.contains("lxc-dev-manager up a"),
+        "{page}"
+    );
+    stage.workspace.ok(&["up", "a"])?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    until("it answers again", || Ok(stage.ask()? == "a"))
+}
+
+/// A restore in the middle of a transfer: the transfer ends, and does not hang; what comes after works.
+pub fn a_restore_in_mid_transfer(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    let _proxy = stage.proxy(&["a"])?;
+    let mut transfer = TcpStream::connect(("127.0.0.1", stage.port))?;
+    transfer.set_read_timeout(Some(PATIENCE))?;
+    transfer.write_all(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut some = [0; 4096];
+    ensure!(transfer.read(&mut some)? > 0);
+    stage.workspace.ok(&["container", "reset", "a"])?;
+    let mut rest = Vec::new();
+    let ended = transfer.read_to_end(&mut rest);
+    let reset = ended.err().context("it ended as if it were complete")?;
+    ensure!(
+        reset.kind() == std::io::ErrorKind::ConnectionReset,
+        "{reset}"
+    );
+    let _service = stage.service("a", "0.0.0.0")?;
+    until("it answers again", || Ok(stage.ask()? == "a"))
+}
+
+/// Who forwards is killed: who has a lease takes over, and the ports answer again.
+pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a", "b"])?;
+    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    let mut first = stage.proxy(&["a"])?;
+    let _second = stage.proxy(&["b"])?;
+    until("both are forwarded", || {
+        Ok(stage.ask()? == "b" && stage.ask_for("a")? == "a")
+    })?;
+    first.kill()?;
+    until("it is taken over", || Ok(stage.ask()? == "b"))?;
+    let listed = stage.workspace.ok(&["list", "--json"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed)?;
+    let port = |index: usize| listed["envs"][index]["ports"][0].clone();
+    ensure!(
+        port(1)["state"] == "forwarded" && port(1)["focused"] == true,
+        "{listed}"
+    );
+    ensure!(port(0)["state"] == "idle", "{listed}");
+    Ok(())
+}
+
+/// A stranger has the port: it is said who, and it is forwarded once it has been free for a while.
+pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    let stranger = TcpListener::bind(("127.0.0.1", stage.port))?;
+    let mut proxy = stage.proxy(&["a"])?;
+    let forwards = stage.forwards()?;
+    let forward = forwards.first().context("no forward")?;
+    ensure!(forward["state"] == "taken", "{forward}");
+    let message = forward["problem"]["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    ensure!(
+        message.contains(&format!("(pid {})", std::process::id())),
+        "{message}"
+    );
+    // It isn't renumbered, and its own port works.
+    let own = u16::try_from(forward["stable"].as_u64().context("no port of its own")?)?;
+    ensure!(ask(own, "localhost")? == "a");
+    drop(stranger);
+    let line = proxy.line()?;
+    ensure!(
+        line.contains(&format!("http://127.0.0.1:{}/", stage.port)),
+        "{line:?}"
+    );
+    ensure!(stage.ask()? == "a");
+    Ok(())
+}
+
+/// A connection starts an env whose file says so, but not one that was stopped on purpose.
+pub fn a_connection_wakes_an_env(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let path = stage.workspace.directory().join("containers.yaml");
+    let text = std::fs::read_to_string(&path)?.replace("  a:\n", "  a:\n    wake: true\n");
+    std::fs::write(&path, text)?;
+    let _proxy = stage.proxy(&["a"])?;
+    stage.workspace.ok(&["down", "a"])?;
+    let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
+    ensure!(page.contains("`a` is stopped"), "it woke: {page}");
+    stage.workspace.ok(&["up", "a"])?;
+    // Stopped by nobody who means it.
+    stage
+        .workspace
+        .ok(&["exec", "-u", "root", "a", "--", "systemctl", "poweroff"])?;
+    let stopped = || Ok(stage.workspace.ok(&["list"])?.contains("STOPPED"));
+    until("it has stopped", stopped)?;
+    // As a browser does whose page looks again.
+    until("it runs", || {
+        request(stage.port, "localhost", "Accept: text/html\r\n")?;
+        Ok(stage.workspace.ok(&["list"])?.contains("RUNNING"))
+    })
+}
+
+/// A process that is frozen for a while misses nothing.
+pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    let proxy = stage.proxy(&["a"])?;
+    ensure!(stage.ask()? == "a");
+    let pid = proxy.child.id().to_string();
+    let signal = |name: &str| {
+        std::process::Command::new("kill")
+            .args([name, &pid])
+            .status()
+    };
+    signal("-STOP")?;
+    stage.workspace.ok(&["restart", "a"])?;
+    // A list asks it and isn't held up.
+    ensure!(stage.workspace.ok(&["list"])?.contains("RUNNING"));
+    signal("-CONT")?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    until("it answers", || Ok(stage.ask()? == "a"))?;
+    Ok(())
+}

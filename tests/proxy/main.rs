@@ -1,0 +1,23 @@
+//! Forwards: sharing, healing, taking over, on real engines; and what clients may do to one, without.
+
+mod healing;
+mod sharing;
+mod stage;
+
+use std::process::ExitCode;
+
+use lxc_dev_manager_tests::{engine_tests, harness};
+
+fn main() -> ExitCode {
+    harness::run(harness::on_engines(engine_tests![
+        sharing::names_focus_and_own_ports,
+        sharing::a_session_keeps_its_port,
+        sharing::ports_come_and_go_with_the_file,
+        healing::services_and_envs_come_back,
+        healing::a_restore_in_mid_transfer,
+        healing::who_has_a_lease_takes_over,
+        healing::a_stranger_is_named_and_waited_for,
+        healing::a_connection_wakes_an_env,
+        healing::a_frozen_forwarder_heals,
+    ]))
+}

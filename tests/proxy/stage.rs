@@ -1,0 +1,176 @@
+//! What the tests of forwards need: a project with envs, services in them, and ways to ask.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lxc_dev_manager_tests::engines::{self, TestEngine};
+use lxc_dev_manager_tests::workspace::{Ran, Workspace};
+
+/// A web server; see its head.
+const SERVICE: &str = include_str!("service.py");
+/// How long something may take that takes a moment.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A project, a port that its envs have, and what runs for it.
+pub struct Stage {
+    pub workspace: Workspace,
+    pub port: u16,
+}
+
+/// A process of ours that is ended when it is dropped.
+pub struct Running {
+    pub child: Child,
+    pub lines: BufReader<ChildStdout>,
+}
+
+/// A port that is free now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Stage {
+    /// A project whose envs have one port, and these envs.
+    pub fn new(engine: &TestEngine, envs: &[&str]) -> Result<Self> {
+        let workspace = Workspace::bare(engine)?;
+        let port = free_port()?;
+        workspace.ok(&["create", "-n", &workspace.project, "-p", &port.to_string()])?;
+        for env in envs {
+            workspace.ok(&["container", "create", env, &engines::tools_image()])?;
+        }
+        Ok(Self { workspace, port })
+    }
+
+    /// Starts a web server in an env that answers with the env's name.
+    pub fn service(&self, env: &str, host: &str) -> Result<Running> {
+        self.service_that_says(env, env, host, self.port)
+    }
+
+    pub fn service_that_says(
+        &self,
+        env: &str,
+        word: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<Running> {
+        let port = port.to_string();
+        let arguments = [
+            "exec", "-u", "root", env, "--", "python3", "-c", SERVICE, word, host, &port,
+        ];
+        let mut running = self.start(&arguments)?;
+        let line = running.line()?;
+        ensure!(line == "listening\n", "{env}: {line:?}");
+        Ok(running)
+    }
+
+    /// Starts a command line that goes on.
+    pub fn start(&self, arguments: &[&str]) -> Result<Running> {
+        let mut command = self.workspace.command(arguments)?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?);
+        Ok(Running { child, lines })
+    }
+
+    /// Forwards, and waits until the first forward is there.
+    pub fn proxy(&self, arguments: &[&str]) -> Result<Running> {
+        let arguments = [&["proxy"], arguments].concat();
+        let mut proxy = self.start(&arguments)?;
+        let line = proxy.line()?;
+        ensure!(line.contains(&self.port.to_string()), "{line:?}");
+        Ok(proxy)
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        self.workspace.run(arguments)
+    }
+
+    /// The host name of an env.
+    pub fn name(&self, env: &str) -> String {
+        format!("{env}.{}.localhost:{}", self.workspace.project, self.port)
+    }
+
+    /// Asks the shared port, as somebody who names nobody.
+    pub fn ask(&self) -> Result<String> {
+        ask(self.port, &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// Asks the shared port for an env by its name.
+    pub fn ask_for(&self, env: &str) -> Result<String> {
+        ask(self.port, &self.name(env))
+    }
+
+    /// What the forwards are now, from `ports --json`.
+    pub fn forwards(&self) -> Result<Vec<serde_json::Value>> {
+        let text = self.workspace.ok(&["ports", "--json"])?;
+        let all: serde_json::Value = serde_json::from_str(&text)?;
+        let ports = all["ports"].as_array().context("no ports")?;
+        Ok(ports.iter().map(|port| port["forward"].clone()).collect())
+    }
+}
+
+impl Running {
+    /// The next line of its output.
+    pub fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    /// Ends it without giving it a chance.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request on a connection of its own; the whole answer.
+pub fn request(port: u16, host: &str, more: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The body of an answer that has to be good.
+pub fn ask(port: u16, host: &str) -> Result<String> {
+    let answer = request(port, host, "")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    if !head.starts_with("HTTP/1.1 200") && !head.starts_with("HTTP/1.0 200") {
+        bail!("{answer}");
+    }
+    Ok(body.trim_end().to_owned())
+}
+
+/// Tries until it holds; says what it was at last where it never does.
+pub fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let last = holds();
+        match last {
+            Ok(true) => return Ok(()),
+            last if begun.elapsed() > PATIENCE => bail!("{what}: {last:?}"),
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
