@@ -34,7 +34,8 @@ impl Link {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        client.ask(request).await.map_err(|error| error.report())
+        let answered = client.ask(request).await;
+        answered.map(drop).map_err(|error| error.report())
     }
 }
 
@@ -192,6 +193,8 @@ fn take(app: &AppHandle, said: Pushed) {
                 tracing::debug!(%error, "the page isn't there");
             }
         }
+        // Of those the view tells.
+        Pushed::Forwards(_) => {}
         Pushed::Raise => {
             if let Some(window) = app.get_webview_window(MAIN) {
                 let raised = window.unminimize().and_then(|()| window.show());
