@@ -269,11 +269,11 @@ impl ImageStore {
         name: &ImageName,
         progress: &Progress,
     ) -> Result<Fingerprint> {
-        self.expect_free(name).await?;
+        // It looks whether the name is free before it takes anything.
         self.backend.import_image(from, name, progress).await
     }
 
-    /// Refuses a name that an image has already.
+    /// Refuses a name that an image has already: before an env is stopped for it.
     async fn expect_free(&self, name: &ImageName) -> Result<()> {
         let images = self.backend.images().await?;
         let mut taken = images.iter().flat_map(|image| &image.aliases);

@@ -98,7 +98,7 @@ async fn expect_free(client: &Client, alias: &ImageName) -> Result<()> {
             format!("{} has an image `{alias}` already", client.kind()),
         )
         .with_hint(format!(
-            "delete it first: `lxc-dev-manager image delete {alias}`"
+            "choose another name, or delete that one: `lxc-dev-manager image delete {alias}`"
         ))),
     }
 }
@@ -116,6 +116,7 @@ pub(super) async fn publish(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Fingerprint> {
+    // Long after the caller looked: on some pools a snapshot takes minutes.
     expect_free(client, alias).await?;
     let body = json!({
         "source": { "type": "snapshot", "name": format!("{name}/{snapshot}") },

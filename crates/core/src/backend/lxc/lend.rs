@@ -35,37 +35,44 @@ pub(super) async fn lend(client: &Client, name: &InstanceName, loan: &Loan) -> R
         .await
 }
 
-/// Only the whole of an instance's devices can be set to have one less.
+/// Ends one loan; one that isn't there is a success, and so is an instance that isn't.
 pub(super) async fn end_loan(client: &Client, name: &InstanceName, loan: &str) -> Result<()> {
-    let path = format!("/1.0/instances/{name}");
-    let mut now: Value = match client.get(&path).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    let removed = now["devices"]
-        .as_object_mut()
-        .and_then(|devices| devices.remove(loan));
-    match removed {
-        Some(_) => client.change("PUT", &path, &now).await,
-        None => Ok(()),
+    match end(client, name, |device| device == loan).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        ended => ended,
     }
 }
 
 /// Ends all loans: those of a time that a snapshot has brought back.
 pub(super) async fn end_loans(client: &Client, name: &InstanceName) -> Result<()> {
-    let path = format!("/1.0/instances/{name}");
-    let before: Value = client.get(&path).await?;
-    let mut now = before.clone();
-    without_loans(&mut now["devices"]);
-    match now == before {
-        true => Ok(()),
-        false => client.change("PUT", &path, &now).await,
-    }
+    end(client, name, is_loan).await
 }
 
 /// Takes what is lent out of devices that are copied.
 pub(super) fn without_loans(devices: &mut Value) {
-    if let Some(devices) = devices.as_object_mut() {
-        devices.retain(|name, _| !name.starts_with(Loan::PREFIX));
+    take(devices, is_loan);
+}
+
+fn is_loan(device: &str) -> bool {
+    device.starts_with(Loan::PREFIX)
+}
+
+/// Only the whole of an instance's devices can be set to have one less.
+async fn end(client: &Client, name: &InstanceName, is_over: impl Fn(&str) -> bool) -> Result<()> {
+    let path = format!("/1.0/instances/{name}");
+    let mut now: Value = client.get(&path).await?;
+    match take(&mut now["devices"], is_over) {
+        true => client.change("PUT", &path, &now).await,
+        false => Ok(()),
     }
+}
+
+/// Takes devices away; returns whether there was one to take.
+fn take(devices: &mut Value, is_over: impl Fn(&str) -> bool) -> bool {
+    let Some(devices) = devices.as_object_mut() else {
+        return false;
+    };
+    let before = devices.len();
+    devices.retain(|name, _| !is_over(name));
+    devices.len() < before
 }
