@@ -19,7 +19,10 @@ const NAMES: [&str; 8] = [
     "semi;colon*",
 ];
 
-fn tree(workspace: &Workspace) -> Result<()> {
+/// A running env `dev`, and on the host a directory `src` with all of these names in it.
+fn with_tree(engine: &TestEngine) -> Result<Workspace> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
     let source = workspace.directory().join("src");
     fs::create_dir_all(source.join("empty"))?;
     for name in NAMES {
@@ -27,13 +30,11 @@ fn tree(workspace: &Workspace) -> Result<()> {
     }
     fs::set_permissions(source.join("plain"), fs::Permissions::from_mode(0o750))?;
     symlink("plain", source.join("link"))?;
-    Ok(())
+    Ok(workspace)
 }
 
 pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
-    let workspace = Workspace::new(engine)?;
-    workspace.create("dev")?;
-    tree(&workspace)?;
+    let workspace = with_tree(engine)?;
     workspace.ok(&["mv", "src", "dev:"])?;
     let owners = workspace.ok(&[
         "exec",
@@ -82,10 +83,8 @@ pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
 pub fn directories_are_merged_made_when_asked_and_never_replaced(
     engine: &TestEngine,
 ) -> Result<()> {
-    let workspace = Workspace::new(engine)?;
-    workspace.create("dev")?;
+    let workspace = with_tree(engine)?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
-    tree(&workspace)?;
     let missing = workspace.run(&["mv", "src", "dev:deep/er/"])?;
     ensure!(missing.code == Some(1), "{missing:?}");
     ensure!(missing.stderr.contains("/home/dev/deep"), "{missing:?}");
@@ -166,6 +165,10 @@ pub fn what_is_not_there_is_said(engine: &TestEngine) -> Result<()> {
         ensure!(ran.code == Some(1), "{from} {to}: {ran:?}");
         ensure!(ran.stderr.contains(words), "{from} {to}: {ran:?}");
     }
+    let ran = workspace.run(&["mv", "-y", "dev:nothing", "deep/er/here"])?;
+    ensure!(ran.code == Some(1), "{ran:?}");
+    let made = workspace.directory().join("deep");
+    ensure!(!made.exists(), "a directory that was made for it stays");
     workspace.ok(&["down", "dev"])?;
     fs::write(workspace.directory().join("x"), "x")?;
     let stopped = workspace.run(&["mv", "x", "dev:"])?;
@@ -195,6 +198,9 @@ pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()>
     let ran = workspace.run(&["mv", "big", "dev:/small/big"])?;
     ensure!(ran.code == Some(3), "{ran:?}");
     ensure!(ran.stderr.contains("is its disk full?"), "{ran:?}");
+    // Directories that are made for it go with it.
+    let ran = workspace.run(&["mv", "-y", "big", "dev:/small/deep/er/big"])?;
+    ensure!(ran.code == Some(3), "{ran:?}");
     let left = workspace.ok(&["exec", "dev", "--", "ls", "-A", "/small"])?;
     ensure!(left.is_empty(), "{left}");
     Ok(())

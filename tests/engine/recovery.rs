@@ -1,6 +1,9 @@
 //! What failed twice, or met somebody else, and is mended by the next process.
 
+use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::model::OperationId;
+use serde_json::json;
 
 use super::{Stage, env, notices};
 
@@ -59,4 +62,41 @@ async fn what_can_not_be_mended_now_stays() {
     stage.fake.set_unreachable(false);
     next.recover().await.unwrap();
     assert!(stage.instances().await.is_empty());
+}
+
+#[tokio::test]
+async fn files_that_never_got_into_a_removed_env_are_said() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let mut project = stage.project();
+    stage.engine.stop(&project, &env("dev")).await.unwrap();
+    // As a process leaves it that was killed in the middle of a copy.
+    let id = OperationId::random();
+    let record = json!({
+        "version": 2,
+        "id": id,
+        "verb": "transfer",
+        "env": project.env_ref(&env("dev")),
+        "engine": stage.fake.id(),
+        "instance": "web-dev",
+        "was_running": false,
+        "snapshot": null,
+        "detail": {"kind": "into-guest", "staging": "/home/dev/.ldm-1", "target": "/home/dev/x"},
+        "started_at": "2026-01-01T00:00:00Z",
+    });
+    let journals = stage.root.path().join("home/journal");
+    std::fs::write(journals.join(format!("{id}.json")), format!("{record}\n")).unwrap();
+    let mut events = stage.engine.bus().subscribe();
+    // It waits for the env to run.
+    stage.engine.recover().await.unwrap();
+    assert_eq!(stage.journals(), 1);
+    let dev = env("dev");
+    stage.engine.remove(&mut project, &dev).await.unwrap();
+    let said = notices(&mut events);
+    assert!(
+        said.iter()
+            .any(|text| text.contains("/home/dev/x never got there")),
+        "{said:?}"
+    );
+    assert_eq!(stage.journals(), 0);
 }

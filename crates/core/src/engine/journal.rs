@@ -54,12 +54,23 @@ pub(super) enum Detail {
         env: EnvName,
         instance: InstanceName,
     },
-    /// Files on their way into a guest: `staging` is what is there of them, `target` where they go.
-    IntoGuest { staging: String, target: String },
+    /// Files on their way into a guest: `staging` is what is there of them, `target` where they go, and
+    /// `made` the uppermost directory that is made for them.
+    IntoGuest {
+        staging: String,
+        target: String,
+        #[serde(default)]
+        made: Option<String>,
+    },
     /// A socket of this host that is lent, by its name in the engine.
     Lent { name: String },
-    /// Files on their way to the host.
-    OntoHost { staging: PathBuf, target: PathBuf },
+    /// Files on their way to the host, as into a guest.
+    OntoHost {
+        staging: PathBuf,
+        target: PathBuf,
+        #[serde(default)]
+        made: Option<PathBuf>,
+    },
 }
 
 /// How far an operation is: what it is about to do.

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::create::delete_whatever_state;
-use super::journal::{Journal, JournalStep, Record};
+use super::journal::{Detail, Journal, JournalStep, Record};
 use super::ledger::{Kept, set_autostart};
 use super::place::Placed;
 use super::recover::find;
@@ -78,6 +78,7 @@ impl Engine {
         {
             Ok(()) => {
                 journal.close();
+                self.give_up_staged(&instance.name);
                 Ok(match undoable {
                     true => Removed::Kept(task.id.clone()),
                     false => Removed::Deleted,
@@ -125,6 +126,22 @@ impl Engine {
         }
         let env = journal.record.env.env.clone();
         project.change(&[Change::RemoveEnv { env }])
+    }
+
+    /// Files that were on their way into an env when that was killed wait until it runs, which it doesn't
+    /// any more. What there is of them stays in it.
+    fn give_up_staged(&self, instance: &InstanceName) {
+        for journal in Journal::of(&self.home, instance).unwrap_or_default() {
+            let record = &journal.record;
+            let Some(Detail::IntoGuest { target, .. }) = &record.detail else {
+                continue;
+            };
+            let (noun, env) = (record.verb.noun(), &record.env.env);
+            self.notice(format!(
+                "an interrupted {noun} of `{env}` was dropped with it: {target} never got there"
+            ));
+            journal.close();
+        }
     }
 
     /// Takes a removal back that didn't come to its end: the instance has its name again, and runs

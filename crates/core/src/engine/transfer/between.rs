@@ -37,7 +37,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        let (journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        let (journal, staging) = self.stage_in_guest(task, &placed, &landing)?;
         self.step(task, "copying");
         let broken = |error| Error::io("a stream of files broke", error);
         // From the giver through a thread of ours, which changes names and owners, to the taker.
@@ -53,11 +53,9 @@ impl Engine {
         let passed = blocking(&task.threads, move || {
             unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes))
         });
-        let (giving, owned) = (
-            [giving.as_str(), from],
-            format!("{}:{}", owner.uid, owner.gid),
-        );
-        let taking = [staging.as_str(), &owned];
+        let giving = [giving.as_str(), from];
+        let [owned, missing] = landing.arguments();
+        let taking = [staging.as_str(), &owned, &missing];
         let (sent, passed, received) = tokio::join!(
             send_script(
                 giver.backend.as_ref(),

@@ -11,7 +11,7 @@ mod pull;
 mod push;
 mod unpack;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -66,17 +66,18 @@ pub struct Transferred {
     pub skipped: Vec<String>,
 }
 
-/// Finds the place of what comes into a guest. `$1` user, `$2` path, `$3` its name. Prints uid, gid and
-/// target, each ended by NUL.
-const LOOK: &str = include_str!("look.sh");
-/// Takes a stream in. `$1` staging directory, `$2` `uid:gid` of directories that are made; stdin: tar.
+/// Finds the place of what comes into a guest. `$1` user, `$2` path, `$3` its name. Prints uid, gid,
+/// target and the uppermost directory that is missing, each ended by NUL.
+const LOOK: &str = concat!(include_str!("path.sh"), include_str!("look.sh"));
+/// Takes a stream in. `$1` staging directory, `$2` `uid:gid` of directories that are made, `$3` the
+/// uppermost of these; stdin: tar.
 const RECEIVE: &str = include_str!("receive.sh");
 /// Gives what was taken in its place. `$1` staging directory, `$2` target.
 const COMMIT: &str = include_str!("commit.sh");
-/// Deletes what was taken in. `$1` staging directory.
+/// Deletes what was taken in. `$1` staging directory, `$2` the uppermost directory that was made for it.
 const DISCARD: &str = include_str!("discard.sh");
 /// Gives a stream out. `$1` user, `$2` path. Prints tar.
-const SEND: &str = include_str!("send.sh");
+const SEND: &str = concat!(include_str!("path.sh"), include_str!("send.sh"));
 
 /// Exit code of [`LOOK`] for a directory that isn't there.
 const NO_DIRECTORY: i32 = 44;
@@ -215,13 +216,15 @@ impl Engine {
         &self,
         task: &mut Task,
         placed: &Placed,
-        target: &str,
+        landing: &Landing,
     ) -> Result<(Journal, String)> {
+        let target = &landing.target;
         let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent);
         let staging = format!("{parent}/{}", staging_name(task));
         task.detail = Some(Detail::IntoGuest {
             staging: staging.clone(),
-            target: target.to_owned(),
+            target: target.clone(),
+            made: landing.missing.clone(),
         });
         let journal = self.journal(task, placed.backend.as_ref(), &placed.instance.name, false)?;
         Ok((journal, staging))
@@ -245,6 +248,16 @@ struct Landing {
     uid: u32,
     gid: u32,
     target: String,
+    /// The uppermost directory on the way that has to be made.
+    missing: Option<String>,
+}
+
+impl Landing {
+    /// Arguments of [`RECEIVE`] beside the staging directory.
+    fn arguments(&self) -> [String; 2] {
+        let owner = format!("{}:{}", self.uid, self.gid);
+        [owner, self.missing.clone().unwrap_or_default()]
+    }
 }
 
 /// Asks a guest where something goes. A directory that is missing is made later.
@@ -272,11 +285,13 @@ async fn look(
     let mut number = || fields.next()?.parse().ok();
     let (uid, gid) = (number(), number());
     let target = fields.next().filter(|target| target.starts_with('/'));
+    let missing = fields.next().filter(|missing| !missing.is_empty());
     match (uid, gid, target) {
         (Some(uid), Some(gid), Some(target)) => Ok(Landing {
             uid,
             gid,
             target: target.to_owned(),
+            missing: missing.map(str::to_owned),
         }),
         _ => Err(garbled()),
     }
@@ -315,32 +330,28 @@ pub(super) async fn mend_transfer(
     let committing = step != JournalStep::Preparing;
     let name = &record.instance;
     match &record.detail {
-        Some(Detail::IntoGuest { staging, target }) => {
+        Some(Detail::IntoGuest {
+            staging,
+            target,
+            made,
+        }) => {
             if find(backend, name).await?.is_none() {
                 return Ok("dropped: the env is gone");
             }
             if committing {
                 commit_in_guest(backend, name, staging, target).await?;
             } else {
-                let output = run_script(backend, name, DISCARD, &[staging], Vec::new()).await?;
+                let arguments = [staging, made.as_deref().unwrap_or_default()];
+                let output = run_script(backend, name, DISCARD, &arguments, Vec::new()).await?;
                 expect_success(&output)?;
             }
         }
-        Some(Detail::OntoHost { staging, target }) => {
-            mend_on_host(staging, target, committing)?;
-        }
+        Some(Detail::OntoHost {
+            staging,
+            target,
+            made,
+        }) => pull::mend(staging, target, made.as_deref(), committing)?,
         _ => return Ok("dropped: nothing was changed yet"),
     }
     Ok(if committing { "finished" } else { "taken back" })
-}
-
-fn mend_on_host(staging: &Path, target: &Path, committing: bool) -> Result<()> {
-    if !staging.exists() {
-        return Ok(());
-    }
-    if committing {
-        return pull::commit(staging, target);
-    }
-    std::fs::remove_dir_all(staging)
-        .map_err(|error| Error::io(format!("cannot delete {}", staging.display()), error))
 }

@@ -37,6 +37,7 @@ impl Engine {
         task.detail = Some(Detail::OntoHost {
             staging: staging.clone(),
             target: target.clone(),
+            made: uppermost_missing(parent),
         });
         let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
         let mut journal = self.journal(task, backend, instance, false)?;
@@ -104,9 +105,50 @@ fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
+/// The uppermost directory that has to be made for this one to be there.
+fn uppermost_missing(directory: &Path) -> Option<PathBuf> {
+    let missing = directory.ancestors().take_while(|above| !above.is_dir());
+    missing.last().map(Path::to_path_buf)
+}
+
 fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Finishes or takes back what was killed. Of the directories that were made, `made` is the uppermost.
+pub(super) fn mend(
+    staging: &Path,
+    target: &Path,
+    made: Option<&Path>,
+    committing: bool,
+) -> Result<()> {
+    let staged = staging.exists();
+    if staged && committing {
+        return commit(staging, target);
+    }
+    if staged {
+        let failed = |error| Error::io(format!("cannot delete {}", staging.display()), error);
+        fs::remove_dir_all(staging).map_err(failed)?;
+    }
+    if let Some(made) = made.filter(|_| !committing) {
+        remove_made(staging.parent().unwrap_or(made), made);
+    }
+    Ok(())
+}
+
+/// Removes directories from this one up to the uppermost that was made, as far as they are empty:
+/// somebody may have put something there.
+fn remove_made(lowest: &Path, uppermost: &Path) {
+    let made = lowest
+        .ancestors()
+        .take_while(|above| above.starts_with(uppermost));
+    for directory in made {
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+            _ => {}
+        }
+    }
 }
 
 /// Gives what was taken in its place. Can be done again.
@@ -161,6 +203,25 @@ mod tests {
         assert_eq!(fs::read_to_string(target.join("both")).unwrap(), "new");
         assert!(target.join("sub/old").exists() && target.join("sub/new").exists());
         assert!(!staging.exists());
+    }
+
+    #[test]
+    fn directories_that_were_made_are_taken_back_as_far_as_nothing_is_in_them() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().join("a/b/c");
+        let made = uppermost_missing(&parent).unwrap();
+        assert_eq!(made, root.path().join("a"));
+        let staging = parent.join(".ldm-1");
+        let mend = || mend(&staging, &parent.join("x"), Some(&made), false).unwrap();
+        // Not all of them were made yet.
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        mend();
+        assert!(root.path().exists() && !made.exists());
+        fs::create_dir_all(&staging).unwrap();
+        fs::write(root.path().join("a/another's"), "x").unwrap();
+        mend();
+        assert!(made.join("another's").exists() && !made.join("b").exists());
+        assert_eq!(uppermost_missing(root.path()), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Engine {
         let name = from.file_name().map(|name| name.to_string_lossy());
         let name = name.unwrap_or_default();
         let landing = look(&placed, &user, path, &name, request.make_directories).await?;
-        let (journal, staging) = self.stage_in_guest(task, &placed, &landing.target)?;
+        let (journal, staging) = self.stage_in_guest(task, &placed, &landing)?;
         self.step(task, "copying");
         let progress = self.progress(task);
         let sent = send(
@@ -82,9 +82,9 @@ async fn send(
         let mut said = Percent::new(progress, whole);
         pack::pack(&source, owner, writer, &mut |bytes| said.at(bytes))
     });
-    let owned = format!("{}:{}", owner.uid, owner.gid);
+    let [owned, missing] = landing.arguments();
     let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
-    let arguments = [staging, owned.as_str()];
+    let arguments = [staging, owned.as_str(), missing.as_str()];
     let received = receive_script(backend, instance, RECEIVE, &arguments, reader);
     let (packed, received) = tokio::join!(packed, received);
     finish(received?, packed.map_err(|error| unreadable(from, error)))

@@ -1,17 +1,13 @@
-# Takes a tar stream in. $1 staging directory, $2 uid:gid of directories that have to be made for it; stdin: tar.
+# Takes a tar stream in. $1 staging directory, $2 uid:gid of directories that have to be made for it, $3 the uppermost of
+# these, or nothing; stdin: tar.
 set -e
 staging=$1
 owner=$2
+top=$3
 parent=${staging%/*}
-if [ -n "$parent" ] && [ ! -d "$parent" ]; then
-    # The uppermost one that is missing, for all that are made belong to the user.
-    top=$parent
-    above=${top%/*}
-    while [ -n "$above" ] && [ ! -d "$above" ]; do
-        top=$above
-        above=${top%/*}
-    done
+if [ -n "$top" ] && [ ! -d "$parent" ]; then
     mkdir -p "$parent"
+    # All that are made belong to the user.
     chown -R "$owner" "$top"
 fi
 mkdir -m 0700 "$staging"

@@ -1,18 +1,5 @@
-# Gives a file or a directory out as a tar stream. $1 user, $2 path. Exit 45 where it isn't there.
-user=$1
-path=$2
-entry=$(getent passwd "$user" 2>/dev/null || grep "^$user:" /etc/passwd) || {
-    echo "there is no user $user in this env" >&2
-    exit 45
-}
-home=$(printf '%s\n' "$entry" | cut -d: -f6)
-# shellcheck disable=SC2088 # the tilde as it was written
-case $path in
-'' | '~') path=$home ;;
-'~/'*) path=$home/${path#'~/'} ;;
-/*) ;;
-*) path=$home/$path ;;
-esac
+# After path.sh: gives a file or a directory out as a tar stream. Exit 45 where it isn't there.
+# shellcheck disable=SC2154 # path.sh sets it
 while [ "$path" != "${path%/}" ]; do path=${path%/}; done
 if [ -z "$path" ]; then
     echo 'the whole of an env is an image: `lxc-dev-manager image create`' >&2
