@@ -1,6 +1,7 @@
 //! What every command works with: options, the engine room, and the project of the directory.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lxc_dev_manager_core::engine::Engine;
@@ -19,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) engine: Arc<Engine>,
     pub(crate) printer: Printer,
     directory: PathBuf,
+    /// The project as it was read to find its engine: for the first who asks.
+    opened: Cell<Option<Result<Project>>>,
     /// Why the remote that the project's file names can't be used: told to who opens the project.
     unusable: Option<ErrorReport>,
 }
@@ -34,8 +37,11 @@ impl Context {
         let lookup = |name: &str| std::env::var_os(name);
         let engine = assemble::engine(&lookup, global.remote.as_ref()).await?;
         // A file that can't be read says so to the command that needs it.
-        let project = find_directory(&directory).and_then(|found| Project::open(&found));
-        let named = project.map_or(Ok(None), |project| project.file().remote());
+        let opened = open(&directory);
+        let named = match &opened {
+            Ok(project) => project.file().remote(),
+            Err(_) => Ok(None),
+        };
         if let (Some(asked), Ok(Some(named))) = (&global.remote, &named)
             && asked != named
         {
@@ -55,6 +61,7 @@ impl Context {
             engine,
             printer,
             directory,
+            opened: Cell::new(Some(opened)),
             unusable,
         })
     }
@@ -84,7 +91,10 @@ impl Context {
         if let Some(why) = &self.unusable {
             return Err(why.clone().into());
         }
-        let project = Project::open(&find_directory(&self.directory)?)?;
+        let project = match self.opened.take() {
+            Some(opened) => opened?,
+            None => open(&self.directory)?,
+        };
         self.engine.registry().add(project.directory())?;
         Ok(project)
     }
@@ -99,4 +109,8 @@ impl Context {
             found => found.map(Some),
         }
     }
+}
+
+fn open(directory: &Path) -> Result<Project> {
+    Project::open(&find_directory(directory)?)
 }
