@@ -1,5 +1,7 @@
 //! Deleting a whole project, bringing it back, and what `gc` leaves of it.
 
+use std::path::PathBuf;
+
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
@@ -11,6 +13,15 @@ async fn two_envs() -> Stage {
     let stage = stage(Pool::Btrfs).await;
     stage.create("two").await.unwrap();
     stage
+}
+
+/// The same once its project is deleted; its directory as undo knows it, and the file as it was.
+async fn deleted() -> (Stage, PathBuf, String) {
+    let stage = two_envs().await;
+    let before = stage.file();
+    stage.engine.delete_project(stage.project()).await.unwrap();
+    let directory = stage.directory().canonicalize().unwrap();
+    (stage, directory, before)
 }
 
 fn is_there(stage: &Stage) -> bool {
@@ -64,11 +75,9 @@ async fn what_another_directory_made_is_left_alone() {
 
 #[tokio::test]
 async fn another_project_in_the_directory_is_not_overwritten() {
-    let stage = two_envs().await;
-    stage.engine.delete_project(stage.project()).await.unwrap();
-    let path = stage.directory().join("containers.yaml");
+    let (stage, directory, _) = deleted().await;
+    let path = directory.join("containers.yaml");
     std::fs::write(&path, "project: new\n").unwrap();
-    let directory = stage.directory().canonicalize().unwrap();
     let error = stage.engine.undo_deletion(&directory).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(stage.file(), "project: new\n");
@@ -105,15 +114,13 @@ async fn each_env_is_whole_or_gone_wherever_it_is_cut_off_and_undo_brings_all_ba
 
 #[tokio::test]
 async fn gc_deletes_only_what_it_is_told() {
-    let stage = two_envs().await;
-    stage.engine.delete_project(stage.project()).await.unwrap();
+    let (stage, directory, _) = deleted().await;
     let collected = stage.engine.collect(false).await.unwrap();
     assert_eq!((collected.deleted, collected.left), (0, 2));
     assert_eq!(stage.instances().await.len(), 2);
     let collected = stage.engine.collect(true).await.unwrap();
     assert_eq!((collected.deleted, collected.left), (2, 0));
     assert!(stage.instances().await.is_empty());
-    let directory = stage.directory().canonicalize().unwrap();
     assert!(
         stage
             .engine
@@ -126,10 +133,7 @@ async fn gc_deletes_only_what_it_is_told() {
 
 #[tokio::test]
 async fn a_project_that_came_back_in_part_comes_back_whole() {
-    let stage = two_envs().await;
-    let before = stage.file();
-    stage.engine.delete_project(stage.project()).await.unwrap();
-    let directory = stage.directory().canonicalize().unwrap();
+    let (stage, directory, before) = deleted().await;
     stage.fake.fail_next("rename");
     stage.engine.undo_deletion(&directory).await.unwrap_err();
     assert!(stage.engine.is_back_in_part(&directory).unwrap());
