@@ -8,6 +8,7 @@ mod forwards;
 mod labelled;
 mod output;
 mod progress;
+mod ssh_word;
 mod table;
 mod terminal;
 mod words;

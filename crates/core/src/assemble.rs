@@ -3,7 +3,7 @@
 //! The environment is passed in as a function, so that this library reads none.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::Remotes;
@@ -18,6 +18,20 @@ use crate::model::RemoteName;
 const HOME_NAME: &str = ".lxc-dev-manager";
 /// Name of our directory in the system's place for sockets.
 const RUNTIME_NAME: &str = "lxc-dev-manager";
+/// Variables that say where our state is and which engine is meant, and hold a path.
+const PATHS: [&str; 9] = [
+    "LDM_HOME",
+    "LXD_SOCKET",
+    "LXD_DIR",
+    "LXD_CONF",
+    "LXD_GLOBAL_CONF",
+    "INCUS_SOCKET",
+    "INCUS_DIR",
+    "INCUS_CONF",
+    "INCUS_GLOBAL_CONF",
+];
+/// Those that hold a word.
+const WORDS: [&str; 3] = ["LXC_REMOTE", "INCUS_REMOTE", "INCUS_PROJECT"];
 /// The longest path of a Unix socket that every system takes (104 bytes with its end on macOS).
 const MAX_SOCKET_PATH: usize = 103;
 
@@ -40,6 +54,19 @@ pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<A
     };
     let engine = Engine::new(backends, home, Arc::new(SystemClock));
     Ok(Arc::new(engine.with_remotes(Arc::new(clients))))
+}
+
+/// The variables that lead this program to the state and the engine of now, for whoever starts it again
+/// in other surroundings. `here` is where relative paths begin.
+#[must_use]
+pub fn handed_on(lookup: Lookup<'_>, here: &Path) -> Vec<(&'static str, OsString)> {
+    let set = |name: &&'static str| {
+        let value = lookup(name).filter(|value| !value.is_empty());
+        value.map(|value| (*name, value))
+    };
+    let paths = PATHS.iter().filter_map(set);
+    let paths = paths.map(|(name, value)| (name, here.join(value).into_os_string()));
+    paths.chain(WORDS.iter().filter_map(set)).collect()
 }
 
 /// Where our state lives.
@@ -77,6 +104,24 @@ pub fn home(lookup: Lookup<'_>) -> Result<Home> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leads_here_is_handed_on_with_whole_paths() {
+        let set = |name: &str| match name {
+            "LDM_HOME" => Some("state".into()),
+            "INCUS_SOCKET" => Some("/srv/incus.socket".into()),
+            "INCUS_PROJECT" => Some("mine".into()),
+            "LXD_DIR" => Some("".into()),
+            _ => None,
+        };
+        let expected = [
+            ("LDM_HOME", "/here/state"),
+            ("INCUS_SOCKET", "/srv/incus.socket"),
+            ("INCUS_PROJECT", "mine"),
+        ];
+        let expected = expected.map(|(name, value)| (name, OsString::from(value)));
+        assert_eq!(handed_on(&set, Path::new("/here")), expected);
+    }
 
     #[test]
     fn state_lives_below_the_users_home_unless_said_otherwise() {

@@ -1,14 +1,19 @@
 //! `ssh-config`, and the two hidden commands that it leads `ssh` to.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use lxc_dev_manager_core::provision::KeyPair;
-use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, copy_bidirectional, join};
 
 use crate::args::{Dial, EnvOnly, HostKeys};
 use crate::context::Context;
+use crate::ssh_word::quoted;
+
+/// Sets variables for a command; ssh wants the whole path.
+const ENV: &str = "/usr/bin/env";
 
 /// Prints a block for `~/.ssh/config`: through the engine, with our key, and with the host key that the
 /// engine tells.
@@ -27,13 +32,8 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let user = project.file().user(&args.name)?.name;
     let instance = project.instance(&args.name)?;
     let key = KeyPair::load_or_make(context.engine.home())?.private;
-    let program = std::env::current_exe()
-        .map_err(|error| Error::io("the path of this program isn't known", error))?;
-    let directory = project.directory();
-    for path in [&program, directory, &key] {
-        expect_plain(path)?;
-    }
-    let itself = format!("\"{}\" -C \"{}\"", program.display(), directory.display());
+    expect_plain(&key)?;
+    let itself = itself(project.directory())?;
     let env = &args.name;
     let host = match project.name() {
         Some(name) => format!("{env}.{name}.ldm"),
@@ -57,7 +57,32 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     Ok(())
 }
 
-/// `ssh` has `%` and quotes for itself in these lines, and hands them to a shell.
+/// The beginning of a command line of this program, for `ssh` to run: with the state and the engine of
+/// now, for an editor starts `ssh` in other surroundings.
+fn itself(directory: &Path) -> Result<String> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::io("the path of this program isn't known", error))?;
+    let here = std::env::current_dir()
+        .map_err(|error| Error::io("there is no current directory", error))?;
+    let variables = assemble::handed_on(&|name| std::env::var_os(name), &here);
+    let mut words: Vec<OsString> = Vec::new();
+    if !variables.is_empty() {
+        words.push(ENV.into());
+    }
+    for (name, value) in variables {
+        let mut word = OsString::from(format!("{name}="));
+        word.push(value);
+        words.push(word);
+    }
+    words.extend([program.into(), "-C".into(), directory.into()]);
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Result<_>>()?;
+    Ok(quoted.join(" "))
+}
+
+/// `ssh` has `%` and quotes for itself in these lines.
 fn expect_plain(path: &Path) -> Result<()> {
     let text = path.to_str().unwrap_or("\"");
     let special = |c: char| c.is_control() || matches!(c, '"' | '%' | '$' | '`' | '\\' | '!');
