@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::image::url_part;
@@ -197,6 +198,7 @@ struct Theirs {
 
 /// Moves bytes until the command has ended and its outputs are read to their end.
 async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>) -> T {
+    let hung_up = CancellationToken::new();
     let outputs = async {
         match theirs.errors {
             Some(errors) => {
@@ -205,14 +207,25 @@ async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>)
                     receive(errors, ours.stderr, &[])
                 );
             }
-            None => receive(theirs.output, ours.stdout, GO_ECHOED).await,
+            None => {
+                receive(theirs.output, ours.stdout, GO_ECHOED).await;
+                hung_up.cancel();
+            }
+        }
+    };
+    // A terminal that is gone takes no more input, and the engine doesn't end before it has heard that we
+    // know: so it is where the instance was stopped.
+    let input = async {
+        tokio::select! {
+            never = send(ours.stdin, theirs.input) => never,
+            () = hung_up.cancelled() => std::future::pending().await,
         }
     };
     let mut guard = KillOnDrop(Some(theirs.control));
     // Input and control have no end of their own: they go with the command.
     let done = tokio::select! {
         ((), done) = async { tokio::join!(outputs, ended) } => done,
-        never = send(ours.stdin, theirs.input) => match never {},
+        never = input => match never {},
         never = steer(ours.control, &mut guard) => match never {},
     };
     guard.0 = None;
@@ -285,24 +298,30 @@ fn without_head<'a>(mut bytes: &'a [u8], head: &mut &[u8]) -> &'a [u8] {
 
 /// Passes resizes and signals on. Never returns.
 async fn steer(from: &mut mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> Infallible {
-    while let Some(order) = from.recv().await {
-        let body = match order {
-            ExecControl::Resize(size) => json!({
-                "command": "window-resize",
-                "args": { "width": size.columns.to_string(), "height": size.rows.to_string() },
-            }),
-            ExecControl::Signal(number) => json!({ "command": "signal", "signal": number }),
-        };
-        let Some(socket) = &mut to.0 else { break };
-        if socket
-            .send(Message::Text(body.to_string().into()))
-            .await
-            .is_err()
-        {
-            break;
+    let mut listening = true;
+    while let Some(socket) = &mut to.0 {
+        tokio::select! {
+            order = from.recv(), if listening => match order {
+                Some(order) if socket.send(command(order)).await.is_err() => break,
+                Some(_) => {}
+                None => listening = false,
+            },
+            // Nothing comes but pings. To read is to answer them, and unread ones would fill the way.
+            heard = socket.next() => if !matches!(heard, Some(Ok(_))) { break },
         }
     }
     std::future::pending().await
+}
+
+fn command(order: ExecControl) -> Message {
+    let body = match order {
+        ExecControl::Resize(size) => json!({
+            "command": "window-resize",
+            "args": { "width": size.columns.to_string(), "height": size.rows.to_string() },
+        }),
+        ExecControl::Signal(number) => json!({ "command": "signal", "signal": number }),
+    };
+    Message::Text(body.to_string().into())
 }
 
 /// Ends the command when its caller drops the future before the command's own end.
