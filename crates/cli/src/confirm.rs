@@ -4,12 +4,17 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
+/// Whether there is a terminal to ask on.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks on a terminal; without one it refuses.
 ///
 /// # Errors
 /// `NeedsConfirmation` without a terminal, `Cancelled` for any answer but yes.
 pub(crate) fn ask(what_goes: &str, question: &str) -> Result<()> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !can_ask() {
         return Err(Error::new(
             ErrorKind::NeedsConfirmation,
             format!("{what_goes} Nothing was done"),

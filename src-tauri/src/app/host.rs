@@ -114,6 +114,19 @@ impl Desktop {
     }
 }
 
+/// Refuses an env in which somebody works, unless that was asked for.
+fn expect_no_session(engine: &Engine, project: &Project, env: &EnvRef) -> Result<()> {
+    let name = &env.env;
+    let message = match engine.sessions(project, name)? {
+        0 => return Ok(()),
+        1 => format!("a terminal session is open in `{name}`"),
+        open => format!("{open} terminal sessions are open in `{name}`"),
+    };
+    Err(Error::new(ErrorKind::NeedsConfirmation, message).with_hint(format!(
+        "end it, or stop the env all the same: in the tray's menu, or by `lxc-dev-manager down {name}`"
+    )))
+}
+
 #[async_trait]
 impl Host for Desktop {
     async fn act(&self, action: Action) -> Result<()> {
@@ -123,6 +136,11 @@ impl Host for Desktop {
                 engine.start(&project, &env.env).await.map(drop)
             }
             Action::Stop { env } => {
+                let (engine, project) = self.open(&env)?;
+                expect_no_session(&engine, &project, &env)?;
+                engine.stop(&project, &env.env).await.map(drop)
+            }
+            Action::StopAnyway { env } => {
                 let (engine, project) = self.open(&env)?;
                 engine.stop(&project, &env.env).await.map(drop)
             }

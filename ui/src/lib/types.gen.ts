@@ -176,6 +176,10 @@ snapshots: Array<SnapshotView>,
  */
 limits: Limits, 
 /**
+ * How many terminal sessions of ours are open in it; missing where none is.
+ */
+sessions?: number, 
+/**
  * What is being done to it now.
  */
 operation: OperationView | null, 
@@ -329,6 +333,10 @@ export type Action = { "action": "start",
  * Which.
  */
 env: EnvRef, } | { "action": "stop", 
+/**
+ * Which.
+ */
+env: EnvRef, } | { "action": "stop-anyway", 
 /**
  * Which.
  */

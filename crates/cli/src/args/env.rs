@@ -51,6 +51,9 @@ pub(crate) struct Envs {
     /// Names of envs, or patterns with `*` and `?`
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
+    /// Don't ask where a terminal session is open
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

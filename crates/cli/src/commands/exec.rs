@@ -144,9 +144,14 @@ async fn enter(
         let kind = std::env::var("TERM").unwrap_or_else(|_| "xterm-256color".to_owned());
         spec.environment.insert("TERM".to_owned(), kind);
     }
+    let session = interactive.then(|| context.engine.open_session(project, env));
+    if let Some(Err(error)) = &session {
+        // What it is for: that who stops the env is asked before.
+        tracing::warn!(?error, "this session is not known to others");
+    }
     let raw = if interactive { RawMode::enter() } else { None };
     let code = entrance.exec(&spec, terminal::streams(interactive)).await;
-    drop(raw);
+    drop((raw, session));
     if let Some(lent) = lent
         && let Err(error) = context.engine.end_loan(lent).await
     {

@@ -21,6 +21,7 @@ mod proxy;
 mod remove;
 mod rename;
 mod reset;
+mod sessions;
 mod several;
 mod snapshot;
 mod ssh_config;

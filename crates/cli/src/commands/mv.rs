@@ -1,7 +1,6 @@
 //! `mv`, `cp`
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::engine::{Place, TransferRequest, Transferred};
@@ -60,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
     });
     let mut first = first.await?;
     let unmade = without_directory(&first);
-    if unmade.is_empty() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if unmade.is_empty() || !confirm::can_ask() {
         return finish(context, first);
     }
     let question = match unmade.len() {

@@ -6,6 +6,7 @@ use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::EnvView;
 use serde_json::json;
 
+use super::sessions;
 use super::several::{Done, chosen, each};
 use crate::args::Remove;
 use crate::confirm;
@@ -54,14 +55,16 @@ async fn ask(context: &Context, project: &Project, names: &[EnvName]) -> Result<
 
 /// What is lost with an env, in one line.
 pub(super) fn what_goes(env: &EnvView) -> String {
-    format!(
-        "`{}` goes: instance {}, {}, {}.",
-        env.name,
-        env.instance,
+    let mut parts = vec![
+        format!("instance {}", env.instance),
         env.status.label().to_lowercase(),
         match env.snapshots.len() {
             1 => "one snapshot".to_owned(),
             count => format!("{count} snapshots"),
-        }
-    )
+        },
+    ];
+    if env.sessions > 0 {
+        parts.push(sessions::words(env.sessions));
+    }
+    format!("`{}` goes: {}.", env.name, parts.join(", "))
 }

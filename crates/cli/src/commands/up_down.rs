@@ -8,6 +8,7 @@ use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
 
+use super::sessions;
 use super::several::{Done, each, or_all};
 use crate::args::{Envs, Up};
 use crate::context::Context;
@@ -74,6 +75,9 @@ fn running(context: &Context, env: &EnvName, started: Started, made: bool) -> Do
 
 pub(crate) async fn down(context: &Context, args: Envs) -> Result<u8> {
     let project = context.project()?;
+    if !args.force {
+        sessions::ask(context, &project, &args.names, "Stop nevertheless?")?;
+    }
     each(context, &project, &args.names, async |project, env| {
         let stopped = context.engine.stop(&project, &env).await?;
         Ok(down_text(context, &env, stopped))
@@ -100,6 +104,9 @@ fn down_text(context: &Context, env: &EnvName, stopped: Stopped) -> Done {
 
 pub(crate) async fn restart(context: &Context, args: Envs) -> Result<u8> {
     let project = context.project()?;
+    if !args.force {
+        sessions::ask(context, &project, &args.names, "Restart nevertheless?")?;
+    }
     each(context, &project, &args.names, async |project, env| {
         let started = context.engine.restart(&project, &env).await?;
         Ok(running(context, &env, started, false))

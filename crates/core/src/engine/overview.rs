@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::place::other_checkout;
-use super::{Engine, is_ours};
+use super::{Engine, is_ours, session};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{
@@ -22,6 +22,7 @@ use crate::view::{
 /// What we know of an env beyond its file and its engine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Overlay {
+    pub(crate) sessions: u32,
     pub(crate) operation: Option<OperationView>,
     pub(crate) problem: Option<ErrorReport>,
     pub(crate) undo: Option<UndoView>,
@@ -43,6 +44,12 @@ struct Seen {
     found: Found,
     /// Whether each instance that there may be has been seen.
     complete: bool,
+}
+
+/// What our own state says of all envs.
+struct Known {
+    undo: Vec<(EnvRef, UndoView)>,
+    sessions: HashMap<InstanceName, u32>,
 }
 
 impl Engine {
@@ -79,7 +86,10 @@ impl Engine {
         if by_remote.is_empty() {
             by_remote.insert(None, Vec::new());
         }
-        let undo = self.undoable()?;
+        let known = Known {
+            undo: self.undoable()?,
+            sessions: session::count(&self.home)?,
+        };
         let asked = by_remote
             .iter()
             .map(|(remote, projects)| self.see(remote.as_ref(), ask).map(move |s| (projects, s)));
@@ -89,7 +99,7 @@ impl Engine {
                 Err(error) => (Seen::default(), Some(error.report())),
             };
             let shown = projects.iter().map(|project| {
-                let mut shown = project_view(project, &seen, &undo);
+                let mut shown = project_view(project, &seen, &known);
                 shown.problem = shown.problem.or(problem.clone());
                 shown
             });
@@ -145,7 +155,7 @@ fn unreadable(directory: &Path, error: &Error) -> ProjectView {
     }
 }
 
-fn project_view(project: &Project, seen: &Seen, undo: &[(EnvRef, UndoView)]) -> ProjectView {
+fn project_view(project: &Project, seen: &Seen, known: &Known) -> ProjectView {
     let mut problem = None;
     let mut envs = Vec::new();
     for name in project.file().env_names() {
@@ -155,11 +165,15 @@ fn project_view(project: &Project, seen: &Seen, undo: &[(EnvRef, UndoView)]) -> 
             .and_then(|instance| seen.found.get(&instance));
         let env = project.env_ref(&name);
         // The removal of an env that is there was taken back, or is another's of that name.
-        let mut undoable = undo
+        let mut undoable = known
+            .undo
             .iter()
             .filter(|(of, undo)| *of == env && (instance.is_none() || undo.verb != Verb::Remove));
         let overlay = Overlay {
             undo: undoable.next().map(|(_, undo)| undo.clone()),
+            sessions: instance
+                .and_then(|(_, found)| known.sessions.get(&found.name).copied())
+                .unwrap_or_default(),
             ..Overlay::default()
         };
         match env_view(
@@ -224,6 +238,7 @@ pub(crate) fn env_view(
             Some(found) => found.settings.limits,
             None => file.limits(name)?,
         },
+        sessions: overlay.sessions,
         operation: overlay.operation,
         problem: overlay.problem,
         undo: overlay.undo,

@@ -15,8 +15,13 @@ pub enum Action {
         /// Which.
         env: EnvRef,
     },
-    /// Stop an env.
+    /// Stop an env; refused with `NeedsConfirmation` while terminal sessions of ours are open in it.
     Stop {
+        /// Which.
+        env: EnvRef,
+    },
+    /// Stop an env though terminal sessions are open in it.
+    StopAnyway {
         /// Which.
         env: EnvRef,
     },
@@ -62,6 +67,7 @@ impl Action {
         match self {
             Self::Start { env }
             | Self::Stop { env }
+            | Self::StopAnyway { env }
             | Self::Snapshot { env, .. }
             | Self::Restore { env, .. }
             | Self::Undo { env }

@@ -103,12 +103,22 @@ pub struct EnvView {
     pub snapshots: Vec<SnapshotView>,
     /// Its limits.
     pub limits: Limits,
+    /// How many terminal sessions of ours are open in it; missing where none is.
+    #[serde(default, skip_serializing_if = "is_none")]
+    #[cfg_attr(feature = "bindings", ts(as = "Option<u32>", optional))]
+    pub sessions: u32,
     /// What is being done to it now.
     pub operation: Option<OperationView>,
     /// What went wrong last, until dealt with.
     pub problem: Option<ErrorReport>,
     /// The newest operation on it that can be taken back.
     pub undo: Option<UndoView>,
+}
+
+// The shape of the argument is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One configured port of an env.

@@ -70,6 +70,7 @@ mod tests {
             wake: false,
             snapshots: Vec::new(),
             limits: Limits::default(),
+            sessions: 0,
             operation: None,
             problem: None,
             undo: None,

@@ -195,10 +195,12 @@ impl Fold {
             }
         };
         let directories: Vec<PathBuf> = known.into_iter().map(|project| project.path).collect();
-        // The registry's own directory has to be there to be watched.
-        let home = self.engine.home().directory("").ok();
+        // The directories of the registry and of sessions have to be there to be watched.
+        let home = self.engine.home();
+        let own = [home.directory(""), home.directory("run")];
         self.files.set(
-            home.into_iter()
+            own.into_iter()
+                .flatten()
                 .chain(directories.iter().cloned())
                 .collect(),
         );

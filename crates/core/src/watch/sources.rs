@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, BackendEvent};
-use crate::engine::Engine;
+use crate::engine::{Engine, is_session};
 use crate::event::EventKind;
 use crate::model::InstanceName;
 use crate::project::FILE_NAME;
@@ -142,12 +142,12 @@ impl FileWatch {
     }
 }
 
-/// Files are replaced by rename, so their directories are watched, and most of what happens in
+/// Names of files in the home's `run` tell of terminal sessions. Other files are replaced by rename, so their directories are watched, and most of what happens in
 /// those isn't ours.
 fn concerns(event: &Event) -> bool {
     let ours = |path: &Path| {
-        path.file_name()
-            .is_some_and(|name| name == FILE_NAME || name == "projects.json")
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name == FILE_NAME || name == "projects.json" || is_session(name))
     };
     !matches!(event.kind, FileEvent::Access(_)) && event.paths.iter().any(|path| ours(path))
 }

@@ -253,20 +253,30 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         }
         nodes.push(Node::separator("before-power"));
     }
+    nodes.push(power(env, target(), act));
+    nodes
+}
+
+/// Starts it, stops it, or says why neither can be done.
+fn power(env: &EnvView, target: EnvRef, act: impl Fn(&str, String, Action) -> Node) -> Node {
     match env.status {
+        EnvStatus::Running if env.sessions == 0 => {
+            act("power", "Stop".into(), Action::Stop { env: target })
+        }
+        // A menu can't ask: it says what ends, one step further.
         EnvStatus::Running => {
-            nodes.push(act("power", "Stop".into(), Action::Stop { env: target() }))
+            let label = match env.sessions {
+                1 => "End a terminal session and stop".to_owned(),
+                open => format!("End {open} terminal sessions and stop"),
+            };
+            let stop = act("anyway", label, Action::StopAnyway { env: target });
+            Node::sub("stop", "Stop", vec![stop])
         }
         EnvStatus::Stopped | EnvStatus::Frozen => {
-            nodes.push(act(
-                "power",
-                "Start".into(),
-                Action::Start { env: target() },
-            ));
+            act("power", "Start".into(), Action::Start { env: target })
         }
-        other => nodes.push(Node::text("state", other.label().to_lowercase())),
+        other => Node::text("state", other.label().to_lowercase()),
     }
-    nodes
 }
 
 /// With the time itself: a relative one would have to be redrawn by a timer.
@@ -321,6 +331,7 @@ mod tests {
                 description: None,
             }],
             limits: Limits::default(),
+            sessions: 0,
             operation: None,
             problem: None,
             undo: None,
@@ -338,6 +349,29 @@ mod tests {
             engines: Vec::new(),
             projects: vec![project],
         }
+    }
+
+    #[test]
+    fn stopping_what_somebody_works_in_takes_one_step_more() {
+        let mut env = env("dev", EnvStatus::Running);
+        let target = EnvRef {
+            project_path: "/src/web".into(),
+            env: env.name.clone(),
+        };
+        let stops = |env: &EnvView| below(env, &target).pop().unwrap().kind;
+        assert!(matches!(
+            stops(&env),
+            Kind::Item(TrayAction::Act(Action::Stop { .. }))
+        ));
+        env.sessions = 2;
+        let Kind::Sub(below) = stops(&env) else {
+            panic!("it doesn't ask");
+        };
+        assert_eq!(labels(&below), ["End 2 terminal sessions and stop"]);
+        assert!(matches!(
+            below[0].kind,
+            Kind::Item(TrayAction::Act(Action::StopAnyway { .. }))
+        ));
     }
 
     fn labels(nodes: &[Node]) -> Vec<&str> {
