@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::{ExecSpec, capture};
-use lxc_dev_manager_core::model::{GuestPort, InstanceName};
+use lxc_dev_manager_core::model::InstanceName;
 
 use super::{Stage, expect_kind};
 
@@ -71,16 +71,6 @@ pub async fn streams_pass_through(stage: &Stage) -> Result<()> {
 pub async fn a_stopped_instance_runs_nothing(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     expect_kind(run(stage, &name, &["true"], b"").await, ErrorKind::Engine)
-}
-
-pub async fn a_port_without_a_service_is_refused(stage: &Stage) -> Result<()> {
-    let name = stage.running("dev").await?;
-    let port = GuestPort::new(9).unwrap();
-    let result = stage.backend.dial(&name, port).await.map(drop);
-    expect_kind(result, ErrorKind::Guest)?;
-    stage.backend.stop(&name, true).await?;
-    let result = stage.backend.dial(&name, port).await.map(drop);
-    expect_kind(result, ErrorKind::Conflict)
 }
 
 pub async fn many_bytes_pass_unchanged(stage: &Stage) -> Result<()> {

@@ -5,6 +5,7 @@ mod files;
 mod guest;
 mod images;
 mod instances;
+mod ports;
 mod snapshots;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 /// A backend, and the names that one promise may use on it.
 struct Stage {
     backend: Arc<dyn Backend>,
+    /// The backend, where it is the fake: its guests have no programs to listen.
+    fake: Option<Arc<Fake>>,
     prefix: String,
 }
 
@@ -144,17 +147,23 @@ fn promises() -> Vec<(&'static str, Promise)> {
         guest::exit_codes_pass_through,
         guest::streams_pass_through,
         guest::a_stopped_instance_runs_nothing,
-        guest::a_port_without_a_service_is_refused,
         guest::many_bytes_pass_unchanged,
+        ports::services_on_every_address_are_reached,
+        ports::a_service_that_begins_late_is_reached,
+        ports::a_port_without_a_service_is_refused,
+        ports::a_route_ends_with_its_boot,
+        ports::connections_outlive_their_route,
     ]
     .to_vec()
 }
 
-fn trial(label: &str, name: &str, promise: Promise, make: fn() -> Arc<dyn Backend>) -> Trial {
-    trial_on(label, name, promise, make())
-}
-
-fn trial_on(label: &str, name: &str, promise: Promise, backend: Arc<dyn Backend>) -> Trial {
+fn trial(
+    label: &str,
+    name: &str,
+    promise: Promise,
+    backend: Arc<dyn Backend>,
+    fake: Option<Arc<Fake>>,
+) -> Trial {
     Trial::test(format!("{label}::{name}"), move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -162,7 +171,11 @@ fn trial_on(label: &str, name: &str, promise: Promise, backend: Arc<dyn Backend>
             .map_err(|error| Failed::from(error.to_string()))?;
         runtime.block_on(async {
             let prefix = format!("c{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-            let stage = Stage { backend, prefix };
+            let stage = Stage {
+                backend,
+                fake,
+                prefix,
+            };
             let patience = std::time::Duration::from_secs(120);
             let result = tokio::time::timeout(patience, promise(&stage)).await;
             stage.clear().await;
@@ -179,11 +192,10 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     let (found, missing) = engines::find();
     for (name, promise) in promises() {
-        trials.push(trial("fake", name, promise, || {
-            Arc::new(Fake::new(Pool::Btrfs))
-        }));
+        let fake = Arc::new(Fake::new(Pool::Btrfs));
+        trials.push(trial("fake", name, promise, fake.clone(), Some(fake)));
         for engine in &found {
-            trials.push(trial_on(engine.label(), name, promise, engine.backend()));
+            trials.push(trial(engine.label(), name, promise, engine.backend(), None));
         }
         for label in &missing {
             trials.push(Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true));

@@ -5,4 +5,5 @@
 pub mod desktop;
 pub mod engines;
 pub mod harness;
+pub mod service;
 pub mod workspace;

@@ -68,6 +68,8 @@ pub struct LxcBackend {
     /// What the user's clients know: remotes that images may come from.
     clients: Clients,
     server: OnceCell<Capabilities>,
+    /// What runs in its instances for `dial`.
+    relays: dial::Relays,
 }
 
 impl LxcBackend {
@@ -90,6 +92,7 @@ impl LxcBackend {
             client,
             clients,
             server: OnceCell::new(),
+            relays: dial::Relays::default(),
         }
     }
 
@@ -363,7 +366,7 @@ impl Backend for LxcBackend {
     }
 
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
-        dial::route(&self.client, name).await
+        dial::route(&self.client, &self.relays, name).await
     }
 
     async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {

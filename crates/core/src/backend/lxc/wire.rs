@@ -72,6 +72,9 @@ pub(super) struct Profile {
 pub(super) struct Instance {
     name: String,
     status: String,
+    /// As the kernel calls it: `x86_64`.
+    #[serde(default)]
+    architecture: String,
     /// When it was started last; the year 1 if never.
     #[serde(default)]
     last_used_at: Option<Timestamp>,
@@ -167,6 +170,10 @@ impl Instance {
                 hardware_address: device.get("hwaddr").or(made_up)?,
             })
         })
+    }
+
+    pub(super) fn architecture(&self) -> &str {
+        &self.architecture
     }
 
     /// Hardware addresses by which its interfaces may answer: those that are set, those that the engine

@@ -26,6 +26,8 @@ pub(super) struct Guest {
     pub(super) client: Client,
     pub(super) name: InstanceName,
     pub(super) address: IpAddr,
+    /// As the kernel calls it.
+    pub(super) architecture: String,
     hardware: BTreeSet<String>,
     started_at: Option<Timestamp>,
 }
@@ -34,7 +36,7 @@ impl Guest {
     /// Asks the engine where a running instance is.
     pub(super) async fn find(client: &Client, name: &InstanceName) -> Result<Self> {
         let raw = ask(client, name, "?recursion=1").await?;
-        let hardware = raw.hardware_addresses();
+        let (architecture, hardware) = (raw.architecture().to_owned(), raw.hardware_addresses());
         let instance = raw.into_instance()?;
         if instance.status != EnvStatus::Running {
             return Err(gone(name, "doesn't run"));
@@ -46,9 +48,16 @@ impl Guest {
             client: client.clone(),
             name: name.clone(),
             address,
+            architecture,
             hardware,
             started_at: instance.started_at,
         })
+    }
+
+    /// Whether both are the same boot of the same instance, at the same place.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (&self.name, self.address, self.started_at)
+            == (&other.name, other.address, other.started_at)
     }
 
     /// Asks the engine whether this boot is still there.

@@ -1,13 +1,17 @@
-//! The way to a guest's ports on an engine of this machine: straight to its address.
+//! The ways to a guest's ports on an engine of this machine: straight to its address, and by a relay of
+//! ours in the guest to what listens on its own loopback.
 //!
-//! An address is known by instance and boot. After each connection the kernel's table of neighbours
-//! says who has answered: an address may have become another guest's while nobody looked.
+//! An address is known by instance and boot. After each straight connection the kernel's table of
+//! neighbours says who has answered, and a relay shows a key: an address may have become another guest's
+//! while nobody looked.
 //! Deliberately absent: ports at a remote, whose networks are none of this machine's.
 
 mod guest;
 mod neighbour;
+mod relay;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -18,14 +22,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GuestPort, InstanceName};
 
 use guest::Guest;
+use relay::Relay;
+pub(super) use relay::Relays;
 
 /// The way to one boot of an instance.
 struct Local {
-    guest: Guest,
+    guest: Arc<Guest>,
+    relay: Arc<Relay>,
+    /// Ports to which the relay was the way last; the others are tried straight first.
+    inside: Mutex<HashSet<GuestPort>>,
 }
 
 /// Looks for the way to a running instance.
-pub(super) async fn route(client: &Client, name: &InstanceName) -> Result<Arc<dyn Route>> {
+pub(super) async fn route(
+    client: &Client,
+    relays: &Relays,
+    name: &InstanceName,
+) -> Result<Arc<dyn Route>> {
     if let Transport::Remote(remote) = &client.transport {
         // Its address belongs to a network of that machine, and may be another's here.
         let message = format!(
@@ -36,19 +49,46 @@ pub(super) async fn route(client: &Client, name: &InstanceName) -> Result<Arc<dy
             "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
         ));
     }
-    let guest = Guest::find(client, name).await?;
-    Ok(Arc::new(Local { guest }))
+    let guest = Arc::new(Guest::find(client, name).await?);
+    Ok(Arc::new(Local {
+        relay: relays.of(&guest),
+        guest,
+        inside: Mutex::default(),
+    }))
 }
 
 #[async_trait]
 impl Route for Local {
     async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
-        match self.guest.connect(port).await? {
-            Some(stream) => Ok(GuestStream::Socket(stream)),
+        if self.inside().contains(&port) {
+            // It may have ended meanwhile, or the service may listen elsewhere now.
+            if let Ok(Some(stream)) = self.relay.dial(port).await {
+                return Ok(GuestStream::Socket(stream));
+            }
+            self.inside().remove(&port);
+        }
+        if let Some(stream) = self.guest.connect(port).await? {
+            return Ok(GuestStream::Socket(stream));
+        }
+        // While a relay is started, a service may begin to listen on all addresses.
+        let at_once = self.relay.is_open();
+        match self.relay.dial(port).await? {
+            Some(stream) => {
+                if at_once {
+                    self.inside().insert(port);
+                }
+                Ok(GuestStream::Socket(stream))
+            }
             None => {
                 let message = format!("nobody listens on port {port} of `{}`", self.guest.name);
                 Err(Error::new(ErrorKind::Guest, message))
             }
         }
+    }
+}
+
+impl Local {
+    fn inside(&self) -> MutexGuard<'_, HashSet<GuestPort>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

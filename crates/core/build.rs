@@ -1,0 +1,79 @@
+//! Builds the relay that runs in guests, and embeds it.
+//!
+//! It has to run in any guest, whatever C library that has, so it is linked statically: with the same
+//! target as ours and flags of its own, hence by a cargo of its own. For a host that isn't Linux there
+//! is none: engines that need it run on Linux only.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+const PACKAGE: &str = "lxc-dev-manager-relay";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../relay");
+    println!("cargo::rerun-if-changed=../../Cargo.lock");
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let embedded = out.join("relay.rs");
+    let text = if variable("CARGO_CFG_TARGET_OS") == "linux" {
+        let program = build(&out);
+        format!("Some(include_bytes!({:?}))", program.display().to_string())
+    } else {
+        "None".to_owned()
+    };
+    write(&embedded, &text);
+}
+
+fn build(out: &std::path::Path) -> PathBuf {
+    let (directory, target) = (out.join("relay"), variable("TARGET"));
+    let target = target.to_string_lossy().into_owned();
+    let mut cargo = Command::new(variable("CARGO"));
+    cargo
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--quiet",
+            "--package",
+            PACKAGE,
+        ])
+        .args(["--target", &target, "--target-dir"])
+        .arg(&directory);
+    // What the outer build is told (lints instead of code, coverage, flags of the user) isn't for this.
+    for name in [
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET_DIR",
+    ] {
+        cargo.env_remove(name);
+    }
+    cargo.env(
+        "CARGO_ENCODED_RUSTFLAGS",
+        "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
+    );
+    let built = cargo.status();
+    assert!(
+        built.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{PACKAGE} can't be built for {target} ({built:?}): is a static C library installed \
+         (libc6-dev, glibc-static)?"
+    );
+    directory.join(target).join("release").join(PACKAGE)
+}
+
+fn write(path: &std::path::Path, text: &str) {
+    if let Err(error) = fs::write(path, text) {
+        panic!("cannot write {}: {error}", path.display());
+    }
+}
+
+fn variable(name: &str) -> OsString {
+    match env::var_os(name) {
+        Some(value) => value,
+        None => panic!("cargo sets no {name}"),
+    }
+}
