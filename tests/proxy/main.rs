@@ -1,6 +1,8 @@
 //! Forwards: sharing, healing, taking over, on real engines; and what clients may do to one, without.
 
+mod control;
 mod healing;
+mod local;
 mod sharing;
 mod stage;
 
@@ -9,7 +11,8 @@ use std::process::ExitCode;
 use lxc_dev_manager_tests::{engine_tests, harness};
 
 fn main() -> ExitCode {
-    harness::run(harness::on_engines(engine_tests![
+    let mut trials = harness::on_engines(engine_tests![
+        control::rubbish_and_stale_sockets,
         sharing::names_focus_and_own_ports,
         sharing::a_session_keeps_its_port,
         sharing::ports_come_and_go_with_the_file,
@@ -19,5 +22,7 @@ fn main() -> ExitCode {
         healing::a_stranger_is_named_and_waited_for,
         healing::a_connection_wakes_an_env,
         healing::a_frozen_forwarder_heals,
-    ]))
+    ]);
+    trials.extend(local::trials());
+    harness::run(trials)
 }

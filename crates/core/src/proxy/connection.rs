@@ -303,15 +303,18 @@ async fn read_some(
     bytes: &mut Vec<u8>,
     ended: &mut bool,
 ) -> io::Result<()> {
-    client.readable().await?;
-    let mut chunk = [0; CHUNK];
-    match client.try_read(&mut chunk) {
-        Ok(0) => *ended = true,
-        Ok(length) => bytes.extend_from_slice(&chunk[..length]),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        Err(error) => return Err(error),
+    loop {
+        client.readable().await?;
+        let mut chunk = [0; CHUNK];
+        match client.try_read(&mut chunk) {
+            Ok(0) => *ended = true,
+            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            // It only seemed as if there were something.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        return Ok(());
     }
-    Ok(())
 }
 
 fn waiting(upstream: &Upstream, error: &Error, port: HostPort) -> Page {
