@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         several::a_directory_of_the_host_is_seen,
         several::changes_are_told_as_they_happen,
         several::ssh_itself_gets_in_by_the_block_that_is_printed,
+        several::preferences_are_shown_set_and_heeded,
         several::completions_and_manual_pages,
         several::the_doctor_tells_what_is_there_and_what_is_not,
         sessions::who_stops_an_env_is_asked_where_one_is_open,

@@ -230,3 +230,33 @@ pub fn the_doctor_tells_what_is_there_and_what_is_not(engine: &TestEngine) -> Re
     ensure!(json.to_string().contains("/nowhere.sock"), "{json}");
     Ok(())
 }
+
+pub fn preferences_are_shown_set_and_heeded(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.ok(&["container", "create", "dev", "ldm-busybox"])?;
+    let shown = workspace.ok(&["config", "show"])?;
+    ensure!(shown.contains("undo.max_share = 20"), "{shown}");
+    ensure!(shown.contains("undo.on_dir = false"), "{shown}");
+    for (name, value) in [("undo.max_share", "101"), ("undo.on_dir", "2")] {
+        let refused = workspace.run(&["config", "set", name, value])?;
+        ensure!(refused.code == Some(1), "{refused:?}");
+    }
+    let unknown = workspace.run(&["config", "set", "undo", "1"])?;
+    ensure!(unknown.code == Some(2), "{unknown:?}");
+    let undoable = || -> Result<Option<bool>> {
+        let json = workspace.ok(&["--json", "container", "reset", "dev"])?;
+        let json: Value = serde_json::from_str(&json)?;
+        Ok(json["undoable"].as_bool())
+    };
+    ensure!(undoable()? == Some(true), "btrfs keeps no copy");
+    // Less than what is on the pool in any case, so that what undo holds is measured.
+    workspace.ok(&["config", "set", "undo.max_share", "1"])?;
+    ensure!(undoable()? == Some(true), "the newest copy isn't kept");
+    workspace.ok(&["config", "set", "undo.max_share", "0"])?;
+    let json: Value = serde_json::from_str(&workspace.ok(&["--json", "config", "show"])?)?;
+    ensure!(json["preferences"]["undo.max_share"] == 0, "{json}");
+    ensure!(undoable()? == Some(false), "a copy is made");
+    let refused = workspace.run(&["remove", "dev"])?;
+    ensure!(refused.stderr.contains("undo.max_share"), "{refused:?}");
+    Ok(())
+}

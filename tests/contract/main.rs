@@ -131,6 +131,7 @@ fn promises() -> Vec<(&'static str, Promise)> {
         snapshots::restore_keeps_marks,
         snapshots::a_missing_snapshot_is_not_found,
         snapshots::a_snapshot_can_be_deleted,
+        snapshots::what_snapshots_hold_is_told_or_not_known,
         copies::a_copy_has_the_files_and_no_snapshots,
         copies::a_running_instance_can_be_copied_if_it_says_so,
         copies::a_copy_is_marked_as_said_and_knows_its_image,

@@ -1,6 +1,6 @@
 //! Promises about snapshots.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::Marks;
 use lxc_dev_manager_core::model::{InstanceName, OperationId, SnapshotName};
@@ -102,4 +102,29 @@ pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {
     let left = stage.backend.instance(&name).await?.snapshots;
     ensure!(left.len() == 1 && left[0].name == two, "{left:?}");
     Ok(())
+}
+
+pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<()> {
+    let name = stage.create("dev").await?;
+    let one = SnapshotName::parse("one")?;
+    stage.backend.snapshot(&name, &one, None).await?;
+    let space = stage.backend.pool_space().await?;
+    let space = space.context("a pool tells how full it is")?;
+    ensure!(space.used <= space.total && space.total > 0, "{space:?}");
+    let of_one = stage.backend.held_bytes(&name, Some(&one)).await?;
+    let of_all = stage.backend.held_bytes(&name, None).await?;
+    ensure!(of_one <= of_all, "{of_one:?} of {of_all:?}");
+    ensure!(
+        of_all.is_none_or(|bytes| bytes <= space.total),
+        "{of_all:?}"
+    );
+    let missing = SnapshotName::parse("missing")?;
+    expect_kind(
+        stage.backend.held_bytes(&name, Some(&missing)).await,
+        ErrorKind::NotFound,
+    )?;
+    expect_kind(
+        stage.backend.held_bytes(&stage.name("none"), None).await,
+        ErrorKind::NotFound,
+    )
 }

@@ -17,7 +17,10 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
     std::fs::write(&socket, "stale")?;
     let _proxy = stage.proxy(&["a"])?;
     let greeting = r#"{"v":1,"role":"cli","version":"0"}"#;
-    let endless = format!("{greeting}\n{{\"id\":1,\"request\":\"{}", "x".repeat(100_000));
+    let endless = format!(
+        "{greeting}\n{{\"id\":1,\"request\":\"{}",
+        "x".repeat(100_000)
+    );
     for said in [
         "rubbish\n",
         "\n",
@@ -25,7 +28,9 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
         "{}\n",
         r#"{"v":99,"role":"cli","version":"0"}"#,
         &format!("{greeting}\nrubbish\n"),
-        &format!("{greeting}\n{{\"id\":1,\"request\":\"lease\",\"scope\":{{\"scope\":\"moon\"}}}}\n"),
+        &format!(
+            "{greeting}\n{{\"id\":1,\"request\":\"lease\",\"scope\":{{\"scope\":\"moon\"}}}}\n"
+        ),
         &endless,
     ] {
         let mut stream = UnixStream::connect(&socket)?;
@@ -35,7 +40,9 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
         stream.shutdown(std::net::Shutdown::Write)?;
         let mut answer = Vec::new();
         let ended = stream.read_to_end(&mut answer);
-        ensure!(ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+        ensure!(
+            ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset)
+        );
     }
     ensure!(stage.ask()? == "a");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket)?.permissions());

@@ -28,14 +28,29 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("half_closes_arrive_both_ways", half_closes_arrive_both_ways),
         trial("resets_arrive_both_ways", resets_arrive_both_ways),
-        trial("a_slow_reader_holds_the_sender_back", a_slow_reader_holds_the_sender_back),
+        trial(
+            "a_slow_reader_holds_the_sender_back",
+            a_slow_reader_holds_the_sender_back,
+        ),
         trial("a_name_may_come_byte_by_byte", a_name_may_come_byte_by_byte),
         trial("who_speaks_first_decides", who_speaks_first_decides),
-        trial("hosts_with_tricks_reach_nobody", hosts_with_tricks_reach_nobody),
-        trial("a_head_without_end_is_refused", a_head_without_end_is_refused),
-        trial("http2_and_tls_are_told_in_their_own_way", http2_and_tls_are_told_in_their_own_way),
+        trial(
+            "hosts_with_tricks_reach_nobody",
+            hosts_with_tricks_reach_nobody,
+        ),
+        trial(
+            "a_head_without_end_is_refused",
+            a_head_without_end_is_refused,
+        ),
+        trial(
+            "http2_and_tls_are_told_in_their_own_way",
+            http2_and_tls_are_told_in_their_own_way,
+        ),
         trial("what_is_cut_is_reset", what_is_cut_is_reset),
-        trial("a_service_that_comes_late_is_met", a_service_that_comes_late_is_met),
+        trial(
+            "a_service_that_comes_late_is_met",
+            a_service_that_comes_late_is_met,
+        ),
         trial("no_descriptor_is_left", no_descriptor_is_left),
     ]
 }
@@ -43,7 +58,10 @@ pub fn trials() -> Vec<Trial> {
 fn trial<F: Future<Output = Result<()>> + 'static>(name: &str, test: fn() -> F) -> Trial {
     Trial::test(format!("local::{name}"), move || {
         let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|error| failed(error.into()))?;
         runtime.block_on(test()).map_err(failed)
     })
@@ -118,7 +136,13 @@ impl Port {
             elsewhere: Vec::new(),
         };
         let (shared, end) = serve(number, table)?;
-        Ok(Self { number, a, b, shared, end })
+        Ok(Self {
+            number,
+            a,
+            b,
+            shared,
+            end,
+        })
     }
 
     async fn connect(&self) -> Result<TcpStream> {
@@ -130,7 +154,9 @@ impl Port {
         let mut client = self.connect().await?;
         client.write_all(request).await?;
         let mut answer = Vec::new();
-        tokio::time::timeout(SOON, client.read_to_end(&mut answer)).await.context("no end")??;
+        tokio::time::timeout(SOON, client.read_to_end(&mut answer))
+            .await
+            .context("no end")??;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 }
@@ -186,12 +212,19 @@ async fn resets_arrive_both_ways() -> Result<()> {
         client.write_all(b"\0").await?;
         let mut guest = port.a.accept().await?;
         ensure!(guest.read(&mut [0]).await? == 1);
-        let (breaks, mut sees) = if guest_resets { (guest, client) } else { (client, guest) };
+        let (breaks, mut sees) = if guest_resets {
+            (guest, client)
+        } else {
+            (client, guest)
+        };
         breaks.set_zero_linger()?;
         drop(breaks);
         let seen = tokio::time::timeout(SOON, sees.read(&mut [0])).await?;
         let error = seen.err().context("it ended like any other")?;
-        ensure!(error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
+        ensure!(
+            error.kind() == std::io::ErrorKind::ConnectionReset,
+            "{error}"
+        );
     }
     Ok(())
 }
@@ -225,7 +258,10 @@ async fn a_slow_reader_holds_the_sender_back() -> Result<()> {
     sending.await??;
     ensure!(received.len() == ALL, "{} bytes", received.len());
     let is_right = |(at, byte): (usize, &u8)| usize::from(*byte) == at % 65_536 % 251;
-    ensure!(received.iter().enumerate().all(is_right), "bytes were changed");
+    ensure!(
+        received.iter().enumerate().all(is_right),
+        "bytes were changed"
+    );
     ensure!(port.a.upstream.traffic.view().sent == ALL as u64);
     Ok(())
 }
@@ -264,11 +300,16 @@ async fn who_speaks_first_decides() -> Result<()> {
     let mut heard = vec![0; head.len()];
     guest.read_exact(&mut heard).await?;
     ensure!(heard == head);
-    ensure!(early.read(&mut [0]).await? == 0, "the wrong env heard something");
+    ensure!(
+        early.read(&mut [0]).await? == 0,
+        "the wrong env heard something"
+    );
     // The same for the focused one: it is already there.
     let mut client = port.connect().await?;
     let mut early = port.a.accept().await?;
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a.web.localhost\r\n\r\n").await?;
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.web.localhost\r\n\r\n")
+        .await?;
     ensure!(early.read(&mut [0; 64]).await? > 0);
     Ok(())
 }
@@ -284,8 +325,13 @@ async fn hosts_with_tricks_reach_nobody() -> Result<()> {
         ("c.web.localhost", "404"),
         ("localhost.web.localhost", "404"),
     ] {
-        let answer = port.answer(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
-        ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        let answer = port
+            .answer(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+            .await?;
+        ensure!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{host}: {answer}"
+        );
     }
     ensure!(port.a.accepted.try_recv().is_err() && port.b.accepted.try_recv().is_err());
     Ok(())
@@ -305,7 +351,9 @@ async fn http2_and_tls_are_told_in_their_own_way() -> Result<()> {
     let client = port.connect().await?;
     let (mut sender, connection) = h2::client::handshake(client).await?;
     let driven = tokio::spawn(connection);
-    let request = hyper::Request::builder().uri("http://c.web.localhost/").body(())?;
+    let request = hyper::Request::builder()
+        .uri("http://c.web.localhost/")
+        .body(())?;
     let (answer, _) = sender.send_request(request, true)?;
     let answer = tokio::time::timeout(SOON, answer).await??;
     ensure!(answer.status() == 404, "{answer:?}");
@@ -354,19 +402,32 @@ async fn a_service_that_comes_late_is_met() -> Result<()> {
     let late = free_port()?;
     let number = free_port()?;
     let focused = Some(upstream("a", late));
-    let (_shared, end) = serve(number, Table { focused, ..Table::default() })?;
+    let (_shared, end) = serve(
+        number,
+        Table {
+            focused,
+            ..Table::default()
+        },
+    )?;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, number)).await?;
-    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, late)).await?;
     let (mut guest, _) = tokio::time::timeout(SOON, listener.accept()).await??;
     ensure!(guest.read(&mut [0; 64]).await? > 0);
     drop((guest, listener));
     // A person sees a page at once, and it looks again.
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, number)).await?;
-    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n").await?;
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
+        .await?;
     let mut page = String::new();
     client.read_to_string(&mut page).await?;
-    ensure!(page.starts_with("HTTP/1.1 503") && page.contains("refresh"), "{page}");
+    ensure!(
+        page.starts_with("HTTP/1.1 503") && page.contains("refresh"),
+        "{page}"
+    );
     end.cancel();
     Ok(())
 }
@@ -382,7 +443,10 @@ async fn no_descriptor_is_left() -> Result<()> {
     }
     drained(&port).await?;
     let after = descriptors()?;
-    ensure!(after <= before, "{before} descriptors before, {after} after");
+    ensure!(
+        after <= before,
+        "{before} descriptors before, {after} after"
+    );
     Ok(())
 }
 
@@ -400,7 +464,8 @@ async fn abuse(port: &mut Port) -> Result<()> {
     let mut half = port.connect().await?;
     half.write_all(b"GET / HT").await?;
     drop(half);
-    port.answer(b"GET / HTTP/1.1\r\nHost: c.web.localhost\r\n\r\n").await?;
+    port.answer(b"GET / HTTP/1.1\r\nHost: c.web.localhost\r\n\r\n")
+        .await?;
     while port.a.accepted.try_recv().is_ok() {}
     Ok(())
 }

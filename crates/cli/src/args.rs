@@ -19,7 +19,7 @@ pub(crate) use image::{
     CreateImage, DeleteImage, ExportImage, ImageCommand, ImportImage, ListImages, OneImage,
     RenameImage,
 };
-pub(crate) use other::{Completions, Dial, Gc, HostKeys, Man};
+pub(crate) use other::{Completions, Dial, Gc, HostKeys, Man, SetPreference};
 pub(crate) use ports::{EditPort, Focus, ListPorts, Open, PortCommand, Proxy, ReleasePort};
 
 /// Linux dev environments for each project.
@@ -136,7 +136,7 @@ pub(crate) enum Command {
     /// List the images with a name
     #[command(hide = true)]
     Images(ListImages),
-    /// What the file says of envs that are there
+    /// What the file says of envs that are there; what you prefer in all projects
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show the envs of this project as they change
@@ -214,6 +214,10 @@ pub(crate) enum SnapshotCommand {
 pub(crate) enum ConfigCommand {
     /// Set limits, mounts, nesting and autostart as the file has them now
     Apply(Up),
+    /// Show what you prefer, in all projects
+    Show,
+    /// Change what you prefer, in all projects
+    Set(SetPreference),
 }
 
 #[derive(Debug, Args)]

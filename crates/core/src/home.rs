@@ -58,6 +58,12 @@ impl Home {
         self.root.join("projects.json")
     }
 
+    /// What the user prefers.
+    #[must_use]
+    pub fn preferences_file(&self) -> PathBuf {
+        self.root.join("preferences.json")
+    }
+
     /// A directory of ours, made with mode 0700 where it is missing.
     ///
     /// # Errors

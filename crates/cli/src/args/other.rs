@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 use lxc_dev_manager_core::model::{EnvName, GuestPort};
+use lxc_dev_manager_core::preferences::Preference;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
@@ -14,6 +15,14 @@ pub(crate) struct Gc {
     /// Don't ask
     #[arg(short, long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetPreference {
+    /// Its name, as `config show` prints it
+    pub(crate) name: Preference,
+    /// Its value
+    pub(crate) value: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,54 @@
-//! `config apply`
+//! `config`
 
 use lxc_dev_manager_core::Result;
 use lxc_dev_manager_core::backend::{Nesting, Settings};
-use serde_json::{Value, json};
+use lxc_dev_manager_core::preferences::{Preference, Preferences};
+use serde_json::{Map, Value, json};
 
 use super::several::{Done, each, or_all};
-use crate::args::{ConfigCommand, Up};
+use crate::args::{ConfigCommand, SetPreference, Up};
 use crate::context::Context;
 
 pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<u8> {
     match command {
         ConfigCommand::Apply(args) => apply(context, args).await,
+        ConfigCommand::Show => show(context),
+        ConfigCommand::Set(args) => set(context, &args),
     }
+}
+
+fn show(context: &Context) -> Result<u8> {
+    let (preferences, warning) = Preferences::read(context.engine.home())?;
+    if let Some(warning) = warning {
+        context.printer.status(&warning);
+    }
+    let all = Preference::ALL.map(|one| (one, preferences.value(one)));
+    let data: Map<String, Value> = all
+        .iter()
+        .map(|(one, value)| (one.name().to_owned(), value.clone()))
+        .collect();
+    context
+        .printer
+        .data(&json!({ "preferences": data }), |printer| {
+            let lines = all.iter().map(|(one, value)| {
+                let about = printer.dim(&format!("# {}", one.about()));
+                format!("{} = {value}  {about}\n", one.name())
+            });
+            lines.collect()
+        });
+    Ok(0)
+}
+
+fn set(context: &Context, args: &SetPreference) -> Result<u8> {
+    let home = context.engine.home();
+    Preferences::set(home, args.name, &args.value)?;
+    let value = Preferences::read(home)?.0.value(args.name);
+    let name = args.name.name();
+    let data = json!({ "preference": name, "value": value });
+    context.printer.done(&data, |printer| {
+        format!("{} is {value}", printer.bold(name))
+    });
+    Ok(0)
 }
 
 async fn apply(context: &Context, args: Up) -> Result<u8> {

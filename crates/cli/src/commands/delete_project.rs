@@ -3,7 +3,7 @@
 use lxc_dev_manager_core::Result;
 use serde_json::json;
 
-use super::remove::what_goes;
+use super::remove::{not_kept, what_goes};
 use crate::args::DeleteProject;
 use crate::confirm;
 use crate::context::Context;
@@ -19,6 +19,8 @@ pub(crate) async fn run(context: &Context, args: DeleteProject) -> Result<()> {
             .await?;
         let envs = view.projects.iter().flat_map(|project| &project.envs);
         let mut goes: Vec<String> = envs.map(what_goes).collect();
+        let names = project.file().env_names();
+        goes.extend(not_kept(context, &project, &names).await);
         goes.push(format!("The file in {} goes.", directory.display()));
         confirm::ask(&goes.join("\n"), "Delete the project?")?;
     }

@@ -1,6 +1,7 @@
 //! `remove`
 
 use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::engine::Keeping;
 use lxc_dev_manager_core::model::EnvName;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::EnvView;
@@ -37,20 +38,53 @@ async fn ask(context: &Context, project: &Project, names: &[EnvName]) -> Result<
     let directory = project.directory().to_path_buf();
     let view = context.engine.overview(&[directory]).await?;
     let envs = view.projects.iter().flat_map(|project| &project.envs);
-    let goes: Vec<String> = envs
+    let mut goes: Vec<String> = envs
         .filter(|env| names.contains(&env.name))
         .map(what_goes)
         .collect();
-    if goes.is_empty() {
+    let count = goes.len();
+    if count == 0 {
         // Removing it will say that it isn't there.
         return Ok(());
     }
-    let question = if goes.len() == 1 {
+    goes.extend(not_kept(context, project, names).await);
+    let question = if count == 1 {
         "Remove it?"
     } else {
         "Remove them?"
     };
     confirm::ask(&goes.join("\n"), question)
+}
+
+/// Which of the envs undo won't bring back, in words.
+pub(super) async fn not_kept(
+    context: &Context,
+    project: &Project,
+    names: &[EnvName],
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in names {
+        // One that only the file names has nothing to keep.
+        if let Ok(keeping) = context.engine.removal_keeps(project, name).await
+            && let Some(why) = lost(keeping)
+        {
+            lines.push(format!("`{name}` can't be brought back by undo: {why}."));
+        }
+    }
+    lines
+}
+
+/// Why something can't be undone, and what to do about it.
+pub(super) fn lost(keeping: Keeping) -> Option<&'static str> {
+    match keeping {
+        Keeping::Kept => None,
+        Keeping::Unwanted => Some("the preference `undo.max_share` is 0"),
+        Keeping::TooDear => Some(
+            "its storage pool would copy everything (to keep it nevertheless: \
+             `lxc-dev-manager config set undo.on_dir true`)",
+        ),
+        Keeping::Impossible => Some("its storage pool deletes what is later than a snapshot"),
+    }
 }
 
 /// What is lost with an env, in one line.

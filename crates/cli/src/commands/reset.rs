@@ -3,6 +3,7 @@
 use lxc_dev_manager_core::Result;
 use serde_json::json;
 
+use super::remove::lost;
 use crate::args::Reset;
 use crate::confirm;
 use crate::context::Context;
@@ -12,17 +13,12 @@ pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
     let project = context.project()?;
     // Without a terminal it goes on, as the original's scripts expect, and says what it did.
     let can_ask = !args.force && crate::terminal::is_interactive();
-    if can_ask
-        && !context
-            .engine
-            .restore_can_be_undone(&project, &args.name)
-            .await?
-    {
-        let goes = format!(
-            "What `{}` is now can't be kept on this storage pool.",
-            args.name
-        );
-        confirm::ask(&goes, &format!("Restore it to `{}`?", args.snapshot))?;
+    if can_ask {
+        let keeping = context.engine.restore_keeps(&project, &args.name).await?;
+        if let Some(why) = lost(keeping) {
+            let goes = format!("What `{}` is now is not kept: {why}.", args.name);
+            confirm::ask(&goes, &format!("Restore it to `{}`?", args.snapshot))?;
+        }
     }
     let restored = context.engine.restore(&project, &args.name, &args.snapshot);
     let restored = progress::show(context, restored).await?;
@@ -46,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
         } else {
             format!(
                 "{head}\n{}",
-                printer.dim("this can't be undone: its storage pool can't keep what it was")
+                printer.dim("this can't be undone: what it was is not kept")
             )
         }
     });

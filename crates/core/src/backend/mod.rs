@@ -48,7 +48,7 @@ pub use route::Route;
 pub use stream::{Channel, GuestStream};
 pub use types::{
     BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Loan, Marks,
-    Mount, Nesting, Progress, Settings, Step, Usage,
+    Mount, Nesting, Progress, Settings, Space, Step, Usage,
 };
 
 /// Engines beyond those that are asked where nothing says which.
@@ -102,6 +102,18 @@ pub trait Backend: Send + Sync {
 
     /// What an instance uses now.
     async fn usage(&self, name: &InstanceName) -> Result<Usage>;
+
+    /// The storage pool in which new instances are made; `None` where the engine doesn't tell.
+    async fn pool_space(&self) -> Result<Option<Space>>;
+
+    /// Bytes that would be free again without one of an instance's snapshots, or without the instance
+    /// and all of these; `None` where the engine doesn't tell. On btrfs the engines ask for quotas,
+    /// which may lag behind.
+    async fn held_bytes(
+        &self,
+        name: &InstanceName,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Option<u64>>;
 
     /// Looks an image up by the rules of the house: an alias of the engine's own, then one of a server
     /// that the user has a name for, then a built-in name.

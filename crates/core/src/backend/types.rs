@@ -180,6 +180,15 @@ pub struct Usage {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A storage pool, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What is taken of it.
+    pub used: u64,
+    /// All of it.
+    pub total: u64,
+}
+
 /// Something that happened in the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendEvent {

@@ -1,9 +1,7 @@
 //! Deleting what undo keeps.
 
 use super::Engine;
-use super::create::delete_whatever_state;
-use super::ledger::Kept;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::view::UndoView;
 
 /// What was deleted of what undo kept.
@@ -27,7 +25,7 @@ impl Engine {
         Ok(undoable.map(|(_, undo)| undo).collect())
     }
 
-    /// Deletes what undo has kept for long enough; with `all` everything that it keeps.
+    /// Deletes what undo has kept for long enough and what is beyond its share of the pool; with `all` everything that it keeps.
     ///
     /// # Errors
     /// `Io` where the ledger can't be read. What an engine doesn't delete is told.
@@ -42,16 +40,7 @@ impl Engine {
             }
             let deleted = async {
                 let backend = self.backend_at(&entry.engine)?;
-                match &entry.kept {
-                    Kept::Instance { name, .. } => {
-                        delete_whatever_state(backend.as_ref(), name).await?;
-                    }
-                    Kept::Snapshot { name } => {
-                        let gone = backend.delete_snapshot(&entry.instance, name).await;
-                        ignore_missing(gone)?;
-                    }
-                }
-                self.forget(&entry.id)
+                self.give_up(backend.as_ref(), &entry).await
             };
             match deleted.await {
                 Ok(()) => collected.deleted += 1,
@@ -63,13 +52,9 @@ impl Engine {
             }
         }
         self.forget_deletions(all)?;
+        let given_up = self.trim(None).await;
+        collected.deleted += given_up;
+        collected.left = collected.left.saturating_sub(given_up);
         Ok(collected)
-    }
-}
-
-fn ignore_missing(result: Result<()>) -> Result<(), Error> {
-    match result {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

@@ -31,6 +31,7 @@ mod snapshot;
 mod start_stop;
 mod task;
 mod transfer;
+mod trim;
 mod undo;
 mod used;
 mod vacancy;
@@ -60,6 +61,7 @@ pub use session::Session;
 pub(crate) use session::is_session;
 pub use start_stop::{Started, Stopped};
 pub use transfer::{Place, TransferRequest, Transferred};
+pub use trim::Keeping;
 pub(crate) use way::Way;
 
 /// The use cases over some engines.

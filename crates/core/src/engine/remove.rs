@@ -8,6 +8,7 @@ use super::place::Placed;
 use super::recover::find;
 use super::start_stop::stop_by_force;
 use super::task::Task;
+use super::trim::Keeping;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, InstanceName, OperationId};
@@ -48,6 +49,20 @@ impl Engine {
         Ok(matches!(removed, Removed::Kept(_)))
     }
 
+    /// Whether an env is kept when it is removed.
+    ///
+    /// # Errors
+    /// Those of finding it.
+    pub async fn removal_keeps(&self, project: &Project, env: &EnvName) -> Result<Keeping> {
+        let placed = self.place(project, env).await?;
+        self.keeping(placed.backend.as_ref()).await
+    }
+
+    async fn keeping(&self, backend: &dyn Backend) -> Result<Keeping> {
+        let undo = self.preferences()?.undo;
+        Ok(Keeping::of_removal(&backend.capabilities().await?, &undo))
+    }
+
     async fn remove_steps(
         &self,
         project: &mut Project,
@@ -69,7 +84,7 @@ impl Engine {
         let change = [Change::RemoveEnv { env: env.clone() }];
         project.check(&change)?;
         let Placed { backend, instance } = &placed;
-        let undoable = backend.capabilities().await?.copy_on_write;
+        let undoable = self.keeping(backend.as_ref()).await? == Keeping::Kept;
         let was_running = instance.status.is_up();
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, was_running)?;
         match self
@@ -79,6 +94,9 @@ impl Engine {
             Ok(()) => {
                 journal.close();
                 self.give_up_staged(&instance.name);
+                if undoable {
+                    self.trim(Some(&instance.name)).await;
+                }
                 Ok(match undoable {
                     true => Removed::Kept(task.id.clone()),
                     false => Removed::Deleted,

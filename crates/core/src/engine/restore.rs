@@ -5,7 +5,8 @@ use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
 use super::recover::start_if_stopped;
 use super::task::Task;
-use crate::backend::{Backend, Capabilities, InstanceSnapshot};
+use super::trim::Keeping;
+use crate::backend::{Backend, InstanceSnapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
@@ -40,15 +41,11 @@ impl Engine {
     ///
     /// # Errors
     /// Those of finding it.
-    pub async fn restore_can_be_undone(&self, project: &Project, env: &EnvName) -> Result<bool> {
-        Ok(undoable(
-            &self
-                .place(project, env)
-                .await?
-                .backend
-                .capabilities()
-                .await?,
-        ))
+    pub async fn restore_keeps(&self, project: &Project, env: &EnvName) -> Result<Keeping> {
+        let placed = self.place(project, env).await?;
+        let capabilities = placed.backend.capabilities().await?;
+        let undo = self.preferences()?.undo;
+        Ok(Keeping::of_restore(&capabilities, &undo))
     }
 
     pub(super) async fn restore_as(
@@ -87,7 +84,8 @@ impl Engine {
             expect_newest(env, &instance.snapshots, snapshot)?;
         }
         let running = instance.status.is_up();
-        let undoable = undoable(&capabilities);
+        let undo = self.preferences()?.undo;
+        let undoable = Keeping::of_restore(&capabilities, &undo) == Keeping::Kept;
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         let kept = async {
             if undoable {
@@ -111,6 +109,9 @@ impl Engine {
                 journal.close();
                 done?;
             }
+        }
+        if undoable {
+            self.trim(Some(&instance.name)).await;
         }
         Ok(Restored { running, undoable })
     }
@@ -159,11 +160,6 @@ impl Engine {
             tracing::info!(id = %undone, ?error, "a used copy stays");
         }
     }
-}
-
-/// A copy has to be cheap, and has to outlive the restore itself.
-fn undoable(capabilities: &Capabilities) -> bool {
-    capabilities.copy_on_write && capabilities.restore_keeps_later_snapshots
 }
 
 /// Refuses to go back beyond other snapshots where that would delete them: nobody has said that they may

@@ -15,7 +15,7 @@ use super::state::{Held, Kept};
 use super::{Fake, Pool, files, guest, images};
 use crate::backend::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, Image, Instance,
-    LaunchSpec, Marks, Progress, Route, Settings, StoredImage, Usage,
+    LaunchSpec, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, EnvStatus, Fingerprint, ImageName, InstanceName, SnapshotName};
@@ -67,6 +67,29 @@ impl Backend for Fake {
             addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
             ..Usage::default()
         })
+    }
+
+    async fn pool_space(&self) -> Result<Option<Space>> {
+        let state = self.call("pool_space")?;
+        Ok(Some(Space {
+            used: state.instances.values().map(Held::held).sum(),
+            total: state.pool_size,
+        }))
+    }
+
+    async fn held_bytes(
+        &self,
+        name: &InstanceName,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Option<u64>> {
+        let mut state = self.call("held_bytes")?;
+        let held = state.held(name)?;
+        let bytes = match snapshot {
+            Some(snapshot) => held.held_by(&held.snapshots[held.position(name, snapshot)?]),
+            None => held.held(),
+        };
+        // As the real ones on a directory.
+        Ok((self.pool != Pool::Dir).then_some(bytes))
     }
 
     async fn create(

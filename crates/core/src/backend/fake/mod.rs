@@ -81,6 +81,11 @@ impl Fake {
         self.lock().forbids_snapshots = true;
     }
 
+    /// From now on its pool has so many bytes.
+    pub fn set_pool_size(&self, bytes: u64) {
+        self.lock().pool_size = bytes;
+    }
+
     /// From now on it is a cluster, and this member has the instance.
     ///
     /// # Errors

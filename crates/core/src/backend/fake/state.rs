@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 
 use super::IMAGE;
-use super::guest::Files;
+use super::guest::{Files, Node};
 use crate::backend::{Instance, InstanceSnapshot, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, Fingerprint, GuestPort, InstanceName, SnapshotName};
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) unreachable: bool,
     pub(super) absent: bool,
     pub(super) forbids_snapshots: bool,
+    /// Bytes of the pool.
+    pub(super) pool_size: u64,
 }
 
 impl State {
@@ -64,6 +66,7 @@ impl State {
             unreachable: false,
             absent: false,
             forbids_snapshots: false,
+            pool_size: 1 << 40,
         }
     }
 
@@ -98,7 +101,33 @@ impl State {
     }
 }
 
+/// Bytes in files.
+pub(super) fn size(files: &Files) -> u64 {
+    let sizes = files.values().map(|node| match node {
+        Node::File(bytes) => bytes.len() as u64,
+        Node::Directory | Node::Link(_) => 0,
+    });
+    sizes.sum()
+}
+
 impl Held {
+    /// Bytes that a snapshot alone holds: of files that are others, or none, by now.
+    pub(super) fn held_by(&self, kept: &Kept) -> u64 {
+        let gone = kept.files.iter();
+        let gone = gone.filter(|(path, node)| self.files.get(*path) != Some(node));
+        size(
+            &gone
+                .map(|(path, node)| (path.clone(), node.clone()))
+                .collect(),
+        )
+    }
+
+    /// Bytes that it holds with its snapshots.
+    pub(super) fn held(&self) -> u64 {
+        let kept = self.snapshots.iter().map(|kept| self.held_by(kept));
+        size(&self.files) + kept.sum::<u64>()
+    }
+
     pub(super) fn expect(&self, name: &InstanceName, status: EnvStatus) -> Result<()> {
         if self.status == status {
             return Ok(());

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::image::url_part;
+use super::storage;
 use super::transport::client_of;
 use super::wire::{Config, Profile, Server};
 use crate::backend::{Finding, Level};
@@ -22,17 +23,6 @@ struct Pool {
     driver: String,
     #[serde(default)]
     status: String,
-}
-
-#[derive(Deserialize)]
-struct Resources {
-    space: Space,
-}
-
-#[derive(Deserialize)]
-struct Space {
-    used: u64,
-    total: u64,
 }
 
 #[derive(Deserialize)]
@@ -85,10 +75,7 @@ fn initialise(client: &Client) -> String {
 
 async fn pool(client: &Client, devices: &BTreeMap<String, Config>) -> Result<Vec<Finding>> {
     let subject = subject(client, "storage");
-    let root = devices
-        .values()
-        .find(|device| device.get("path").is_some_and(|path| path == "/"));
-    let Some(name) = root.and_then(|root| root.get("pool")) else {
+    let Some(name) = storage::pool_of(devices) else {
         let message = "the default profile has no root disk, so nothing can be made";
         return Ok(vec![
             Finding::new(subject, Level::Bad, message).with_hint(initialise(client)),
@@ -97,9 +84,7 @@ async fn pool(client: &Client, devices: &BTreeMap<String, Config>) -> Result<Vec
     let path = format!("/1.0/storage-pools/{}", url_part(name));
     let found: Pool = client.get(&path).await?;
     let mut findings = vec![driver(&subject, name, &found)];
-    // Some drivers don't tell.
-    let told: Result<Resources> = client.get(&format!("{path}/resources")).await;
-    if let Ok(Resources { space }) = told
+    if let Some(space) = storage::space_of(client, name).await
         && let Some(percent) = (space.used * 100).checked_div(space.total)
     {
         findings.push(room(&subject, name, percent));

@@ -26,6 +26,7 @@ mod locate;
 mod operation;
 mod replay;
 mod restrictions;
+mod storage;
 mod tls;
 mod transport;
 mod unheard;
@@ -46,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile, Image,
-    Instance, LaunchSpec, Loan, Marks, Progress, Route, Settings, StoredImage, Usage,
+    Instance, LaunchSpec, Loan, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -211,6 +212,18 @@ impl Backend for LxcBackend {
         let path = format!("/1.0/instances/{name}/state");
         let state: wire::State = self.client.get(&path).await?;
         Ok(state.into_usage())
+    }
+
+    async fn pool_space(&self) -> Result<Option<Space>> {
+        storage::pool_space(&self.client).await
+    }
+
+    async fn held_bytes(
+        &self,
+        name: &InstanceName,
+        snapshot: Option<&SnapshotName>,
+    ) -> Result<Option<u64>> {
+        storage::held_bytes(&self.client, name, snapshot).await
     }
 
     async fn find_image(&self, name: &ImageName) -> Result<Image> {
