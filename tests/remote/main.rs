@@ -5,6 +5,7 @@ mod admin;
 mod https;
 mod images;
 mod life;
+mod ports;
 mod projects;
 mod server;
 mod visitor;
@@ -21,10 +22,14 @@ fn main() -> ExitCode {
         https::an_unknown_authority_is_refused,
         https::a_visitor_who_is_not_trusted_is_told_how_to_be,
         https::what_the_engines_client_wrote_is_enough,
-        https::a_port_of_an_env_elsewhere_is_unsupported,
+        https::the_network_of_a_remote_is_none_of_ours,
         https::the_command_line_works_at_a_remote,
         https::a_file_may_name_its_remote,
         https::remotes_that_do_not_answer_are_named,
+        ports::services_of_both_families_are_reached,
+        ports::a_route_ends_with_the_stop,
+        ports::a_guest_that_lets_nobody_in_says_why,
+        ports::the_command_line_dials_at_a_remote,
         projects::instances_live_in_a_project,
         projects::the_command_line_follows_the_current_project,
         projects::a_restricted_user_lands_in_a_project_of_their_own,

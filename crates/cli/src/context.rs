@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::model::RemoteName;
 use lxc_dev_manager_core::project::{Project, find_directory};
 use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, Result, assemble};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     directory: PathBuf,
     /// The project as it was read to find its engine: for the first who asks.
     opened: Cell<Option<Result<Project>>>,
+    /// The remote that the command was given.
+    pub(crate) remote: Option<RemoteName>,
     /// Why the remote that the project's file names can't be used: told to who opens the project.
     unusable: Option<ErrorReport>,
 }
@@ -62,6 +65,7 @@ impl Context {
             printer,
             directory,
             opened: Cell::new(Some(opened)),
+            remote: global.remote.clone(),
             unusable,
         })
     }

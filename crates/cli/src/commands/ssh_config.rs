@@ -19,21 +19,11 @@ const ENV: &str = "/usr/bin/env";
 /// engine tells.
 pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
-    if context
-        .engine
-        .backends()
-        .iter()
-        .all(|backend| backend.id().is_remote())
-    {
-        let message = "`ssh` can't get into envs of an engine on another machine yet";
-        return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint(format!("use `lxc-dev-manager ssh {}`", args.name)));
-    }
     let user = project.file().user(&args.name)?.name;
     let instance = project.instance(&args.name)?;
     let key = KeyPair::load_or_make(context.engine.home())?.private;
     expect_plain(&key)?;
-    let itself = itself(project.directory())?;
+    let itself = itself(context, project.directory())?;
     let env = &args.name;
     let host = match project.name() {
         Some(name) => format!("{env}.{name}.ldm"),
@@ -59,7 +49,7 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
 
 /// The beginning of a command line of this program, for `ssh` to run: with the state and the engine of
 /// now, for an editor starts `ssh` in other surroundings.
-fn itself(directory: &Path) -> Result<String> {
+fn itself(context: &Context, directory: &Path) -> Result<String> {
     let program = std::env::current_exe()
         .map_err(|error| Error::io("the path of this program isn't known", error))?;
     let here = std::env::current_dir()
@@ -75,6 +65,9 @@ fn itself(directory: &Path) -> Result<String> {
         words.push(word);
     }
     words.extend([program.into(), "-C".into(), directory.into()]);
+    if let Some(remote) = &context.remote {
+        words.extend(["--remote".into(), remote.as_str().into()]);
+    }
     let quoted: Vec<String> = words
         .iter()
         .map(|word| quoted(word))

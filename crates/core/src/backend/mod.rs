@@ -21,6 +21,7 @@ mod finding;
 mod image;
 pub mod lxc;
 mod route;
+pub mod ssh;
 mod stream;
 mod types;
 

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt;
-
 use super::Engine;
 use super::place::Placed;
-use crate::backend::{Backend, Content, ExecIo, ExecSpec, GuestStream, Route};
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus, GuestPort, InstanceName};
+use crate::backend::{Backend, ExecIo, ExecSpec, ssh};
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::home::Home;
+use crate::model::{EnvName, EnvStatus, InstanceName, UserName};
 use crate::project::Project;
 use crate::provision;
-
-/// More bytes than a public key has.
-const KEY_LIMIT: u64 = 64 * 1024;
 
 /// A running env into which streams can be opened.
 #[derive(Clone)]
 pub struct Entrance {
-    backend: Arc<dyn Backend>,
-    instance: InstanceName,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) instance: InstanceName,
+    /// Who we are in it, where the file says so.
+    pub(super) user: Result<UserName, ErrorReport>,
+    pub(super) home: Home,
 }
 
 impl Engine {
@@ -34,9 +33,12 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, message)
                 .with_hint(format!("start it: `lxc-dev-manager up {env}`")));
         }
+        let user = project.file().user(env);
         Ok(Entrance {
             backend,
             instance: instance.name,
+            user: user.map(|user| user.name).map_err(|error| error.report()),
+            home: self.home().clone(),
         })
     }
 }
@@ -58,49 +60,12 @@ impl Entrance {
         provision::wait_for_network(self.backend.as_ref(), &self.instance).await
     }
 
-    /// The way to the ports of the env, for many connections; see [`Backend::route`].
-    ///
-    /// # Errors
-    /// Those of [`Backend::route`].
-    pub async fn route(&self) -> Result<Arc<dyn Route>> {
-        self.backend.route(&self.instance).await
-    }
-
-    /// Connects to a port of the env, once.
-    ///
-    /// # Errors
-    /// Those of [`Entrance::route`] and of [`Route::dial`].
-    pub async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
-        self.route().await?.dial(port).await
-    }
-
-    /// The public SSH host keys of the env, as lines of `known_hosts` without the host. The engine tells
-    /// them, so nobody on the way can.
+    /// The public SSH host keys of the env, as lines of `known_hosts` without the host; see
+    /// [`ssh::host_keys`].
     ///
     /// # Errors
     /// The engine's; `NotFound` for an env without an SSH server.
     pub async fn host_keys(&self) -> Result<Vec<String>> {
-        const SSH: &str = "/etc/ssh";
-        let failed = |error: Error| error.context("the env's host keys can't be read");
-        let listed = self.backend.read_file(&self.instance, SSH).await;
-        let Content::Directory(files) = listed.map_err(failed)?.content else {
-            return Ok(Vec::new());
-        };
-        let is_key = |file: &&String| file.starts_with("ssh_host_") && file.ends_with("_key.pub");
-        let mut keys = Vec::new();
-        for file in files.iter().filter(is_key) {
-            let path = format!("{SSH}/{file}");
-            let found = self.backend.read_file(&self.instance, &path).await;
-            if let Content::File(from) = found.map_err(failed)?.content {
-                let mut text = String::new();
-                let read = from.take(KEY_LIMIT).read_to_string(&mut text).await;
-                read.map_err(|error| failed(Error::io("no key", error)))?;
-                let mut words = text.split_whitespace();
-                if let (Some(kind), Some(key)) = (words.next(), words.next()) {
-                    keys.push(format!("{kind} {key}"));
-                }
-            }
-        }
-        Ok(keys)
+        ssh::host_keys(self.backend.as_ref(), &self.instance).await
     }
 }

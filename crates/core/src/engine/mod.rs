@@ -21,6 +21,7 @@ mod lend;
 mod lock;
 mod overview;
 mod place;
+mod ports;
 mod reach;
 mod recover;
 mod remove;

@@ -1,0 +1,88 @@
+//! The ways to the ports of an env.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use super::Entrance;
+use crate::backend::ssh::{Access, SshRoute};
+use crate::backend::{GuestStream, Route};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::GuestPort;
+use crate::provision::KeyPair;
+
+impl Entrance {
+    /// The way to the ports of the env in its present boot, for many connections: by the engine's own
+    /// network, and where that isn't within reach by SSH.
+    ///
+    /// # Errors
+    /// Those of [`Backend::route`], but for `Unsupported`.
+    ///
+    /// [`Backend::route`]: crate::backend::Backend::route
+    pub async fn route(&self) -> Result<Arc<dyn Route>> {
+        let network = match self.backend.route(&self.instance).await {
+            Ok(network) => Some(network),
+            Err(error) if error.kind() == ErrorKind::Unsupported => None,
+            Err(error) => return Err(error),
+        };
+        let ways = Ways {
+            network,
+            ssh: OnceCell::new(),
+            entrance: self.clone(),
+        };
+        if ways.network.is_none() {
+            // Whether it runs is known at once; a session begins with the first connection.
+            ways.ssh().await?;
+        }
+        Ok(Arc::new(ways))
+    }
+
+    /// Connects to a port of the env, once.
+    ///
+    /// # Errors
+    /// Those of [`Entrance::route`] and of [`Route::dial`].
+    pub async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
+        self.route().await?.dial(port).await
+    }
+}
+
+/// The engine's network first, SSH where that can't do it.
+struct Ways {
+    network: Option<Arc<dyn Route>>,
+    ssh: OnceCell<SshRoute>,
+    entrance: Entrance,
+}
+
+impl Ways {
+    async fn ssh(&self) -> Result<&SshRoute> {
+        self.ssh
+            .get_or_try_init(|| async {
+                let Entrance {
+                    backend,
+                    instance,
+                    user,
+                    home,
+                } = &self.entrance;
+                let access = Access {
+                    user: user.clone().map_err(Error::from)?,
+                    key: KeyPair::load_or_make(home)?.private,
+                };
+                SshRoute::new(backend.clone(), instance, access).await
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Route for Ways {
+    async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
+        if let Some(network) = &self.network {
+            match network.dial(port).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                dialled => return dialled,
+            }
+        }
+        self.ssh().await?.dial(port).await
+    }
+}
