@@ -154,6 +154,7 @@ fn promises() -> Vec<(&'static str, Promise)> {
         ports::a_port_without_a_service_is_refused,
         ports::a_route_ends_with_its_boot,
         ports::connections_outlive_their_route,
+        ports::listeners_are_told,
     ]
     .to_vec()
 }

@@ -1,7 +1,10 @@
 //! Promises about the ports of guests.
 
-use anyhow::{Result, ensure};
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::{Listener, listeners};
 use lxc_dev_manager_core::model::{GuestPort, InstanceName};
 use lxc_dev_manager_core::provision;
 use lxc_dev_manager_tests::service;
@@ -118,5 +121,42 @@ pub async fn connections_outlive_their_route(stage: &Stage) -> Result<()> {
     for stream in streams {
         service::echo(stream, &service::bytes(1 << 20)).await?;
     }
+    Ok(())
+}
+
+pub async fn listeners_are_told(stage: &Stage) -> Result<()> {
+    let name = reachable(stage, "dev").await?;
+    let backend = stage.backend.as_ref();
+    let services = [
+        (8001, "0.0.0.0"),
+        (8002, "::"),
+        (8003, "127.0.0.1"),
+        (8004, "::1"),
+    ];
+    for (number, address) in services {
+        listen(stage, &name, address, number).await?;
+    }
+    let told = listeners(backend, &name).await?;
+    for (number, address) in services {
+        let listener = told.iter().find(|listener| listener.port == port(number));
+        let listener = listener.with_context(|| format!("{number} isn't told: {told:?}"))?;
+        if stage.fake.is_none() {
+            ensure!(listener.addresses == [address.parse::<IpAddr>()?]);
+            let process = listener.process.as_ref().context("no process")?;
+            ensure!(process.name == "perl", "{process:?}");
+        }
+    }
+    // What we ourselves put there to reach it is no service of the guest's.
+    let route = stage.backend.route(&name).await?;
+    service::echo(route.dial(port(8003)).await?, b"here").await?;
+    let again = listeners(backend, &name).await?;
+    let ours = |one: &Listener| match &one.process {
+        Some(process) => process.name.starts_with("ldm-"),
+        None => stage.fake.is_none(),
+    };
+    ensure!(
+        services.len() <= again.len() && !again.iter().any(ours),
+        "{again:?}"
+    );
     Ok(())
 }

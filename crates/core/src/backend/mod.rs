@@ -19,6 +19,7 @@ pub mod fake;
 mod file;
 mod finding;
 mod image;
+mod listener;
 pub mod lxc;
 mod route;
 pub mod ssh;
@@ -45,6 +46,7 @@ pub use exec::{
 pub use file::{Content, GuestFile, Ownership};
 pub use finding::{Finding, Level};
 pub use image::{Image, RemoteImage, Secret, StoredImage};
+pub use listener::{LIST_LISTENERS, Listener, Process, listeners};
 pub use route::Route;
 pub use stream::{Channel, GuestStream};
 pub use types::{

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::Entrance;
 use crate::backend::ssh::{Access, SshRoute};
-use crate::backend::{GuestStream, Route};
+use crate::backend::{GuestStream, Listener, Route, listeners};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::GuestPort;
 use crate::provision::KeyPair;
@@ -36,6 +36,14 @@ impl Entrance {
             ways.ssh().await?;
         }
         Ok(Arc::new(ways))
+    }
+
+    /// What listens in the env, by port: one command in it.
+    ///
+    /// # Errors
+    /// The engine's; `Guest` where the env doesn't tell.
+    pub async fn listeners(&self) -> Result<Vec<Listener>> {
+        listeners(self.backend.as_ref(), &self.instance).await
     }
 
     /// Connects to a port of the env, once.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::route::FakeRoute;
 use super::state::{Held, Kept};
-use super::{Fake, Pool, files, guest, images};
+use super::{Fake, Pool, files, guest, images, route};
 use crate::backend::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, GuestFile, Image, Instance,
     LaunchSpec, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
@@ -392,17 +392,17 @@ impl Backend for Fake {
     }
 
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
-        let before = {
+        let (before, listing) = {
             let mut state = self.call("exec")?;
             let held = state.held(name)?;
             if held.status != EnvStatus::Running {
                 let message = format!("instance `{name}` doesn't run");
                 return Err(Error::new(ErrorKind::Engine, message));
             }
-            held.files.clone()
+            (held.files.clone(), route::listing(&held.services))
         };
         let mut files = before.clone();
-        let code = guest::run(&mut files, &spec.argv, io).await;
+        let code = guest::run(&mut files, &listing, &spec.argv, io).await;
         if let Some(held) = self.lock().instances.get_mut(name) {
             // Commands run at the same time: each adds only what it wrote itself.
             let written = files

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::backend::ExecIo;
+use crate::backend::{ExecIo, LIST_LISTENERS};
 use crate::provision::{RUN_AS, RUN_SETUP, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK};
 
 /// Files of a guest, by path.
@@ -18,8 +18,9 @@ pub(super) enum Node {
     Link(String),
 }
 
-/// Runs a command; whatever it doesn't know isn't there (127).
-pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i32 {
+/// Runs a command; whatever it doesn't know isn't there (127). `listing` is what its kernel tells of
+/// who listens.
+pub(super) async fn run(files: &mut Files, listing: &str, argv: &[String], mut io: ExecIo) -> i32 {
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     let code = match words.as_slice() {
         ["sh", "-c", script, "sh", user, rest @ ..] if *script == RUN_AS => {
@@ -41,6 +42,9 @@ pub(super) async fn run(files: &mut Files, argv: &[String], mut io: ExecIo) -> i
             } else {
                 1
             }
+        }
+        ["sh", "-c", script, "sh"] if *script == LIST_LISTENERS => {
+            i32::from(io.stdout.write_all(listing.as_bytes()).await.is_err())
         }
         ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
         other => command(files, other, &mut io).await,

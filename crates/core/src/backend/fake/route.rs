@@ -1,5 +1,7 @@
 //! The way into the fake's guests: each service is a socket of this machine.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,6 +11,15 @@ use super::state::State;
 use crate::backend::{GuestStream, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName};
+
+/// Its services as a kernel tells them; nobody is known to hold the sockets.
+pub(super) fn listing(services: &BTreeMap<GuestPort, SocketAddr>) -> String {
+    let rows = services.keys().map(|port| {
+        let port = port.get();
+        format!(" 0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 0 0 0 0\n")
+    });
+    std::iter::once("tcp\n".to_owned()).chain(rows).collect()
+}
 
 /// The way to one boot of an instance.
 pub(super) struct FakeRoute {

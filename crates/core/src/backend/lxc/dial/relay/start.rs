@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::door::{Door, Keys};
+use crate::backend::listener::RELAY as RELAY_NAME;
 use crate::backend::lxc::dial::guest::Guest;
 use crate::backend::lxc::{exec, files};
 use crate::backend::{Content, ExecIo, ExecSpec, GuestFile, Ownership};
@@ -24,8 +25,6 @@ const START: &str = include_str!("start.sh");
 /// Where programs may be put: gone with the boot, and, where nothing there may be run, kept.
 const PLACES: [&str; 2] = ["/run", "/var/lib"];
 const DIRECTORY: &str = "lxc-dev-manager";
-/// How the name of the program begins, and so the name of its process.
-pub(in crate::backend) const NAME: &str = "ldm-relay-";
 /// How long it may take from the exec until it listens.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// More than a line with a port has, or what a failed relay says.
@@ -91,7 +90,7 @@ fn ended(guest: &Guest, code: i32) -> Result<()> {
 
 /// Of every content a name of its own, so that programs of several versions don't meet.
 fn file_name(relay: &[u8]) -> String {
-    let mut name = NAME.to_owned();
+    let mut name = RELAY_NAME.to_owned();
     for byte in &Sha256::digest(relay)[..6] {
         // Writing into a string doesn't fail.
         let _ = write!(name, "{byte:02x}");
@@ -189,7 +188,7 @@ mod tests {
         let loader = b"/ld-linux";
         assert!(!relay.windows(loader.len()).any(|part| part == loader));
         let name = file_name(relay);
-        assert_eq!(name.len(), NAME.len() + 12);
+        assert_eq!(name.len(), RELAY_NAME.len() + 12);
         assert_ne!(name, file_name(b"another"));
     }
 
