@@ -1,0 +1,138 @@
+//! Relays of ours in guests.
+
+use anyhow::{Result, ensure};
+use futures_util::future::{join_all, try_join_all};
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::listeners;
+use lxc_dev_manager_tests::engines::{TestEngine, busybox_image};
+use lxc_dev_manager_tests::service;
+use tokio::io::AsyncReadExt;
+
+use crate::guest::{debian, port, with_guests};
+
+pub fn one_is_started_for_all_who_wait(engine: &TestEngine) -> Result<()> {
+    with_guests(engine, &debian(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
+        // Nothing runs in the guest while nobody needs it.
+        let route = backend.route(&guest.name).await?;
+        ensure!(guest.relays().await? == 0, "one runs already");
+        let other = backend.route(&guest.name).await?;
+        let dials = (0..20).flat_map(|_| [route.dial(port(8003)), other.dial(port(8003))]);
+        let streams = try_join_all(dials).await?;
+        ensure!(guest.relays().await? == 1, "not one");
+        try_join_all(streams.into_iter().map(|one| service::echo(one, b"one"))).await?;
+        Ok(())
+    })
+}
+
+pub fn a_killed_one_is_replaced(engine: &TestEngine) -> Result<()> {
+    with_guests(engine, &debian(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
+        let route = backend.route(&guest.name).await?;
+        for _ in 0..2 {
+            service::echo(route.dial(port(8003)).await?, b"before").await?;
+        }
+        guest.kill_relays().await?;
+        service::echo(route.dial(port(8003)).await?, b"after").await?;
+        ensure!(guest.relays().await? == 1, "not one");
+        Ok(())
+    })
+}
+
+pub fn no_descriptor_is_kept(engine: &TestEngine) -> Result<()> {
+    let open = || Ok::<_, std::io::Error>(std::fs::read_dir("/proc/self/fd")?.count());
+    with_guests(engine, &debian(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
+        service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
+        let route = backend.route(&guest.name).await?;
+        // The relay itself needs a few.
+        route.dial(port(8003)).await?;
+        let before = open()?;
+        for _ in 0..50 {
+            for number in [8001, 8003] {
+                service::echo(route.dial(port(number)).await?, b"bytes").await?;
+                drop(route.dial(port(number)).await?);
+            }
+            let refused = route.dial(port(9)).await.map(drop);
+            ensure!(
+                refused.is_err_and(|error| error.kind() == ErrorKind::Guest),
+                "it was not refused"
+            );
+        }
+        let after = open()?;
+        ensure!(before == after, "{before} were open, {after} are");
+        Ok(())
+    })
+}
+
+pub fn many_connections_pass_at_once(engine: &TestEngine) -> Result<()> {
+    const MANY: usize = 400;
+    with_guests(engine, &debian(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
+        let route = backend.route(&guest.name).await?;
+        let streams = try_join_all((0..MANY).map(|_| route.dial(port(8003)))).await?;
+        let bytes = service::bytes(20_000);
+        let passed = join_all(streams.into_iter().map(|one| service::echo(one, &bytes))).await;
+        for each in passed {
+            each?;
+        }
+        Ok(())
+    })
+}
+
+/// Neither a package manager nor a C library of the host's is in there.
+pub fn a_guest_of_busybox_has_one(engine: &TestEngine) -> Result<()> {
+    with_guests(engine, &busybox_image(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        let keys = "ssh-keygen -A && mkdir -p /run/sshd && exec /usr/sbin/sshd -f /dev/null -o Port=2222 \
+                    -o ListenAddress=127.0.0.1";
+        guest.run(&["sh", "-c", keys]).await?;
+        let route = backend.route(&guest.name).await?;
+        let mut stream = route.dial(port(2222)).await?;
+        let mut banner = [0; 8];
+        stream.read_exact(&mut banner).await?;
+        ensure!(&banner == b"SSH-2.0-", "{banner:?}");
+        let told = listeners(backend, &guest.name).await?;
+        let sshd = told.iter().find(|one| one.port == port(2222));
+        let name = sshd
+            .and_then(|one| one.process.as_ref())
+            .map(|process| &process.name);
+        ensure!(name.is_some_and(|name| name == "sshd"), "{told:?}");
+        Ok(())
+    })
+}
+
+pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
+    with_guests(engine, &debian(), async |[guest]| {
+        let backend = guest.backend.as_ref();
+        service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
+        guest
+            .run(&["mount", "-o", "remount,noexec", "/run"])
+            .await?;
+        let route = backend.route(&guest.name).await?;
+        service::echo(route.dial(port(8003)).await?, b"elsewhere").await?;
+        let put = guest.run(&["ls", "-A", "/var/lib/lxc-dev-manager"]).await?;
+        ensure!(put.starts_with("ldm-relay-"), "{put:?}");
+        let mode = guest
+            .run(&["stat", "-c", "%a %u", "/var/lib/lxc-dev-manager"])
+            .await?;
+        ensure!(mode == "700 0", "{mode}");
+        guest.kill_relays().await?;
+        let nothing = ["mount", "-t", "tmpfs", "-o", "noexec", "none", "/var/lib"];
+        guest.run(&nothing).await?;
+        let refused = route.dial(port(8003)).await.map(drop);
+        ensure!(
+            refused
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::Unsupported),
+            "{refused:?}"
+        );
+        // What listens on all addresses needs no relay.
+        service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
+        service::echo(route.dial(port(8001)).await?, b"straight").await
+    })
+}
