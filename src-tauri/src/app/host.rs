@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use lxc_dev_manager_core::control::{Host, Windows};
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::event::EventKind;
-use lxc_dev_manager_core::forward::Forwarding;
-use lxc_dev_manager_core::model::SnapshotName;
+use lxc_dev_manager_core::forward::{FocusRequest, Forwarding};
+use lxc_dev_manager_core::model::{GuestPort, SnapshotName};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::terminal;
 use lxc_dev_manager_core::view::{Action, EnvRef, ViewEvent};
@@ -102,6 +102,14 @@ impl Desktop {
         launch::start(command, || {})
     }
 
+    /// By the command line, which asks this app what is forwarded.
+    fn open_port(&self, env: &EnvRef, port: GuestPort) -> Result<()> {
+        let program = programs::find(programs::COMMAND_LINE)?;
+        let arguments = ["open".to_owned(), env.env.to_string(), port.to_string()];
+        let place = Path::new(&env.project_path);
+        launch::start(launch::command(&program, &arguments, place), || {})
+    }
+
     /// The project of an env, and the engine room for it.
     fn open(&self, env: &EnvRef) -> Result<(Arc<Engine>, Project)> {
         let project = Project::open(Path::new(&env.project_path))?;
@@ -168,6 +176,12 @@ impl Host for Desktop {
                 let undone = engine.undo(&mut project, Some(&env.env)).await;
                 undone.map(drop)
             }
+            Action::Focus { env, port } => {
+                let (port, cut) = (Some(port), false);
+                let moved = self.forwarding.focus(FocusRequest { env, port, cut }).await;
+                moved.map(drop)
+            }
+            Action::OpenPort { env, port } => self.open_port(&env, port),
             Action::Terminal { env } => self.open_terminal(&env),
             Action::Dismiss { env } => {
                 self.watch.dismiss(env).await;

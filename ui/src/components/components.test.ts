@@ -1,9 +1,10 @@
 // @vitest-environment jsdom
 import { fireEvent, render, screen } from "@testing-library/svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ago, snapshot } from "../demo/world";
+import { ago, port, snapshot } from "../demo/world";
 import Copy from "./Copy.svelte";
 import Operation from "./Operation.svelte";
+import Ports from "./Ports.svelte";
 import Timeline from "./Timeline.svelte";
 import Tooltip from "./Tooltip.svelte";
 
@@ -143,5 +144,24 @@ describe("a tip", () => {
     await fireEvent.pointerOver(element);
     await pass(600);
     expect(tip()).toBe("feature-login");
+  });
+});
+
+describe("ports", () => {
+  it("can be opened and given the focus where they are forwarded", async () => {
+    const [onopen, onfocus] = [vi.fn(), vi.fn()];
+    const ports = [
+      port(5173, { state: "forwarded", focused: true }),
+      port(8000, { state: "forwarded", reach: "everywhere" }),
+      port(5432),
+    ];
+    const { container } = render(Ports, { ports, onopen, onfocus });
+    await fireEvent.click(screen.getByTestId("focus-8000"));
+    expect(onfocus).toHaveBeenCalledWith(ports[1]);
+    await fireEvent.click(screen.getByTestId("open-5173"));
+    expect(onopen).toHaveBeenCalledWith(ports[0]);
+    expect(screen.queryByTestId("focus-5173")).toBeNull();
+    expect(screen.queryByTestId("open-5432")).toBeNull();
+    expect(container.textContent).toContain("open to everywhere");
   });
 });

@@ -13,11 +13,15 @@ import type {
   ViewPatch,
 } from "../lib/types.gen";
 
-type Change = Extract<Action, { action: "start" | "stop" | "snapshot" | "restore" | "undo" }>;
+type Change = Extract<
+  Action,
+  { action: "start" | "stop" | "stop-anyway" | "snapshot" | "restore" | "undo" }
+>;
 
 const VERB: Record<Change["action"], Verb> = {
   start: "start",
   stop: "stop",
+  "stop-anyway": "stop",
   snapshot: "snapshot",
   restore: "restore",
   undo: "undo",
@@ -63,8 +67,9 @@ export class MemoryHost implements Host {
     const { refusal } = this;
     this.refusal = null;
     if (refusal) throw refusal;
-    if (action.action === "terminal") return;
-    if (action.action === "dismiss") this.change(action.env, { problem: null });
+    if (action.action === "terminal" || action.action === "open-port") return;
+    if (action.action === "focus") this.#focus(action);
+    else if (action.action === "dismiss") this.change(action.env, { problem: null });
     else await this.#run(action);
   }
 
@@ -102,6 +107,18 @@ export class MemoryHost implements Host {
     const env = project?.envs.find((one) => one.name === name);
     if (!env) throw new Error(`no env ${name} in ${project_path}`);
     return env;
+  }
+
+  /** The port's focus goes to this env, and no other has it any more. */
+  #focus({ env: ref, port }: Extract<Action, { action: "focus" }>): void {
+    for (const project of this.#view.projects) {
+      for (const { name, ports } of project.envs) {
+        const focused = project.path === ref.project_path && name === ref.env;
+        if (!ports.some((one) => one.guest === port && one.focused !== focused)) continue;
+        const moved = ports.map((one) => (one.guest === port ? { ...one, focused } : one));
+        this.change({ project_path: project.path, env: name }, { ports: moved });
+      }
+    }
   }
 
   async #run(action: Change): Promise<void> {
@@ -145,6 +162,7 @@ export class MemoryHost implements Host {
       case "start":
         return { status: "running", address: "10.64.0.99" };
       case "stop":
+      case "stop-anyway":
         return { status: "stopped", address: null };
       case "snapshot":
         return { snapshots: [...before.snapshots, taken(action.name, action.description)] };

@@ -364,7 +364,23 @@ snapshot: string, } | { "action": "undo",
 /**
  * Which env.
  */
-env: EnvRef, } | { "action": "terminal", 
+env: EnvRef, } | { "action": "focus", 
+/**
+ * Which env.
+ */
+env: EnvRef, 
+/**
+ * Which port.
+ */
+port: number, } | { "action": "open-port", 
+/**
+ * Of which env.
+ */
+env: EnvRef, 
+/**
+ * Which.
+ */
+port: number, } | { "action": "terminal", 
 /**
  * Which.
  */

@@ -1,9 +1,6 @@
 //! `open`
 
-use std::net::ToSocketAddrs;
-
-use lxc_dev_manager_core::forward::Seat;
-use lxc_dev_manager_core::model::PortState;
+use lxc_dev_manager_core::forward::{Seat, browser_url};
 use lxc_dev_manager_core::view::ForwardView;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -36,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: Open) -> Result<()> {
         Some(port) => not_yet(format!("port {port} of `{name}` isn't forwarded")),
         None => not_yet(format!("no port of `{name}` is forwarded")),
     })?;
-    let url = address(forward);
+    let url = browser_url(forward);
     let opened = open::that_detached(&url);
     opened.map_err(|error| {
         Error::new(ErrorKind::NotFound, "no browser could be opened")
@@ -47,15 +44,4 @@ pub(crate) async fn run(context: &Context, args: Open) -> Result<()> {
         .printer
         .done(&json!({ "env": name, "url": url }), |_| url.clone());
     Ok(())
-}
-
-/// The name where this system's resolver knows it, and the shared port can be had; else the env's own
-/// port.
-fn address(forward: &ForwardView) -> String {
-    let known = (forward.name.as_str(), forward.host.get()).to_socket_addrs();
-    let is_here = known.is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()));
-    match is_here && forward.state == PortState::Forwarded {
-        true => forward.url(),
-        false => forward.stable_url(),
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::Engine;
 use super::place::Placed;
 use crate::backend::{Backend, ExecIo, ExecSpec, ssh};
@@ -16,6 +18,8 @@ use crate::provision;
 pub struct Entrance {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) instance: InstanceName,
+    /// When it was started: another time is another boot.
+    pub(super) boot: Option<Timestamp>,
     /// Who we are in it, where the file says so.
     pub(super) user: Result<UserName, ErrorReport>,
     pub(super) home: Home,
@@ -37,6 +41,7 @@ impl Engine {
         Ok(Entrance {
             backend,
             instance: instance.name,
+            boot: instance.started_at,
             user: user.map(|user| user.name).map_err(|error| error.report()),
             home: self.home().clone(),
         })

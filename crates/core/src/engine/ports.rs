@@ -71,6 +71,7 @@ impl Ways {
                     instance,
                     user,
                     home,
+                    ..
                 } = &self.entrance;
                 let access = Access {
                     user: user.clone().map_err(Error::from)?,

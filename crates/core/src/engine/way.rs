@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::Engine;
 use crate::backend::{Backend, Route};
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus, InstanceName};
+use crate::error::{Error, Result};
+use crate::model::{EnvName, InstanceName};
 use crate::project::Project;
 
 /// Where it is remembered who was stopped on purpose.
@@ -28,23 +28,14 @@ impl Engine {
     /// Looks the way to an env up.
     ///
     /// # Errors
-    /// `Conflict` where it doesn't run; those of finding it, and of [`Backend::route`].
+    /// `Conflict` where it doesn't run; those of finding it, and of [`Entrance::route`](super::Entrance::route).
     pub(crate) async fn way(&self, project: &Project, env: &EnvName) -> Result<Way> {
-        let placed = self.place_briefly(project, env).await?;
-        let (backend, instance) = (placed.backend, placed.instance);
-        if instance.status != EnvStatus::Running {
-            let word = instance.status.label().to_lowercase();
-            return Err(
-                Error::new(ErrorKind::Conflict, format!("`{env}` is {word}"))
-                    .with_hint(format!("start it: `lxc-dev-manager up {env}`")),
-            );
-        }
-        let route = backend.route(&instance.name).await?;
+        let entrance = self.enter(project, env).await?;
         Ok(Way {
-            backend,
-            instance: instance.name,
-            boot: instance.started_at,
-            route,
+            route: entrance.route().await?,
+            backend: entrance.backend,
+            instance: entrance.instance,
+            boot: entrance.boot,
         })
     }
 

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answers::Answers;
 use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
 use super::service::EnvPort;
@@ -24,6 +25,8 @@ use crate::watch::Watch;
 pub(super) struct Actor {
     ways: Arc<Ways>,
     lost: mpsc::UnboundedReceiver<EnvRef>,
+    answers: Answers,
+    heard: mpsc::UnboundedReceiver<Key>,
     view: View,
     envs: Vec<KnownEnv>,
     /// By number, in the order in which they came.
@@ -48,10 +51,13 @@ impl Actor {
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let (focus, stable) = (Focus::read(engine.home())?, Stable::read(engine.home())?);
-        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown);
+        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown.clone());
+        let (answers, heard) = Answers::new(ways.clone(), tasks.clone(), shutdown);
         Ok(Self {
             ways,
             lost,
+            answers,
+            heard,
             view: View::default(),
             envs: Vec::new(),
             leases: Vec::new(),
@@ -80,6 +86,10 @@ impl Actor {
                         None => return,
                     },
                     Some(env) = self.lost.recv() => self.cut(&env),
+                    Some(key) = self.heard.recv() => {
+                        self.answered.insert(key);
+                        self.settle();
+                    }
                     () = sleep(LOOK), if self.ports.waits() => {
                         if self.ports.look_again() {
                             self.tell();
@@ -133,6 +143,18 @@ impl Actor {
         let envs = &self.envs;
         let is_known = |key: &Key| envs.iter().any(|known| known.env == key.0);
         self.upstreams.retain(|key, _| is_known(key));
+        let wants_answers = self
+            .leases
+            .iter()
+            .any(|(_, scope)| *scope == Scope::Answering);
+        let tried = if wants_answers {
+            self.envs.as_slice()
+        } else {
+            &[]
+        };
+        for key in self.answers.try_these(tried) {
+            self.answered.remove(&key);
+        }
         let leases = self.leases.iter().map(|(_, scope)| scope);
         self.claims = claims(&self.envs, leases, &self.answered, &self.released);
         let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();

@@ -7,6 +7,7 @@
 //! Deliberately absent: bytes and protocols (`proxy`), and how an env is reached (`backend`).
 
 mod actor;
+mod answers;
 mod headless;
 mod plan;
 mod ports;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::{GuestPort, HostPort};
+use crate::model::{GuestPort, HostPort, PortState};
 use crate::view::{EnvRef, FocusMove, ForwardView};
 use crate::watch::Watch;
 
@@ -97,8 +98,9 @@ impl Forwarding {
         let (orders, receiver) = mpsc::channel(BACKLOG);
         let (teller, told) = watch::channel(Vec::new());
         let actor = Actor::new(engine, teller, tasks.clone(), shutdown.clone())?;
-        let watch = watch.clone();
+        let (watch, shown) = (watch.clone(), told.clone());
         tasks.spawn(async move {
+            watch.show_forwards(shown).await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = actor.run(watch, receiver) => {}
@@ -187,6 +189,19 @@ fn raise_descriptors() {
 pub fn most_connections() -> Option<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.maximum.map(|descriptors| descriptors / 2)
+}
+
+/// Where a browser finds a forward: by its name where this system's resolver knows it and the shared port
+/// could be had, else by the env's own port. Asks the resolver.
+#[must_use]
+pub fn browser_url(forward: &ForwardView) -> String {
+    use std::net::ToSocketAddrs;
+    let known = (forward.name.as_str(), forward.host.get()).to_socket_addrs();
+    let is_here = known.is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()));
+    match is_here && forward.state == PortState::Forwarded {
+        true => forward.url(),
+        false => forward.stable_url(),
+    }
 }
 
 /// Gives an env the focus where nobody forwards now: the next who does will know.

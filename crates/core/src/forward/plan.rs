@@ -46,6 +46,8 @@ pub(super) struct KnownEnv {
     pub(super) project: Option<ProjectName>,
     pub(super) name: RouteName,
     pub(super) ports: Vec<(GuestPort, Reach)>,
+    /// It runs.
+    pub(super) up: bool,
     /// It runs, or a connection starts it.
     pub(super) reachable: bool,
 }
@@ -73,6 +75,7 @@ fn known(path: &str, env: &EnvView) -> KnownEnv {
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
             .collect(),
+        up: env.status.is_up(),
         reachable: env.status.is_up() || env.wake,
     }
 }
@@ -146,6 +149,7 @@ mod tests {
             project: project.parse().ok(),
             name: RouteName::of(name, Some(project)),
             ports: ports.map(|port| (port, Reach::Loopback)).collect(),
+            up: reachable,
             reachable,
         }
     }

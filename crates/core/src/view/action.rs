@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::EnvRef;
-use crate::model::SnapshotName;
+use crate::model::{GuestPort, SnapshotName};
 
 /// What a surface asks to be done. The surfaces that live in other processes send it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,22 @@ pub enum Action {
         /// Which env.
         env: EnvRef,
     },
+    /// Let an env have what comes to one of its ports and names nobody.
+    Focus {
+        /// Which env.
+        env: EnvRef,
+        /// Which port.
+        #[cfg_attr(feature = "bindings", ts(type = "number"))]
+        port: GuestPort,
+    },
+    /// Open a forwarded port in the browser.
+    OpenPort {
+        /// Of which env.
+        env: EnvRef,
+        /// Which.
+        #[cfg_attr(feature = "bindings", ts(type = "number"))]
+        port: GuestPort,
+    },
     /// Open a terminal in an env.
     Terminal {
         /// Which.
@@ -71,6 +87,8 @@ impl Action {
             | Self::Snapshot { env, .. }
             | Self::Restore { env, .. }
             | Self::Undo { env }
+            | Self::Focus { env, .. }
+            | Self::OpenPort { env, .. }
             | Self::Terminal { env }
             | Self::Dismiss { env } => env,
         }

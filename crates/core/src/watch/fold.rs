@@ -14,7 +14,9 @@ use crate::engine::Engine;
 use crate::error::ErrorReport;
 use crate::event::EventKind;
 use crate::model::{EnvStatus, InstanceName};
-use crate::view::{EnvRef, EnvView, OperationView, Outcome, View, ViewEvent, ViewPatch};
+use crate::view::{
+    EnvRef, EnvView, ForwardView, OperationView, Outcome, View, ViewEvent, ViewPatch,
+};
 
 /// Someone who listens, with numbers of its own.
 struct Subscriber {
@@ -44,6 +46,7 @@ pub(super) struct Fold {
     subscribers: Vec<Subscriber>,
     operations: HashMap<EnvRef, OperationView>,
     problems: HashMap<EnvRef, ErrorReport>,
+    forwards: Vec<ForwardView>,
     files: FileWatch,
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
@@ -63,6 +66,7 @@ impl Fold {
             subscribers: Vec::new(),
             operations: HashMap::new(),
             problems: HashMap::new(),
+            forwards: Vec::new(),
             inputs,
             tasks,
         }
@@ -162,6 +166,11 @@ impl Fold {
         None
     }
 
+    pub(super) fn forwarded(&mut self, forwards: Vec<ForwardView>) {
+        self.forwards = forwards;
+        self.settle();
+    }
+
     pub(super) fn dismiss(&mut self, env: &EnvRef) {
         self.problems.remove(env);
         self.settle();
@@ -221,6 +230,7 @@ impl Fold {
             project_path: path.to_owned(),
             env: env.name.clone(),
         };
+        env.forwarded(path, &self.forwards);
         env.operation = self.operations.get(&key).cloned();
         if let Some(problem) = self.problems.get(&key) {
             env.problem = Some(problem.clone());

@@ -9,12 +9,12 @@ mod sources;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
-use crate::view::{EnvRef, ViewEvent};
+use crate::view::{EnvRef, ForwardView, ViewEvent};
 
 use fold::Fold;
 use sources::Input;
@@ -32,6 +32,7 @@ pub struct Watch {
 enum Order {
     Subscribe(oneshot::Sender<mpsc::Receiver<ViewEvent>>),
     Dismiss(EnvRef),
+    Forwards(watch::Receiver<Vec<ForwardView>>),
 }
 
 impl Watch {
@@ -61,6 +62,12 @@ impl Watch {
         receiver.await.ok()
     }
 
+    /// Shows what is forwarded, from now on and as it changes.
+    pub async fn show_forwards(&self, forwards: watch::Receiver<Vec<ForwardView>>) {
+        // Where the watch has ended, nobody shows it any more.
+        let _ = self.orders.send(Order::Forwards(forwards)).await;
+    }
+
     /// Forgets what went wrong last with an env.
     pub async fn dismiss(&self, env: EnvRef) {
         // Where the watch has ended, nobody shows it any more.
@@ -77,6 +84,7 @@ async fn run(
 ) {
     let mut fold = Fold::new(engine, inputs, tasks);
     fold.refresh_all().await;
+    let mut forwards = None;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -85,8 +93,13 @@ async fn run(
                     let _ = answer.send(fold.subscribe());
                 }
                 Some(Order::Dismiss(env)) => fold.dismiss(&env),
+                Some(Order::Forwards(told)) => {
+                    fold.forwarded(told.borrow().clone());
+                    forwards = Some(told);
+                }
                 None => return,
             },
+            told = changed_forwards(&mut forwards) => fold.forwarded(told),
             input = changed.recv() => {
                 let Some(first) = input else { return };
                 // What has piled up meanwhile is folded in one go.
@@ -96,6 +109,23 @@ async fn run(
                 }
                 fold.take(batch).await;
             }
+        }
+    }
+}
+
+/// What is forwarded, when that has changed.
+async fn changed_forwards(
+    forwards: &mut Option<watch::Receiver<Vec<ForwardView>>>,
+) -> Vec<ForwardView> {
+    let Some(told) = forwards else {
+        return std::future::pending().await;
+    };
+    match told.changed().await {
+        Ok(()) => told.borrow_and_update().clone(),
+        // Nothing is forwarded any more.
+        Err(_) => {
+            *forwards = None;
+            Vec::new()
         }
     }
 }

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::model::EnvStatus;
-use lxc_dev_manager_core::view::{Action, EnvRef, EnvView, ProjectView, SnapshotView, Verb, View};
+use lxc_dev_manager_core::model::{EnvStatus, PortState};
+use lxc_dev_manager_core::view::{
+    Action, EnvRef, EnvView, PortView, ProjectView, SnapshotView, Verb, View,
+};
 
 /// With more envs than this, a project becomes a submenu.
 const FLAT_LIMIT: usize = 12;
@@ -160,10 +162,15 @@ fn env_label(env: &EnvView) -> String {
     if let Some(problem) = &env.problem {
         return format!("▲  {name} · {}", shortened(&problem.message));
     }
+    let taken = env.ports.iter().find(|port| port.state == PortState::Taken);
+    if let Some(port) = taken {
+        return format!("▲  {name} · port {} is taken", port.host);
+    }
+    let star = |port: &PortView| if port.focused { "★" } else { "" };
     let ports: Vec<String> = env
         .ports
         .iter()
-        .map(|port| port.guest.to_string())
+        .map(|port| format!("{}{}", port.guest, star(port)))
         .collect();
     let ports = if ports.is_empty() {
         String::new()
@@ -224,6 +231,14 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         ));
         nodes.push(Node::separator("after-terminal"));
     }
+    nodes.extend(
+        env.ports
+            .iter()
+            .filter_map(|port| port_node(port, target, act)),
+    );
+    if env.ports.iter().any(|port| port.state != PortState::Idle) {
+        nodes.push(Node::separator("after-ports"));
+    }
     let known = env.status.is_up() || env.status == EnvStatus::Stopped;
     if known {
         let take = Action::Snapshot {
@@ -255,6 +270,36 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
     }
     nodes.push(power(env, target(), act));
     nodes
+}
+
+/// A port that is forwarded, or that somebody else has.
+fn port_node(
+    port: &PortView,
+    target: impl Fn() -> EnvRef,
+    act: impl Fn(&str, String, Action) -> Node,
+) -> Option<Node> {
+    let (number, guest) = (port.host, port.guest);
+    let key = format!("port {guest}");
+    match port.state {
+        PortState::Idle => None,
+        PortState::Taken => Some(Node::text(&key, format!("▲  Port {number} is taken"))),
+        PortState::Forwarded => {
+            let star = if port.focused { " ★" } else { "" };
+            let open = Action::OpenPort {
+                env: target(),
+                port: guest,
+            };
+            let mut below = vec![act("open", "Open in the browser".into(), open)];
+            if !port.focused {
+                let focus = Action::Focus {
+                    env: target(),
+                    port: guest,
+                };
+                below.push(act("focus", "Give it the focus".into(), focus));
+            }
+            Some(Node::sub(&key, format!("Port {number}{star}"), below))
+        }
+    }
 }
 
 /// Starts it, stops it, or says why neither can be done.
