@@ -157,3 +157,55 @@ pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
     until("it answers", || Ok(stage.ask()? == "a"))?;
     Ok(())
 }
+
+/// As often as bad clients come: far more than the pipes that are kept for the next who needs one.
+const ROUNDS: usize = 40;
+
+/// Clients of every bad kind come and go: no descriptor of who forwards is left behind.
+pub fn no_descriptor_is_left(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let _service = stage.service("a", "0.0.0.0")?;
+    let proxy = stage.proxy(&["a"])?;
+    let directory = format!("/proc/{}/fd", proxy.child.id());
+    let descriptors = || anyhow::Ok(std::fs::read_dir(&directory)?.count());
+    for _ in 0..5 {
+        abuse(&stage)?;
+    }
+    let open = || {
+        let forwards = stage.forwards()?;
+        anyhow::Ok(
+            forwards
+                .first()
+                .and_then(|forward| forward["traffic"]["open"].as_u64()),
+        )
+    };
+    until("all have ended", || Ok(open()? == Some(0)))?;
+    let before = descriptors()?;
+    for _ in 0..ROUNDS {
+        abuse(&stage)?;
+    }
+    until("no descriptor is left", || {
+        let now = descriptors()?;
+        ensure!(now < before + ROUNDS, "{before} before, {now} after");
+        Ok(true)
+    })
+}
+
+/// Connections of every bad kind.
+fn abuse(stage: &Stage) -> Result<()> {
+    let connect = || TcpStream::connect(("127.0.0.1", stage.port));
+    drop(connect()?);
+    let silent = connect()?;
+    silent.shutdown(std::net::Shutdown::Write)?;
+    let mut rubbish = connect()?;
+    rubbish.write_all(b"\0\0")?;
+    // With an answer unread it is a reset.
+    drop(rubbish);
+    let mut half = connect()?;
+    half.write_all(b"GET / HT")?;
+    drop(half);
+    let unknown = request(stage.port, &stage.name("nobody"), "")?;
+    ensure!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+    ensure!(stage.ask()? == "a");
+    Ok(())
+}

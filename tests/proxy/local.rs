@@ -51,7 +51,6 @@ pub fn trials() -> Vec<Trial> {
             "a_service_that_comes_late_is_met",
             a_service_that_comes_late_is_met,
         ),
-        trial("no_descriptor_is_left", no_descriptor_is_left),
     ]
 }
 
@@ -122,7 +121,6 @@ struct Port {
     number: u16,
     a: Local,
     b: Local,
-    shared: Shared,
     end: CancellationToken,
 }
 
@@ -135,14 +133,8 @@ impl Port {
             named: vec![a.upstream.clone(), b.upstream.clone()],
             elsewhere: Vec::new(),
         };
-        let (shared, end) = serve(number, table)?;
-        Ok(Self {
-            number,
-            a,
-            b,
-            shared,
-            end,
-        })
+        let end = serve(number, table)?;
+        Ok(Self { number, a, b, end })
     }
 
     async fn connect(&self) -> Result<TcpStream> {
@@ -167,14 +159,19 @@ impl Drop for Port {
     }
 }
 
-fn serve(number: u16, table: Table) -> Result<(Shared, CancellationToken)> {
+fn serve(number: u16, table: Table) -> Result<CancellationToken> {
     let port = HostPort::new(number).context("no port")?;
     let listeners = proxy::bind(port, Reach::Loopback)?;
     let routes = Arc::new(Routes::default());
     routes.set(table, Table::default());
-    let (shared, end) = (Shared::default(), CancellationToken::new());
-    tokio::spawn(proxy::serve(listeners, routes, shared.clone(), end.clone()));
-    Ok((shared, end))
+    let end = CancellationToken::new();
+    tokio::spawn(proxy::serve(
+        listeners,
+        routes,
+        Shared::default(),
+        end.clone(),
+    ));
+    Ok(end)
 }
 
 async fn half_closes_arrive_both_ways() -> Result<()> {
@@ -402,7 +399,7 @@ async fn a_service_that_comes_late_is_met() -> Result<()> {
     let late = free_port()?;
     let number = free_port()?;
     let focused = Some(upstream("a", late));
-    let (_shared, end) = serve(
+    let end = serve(
         number,
         Table {
             focused,
@@ -430,58 +427,4 @@ async fn a_service_that_comes_late_is_met() -> Result<()> {
     );
     end.cancel();
     Ok(())
-}
-
-async fn no_descriptor_is_left() -> Result<()> {
-    let mut port = Port::new().await?;
-    // What is kept for good is there after the first.
-    abuse(&mut port).await?;
-    drained(&port).await?;
-    let before = descriptors()?;
-    for _ in 0..20 {
-        abuse(&mut port).await?;
-    }
-    drained(&port).await?;
-    let after = descriptors()?;
-    ensure!(
-        after <= before,
-        "{before} descriptors before, {after} after"
-    );
-    Ok(())
-}
-
-/// Connections of every bad kind.
-async fn abuse(port: &mut Port) -> Result<()> {
-    drop(port.connect().await?);
-    let mut silent = port.connect().await?;
-    let guest = port.a.accept().await?;
-    silent.shutdown().await?;
-    drop((silent, guest));
-    let mut reset = port.connect().await?;
-    reset.write_all(b"\0\0").await?;
-    reset.set_zero_linger()?;
-    drop((reset, port.a.accept().await?));
-    let mut half = port.connect().await?;
-    half.write_all(b"GET / HT").await?;
-    drop(half);
-    port.answer(b"GET / HTTP/1.1\r\nHost: c.web.localhost\r\n\r\n")
-        .await?;
-    while port.a.accepted.try_recv().is_ok() {}
-    Ok(())
-}
-
-/// Waits until no connection is left.
-async fn drained(port: &Port) -> Result<()> {
-    let connections = port.shared.connections();
-    tokio::time::timeout(SOON, async {
-        while !connections.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .with_context(|| format!("{} connections are left", connections.len()))
-}
-
-fn descriptors() -> Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }

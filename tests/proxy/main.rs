@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         healing::a_stranger_is_named_and_waited_for,
         healing::a_connection_wakes_an_env,
         healing::a_frozen_forwarder_heals,
+        healing::no_descriptor_is_left,
     ]);
     trials.extend(local::trials());
     harness::run(trials)

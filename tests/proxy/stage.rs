@@ -111,7 +111,8 @@ impl Stage {
         let text = self.workspace.ok(&["ports", "--json"])?;
         let all: serde_json::Value = serde_json::from_str(&text)?;
         let ports = all["ports"].as_array().context("no ports")?;
-        Ok(ports.iter().map(|port| port["forward"].clone()).collect())
+        let configured = ports.iter().filter(|port| port["configured"] == true);
+        Ok(configured.map(|port| port["forward"].clone()).collect())
     }
 }
 
