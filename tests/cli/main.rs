@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         transfer::there_and_back_with_any_name,
         transfer::directories_are_merged_made_when_asked_and_never_replaced,
         transfer::what_is_not_there_is_said,
+        transfer::a_guest_tells_how_much_there_is_to_copy,
         transfer::a_full_disk_leaves_nothing_half_copied,
         killed::create_is_taken_back,
         killed::reset_is_finished,

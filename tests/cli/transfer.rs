@@ -2,10 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use lxc_dev_manager_core::clock::SystemClock;
+use lxc_dev_manager_core::engine::{Engine, Place, TransferRequest};
+use lxc_dev_manager_core::event::EventKind;
+use lxc_dev_manager_core::home::Home;
+use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_tests::engines::TestEngine;
-use lxc_dev_manager_tests::workspace::Workspace;
+use lxc_dev_manager_tests::workspace::{Workspace, apart};
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
 
 /// Names that shells, option parsers and line readers stumble over.
 const NAMES: [&str; 8] = [
@@ -203,5 +211,59 @@ pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()>
     ensure!(ran.code == Some(3), "{ran:?}");
     let left = workspace.ok(&["exec", "dev", "--", "ls", "-A", "/small"])?;
     ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
+/// How far a copy says that it is, in this process: another one's terminal shows it only after a while.
+fn percents(workspace: &Workspace, from: &str, to: Place) -> Result<Vec<u8>> {
+    let request = TransferRequest {
+        from: Place::Guest {
+            env: "dev".parse()?,
+            path: from.to_owned(),
+        },
+        to,
+        make_directories: false,
+    };
+    apart(async {
+        let home = Home::new(workspace.home(), None, None);
+        let backends = vec![workspace.engine().backend()];
+        let engine = Arc::new(Engine::new(backends, home, Arc::new(SystemClock)));
+        let mut events = engine.bus().subscribe();
+        let project = Project::open(&workspace.directory())?;
+        let copied = engine
+            .transfer(&project, &request, &CancellationToken::new())
+            .await?;
+        ensure!(copied.bytes == 256 << 20, "{copied:?}");
+        let mut percents = Vec::new();
+        loop {
+            match events.try_recv() {
+                Ok(event) => {
+                    if let EventKind::Progress { step, .. } = event.kind {
+                        percents.extend(step.percent);
+                    }
+                }
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(_) => return Ok(percents),
+            }
+        }
+    })?
+}
+
+pub fn a_guest_tells_how_much_there_is_to_copy(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    for env in ["dev", "two"] {
+        workspace.ok(&["container", "create", env, "ldm-busybox"])?;
+    }
+    let make = "mkdir -p 'big one' && dd if=/dev/zero of='big one/x' bs=1M count=256 2>/dev/null";
+    workspace.ok(&["exec", "dev", "--", "sh", "-c", make])?;
+    let two = Place::Guest {
+        env: "two".parse()?,
+        path: String::new(),
+    };
+    for to in [Place::Host(workspace.root.path().join("here")), two] {
+        let percents = percents(&workspace, "big one", to)?;
+        ensure!(percents.is_sorted(), "{percents:?}");
+        ensure!(percents.last() == Some(&100), "{percents:?}");
+    }
     Ok(())
 }

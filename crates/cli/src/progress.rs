@@ -86,7 +86,11 @@ impl<'a> Display<'a> {
             return;
         }
         let bar = ProgressBar::new(100)
-            .with_style(style(false))
+            .with_style(style(&Step {
+                text: self.last.clone(),
+                percent: None,
+                bytes: None,
+            }))
             .with_message(self.last.clone());
         bar.enable_steady_tick(TURN);
         self.bar = Some(bar);
@@ -118,13 +122,17 @@ impl<'a> Display<'a> {
 
     fn step(&mut self, step: Step) {
         if let Some(bar) = &self.bar {
-            bar.set_style(style(step.percent.is_some()));
-            bar.set_position(step.percent.unwrap_or(0).into());
-            bar.set_message(step.text.clone());
+            Self::draw(bar, &step);
         } else if !io::stderr().is_terminal() && step.text != self.last {
             self.context.printer.status(&step.text);
         }
         self.last = step.text;
+    }
+
+    fn draw(bar: &ProgressBar, step: &Step) {
+        bar.set_style(style(step));
+        bar.set_position(step.percent.map(u64::from).or(step.bytes).unwrap_or(0));
+        bar.set_message(step.text.clone());
     }
 
     fn end(&self) {
@@ -134,11 +142,39 @@ impl<'a> Display<'a> {
     }
 }
 
-fn style(with_percent: bool) -> ProgressStyle {
-    let template = if with_percent {
-        "{spinner:.cyan} {msg} {bar:24} {percent}% {elapsed:.dim}"
-    } else {
-        "{spinner:.cyan} {msg} {elapsed:.dim}"
-    };
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+fn style(step: &Step) -> ProgressStyle {
+    ProgressStyle::with_template(template(step))
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn template(step: &Step) -> &'static str {
+    match (step.percent, step.bytes) {
+        (Some(_), _) => "{spinner:.cyan} {msg} {bar:24} {percent}% {elapsed:.dim}",
+        (None, Some(_)) => {
+            "{spinner:.cyan} {msg} {binary_bytes}, {binary_bytes_per_sec} {elapsed:.dim}"
+        }
+        (None, None) => "{spinner:.cyan} {msg} {elapsed:.dim}",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_step_is_shown() {
+        for (percent, bytes, shown) in [
+            (Some(50), None, "{percent}%"),
+            (None, Some(3 << 20), "{binary_bytes_per_sec}"),
+            (None, None, "{msg}"),
+        ] {
+            let template = template(&Step {
+                text: "copying".to_owned(),
+                percent,
+                bytes,
+            });
+            assert!(template.contains(shown), "{template}");
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
 }

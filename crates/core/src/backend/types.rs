@@ -212,6 +212,8 @@ pub struct Step {
     pub text: String,
     /// How far, 0 to 100, where that is known.
     pub percent: Option<u8>,
+    /// Bytes until now, where nobody knows how many there will be.
+    pub bytes: Option<u64>,
 }
 
 /// Where a backend says how far it is.
@@ -235,6 +237,16 @@ impl Progress {
         (self.0)(Step {
             text: text.into(),
             percent,
+            bytes: None,
+        });
+    }
+
+    /// Says how many bytes there are until now, of nobody knows how many.
+    pub fn bytes(&self, text: impl Into<String>, bytes: u64) {
+        (self.0)(Step {
+            text: text.into(),
+            percent: None,
+            bytes: Some(bytes),
         });
     }
 }

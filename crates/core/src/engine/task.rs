@@ -108,6 +108,7 @@ impl Engine {
             step: Step {
                 text: text.to_owned(),
                 percent: None,
+                bytes: None,
             },
         });
     }

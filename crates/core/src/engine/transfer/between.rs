@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::pack::Owner;
-use super::pull::own_name;
-use super::push::{Percent, blocking, finish, pipe, widen};
+use super::pull::{measure, own_name};
+use super::push::{Percent, Whole, blocking, finish, pipe, widen};
 use super::{RECEIVE, SEND, TransferRequest, Transferred, expect_success, look, unpack};
 use crate::backend::{receive_script, send_script};
 use crate::engine::Engine;
@@ -49,30 +49,33 @@ impl Engine {
             uid: landing.uid,
             gid: landing.gid,
         };
-        let mut said = Percent::new(self.progress(task), 0);
+        let whole = Whole::default();
+        let mut said = Percent::new(self.progress(task), whole.clone());
         let passed = blocking(&task.threads, move || {
             unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes))
         });
         let giving = [giving.as_str(), from];
         let [owned, missing] = landing.arguments();
         let taking = [staging.as_str(), &owned, &missing];
-        let (sent, passed, received) = tokio::join!(
-            send_script(
-                giver.backend.as_ref(),
-                &giver.instance.name,
-                SEND,
-                &giving,
-                given
-            ),
-            passed,
-            receive_script(
-                placed.backend.as_ref(),
-                &placed.instance.name,
-                RECEIVE,
-                &taking,
-                taken
-            ),
+        let sent = send_script(
+            giver.backend.as_ref(),
+            &giver.instance.name,
+            SEND,
+            &giving,
+            given,
         );
+        let received = receive_script(
+            placed.backend.as_ref(),
+            &placed.instance.name,
+            RECEIVE,
+            &taking,
+            taken,
+        );
+        let copied = async { tokio::join!(sent, passed, received) };
+        let (sent, passed, received) = tokio::select! {
+            copied = copied => copied,
+            never = measure(&giver, giving, &whole) => match never {},
+        };
         // The first in the row that failed is the reason for the others.
         expect_success(&sent?)?;
         let passed = finish(received?, passed.map_err(broken))?;

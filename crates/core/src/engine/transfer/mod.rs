@@ -79,6 +79,9 @@ const DISCARD: &str = include_str!("discard.sh");
 /// Gives a stream out. `$1` user, `$2` path. Prints tar.
 const SEND: &str = concat!(include_str!("path.sh"), include_str!("send.sh"));
 
+/// Tells how long that will be. `$1` user, `$2` path. Prints a number of bytes, or nothing.
+const MEASURE: &str = concat!(include_str!("path.sh"), include_str!("measure.sh"));
+
 /// Exit code of [`LOOK`] for a directory that isn't there.
 const NO_DIRECTORY: i32 = 44;
 /// Exit code of [`LOOK`] and [`SEND`] for what can't be done there, said in words.

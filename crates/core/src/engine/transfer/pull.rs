@@ -1,15 +1,20 @@
 //! From an env onto the host.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::push::{Percent, blocking, widen};
-use super::{ITEM, SEND, TransferRequest, Transferred, expect_success, staging_name, unpack};
-use crate::backend::send_script;
+use super::push::{Percent, Whole, blocking, widen};
+use super::{
+    ITEM, MEASURE, SEND, TransferRequest, Transferred, expect_success, staging_name, unpack,
+};
+use crate::backend::{run_script, send_script};
 use crate::engine::Engine;
 use crate::engine::journal::{Detail, JournalStep};
+use crate::engine::place::Placed;
 use crate::engine::task::Task;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
@@ -48,7 +53,8 @@ impl Engine {
         let (reader, writer) = io::pipe().map_err(unwritable)?;
         widen(&writer);
         let writer = tokio::net::unix::pipe::Sender::from_owned_fd(writer.into());
-        let mut said = Percent::new(self.progress(task), 0);
+        let whole = Whole::default();
+        let mut said = Percent::new(self.progress(task), whole.clone());
         let unpacked = {
             let staging = staging.clone();
             blocking(&task.threads, move || {
@@ -63,7 +69,11 @@ impl Engine {
             &arguments,
             writer.map_err(unwritable)?,
         );
-        let (unpacked, sent) = tokio::join!(unpacked, sent);
+        let copied = async { tokio::join!(unpacked, sent) };
+        let (unpacked, sent) = tokio::select! {
+            copied = copied => copied,
+            never = measure(&placed, arguments, &whole) => match never {},
+        };
         // A guest that gave up early leaves a stream that can't be read, and knows why.
         expect_success(&sent?)?;
         let unpacked = unpacked
@@ -78,6 +88,17 @@ impl Engine {
             skipped: unpacked.skipped,
         })
     }
+}
+
+/// Asks a guest how much it gives out, while it does. Never returns: what it tells is only to be shown.
+pub(super) async fn measure(placed: &Placed, arguments: [&str; 2], whole: &Whole) -> Infallible {
+    let (backend, instance) = (placed.backend.as_ref(), &placed.instance.name);
+    if let Ok(output) = run_script(backend, instance, MEASURE, &arguments, Vec::new()).await
+        && let Ok(bytes) = String::from_utf8_lossy(&output.stdout).trim().parse()
+    {
+        whole.store(bytes, Ordering::Relaxed);
+    }
+    std::future::pending().await
 }
 
 /// The name of what is at a path of a guest; `None` for `~`, `.` and the like.

@@ -1,6 +1,7 @@
 //! From the host into an env.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncReadExt;
@@ -17,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 use crate::project::Project;
 
+/// What is being done, in words.
+const COPYING: &str = "copying";
 /// Bytes that may wait in a pipe.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
@@ -38,7 +41,7 @@ impl Engine {
         let name = name.unwrap_or_default();
         let landing = look(&placed, &user, path, &name, request.make_directories).await?;
         let (journal, staging) = self.stage_in_guest(task, &placed, &landing)?;
-        self.step(task, "copying");
+        self.step(task, COPYING);
         let progress = self.progress(task);
         let sent = send(
             from,
@@ -79,7 +82,7 @@ async fn send(
     };
     let source: PathBuf = from.to_path_buf();
     let packed = blocking(threads, move || {
-        let mut said = Percent::new(progress, whole);
+        let mut said = Percent::new(progress, Arc::new(whole.into()));
         pack::pack(&source, owner, writer, &mut |bytes| said.at(bytes))
     });
     let [owned, missing] = landing.arguments();
@@ -99,7 +102,7 @@ async fn send_big(
     staging: &str,
     progress: Progress,
 ) -> Result<pack::Packed> {
-    let said = Arc::new(Mutex::new(Percent::new(progress, whole)));
+    let said = Arc::new(Mutex::new(Percent::new(progress, Arc::new(whole.into()))));
     for big in std::mem::take(&mut packed.big) {
         let file = tokio::fs::File::open(&big.path).await;
         let file = file.map_err(|error| unreadable(&big.path, error))?;
@@ -189,30 +192,63 @@ pub(super) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
-/// Tells how far it is, at every percent.
+/// How many bytes there are to copy; 0 while that isn't known.
+pub(super) type Whole = Arc<AtomicU64>;
+
+/// Tells how far it is, at every percent; at every MiB while nobody knows how much there is.
 pub(super) struct Percent {
     progress: Progress,
-    whole: u64,
+    whole: Whole,
     said: Option<u8>,
+    told: u64,
 }
 
 impl Percent {
-    /// Of so many bytes; 0 where that isn't known.
-    pub(super) fn new(progress: Progress, whole: u64) -> Self {
+    /// Of so many bytes.
+    pub(super) fn new(progress: Progress, whole: Whole) -> Self {
         Self {
             progress,
             whole,
             said: None,
+            told: 0,
         }
     }
 
     pub(super) fn at(&mut self, bytes: u64) {
         let percent = (bytes.saturating_mul(100))
-            .checked_div(self.whole)
+            .checked_div(self.whole.load(Ordering::Relaxed))
             .and_then(|percent| u8::try_from(percent.min(100)).ok());
         if percent.is_some() && percent != self.said {
             self.said = percent;
-            self.progress.step("copying", percent);
+            self.progress.step(COPYING, percent);
+        } else if percent.is_none() && bytes >> 20 > self.told {
+            self.told = bytes >> 20;
+            self.progress.bytes(COPYING, bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_until_it_is_known_how_many_there_are() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let kept = told.clone();
+        let progress = Progress::new(move |step| {
+            kept.lock().unwrap().push((step.percent, step.bytes));
+        });
+        let whole = Whole::default();
+        let mut said = Percent::new(progress, whole.clone());
+        for bytes in [1000, 2 << 20, (2 << 20) + 1] {
+            said.at(bytes);
+        }
+        whole.store(8 << 20, Ordering::Relaxed);
+        for bytes in [4 << 20, (4 << 20) + 1, 9 << 20] {
+            said.at(bytes);
+        }
+        let expected = [(None, Some(2 << 20)), (Some(50), None), (Some(100), None)];
+        assert_eq!(*told.lock().unwrap(), expected);
     }
 }

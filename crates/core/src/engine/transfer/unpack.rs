@@ -29,6 +29,32 @@ impl Unpacked {
     }
 }
 
+/// A stream that tells how many bytes of it were read.
+struct Counted<'a, R> {
+    inner: BufReader<R>,
+    read: u64,
+    report: &'a mut dyn FnMut(u64),
+}
+
+impl<'a, R: Read> Counted<'a, R> {
+    fn new(from: R, report: &'a mut dyn FnMut(u64)) -> Self {
+        Self {
+            inner: BufReader::with_capacity(PIECE, from),
+            read: 0,
+            report,
+        }
+    }
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.read += length as u64;
+        (self.report)(self.read);
+        Ok(length)
+    }
+}
+
 /// Unpacks a stream below `staging`, as [`ITEM`]. Nothing is written outside of it, whatever names and
 /// links the stream has; who unpacks owns the files.
 ///
@@ -39,7 +65,7 @@ pub(super) fn unpack(
     staging: &Path,
     report: &mut dyn FnMut(u64),
 ) -> io::Result<Unpacked> {
-    let mut archive = Archive::new(BufReader::with_capacity(PIECE, from));
+    let mut archive = Archive::new(Counted::new(from, report));
     archive.set_overwrite(false);
     let item = staging.join(ITEM);
     let mut unpacked = Unpacked::default();
@@ -67,11 +93,9 @@ pub(super) fn unpack(
             if name.as_os_str().is_empty() || !entry.unpack_in(&item)? {
                 return Err(leads_out(&name));
             }
-            report(unpacked.bytes);
         } else {
             unpacked.count(&entry);
             unpack_alone(&mut entry, staging, &name, &item)?;
-            report(unpacked.bytes);
         }
     }
     if fs::symlink_metadata(&item).is_err() {
@@ -132,7 +156,7 @@ pub(super) fn pass_on(
     owner: Owner,
     report: &mut dyn FnMut(u64),
 ) -> io::Result<Unpacked> {
-    let mut archive = Archive::new(BufReader::with_capacity(PIECE, from));
+    let mut archive = Archive::new(Counted::new(from, report));
     let mut builder = Builder::new(io::BufWriter::with_capacity(PIECE, to));
     let mut unpacked = Unpacked::default();
     let mut is_directory = false;
@@ -175,7 +199,6 @@ pub(super) fn pass_on(
             Some(link) => builder.append_link(&mut header, prefixed(name), link)?,
             None => builder.append_data(&mut header, prefixed(name), &mut entry)?,
         }
-        report(unpacked.bytes);
     }
     builder.into_inner()?.flush()?;
     Ok(unpacked)
