@@ -5,7 +5,7 @@
 help:
 	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
 	@echo 'make test           every test, on private LXD and Incus daemons'
-	@echo 'make fuzz           file and name parsing with made-up input; SECONDS=60 for each target'
+	@echo 'make fuzz           files, names, first bytes and control lines, made up; SECONDS=60 for each target'
 	@echo 'make build          target/release/lxc-dev-manager, …-desktop and …-window'
 	@echo 'make bench          measurements, on private daemons; WRITE=1 writes docs/benchmarks.md'
 	@echo 'make lint           formatting and lints'

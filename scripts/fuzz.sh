@@ -1,5 +1,6 @@
 #!/bin/bash
-# Fuzzes file parsing and editing, and name parsing, for a while each. Fails where something was found; the input that
+# Fuzzes file parsing and editing, name parsing, the first bytes of connections and the control socket's lines, for a while
+# each. Fails where something was found; the input that
 # did it is then in fuzz/artifacts.
 #
 #   fuzz.sh [SECONDS]     for each target (default 60)
@@ -19,7 +20,7 @@ if ! command -v cargo-fuzz >/dev/null; then
         die 'cargo could not install cargo-fuzz' 'see its message above'
 fi
 
-for target in file names; do
+for target in file names first_bytes control; do
     say "$target, $seconds s"
     mkdir -p "fuzz/corpus/$target"
     # No sanitizer: there is no unsafe code of ours, and without one it is several times as fast.

@@ -31,31 +31,40 @@ pub(super) fn may_be(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
-    match head_is_whole(bytes) {
-        Some(true) => known(Protocol::Http2, asked(bytes)),
-        Some(false) if bytes.len() < MAX_HEAD => Sniffed::More,
-        Some(false) => Sniffed::TooLong,
-        None => known(Protocol::Http2, Asked::Garbled),
+    match head(bytes) {
+        Head::Whole(head) => known(Protocol::Http2, asked(head)),
+        Head::Part if bytes.len() < MAX_HEAD => Sniffed::More,
+        Head::Part => Sniffed::TooLong,
+        Head::Wrong => known(Protocol::Http2, Asked::Garbled),
     }
 }
 
-/// Whether the head of the first request is there; `None` for frames that nobody may send.
-fn head_is_whole(bytes: &[u8]) -> Option<bool> {
+/// What there is of the head of the first request.
+enum Head<'a> {
+    /// All of it, and nothing behind it.
+    Whole(&'a [u8]),
+    /// Not all of it yet.
+    Part,
+    /// Frames that nobody may send.
+    Wrong,
+}
+
+fn head(bytes: &[u8]) -> Head<'_> {
     let mut at = PREFACE.len();
     while let Some(head) = bytes.get(at..at + FRAME_HEAD) {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         if length > MAX_FRAME {
-            return None;
+            return Head::Wrong;
         }
         at += FRAME_HEAD + length;
-        if at > bytes.len() {
-            return Some(false);
-        }
+        let Some(whole) = bytes.get(..at) else {
+            return Head::Part;
+        };
         if matches!(head[3], HEADERS | CONTINUATION) && head[4] & END_HEADERS != 0 {
-            return Some(true);
+            return Head::Whole(whole);
         }
     }
-    Some(false)
+    Head::Part
 }
 
 /// The host of the first request, read by the library that a server would read it with.
