@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,9 @@ use crate::proxy::{RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
 
+/// How long an env that has stopped is taken as running: a restart or a restore closes no port.
+const LINGER: Duration = Duration::from_secs(10);
+
 pub(super) struct Actor {
     ways: Arc<Ways>,
     lost: mpsc::UnboundedReceiver<EnvRef>,
@@ -29,6 +33,10 @@ pub(super) struct Actor {
     heard: mpsc::UnboundedReceiver<Key>,
     view: View,
     envs: Vec<KnownEnv>,
+    /// Those that run.
+    up: BTreeSet<EnvRef>,
+    /// Those that have just stopped, until they are taken for stopped.
+    lingering: BTreeMap<EnvRef, Instant>,
     /// By number, in the order in which they came.
     leases: Vec<(u64, Scope)>,
     focus: Focus,
@@ -51,8 +59,8 @@ impl Actor {
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let (focus, stable) = (Focus::read(engine.home())?, Stable::read(engine.home())?);
-        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown.clone());
-        let (answers, heard) = Answers::new(ways.clone(), tasks.clone(), shutdown);
+        let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
+        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown);
         Ok(Self {
             ways,
             lost,
@@ -60,6 +68,8 @@ impl Actor {
             heard,
             view: View::default(),
             envs: Vec::new(),
+            up: BTreeSet::new(),
+            lingering: BTreeMap::new(),
             leases: Vec::new(),
             focus,
             stable,
@@ -76,6 +86,7 @@ impl Actor {
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
             loop {
+                let lingers = self.lingering.values().min().copied();
                 tokio::select! {
                     event = events.recv() => match event {
                         Some(event) => self.see(event, &mut events),
@@ -90,6 +101,7 @@ impl Actor {
                         self.answered.insert(key);
                         self.settle();
                     }
+                    () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look(),
                     () = sleep(LOOK), if self.ports.waits() => {
                         if self.ports.look_again() {
                             self.tell();
@@ -106,7 +118,30 @@ impl Actor {
         while let Ok(event) = more.try_recv() {
             self.view.apply(&event.patch);
         }
-        let now = envs(&self.view);
+        self.look();
+    }
+
+    /// Takes what the view says now. An env that has just stopped is lingered for: it may only be on its
+    /// way to run again.
+    fn look(&mut self) {
+        let mut now = envs(&self.view, &self.envs);
+        let moment = Instant::now();
+        let up: BTreeSet<EnvRef> = now
+            .iter()
+            .filter(|env| env.up)
+            .map(|env| env.env.clone())
+            .collect();
+        for stopped in self.up.difference(&up) {
+            self.lingering.insert(stopped.clone(), moment + LINGER);
+        }
+        self.lingering
+            .retain(|env, until| *until > moment && !up.contains(env));
+        self.up = up;
+        for env in &mut now {
+            if self.lingering.contains_key(&env.env) {
+                (env.up, env.reachable) = (true, true);
+            }
+        }
         if now != self.envs {
             self.envs = now;
             self.settle();
@@ -147,13 +182,13 @@ impl Actor {
             .leases
             .iter()
             .any(|(_, scope)| *scope == Scope::Answering);
-        let tried = if wants_answers {
+        let asked = if wants_answers {
             self.envs.as_slice()
         } else {
             &[]
         };
-        for key in self.answers.try_these(tried) {
-            self.answered.remove(&key);
+        for env in self.answers.ask(asked) {
+            self.answered.retain(|(of, _)| *of != env);
         }
         let leases = self.leases.iter().map(|(_, scope)| scope);
         self.claims = claims(&self.envs, leases, &self.answered, &self.released);
@@ -188,8 +223,24 @@ impl Actor {
         let claims: Vec<Claim> = claims
             .filter(|claim| claim.host == port && (!from_elsewhere || claim.reach.is_open()))
             .collect();
-        let focused = focused(&claims, port, self.focus.of(port)).cloned();
-        table.focused = focused.map(|claim| self.upstream(&claim.key, &claim.name));
+        let reaches = |env: &KnownEnv| {
+            let mut ports = env.ports.iter();
+            !from_elsewhere
+                || ports.any(|(guest, reach)| guest.on_host() == port && reach.is_open())
+        };
+        let envs: Vec<KnownEnv> = self
+            .envs
+            .iter()
+            .filter(|env| reaches(env))
+            .cloned()
+            .collect();
+        let focused = focused(&envs, &claims, port, self.focus.of(port));
+        let name = |key: &Key| {
+            envs.iter()
+                .find(|env| env.env == key.0)
+                .map(|env| env.name.clone())
+        };
+        table.focused = focused.and_then(|key| Some(self.upstream(&key, &name(&key)?)));
         for env in self.envs.clone() {
             let here = env.ports.iter().find(|(guest, _)| guest.on_host() == port);
             let here = here.filter(|(_, reach)| !from_elsewhere || reach.is_open());
@@ -263,9 +314,9 @@ impl Actor {
     }
 
     fn move_focus(&mut self, port: HostPort, request: &FocusRequest) -> Result<FocusMove> {
-        let before = focused(&self.claims, port, self.focus.of(port));
-        let before = before.filter(|claim| claim.key.0 != request.env);
-        let before = before.and_then(|claim| self.upstreams.get(&claim.key).cloned());
+        let before = focused(&self.envs, &self.claims, port, self.focus.of(port));
+        let before = before.filter(|(env, _)| *env != request.env);
+        let before = before.and_then(|key| self.upstreams.get(&key).cloned());
         let from = before.as_ref().map(|upstream| upstream.env.clone());
         // A database in the middle of a session isn't a page that is loaded anew.
         let open = before
@@ -303,7 +354,8 @@ impl Actor {
     fn forward(&mut self, claim: &Claim) -> Option<ForwardView> {
         let (env, guest) = claim.key.clone();
         let (state, problem) = self.ports.state(claim.host);
-        let has_focus = focused(&self.claims, claim.host, self.focus.of(claim.host));
+        let remembered = self.focus.of(claim.host);
+        let has_focus = focused(&self.envs, &self.claims, claim.host, remembered);
         let traffic = self.upstreams.get(&claim.key);
         Some(ForwardView {
             env,
@@ -314,7 +366,7 @@ impl Actor {
             name: claim.name.host(),
             state,
             problem,
-            focused: state == PortState::Forwarded && has_focus == Some(claim),
+            focused: state == PortState::Forwarded && has_focus.as_ref() == Some(&claim.key),
             reach: claim.reach,
             traffic: traffic
                 .map(|upstream| upstream.traffic.view())

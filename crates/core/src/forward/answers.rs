@@ -1,9 +1,11 @@
-//! Ports of running envs on which somebody answers.
+//! Ports of running envs on which somebody listens.
 //!
 //! A guest doesn't tell when a program in it begins to listen. Whoever wants only the ports that answer has
-//! them tried: often after the env was started, then less and less often, once a minute at last.
+//! guests asked: often after the env was started, then less and less often, once a minute at last, and no
+//! longer when all ports have answered once.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,69 +15,74 @@ use tokio_util::task::TaskTracker;
 
 use super::plan::KnownEnv;
 use super::store::Key;
-use super::ways::Ways;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::model::GuestPort;
+use crate::project::Project;
+use crate::view::EnvRef;
 
-/// Pauses between two tries: doubled from the first to the second.
+/// Pauses between two questions: doubled from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// The ports that are tried, and those that have answered.
+/// The envs that are asked.
 pub(super) struct Answers {
-    ways: Arc<Ways>,
+    engine: Arc<Engine>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
-    /// Those that run, each until its env stops.
-    tried: HashMap<Key, CancellationToken>,
+    /// Those that run, with their ports, each until it stops.
+    asked: HashMap<EnvRef, (Vec<GuestPort>, CancellationToken)>,
     answered: mpsc::UnboundedSender<Key>,
 }
 
 impl Answers {
-    /// Those that answer come by the second value.
+    /// Ports that answer come by the second value.
     pub(super) fn new(
-        ways: Arc<Ways>,
+        engine: Arc<Engine>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (answered, heard) = mpsc::unbounded_channel();
         let answers = Self {
-            ways,
+            engine,
             tasks,
             shutdown,
-            tried: HashMap::new(),
+            asked: HashMap::new(),
             answered,
         };
         (answers, heard)
     }
 
-    /// Tries the ports of envs that run, each until it answers once; forgets those of envs that don't.
-    /// Tells which are to be tried no longer.
-    pub(super) fn try_these(&mut self, envs: &[KnownEnv]) -> Vec<Key> {
-        let up = envs.iter().filter(|env| env.up);
-        let wanted: Vec<Key> = up
-            .flat_map(|env| env.ports.iter().map(|(port, _)| (env.env.clone(), *port)))
+    /// Asks the envs that run. Tells which are asked no longer: what they answered is over.
+    pub(super) fn ask(&mut self, envs: &[KnownEnv]) -> Vec<EnvRef> {
+        let ports = |env: &KnownEnv| env.ports.iter().map(|(port, _)| *port).collect();
+        let wanted: HashMap<&EnvRef, Vec<GuestPort>> = envs
+            .iter()
+            .filter(|env| env.up)
+            .map(|env| (&env.env, ports(env)))
             .collect();
         let mut ended = Vec::new();
-        self.tried.retain(|key, end| {
-            let keep = wanted.contains(key);
+        self.asked.retain(|env, (ports, end)| {
+            let keep = wanted.get(env) == Some(ports);
             if !keep {
                 end.cancel();
-                ended.push(key.clone());
+            }
+            // Other ports are asked for anew; those that have answered have.
+            if !wanted.contains_key(env) {
+                ended.push(env.clone());
             }
             keep
         });
-        for key in wanted {
-            if self.tried.contains_key(&key) {
+        for (env, ports) in wanted {
+            if self.asked.contains_key(env) || ports.is_empty() {
                 continue;
             }
             let end = self.shutdown.child_token();
-            self.tried.insert(key.clone(), end.clone());
-            let (ways, answered) = (self.ways.clone(), self.answered.clone());
+            self.asked.insert(env.clone(), (ports.clone(), end.clone()));
+            let (engine, answered, env) = (self.engine.clone(), self.answered.clone(), env.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = until_it_answers(&ways, &key) => {
-                        // An end of the receiver is the end of the process.
-                        let _ = answered.send(key);
-                    }
+                    () = until_all_answer(&engine, &env, ports, &answered) => {}
                 }
             });
         }
@@ -83,11 +90,40 @@ impl Answers {
     }
 }
 
-async fn until_it_answers(ways: &Arc<Ways>, (env, port): &Key) {
+async fn until_all_answer(
+    engine: &Arc<Engine>,
+    env: &EnvRef,
+    mut missing: Vec<GuestPort>,
+    answered: &mpsc::UnboundedSender<Key>,
+) {
     let mut pause = PAUSES.0;
-    while let Err(error) = ways.dial(env, *port).await {
-        tracing::trace!(%error, env = %env.env, %port, "no answer");
+    loop {
+        match listening(engine, env).await {
+            Ok(ports) => missing.retain(|port| {
+                let listens = ports.contains(port);
+                if listens {
+                    // An end of the receiver is the end of the process.
+                    let _ = answered.send((env.clone(), *port));
+                }
+                !listens
+            }),
+            Err(error) => tracing::debug!(?error, env = %env.env, "can't be asked what listens"),
+        }
+        if missing.is_empty() {
+            return;
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+async fn listening(engine: &Arc<Engine>, env: &EnvRef) -> Result<Vec<GuestPort>> {
+    let project = Project::open(Path::new(&env.project_path))?;
+    let room = engine.of(&project)?;
+    let entrance = room.enter(&project, &env.env).await?;
+    let listeners = entrance.listeners().await?;
+    Ok(listeners
+        .into_iter()
+        .map(|listener| listener.port)
+        .collect())
 }

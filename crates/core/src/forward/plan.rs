@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::store::Key;
-use crate::model::{GuestPort, HostPort, ProjectName, Reach};
+use crate::model::{EnvStatus, GuestPort, HostPort, ProjectName, Reach};
 use crate::proxy::RouteName;
-use crate::view::{EnvRef, EnvView, View};
+use crate::view::{EnvRef, EnvView, ProjectView, View};
 
 /// Which envs somebody wants forwarded, for as long as the lease lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,17 +52,32 @@ pub(super) struct KnownEnv {
     pub(super) reachable: bool,
 }
 
-/// The envs of a view, in its order.
-pub(super) fn envs(view: &View) -> Vec<KnownEnv> {
-    let of_project = |project: &crate::view::ProjectView| {
-        let path = project.path.clone();
+/// The envs of a view, in its order. What can't be seen for a while is as it was: envs of a file that is
+/// just being edited, and those of an engine that is just being restarted.
+pub(super) fn envs(view: &View, before: &[KnownEnv]) -> Vec<KnownEnv> {
+    let of_project = |project: &ProjectView| -> Vec<KnownEnv> {
+        let known = before
+            .iter()
+            .filter(|known| known.env.project_path == project.path);
+        if project.problem.is_some() && project.envs.is_empty() {
+            return known.cloned().collect();
+        }
+        let was_up = |env: &EnvView| {
+            known
+                .clone()
+                .any(|known| known.env.env == env.name && known.up)
+        };
         let envs = project.envs.iter();
-        envs.map(|env| known(&path, env)).collect::<Vec<_>>()
+        envs.map(|env| {
+            let up = env.status.is_up() || (env.status == EnvStatus::Unreachable && was_up(env));
+            known_env(&project.path, env, up)
+        })
+        .collect()
     };
     view.projects.iter().flat_map(of_project).collect()
 }
 
-fn known(path: &str, env: &EnvView) -> KnownEnv {
+fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
     let project = env.project.as_ref().map(ProjectName::as_str);
     let ports = env.ports.iter();
     KnownEnv {
@@ -75,8 +90,8 @@ fn known(path: &str, env: &EnvView) -> KnownEnv {
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
             .collect(),
-        up: env.status.is_up(),
-        reachable: env.status.is_up() || env.wake,
+        up,
+        reachable: up || env.wake,
     }
 }
 
@@ -122,17 +137,24 @@ pub(super) fn claims<'a>(
     claims
 }
 
-/// Who gets what names nobody: who has the focus, if that one is forwarded, else who came last.
-pub(super) fn focused<'a>(
-    claims: &'a [Claim],
+/// Who gets what names nobody: who has the focus, if it has the port and can be reached or is to be
+/// forwarded, else who came last.
+pub(super) fn focused(
+    envs: &[KnownEnv],
+    claims: &[Claim],
     port: HostPort,
     remembered: Option<&EnvRef>,
-) -> Option<&'a Claim> {
+) -> Option<Key> {
     let mut of_port = claims.iter().filter(|claim| claim.host == port);
-    let first = of_port.clone().next();
-    of_port
-        .find(|claim| Some(&claim.key.0) == remembered)
-        .or(first)
+    let is_claimed = |env: &EnvRef| of_port.clone().any(|claim| claim.key.0 == *env);
+    let known = envs.iter().find(|known| Some(&known.env) == remembered);
+    let known = known.filter(|known| known.reachable || is_claimed(&known.env));
+    let key = known.and_then(|known| {
+        let mut ports = known.ports.iter().map(|(port, _)| *port);
+        let guest = ports.find(|guest| guest.on_host() == port)?;
+        Some((known.env.clone(), guest))
+    });
+    key.or_else(|| of_port.next().map(|claim| claim.key.clone()))
 }
 
 #[cfg(test)]
@@ -208,15 +230,18 @@ mod tests {
 
     #[test]
     fn the_focus_goes_to_whom_it_was_given_else_to_who_came_last() {
-        let claims = claimed(&[Scope::All, of("other.web")], &[]);
-        let port = HostPort::new(5173).unwrap();
-        let who = |remembered: Option<&EnvRef>| {
-            focused(&claims, port, remembered).map(|claim| claim.name.to_string())
+        let envs = world();
+        let claims = claimed(&[of("other.web")], &[]);
+        let who = |port: u16, remembered: Option<&EnvRef>| {
+            focused(&envs, &claims, HostPort::new(port).unwrap(), remembered).map(|key| key.0)
         };
-        assert_eq!(who(None).as_deref(), Some("other.web"));
-        assert_eq!(who(Some(&world()[3].env)).as_deref(), Some("dev.api"));
-        // One that isn't forwarded can't have it.
-        assert_eq!(who(Some(&world()[2].env)).as_deref(), Some("other.web"));
+        let other = Some(envs[1].env.clone());
+        assert_eq!(who(5173, None), other);
+        // Whether anybody wants it forwarded or not.
+        assert_eq!(who(5173, Some(&envs[3].env)), Some(envs[3].env.clone()));
+        // One that doesn't run, and that nobody wants forwarded, can't have it.
+        assert_eq!(who(5173, Some(&envs[2].env)), other);
+        assert_eq!(who(8000, Some(&envs[1].env)), None);
     }
 
     #[test]
