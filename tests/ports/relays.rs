@@ -1,11 +1,16 @@
 //! Relays of ours in guests.
 
-use anyhow::{Result, ensure};
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
 use futures_util::future::{join_all, try_join_all};
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::listeners;
+use lxc_dev_manager_core::model::InstanceName;
 use lxc_dev_manager_tests::engines::{TestEngine, busybox_image};
 use lxc_dev_manager_tests::service;
+use lxc_dev_manager_tests::workspace::Workspace;
 use tokio::io::AsyncReadExt;
 
 use crate::guest::{debian, port, with_guests};
@@ -135,4 +140,32 @@ pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
         service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
         service::echo(route.dial(port(8001)).await?, b"straight").await
     })
+}
+
+/// As at a remote; the whole command, which has our key and the env's user.
+pub fn a_guest_that_runs_nothing_of_ours_is_reached_by_ssh(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let name: InstanceName = format!("{}-dev", workspace.project).parse()?;
+    for place in ["/run/lxc-dev-manager", "/var/lib"] {
+        let root = ["exec", "-u", "root", "dev", "--"];
+        workspace.ok(&[&root[..], &["mkdir", "-p", place]].concat())?;
+        let nothing = ["mount", "-t", "tmpfs", "-o", "noexec", "none", place];
+        workspace.ok(&[&root[..], &nothing].concat())?;
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let backend = engine.backend();
+    runtime.block_on(service::start(backend.as_ref(), &name, "127.0.0.1", 8003))?;
+    let mut dial = workspace
+        .command(&["dial", "dev", "8003"])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut stdin = dial.stdin.take().context("no stdin")?;
+    stdin.write_all(b"eall the same, ")?;
+    drop(stdin);
+    let output = dial.wait_with_output()?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(output.stdout == b"all the same, end", "{output:?}");
+    Ok(())
 }
