@@ -133,7 +133,7 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     ensure!(at(&["list"])?.contains("dev"));
     ensure!(at(&["exec", "dev", "--", "echo", "from afar"])? == "from afar\n");
     let block = at(&["ssh-config", "dev"])?;
-    ensure!(block.contains("--remote \"lab\" dial dev 22"), "{block}");
+    ensure!(block.contains("--remote lab dial dev 22"), "{block}");
     at(&["down", "dev"])?;
     at(&["container", "reset", "dev", "-f"])?;
     at(&["undo", "dev"])?;

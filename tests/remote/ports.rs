@@ -142,7 +142,7 @@ pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// The hidden verb, which `ssh-config` leads ssh to.
+/// The hidden verb, and ssh itself, which `ssh-config` leads there.
 pub fn the_command_line_dials_at_a_remote(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let _visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;
@@ -169,5 +169,15 @@ pub fn the_command_line_dials_at_a_remote(engine: &TestEngine) -> Result<()> {
     stdout.read_to_string(&mut heard)?;
     ensure!(heard == "from afar, end", "{heard:?}");
     ensure!(dial.wait()?.success(), "it failed");
+    let block = at(&["ssh-config", "dev"])?.output()?;
+    let path = workspace.root.path().join("config");
+    std::fs::write(&path, &block.stdout)?;
+    let host = format!("dev.{}.ldm", workspace.project);
+    let mut ssh = std::process::Command::new("ssh");
+    ssh.arg("-F").arg(&path);
+    ssh.args(["-o", "BatchMode=yes", &host, "id -un; hostname"]);
+    let output = ssh.env_clear().envs(workspace.variables()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text == format!("dev\n{name}\n"), "{output:?}");
     Ok(())
 }
