@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         relays::no_descriptor_is_kept,
         relays::many_connections_pass_at_once,
         relays::a_guest_of_busybox_has_one,
+        relays::it_ends_with_the_process_that_started_it,
         relays::it_lives_where_programs_may_be_run,
         relays::a_guest_that_runs_nothing_of_ours_is_reached_by_ssh,
     ]))

@@ -1,7 +1,8 @@
 //! Relays of ours in guests.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::{join_all, try_join_all};
@@ -13,7 +14,7 @@ use lxc_dev_manager_tests::service;
 use lxc_dev_manager_tests::workspace::Workspace;
 use tokio::io::AsyncReadExt;
 
-use crate::guest::{debian, port, with_guests};
+use crate::guest::{Guest, debian, port, with_guests};
 
 pub fn one_is_started_for_all_who_wait(engine: &TestEngine) -> Result<()> {
     with_guests(engine, &debian(), async |[guest]| {
@@ -140,6 +141,44 @@ pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
         service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
         service::echo(route.dial(port(8001)).await?, b"straight").await
     })
+}
+
+/// Killed, so that we can't end it ourselves.
+pub fn it_ends_with_the_process_that_started_it(engine: &TestEngine) -> Result<()> {
+    /// Less than a relay stays by itself.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    let guest = Guest {
+        backend: engine.backend(),
+        name: format!("{}-dev", workspace.project).parse()?,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let backend = guest.backend.as_ref();
+    runtime.block_on(service::start(backend, &guest.name, "127.0.0.1", 8003))?;
+    let mut dial = workspace
+        .command(&["dial", "dev", "8003"])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    dial.stdin
+        .as_mut()
+        .context("no stdin")?
+        .write_all(b"ehere")?;
+    let mut heard = [0; 4];
+    dial.stdout
+        .as_mut()
+        .context("no stdout")?
+        .read_exact(&mut heard)?;
+    ensure!(&heard == b"here", "{heard:?}");
+    ensure!(runtime.block_on(guest.relays())? == 1, "not one");
+    dial.kill()?;
+    dial.wait()?;
+    let begun = Instant::now();
+    while runtime.block_on(guest.relays())? > 0 {
+        ensure!(begun.elapsed() < PATIENCE, "it is still there");
+    }
+    Ok(())
 }
 
 /// As at a remote; the whole command, which has our key and the env's user.
