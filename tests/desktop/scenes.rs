@@ -11,7 +11,7 @@ use lxc_dev_manager_tests::workspace::Workspace;
 
 use super::window::Window;
 
-fn run(scene: impl Future<Output = Result<()>>) -> Result<()> {
+pub fn run(scene: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
