@@ -209,3 +209,62 @@ fn abuse(stage: &Stage) -> Result<()> {
     ensure!(stage.ask()? == "a");
     Ok(())
 }
+
+/// An env gets another name: what is forwarded of it is so under the new one, with focus and own port.
+pub fn a_renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a"])?;
+    let service = stage.service("a", "0.0.0.0")?;
+    let _proxy = stage.proxy(&["a"])?;
+    ensure!(stage.ask()? == "a");
+    let own = |stage: &Stage| -> Result<u64> {
+        let forwards = stage.forwards()?;
+        let forward = forwards.first().context("no forward")?;
+        forward["stable"].as_u64().context("no port of its own")
+    };
+    let before = own(&stage)?;
+    drop(service);
+    stage.workspace.ok(&["rename", "a", "b"])?;
+    let _service = stage.service("b", "0.0.0.0")?;
+    until("it answers under its new name", || {
+        Ok(stage.ask()? == "b" && stage.ask_for("b")? == "b")
+    })?;
+    let after = own(&stage)?;
+    ensure!(after == before, "{before} became {after}");
+    Ok(())
+}
+
+/// A port that the file opens is reached from elsewhere; other envs on it are not.
+pub fn only_what_the_file_opens_is_reached_from_elsewhere(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a", "b"])?;
+    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    // An address of this machine that isn't loopback: the one of the engine's bridge.
+    let route = stage
+        .workspace
+        .ok(&["exec", "a", "--", "ip", "route", "show", "default"])?;
+    let words: Vec<&str> = route.split_whitespace().collect();
+    let here = words.get(2).context("no gateway")?.to_string();
+    let from_elsewhere = |host: &str| -> Result<String> {
+        let mut stream = TcpStream::connect((here.as_str(), stage.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let _proxy = stage.proxy(&["*"])?;
+    stage.workspace.ok(&["focus", "b"])?;
+    ensure!(from_elsewhere("x").is_err(), "it is open without a word");
+    let path = stage.workspace.directory().join("containers.yaml");
+    let listen = format!("  a:\n    listen: {{{}: everywhere}}\n", stage.port);
+    let text = std::fs::read_to_string(&path)?.replace("  a:\n", &listen);
+    std::fs::write(&path, text)?;
+    until("it is open", || Ok(from_elsewhere("x")?.ends_with("a\n")))?;
+    // The focus is another's here; from there only what is open can have it.
+    ensure!(stage.ask()? == "b");
+    let by_name = from_elsewhere(&stage.name("b"))?;
+    ensure!(by_name.starts_with("HTTP/1.1 404"), "{by_name}");
+    Ok(())
+}

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         healing::a_connection_wakes_an_env,
         healing::a_frozen_forwarder_heals,
         healing::no_descriptor_is_left,
+        healing::a_renamed_env_stays_forwarded,
+        healing::only_what_the_file_opens_is_reached_from_elsewhere,
     ]);
     trials.extend(local::trials());
     harness::run(trials)

@@ -19,6 +19,8 @@ const INTERRUPTED: i32 = 130;
 /// The surroundings of one command.
 pub(crate) struct Context {
     pub(crate) engine: Arc<Engine>,
+    /// The one of projects that name no remote: for what concerns all projects.
+    pub(crate) usual: Arc<Engine>,
     pub(crate) printer: Printer,
     directory: PathBuf,
     /// The project as it was read to find its engine: for the first who asks.
@@ -52,6 +54,7 @@ impl Context {
                 "the project's file names the remote `{named}`; `{asked}` is not used"
             ));
         }
+        let usual = engine.clone();
         let room = named.and_then(|named| match named {
             Some(named) => engine.at_remote(&named),
             None => Ok(engine.clone()),
@@ -62,6 +65,7 @@ impl Context {
         };
         Ok(Self {
             engine,
+            usual,
             printer,
             directory,
             opened: Cell::new(Some(opened)),

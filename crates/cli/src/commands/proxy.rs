@@ -69,12 +69,21 @@ async fn expect_forwardable(
 }
 
 async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -> Result<()> {
+    if let Some(remote) = &context.remote {
+        // Whoever forwards may be another process, and knows projects by their files.
+        let message = "ports are forwarded from where the project's file says";
+        return Err(
+            Error::new(ErrorKind::Unsupported, message).with_hint(format!(
+                "write `remote: {remote}` into containers.yaml, and leave `--remote` out"
+            )),
+        );
+    }
     if let Some(few) = most_connections().filter(|most| *most < FEW) {
         let text = format!("No more than {few} connections at once: see `ulimit -Hn`");
         context.printer.status(&text);
     }
     let shutdown = CancellationToken::new();
-    let (session, running) = Session::new(context.engine.clone(), scopes.clone(), shutdown.clone());
+    let (session, running) = Session::new(context.usual.clone(), scopes.clone(), shutdown.clone());
     let shown = async {
         if let Some(env) = focus {
             take_focus(context, &session, env).await?;

@@ -5,6 +5,7 @@
 //! made: it rolls back by itself, or [`Engine::recover`] does.
 //! Deliberately absent: what an engine's answers look like (`backend`), and what is shown of it.
 
+mod away;
 mod clone;
 mod collect;
 mod configure;
@@ -76,6 +77,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     bus: Arc<EventBus>,
     used: Arc<used::Used>,
+    away: Arc<away::Away>,
 }
 
 impl Engine {
@@ -90,6 +92,7 @@ impl Engine {
             clock,
             bus: Arc::default(),
             used: Arc::default(),
+            away: Arc::default(),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Overlay {
 type Found = HashMap<InstanceName, (EngineKind, Instance)>;
 
 /// How an engine is asked for its instances.
-type Ask = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>;
+pub(super) type Ask = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>;
 
 /// Projects by the remote that their files name.
 type ByRemote = BTreeMap<Option<RemoteName>, Vec<Project>>;
@@ -114,7 +114,9 @@ impl Engine {
     /// Asks all engines that may have what is at a remote, or at none.
     async fn see(&self, remote: Option<&RemoteName>, ask: Ask) -> Result<Seen> {
         let backends = self.reach(remote)?;
-        let asked = backends.iter().map(|backend| ask(backend.as_ref()));
+        let asked = backends
+            .iter()
+            .map(|backend| self.away.ask(backend.as_ref(), ask));
         let answers = futures_util::future::join_all(asked).await;
         let mut seen = Seen::default();
         let mut doubt = false;

@@ -44,6 +44,7 @@ impl Engine {
             clock: self.clock.clone(),
             bus: self.bus.clone(),
             used: self.used.clone(),
+            away: self.away.clone(),
         }))
     }
 

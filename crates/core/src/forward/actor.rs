@@ -14,11 +14,11 @@ use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
 use super::service::EnvPort;
 use super::store::{Focus, Key, Stable};
-use super::ways::Ways;
+use super::ways::{Change, Ways};
 use super::{FocusRequest, Order};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GuestPort, HostPort, PortState};
+use crate::model::{GuestPort, HostPort, InstanceName, PortState};
 use crate::proxy::{RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_secs(10);
 
 pub(super) struct Actor {
     ways: Arc<Ways>,
-    lost: mpsc::UnboundedReceiver<EnvRef>,
+    changes: mpsc::UnboundedReceiver<Change>,
     answers: Answers,
     heard: mpsc::UnboundedReceiver<Key>,
     view: View,
@@ -39,6 +39,8 @@ pub(super) struct Actor {
     lingering: BTreeMap<EnvRef, Instant>,
     /// By number, in the order in which they came.
     leases: Vec<(u64, Scope)>,
+    /// Envs whose instances have other names, until the file has them too.
+    renamed: Vec<(EnvRef, InstanceName)>,
     focus: Focus,
     stable: Stable,
     /// Ports that somebody has given up.
@@ -60,10 +62,10 @@ impl Actor {
     ) -> Result<Self> {
         let (focus, stable) = (Focus::read(engine.home())?, Stable::read(engine.home())?);
         let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
-        let (ways, lost) = Ways::new(engine, tasks.clone(), shutdown);
+        let (ways, changes) = Ways::new(engine, tasks.clone(), shutdown);
         Ok(Self {
             ways,
-            lost,
+            changes,
             answers,
             heard,
             view: View::default(),
@@ -71,6 +73,7 @@ impl Actor {
             up: BTreeSet::new(),
             lingering: BTreeMap::new(),
             leases: Vec::new(),
+            renamed: Vec::new(),
             focus,
             stable,
             released: BTreeSet::new(),
@@ -96,7 +99,7 @@ impl Actor {
                         Some(order) => self.obey(order),
                         None => return,
                     },
-                    Some(env) = self.lost.recv() => self.cut(&env),
+                    Some(change) = self.changes.recv() => self.on_change(change),
                     Some(key) = self.heard.recv() => {
                         self.answered.insert(key);
                         self.settle();
@@ -144,7 +147,43 @@ impl Actor {
         }
         if now != self.envs {
             self.envs = now;
+            self.carry_over();
             self.settle();
+        }
+    }
+
+    fn on_change(&mut self, change: Change) {
+        match change {
+            Change::Ended(env) => self.cut(&env),
+            Change::Renamed { old, new } => {
+                let known = self.envs.iter().find(|known| known.instance == old);
+                let known = known.map(|known| (known.env.clone(), new));
+                self.renamed.extend(known);
+            }
+        }
+    }
+
+    /// What an env has, it has under its new name as well.
+    fn carry_over(&mut self) {
+        let envs = &self.envs;
+        let (mut done, mut waiting) = (Vec::new(), Vec::new());
+        for (old, instance) in std::mem::take(&mut self.renamed) {
+            match envs.iter().find(|known| known.instance == instance) {
+                Some(known) => done.push((old, known.env.clone())),
+                None => waiting.push((old, instance)),
+            }
+        }
+        self.renamed = waiting;
+        for (old, new) in done {
+            for (_, scope) in &mut self.leases {
+                if *scope == (Scope::Env { env: old.clone() }) {
+                    *scope = Scope::Env { env: new.clone() };
+                }
+            }
+            let carried = self.focus.rename(&old, &new);
+            if let Err(error) = carried.and_then(|()| self.stable.rename(&old, &new)) {
+                tracing::warn!(?error, "what it had isn't remembered under its new name");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::store::Key;
-use crate::model::{EnvStatus, GuestPort, HostPort, ProjectName, Reach};
+use crate::model::{EnvStatus, GuestPort, HostPort, InstanceName, ProjectName, Reach};
 use crate::proxy::RouteName;
 use crate::view::{EnvRef, EnvView, ProjectView, View};
 
@@ -44,6 +44,7 @@ pub(super) struct Claim {
 pub(super) struct KnownEnv {
     pub(super) env: EnvRef,
     pub(super) project: Option<ProjectName>,
+    pub(super) instance: InstanceName,
     pub(super) name: RouteName,
     pub(super) ports: Vec<(GuestPort, Reach)>,
     /// It runs.
@@ -86,6 +87,7 @@ fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
             env: env.name.clone(),
         },
         project: env.project.clone(),
+        instance: env.instance.clone(),
         name: RouteName::of(env.name.as_str(), project),
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
@@ -169,6 +171,7 @@ mod tests {
                 env: name.parse().unwrap(),
             },
             project: project.parse().ok(),
+            instance: format!("{project}-{name}").parse().unwrap(),
             name: RouteName::of(name, Some(project)),
             ports: ports.map(|port| (port, Reach::Loopback)).collect(),
             up: reachable,

@@ -63,6 +63,16 @@ impl Focus {
         self.ports.get(&port)
     }
 
+    /// Carries what an env has over to its new name.
+    pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
+        let of_env = self.ports.iter().filter(|(_, env)| *env == old);
+        let ports: Vec<HostPort> = of_env.map(|(port, _)| *port).collect();
+        for port in ports {
+            self.set(port, new)?;
+        }
+        Ok(())
+    }
+
     /// Remembers; returns who had it before.
     pub(super) fn set(&mut self, port: HostPort, env: &EnvRef) -> Result<Option<EnvRef>> {
         let before = self.ports.insert(port, env.clone());
@@ -115,12 +125,29 @@ impl Stable {
             guest: *guest,
             host,
         });
+        self.write()?;
+        Ok(host)
+    }
+
+    /// Carries what an env has over to its new name.
+    pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
+        let mut changed = false;
+        for given in self.given.iter_mut().filter(|given| given.env == *old) {
+            given.env = new.clone();
+            changed = true;
+        }
+        match changed {
+            true => self.write(),
+            false => Ok(()),
+        }
+    }
+
+    fn write(&self) -> Result<()> {
         let file = PortsFile {
             version: VERSION,
             ports: self.given.clone(),
         };
-        write_json(&self.path, &file)?;
-        Ok(host)
+        write_json(&self.path, &file)
     }
 }
 
@@ -181,6 +208,9 @@ mod tests {
         let mut later = Stable::read(&home).unwrap();
         assert_eq!(later.of(&(env("other"), guest)).unwrap(), second);
         assert_eq!(later.of(&(env("dev"), guest)).unwrap(), first);
+        later.rename(&env("dev"), &env("new")).unwrap();
+        let mut last = Stable::read(&home).unwrap();
+        assert_eq!(last.of(&(env("new"), guest)).unwrap(), first);
     }
 
     #[test]

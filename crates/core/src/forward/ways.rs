@@ -28,12 +28,23 @@ const FAILURE: Duration = Duration::from_millis(30);
 /// The same where the engine would tell of a change.
 const HEARD_FAILURE: Duration = Duration::from_secs(1);
 
+/// What became of an env.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// The boot to which connections were made is over.
+    Ended(EnvRef),
+    /// Its instance has another name.
+    Renamed {
+        old: InstanceName,
+        new: InstanceName,
+    },
+}
+
 /// The ways of one process.
 pub(super) struct Ways {
     engine: Arc<Engine>,
     known: Mutex<Known>,
-    /// Envs whose boot is over.
-    lost: mpsc::UnboundedSender<EnvRef>,
+    changes: mpsc::UnboundedSender<Change>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -76,16 +87,16 @@ impl Ways {
         engine: Arc<Engine>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<EnvRef>) {
-        let (lost, ended) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
+        let (changes, heard) = mpsc::unbounded_channel();
         let ways = Self {
             engine,
             known: Mutex::default(),
-            lost,
+            changes,
             tasks,
             shutdown,
         };
-        (Arc::new(ways), ended)
+        (Arc::new(ways), heard)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -264,6 +275,8 @@ impl Ways {
                 BackendEvent::Renamed { old, new } => {
                     self.changed(id, &old);
                     self.changed(id, &new);
+                    // As above.
+                    let _ = self.changes.send(Change::Renamed { old, new });
                 }
             }
         }
@@ -294,7 +307,7 @@ impl Ways {
             self.tasks.spawn(async move {
                 if boot.is_over().await {
                     // An end of the receiver is the end of the process.
-                    let _ = ways.lost.send(env);
+                    let _ = ways.changes.send(Change::Ended(env));
                 }
             });
         }
