@@ -8,7 +8,7 @@ umask 022
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 root=${LDM_TEST_DIR:-/var/tmp/ldm-test}
 images='debian/12 debian/12-tools ldm-busybox'
-pool_size=6GiB
+pool_size=${LDM_TEST_POOL_SIZE:-6GiB}
 wait_seconds=60
 
 usage() {
@@ -27,6 +27,8 @@ usage: engines.sh COMMAND
 LDM_TEST_DIR      where all of it lives (default /var/tmp/ldm-test)
 LDM_TEST_GROUP    whose members may talk to the daemons (default root; kept until the next `up` that says another)
 LDM_TEST_ENGINES  "lxd incus", or one of them: those that must run (default: those that are installed)
+LDM_TEST_IMAGES   the images to import (default: all); a test of faults runs daemons of its own, in a directory of its own
+LDM_TEST_POOL_SIZE  size of a pool that isn't there yet (default 6GiB)
 END
 }
 
@@ -160,7 +162,7 @@ make_image() { # ALIAS: prints the directory of its files
 
 import_images() { # ENGINE
     local engine=$1 alias files recipe
-    for alias in $images; do
+    for alias in ${LDM_TEST_IMAGES:-$images}; do
         files=$(make_image "$alias")
         recipe=$(basename "$files")
         # A changed recipe takes over its alias; what was made from the old image lives on without it.
@@ -323,7 +325,8 @@ main() {
     # Daemons need root, tests don't: whoever starts them may talk to them.
     if [ "$(id -u)" != 0 ]; then
         as_root env LDM_TEST_DIR="$root" LDM_TEST_GROUP="${LDM_TEST_GROUP:-$(id -gn)}" \
-            LDM_TEST_ENGINES="${LDM_TEST_ENGINES:-}" "$0" "$command" "$@"
+            LDM_TEST_ENGINES="${LDM_TEST_ENGINES:-}" LDM_TEST_IMAGES="${LDM_TEST_IMAGES:-}" \
+            LDM_TEST_POOL_SIZE="${LDM_TEST_POOL_SIZE:-}" "$0" "$command" "$@"
         return
     fi
     mkdir -p "$root"

@@ -54,6 +54,18 @@ pub use types::{
     Mount, Nesting, Progress, Settings, Space, Step, Usage,
 };
 
+/// What to do where a storage pool is full.
+pub(crate) const FULL_HINT: &str = "the storage pool is full: free what undo keeps with \
+     `lxc-dev-manager gc --all`, delete something in an env, or make the pool larger";
+
+/// Whether words of an engine or a guest mean that there is no room. They have no other way to say so.
+pub(crate) fn is_full(words: &str) -> bool {
+    let words = words.to_lowercase();
+    ["no space left on device", "disk quota exceeded"]
+        .iter()
+        .any(|known| words.contains(known))
+}
+
 /// Engines beyond those that are asked where nothing says which.
 pub trait Remotes: Send + Sync {
     /// The engine that the user calls by this name. Nothing is asked of it yet.

@@ -76,6 +76,11 @@ impl Engine {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let running = instance.status.is_up();
+        if running {
+            // The engines write when they start one, and could not on a full pool: then it stays as it is.
+            // They write the same for this, and what a pool says of its room isn't exact enough.
+            backend.set_marks(&instance.name, &instance.marks).await?;
+        }
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         let copy = snapshot_of(&journal.record);
         let made = self.publish_with(task, &placed, &copy, image, &mut journal, cancel);

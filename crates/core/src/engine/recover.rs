@@ -252,7 +252,7 @@ impl Engine {
     }
 
     /// Gives up what a restore kept that then changed nothing: to undo it would do nothing.
-    async fn discard_copy(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
+    pub(super) async fn discard_copy(&self, backend: &dyn Backend, record: &Record) -> Result<()> {
         let copy = SnapshotName::undo(&record.id);
         match backend.delete_snapshot(&record.instance, &copy).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -95,8 +95,15 @@ impl Engine {
             journal.enter(JournalStep::Committing)
         };
         if let Err(error) = kept.await {
-            // Nothing was changed yet.
-            journal.close();
+            // Nothing was changed yet. Where a copy may have been made all the same, recovery looks.
+            let record = &journal.record;
+            let given_up = match error.is_uncertain() {
+                true => false,
+                false => self.discard_copy(backend.as_ref(), record).await.is_ok(),
+            };
+            if given_up {
+                journal.close();
+            }
             return Err(error);
         }
         match self.set_back(task, &placed, snapshot, &mut journal).await {

@@ -64,6 +64,7 @@ impl Engine {
         };
         project.check(std::slice::from_ref(&change))?;
         let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
+        self.step(task, "taking the snapshot");
         if let Err(error) = placed.backend.snapshot(name, snapshot, None).await {
             // Where it may have been taken all the same, recovery looks.
             if !error.is_uncertain() {

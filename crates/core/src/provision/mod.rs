@@ -10,7 +10,7 @@ mod setup;
 
 use std::collections::BTreeMap;
 
-use crate::backend::{Backend, ExecSpec, Output, run_script};
+use crate::backend::{Backend, ExecSpec, FULL_HINT, Output, is_full, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InstanceName, UserName};
 
@@ -197,6 +197,11 @@ fn expect_success(output: &Output, what: String) -> Result<()> {
     if output.code == 0 {
         return Ok(());
     }
+    let full = is_full(&String::from_utf8_lossy(&output.stderr));
     let cause = Error::new(ErrorKind::Guest, output.last_words());
-    Err(Error::new(ErrorKind::Guest, what).caused_by(cause))
+    let error = Error::new(ErrorKind::Guest, what).caused_by(cause);
+    Err(match full {
+        true => error.with_hint(FULL_HINT),
+        false => error,
+    })
 }

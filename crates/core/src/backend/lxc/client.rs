@@ -358,7 +358,11 @@ impl Client {
                 .with_hint("take the `mounts:` out of containers.yaml, or use a newer engine")
                 .caused_by(message);
         }
-        Error::new(kind, format!("{}: {message}", self.kind()))
+        let error = Error::new(kind, format!("{}: {message}", self.kind()));
+        match crate::backend::is_full(message) {
+            true => error.with_hint(crate::backend::FULL_HINT),
+            false => error,
+        }
     }
 
     fn garbled(&self, path: &str, error: serde_json::Error) -> Error {

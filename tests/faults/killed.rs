@@ -1,0 +1,98 @@
+//! SIGKILL of the engine in the middle of an operation.
+
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::workspace::Workspace;
+use serde_json::Value;
+
+use crate::daemon::{Daemon, IMAGE};
+
+/// Runs a command, and kills the engine as soon as it says that it is at a step. Returns what it said.
+fn kill_engine_at(
+    daemon: &Daemon,
+    workspace: &Workspace,
+    arguments: &[&str],
+    step: &str,
+) -> Result<(Option<i32>, String)> {
+    let mut child = workspace.command(arguments)?.spawn()?;
+    let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    let (mut seen, mut killed) = (String::new(), false);
+    for line in lines {
+        let line = line?;
+        seen.push_str(&line);
+        seen.push('\n');
+        if !killed && line.starts_with(step) {
+            killed = true;
+            daemon.restart()?;
+        }
+    }
+    ensure!(killed, "{arguments:?} never came to {step:?}: {seen}");
+    Ok((child.wait()?.code(), seen))
+}
+
+/// Each env of the file is in the engine, and the other way round.
+fn expect_whole(workspace: &Workspace, at: &str) -> Result<()> {
+    let list: Value = serde_json::from_str(&workspace.ok(&["list", "--json"])?)?;
+    let envs = list["envs"].as_array().context("no envs")?;
+    for env in envs {
+        ensure!(env["status"] == "running", "{at}: {env}");
+        ensure!(
+            !env["snapshots"].as_array().is_none_or(Vec::is_empty),
+            "{at}: {env}"
+        );
+    }
+    let instances = workspace.instances()?;
+    ensure!(instances.len() == envs.len(), "{at}: {instances:?} {list}");
+    Ok(())
+}
+
+pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon) -> Result<()> {
+    let workspace = Workspace::new(&daemon.engine)?;
+    workspace.ok(&["container", "create", "dev", IMAGE])?;
+    workspace.ok(&["exec", "dev", "--", "touch", "mine"])?;
+    workspace.ok(&["container", "snapshot", "create", "dev", "first"])?;
+    let create = ["container", "create", "two", IMAGE];
+    let clone = ["container", "clone", "dev", "two"];
+    let snapshot = ["container", "snapshot", "create", "dev", "second"];
+    let reset = ["container", "reset", "dev", "first"];
+    for (arguments, step) in [
+        (&create[..], "making the instance"),
+        (&create, "starting it"),
+        (&create, "setting up the user"),
+        (&clone, "copying"),
+        (&clone, "starting it"),
+        (&snapshot, "taking"),
+        (&reset, "keeping"),
+        (&reset, "restoring"),
+        (&reset, "starting it"),
+    ] {
+        let at = format!("{} at {step:?}", arguments[..2].join(" "));
+        let (code, seen) = kill_engine_at(daemon, &workspace, arguments, step)?;
+        ensure!(code == Some(3) || code == Some(0), "{at}: {code:?} {seen}");
+        // Any change mends what is left, and says so. Its own failure would be one.
+        let next = workspace.run(&["up", "dev"])?;
+        ensure!(next.code == Some(0), "{at}: {seen}; {next:?}");
+        let open = code == Some(3) && !seen.contains("taking back");
+        ensure!(
+            !open || next.stderr.contains("an interrupted"),
+            "{at}: {seen}; {next:?}"
+        );
+        ensure!(
+            workspace.run(&["list"])?.stderr.is_empty(),
+            "{at}: something is left"
+        );
+        expect_whole(&workspace, &at)?;
+        workspace.ok(&["exec", "dev", "--", "test", "-e", "mine"])?;
+        // The same again is possible.
+        if workspace.file()?.contains("two:") {
+            workspace.ok(&["remove", "-f", "two"])?;
+            workspace.ok(&["gc", "--all", "-f"])?;
+        }
+        if workspace.file()?.contains("second:") {
+            workspace.ok(&["container", "snapshot", "delete", "-f", "dev", "second"])?;
+        }
+    }
+    workspace.ok(&create)?;
+    workspace.ok(&snapshot).map(drop)
+}

@@ -1,0 +1,55 @@
+//! Engines that die in the middle of an operation, and pools that are full: on a daemon of each kind that
+//! is this suite's own, for nobody else may be using it.
+
+mod daemon;
+mod full;
+mod killed;
+
+use std::process::ExitCode;
+
+use daemon::Daemon;
+use libtest_mimic::{Failed, Trial};
+use lxc_dev_manager_tests::engines;
+
+/// A test, and the size of its daemon's pool.
+type Row = (
+    &'static str,
+    &'static str,
+    fn(&Daemon) -> anyhow::Result<()>,
+);
+
+const TESTS: [Row; 2] = [
+    (
+        "an_engine_that_dies_in_the_middle_of_an_operation",
+        "3GiB",
+        killed::an_engine_that_dies_in_the_middle_of_an_operation,
+    ),
+    (
+        "a_full_pool_is_said_and_nothing_is_lost",
+        "400MiB",
+        full::a_full_pool_is_said_and_nothing_is_lost,
+    ),
+];
+
+fn main() -> ExitCode {
+    let (found, missing) = engines::find();
+    let mut trials = Vec::new();
+    for engine in found {
+        for (name, pool, test) in TESTS {
+            let label = engine.label();
+            let kind = engine.kind;
+            trials.push(Trial::test(format!("{label}::{name}"), move || {
+                let run = || test(&Daemon::start(kind, name, pool)?);
+                run().map_err(|error| Failed::from(format!("{error:#}")))
+            }));
+        }
+    }
+    for label in missing {
+        eprintln!("skipped: {label} doesn't run (make engines)");
+        for (name, ..) in TESTS {
+            let name = format!("{label}::{name}");
+            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+        }
+    }
+    lxc_dev_manager_tests::harness::run_one_by_one(trials)
+}
