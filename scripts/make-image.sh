@@ -3,6 +3,7 @@
 #
 #   make-image.sh debian/12 DIR          a Debian 12 with systemd, sshd and sudo
 #   make-image.sh debian/12-tools DIR    the same with python3, iperf3 and socat
+#   make-image.sh debian/12-docker DIR   the same with Docker
 #
 # Prints the directory below DIR that holds metadata.tar.xz and rootfs.squashfs. Its name carries a hash of this file: a
 # changed recipe is built anew, an unchanged one is found there again. Needs root, debootstrap and squashfs-tools.
@@ -12,6 +13,7 @@ umask 022
 suite=bookworm
 packages=systemd-sysv,openssh-server,sudo,iproute2,ca-certificates,dbus,udev,isc-dhcp-client,ifupdown
 tools='python3 iperf3 socat'
+docker=docker.io
 
 # Nothing here has hardware to look after. Left running, these cost boot time or fail and make the system "degraded".
 masked='systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger.service
@@ -139,7 +141,7 @@ END
     rm -rf "$1/metadata.yaml" "$1/templates"
 }
 
-[ $# -eq 2 ] || die "usage: make-image.sh debian/12|debian/12-tools DIR"
+[ $# -eq 2 ] || die "usage: make-image.sh debian/12|debian/12-tools|debian/12-docker DIR"
 [ "$(id -u)" = 0 ] || die "must be root, to own the files of the image"
 for program in debootstrap mksquashfs unshare; do
     command -v "$program" >/dev/null || die "$program is missing; run scripts/setup.sh test"
@@ -166,12 +168,14 @@ case $name in
         mkdir "$work/root"
         build_base "$work/root"
         ;;
-    debian/12-tools)
+    debian/12-tools | debian/12-docker)
         base=$("$0" debian/12 "$dir")
         unsquashfs -q -n -d "$work/root" "$base/rootfs.squashfs" >"$log" 2>&1 || die "unsquashfs failed; see $log"
-        say "adding $tools"
+        more=$tools
+        [ "$name" = debian/12-tools ] || more=$docker
+        say "adding $more"
         # shellcheck disable=SC2086 # one word a package
-        add_packages "$work/root" $tools
+        add_packages "$work/root" $more
         ;;
     *) die "no recipe for $name" ;;
 esac

@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod copies;
+mod docker;
 mod errors;
 mod frozen;
 mod guest;
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         copies::a_renamed_env_is_the_same_one,
         copies::an_image_of_an_env_makes_envs_of_their_own,
         copies::a_deleted_project_comes_back,
+        docker::containers_run_in_an_env_and_again_after_a_restart,
+        docker::it_comes_into_an_env_that_is_there_and_is_refused_where_it_can_not,
         several::patterns_and_a_file_whose_envs_are_not_made_yet,
         several::limits_are_those_of_the_flags_and_then_those_of_the_file,
         several::a_directory_of_the_host_is_seen,

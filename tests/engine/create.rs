@@ -215,3 +215,53 @@ async fn what_the_engine_made_for_a_killed_create_is_replaced() {
         ErrorKind::AlreadyExists
     );
 }
+
+#[tokio::test]
+async fn docker_is_installed_where_the_file_wants_it_and_added_while_the_env_runs() {
+    let stage = Stage::new(Pool::Btrfs);
+    let path = stage.directory().join("containers.yaml");
+    let wants = |word: &str| {
+        let text = format!("project: web\ndefaults: {{nesting: {word}}}\ncontainers:\n");
+        std::fs::write(&path, text).unwrap();
+    };
+    wants("true");
+    stage.create("dev").await.unwrap();
+    let has_docker = || async {
+        let dev = dev_instance();
+        let found = stage.fake.read_file(&dev, "/usr/sbin/dockerd").await;
+        found.is_ok()
+    };
+    assert!(!has_docker().await);
+    let text = stage.file().replace("nesting: true", "nesting: docker");
+    std::fs::write(&path, text).unwrap();
+    let (project, dev) = (stage.project(), env("dev"));
+    stage.engine.stop(&project, &dev).await.unwrap();
+    let refused = stage.engine.configure(&project, &dev).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    stage.engine.start(&project, &dev).await.unwrap();
+    assert!(
+        stage
+            .engine
+            .configure(&project, &dev)
+            .await
+            .unwrap()
+            .changed()
+    );
+    assert!(has_docker().await);
+    assert!(
+        !stage
+            .engine
+            .configure(&project, &dev)
+            .await
+            .unwrap()
+            .changed()
+    );
+    stage
+        .engine
+        .remove(&mut stage.project(), &dev)
+        .await
+        .unwrap();
+    wants("docker");
+    stage.create("dev").await.unwrap();
+    assert!(has_docker().await);
+}

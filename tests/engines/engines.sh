@@ -7,7 +7,7 @@ umask 022
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 root=${LDM_TEST_DIR:-/var/tmp/ldm-test}
-images='debian/12 debian/12-tools ldm-busybox'
+images='debian/12 debian/12-tools ldm-busybox debian/12-docker'
 pool_size=${LDM_TEST_POOL_SIZE:-6GiB}
 wait_seconds=60
 
@@ -176,8 +176,8 @@ import_images() { # ENGINE
 
 # An engine that is left out has no variables here, so that its tests can say that they are skipped.
 print_env() {
-    local image tools busybox engine
-    read -r image tools busybox <<<"$images"
+    local image tools busybox docker engine
+    read -r image tools busybox docker <<<"$images"
     for engine in $(engines); do
         echo "LDM_TEST_${engine^^}_DIR=$(dir_of "$engine")"
         echo "LDM_TEST_${engine^^}_SOCKET=$(socket_of "$engine")"
@@ -185,6 +185,7 @@ print_env() {
     echo "LDM_TEST_IMAGE=$image"
     echo "LDM_TEST_TOOLS_IMAGE=$tools"
     echo "LDM_TEST_BUSYBOX_IMAGE=$busybox"
+    echo "LDM_TEST_DOCKER_IMAGE=$docker"
 }
 
 # ---- commands --------------------------------------------------------------------------------------------------------

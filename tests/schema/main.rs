@@ -47,7 +47,7 @@ fn is_taken(text: &str) -> bool {
         file.ports(&dev).is_ok(),
         file.user(&dev).is_ok(),
         file.limits(&dev).is_ok(),
-        file.nesting(&dev).is_ok() || text.contains("docker"),
+        file.nesting(&dev).is_ok(),
         file.host_variables(&dev).is_ok(),
         file.reach(&dev, GuestPort::new(1).unwrap()).is_ok(),
     ];

@@ -63,6 +63,11 @@ pub fn image() -> String {
     setting("LDM_TEST_IMAGE").unwrap_or_else(|| "debian/12".to_owned())
 }
 
+/// The image of the tests with Docker in it.
+pub fn docker_image() -> String {
+    setting("LDM_TEST_DOCKER_IMAGE").unwrap_or_else(|| "debian/12-docker".to_owned())
+}
+
 /// A small image: busybox, no bash, no systemd, no package manager; sshd and sudo in it.
 pub fn busybox_image() -> String {
     setting("LDM_TEST_BUSYBOX_IMAGE").unwrap_or_else(|| "ldm-busybox".to_owned())

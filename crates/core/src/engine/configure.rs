@@ -3,10 +3,11 @@
 use super::Engine;
 use super::place::Placed;
 use super::task::Task;
-use crate::backend::Settings;
-use crate::error::{Error, Result};
-use crate::model::EnvName;
+use crate::backend::{Instance, Nesting, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvName, EnvStatus};
 use crate::project::Project;
+use crate::provision;
 use crate::view::Verb;
 
 /// What was set on an env before, and what is now.
@@ -31,7 +32,8 @@ impl Engine {
     /// can change in a running env changes at once.
     ///
     /// # Errors
-    /// Those of the file and of finding the env; the engine's for what it can't do (a disk that would be
+    /// Those of the file and of finding the env; `Conflict` where Docker can't be installed as the env is
+    /// now; the engine's for what it can't do (a disk that would be
     /// smaller than what is on it).
     pub async fn configure(&self, project: &Project, env: &EnvName) -> Result<Configured> {
         let failed = |error: Error| error.context(format!("cannot configure `{env}`"));
@@ -50,7 +52,13 @@ impl Engine {
         let project = &project.fresh()?;
         let now = project.settings(env, self.home.user_home())?;
         let Placed { backend, instance } = self.place(project, env).await?;
-        let before = instance.settings;
+        let before = instance.settings.clone();
+        if now.nesting == Nesting::Docker && before.nesting != Nesting::Docker {
+            expect_ready_for_docker(env, &instance)?;
+            let user = project.file().user(env)?.name;
+            self.step(task, "installing Docker");
+            provision::install_docker(backend.as_ref(), &instance.name, &user).await?;
+        }
         if before != now {
             self.step(task, "setting what the file says");
             // One request, which an engine does as a whole or not at all: no journal is needed.
@@ -58,4 +66,18 @@ impl Engine {
         }
         Ok(Configured { before, now })
     }
+}
+
+/// Docker is installed in an env that runs, and that has run with nesting from its start.
+fn expect_ready_for_docker(env: &EnvName, instance: &Instance) -> Result<()> {
+    let (why, hint) = match (instance.status, instance.settings.nesting) {
+        (EnvStatus::Running, Nesting::Off) => (
+            "has no nesting",
+            "write `nesting: true` first, `lxc-dev-manager config apply`, and restart it",
+        ),
+        (EnvStatus::Running, _) => return Ok(()),
+        _ => ("doesn't run", "start it first: `lxc-dev-manager up`"),
+    };
+    let message = format!("`{env}` {why}, so Docker can't be installed in it");
+    Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
 }

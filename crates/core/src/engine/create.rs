@@ -11,7 +11,7 @@ use super::journal::{Journal, JournalStep};
 use super::recover::{find, is_made_by};
 use super::task::Task;
 use super::vacancy::expect_no_twin;
-use crate::backend::{Backend, LaunchSpec, Marks, Settings};
+use crate::backend::{Backend, LaunchSpec, Marks, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{
@@ -252,6 +252,10 @@ impl Engine {
         };
         if let Err(error) = tokio::try_join!(user, provision::wait_for_network(backend, name)) {
             return Err(explain(backend, name, error).await);
+        }
+        if plan.settings.nesting == Nesting::Docker {
+            self.step(task, "installing Docker");
+            provision::install_docker(backend, name, &plan.user.name).await?;
         }
         let broken = match self.set_up(task, backend, plan).await {
             Err(error) if !plan.keep => return Err(error),

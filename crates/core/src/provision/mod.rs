@@ -3,6 +3,7 @@
 //! Written once over [`Backend::exec`], for every backend. The scripts are constant POSIX sh; values
 //! reach them as arguments and on stdin, never as text of the script. Of a password they get the hash.
 
+mod docker;
 pub mod identity;
 mod keys;
 mod password;
@@ -14,6 +15,7 @@ use crate::backend::{Backend, ExecSpec, FULL_HINT, Output, is_full, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InstanceName, UserName};
 
+pub use docker::{INSTALL_DOCKER, install_docker};
 pub use keys::{KeyPair, authorized_keys};
 pub use password::Password;
 pub use setup::{RUN_SETUP, run_setup};

@@ -26,6 +26,8 @@ const INTERCEPTIONS: [&str; 2] = [
     "security.syscalls.intercept.mknod",
     "security.syscalls.intercept.setxattr",
 ];
+/// Ours: Docker was installed with it.
+pub(super) const DOCKER: &str = "user.lxc-dev-manager.docker";
 const CPUS: &str = "limits.cpu";
 const MEMORY: &str = "limits.memory";
 pub(super) const AUTOSTART: &str = "boot.autostart";
@@ -132,7 +134,8 @@ fn settings_config(settings: &Settings, allowed: Allowed) -> Config {
     let on = |set: bool| if set { "true" } else { "" }.to_owned();
     let wanted = settings.nesting != Nesting::Off && allowed.nesting;
     let interceptions = INTERCEPTIONS.map(|key| (key, wanted && allowed.interception));
-    let nesting = [(NESTING, wanted)].into_iter().chain(interceptions);
+    let docker = (DOCKER, wanted && settings.nesting == Nesting::Docker);
+    let nesting = [(NESTING, wanted), docker].into_iter().chain(interceptions);
     let nesting = nesting.map(|(key, set)| (key.to_owned(), on(set)));
     let text = |value: Option<String>| value.unwrap_or_default();
     Config::from_iter(nesting.chain([

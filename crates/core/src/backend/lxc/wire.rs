@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::instance::{AUTOSTART, MOUNT};
+use super::instance::{AUTOSTART, DOCKER, MOUNT};
 use crate::backend::{self, InstanceSnapshot, Marks, Mount, Nesting, Settings};
 use crate::error::Result;
 use crate::model::{ByteSize, EnvStatus, Fingerprint, InstanceName, Limits, SnapshotName};
@@ -247,6 +247,7 @@ impl Instance {
                 .is_some_and(|value| value == "true")
         };
         let nesting = match is_set("security.nesting") {
+            true if is_set(DOCKER) => Nesting::Docker,
             true => Nesting::On,
             false => Nesting::Off,
         };

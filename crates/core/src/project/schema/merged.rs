@@ -99,16 +99,12 @@ impl File {
     /// Whether containers may run inside of an env.
     ///
     /// # Errors
-    /// `Config` for a word that is none of the possible ones, `Unsupported` for `docker`.
+    /// `Config` for a word that is none of the possible ones.
     pub fn nesting(&self, env: &EnvName) -> Result<Nesting> {
         match self.merged(env, |entry| entry.nesting.as_deref()) {
             None | Some("true") => Ok(Nesting::On),
             Some("false") => Ok(Nesting::Off),
-            Some("docker") => Err(Error::new(
-                ErrorKind::Unsupported,
-                "`nesting: docker` isn't there yet: Docker has to be installed by hand",
-            )
-            .with_hint("write `nesting: true`")),
+            Some("docker") => Ok(Nesting::Docker),
             Some(other) => Err(Error::new(
                 ErrorKind::Config,
                 format!("`nesting: {other}` of `{env}` is none of true, false and docker"),

@@ -1,0 +1,104 @@
+//! `nesting: docker` on real engines.
+
+use anyhow::{Result, ensure};
+use lxc_dev_manager_tests::engines::{TestEngine, docker_image};
+use lxc_dev_manager_tests::workspace::Workspace;
+
+/// A root of a shell and its libraries, made an image, and run. No network is needed for it.
+const IMPORT: &str = "set -e; mkdir -p r/bin; cp /bin/dash r/bin/sh; \
+    for lib in $(ldd /bin/dash | grep -o '/lib[^ ]*'); do mkdir -p r${lib%/*}; cp $lib r$lib; done; \
+    tar -C r -c . | docker import - tiny >/dev/null; docker run --rm tiny /bin/sh -c 'echo inside'";
+
+fn write(workspace: &Workspace, nesting: &str) -> Result<()> {
+    let text = format!(
+        "project: {}\ndefaults: {{nesting: {nesting}}}\ncontainers:\n",
+        workspace.project
+    );
+    Ok(std::fs::write(
+        workspace.directory().join("containers.yaml"),
+        text,
+    )?)
+}
+
+/// Waits until the guest's boot has come to Docker.
+fn booted(workspace: &Workspace) -> Result<()> {
+    workspace.ok(&["up", "dev"])?;
+    let start = ["exec", "dev", "--", "sudo", "systemctl", "start", "docker"];
+    workspace.ok(&start).map(drop)
+}
+
+pub fn containers_run_in_an_env_and_again_after_a_restart(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    write(&workspace, "docker")?;
+    workspace.ok(&["container", "create", "dev", &docker_image()])?;
+    let inside = workspace.ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
+    ensure!(inside == "inside\n", "{inside}");
+    let driver = ["exec", "dev", "--", "docker", "info", "-f", "{{.Driver}}"];
+    let driver = workspace.ok(&driver)?;
+    ensure!(driver == "overlay2\n", "{driver}");
+    workspace.ok(&["restart", "dev"])?;
+    booted(&workspace)?;
+    let run = [
+        "exec",
+        "dev",
+        "--",
+        "docker",
+        "run",
+        "--rm",
+        "tiny",
+        "/bin/sh",
+        "-c",
+        "echo again",
+    ];
+    let again = workspace.ok(&run)?;
+    ensure!(again == "again\n", "{again}");
+    let applied = workspace.ok(&["config", "apply", "dev"])?;
+    ensure!(applied.contains("is as the file says"), "{applied}");
+    // Going back goes over what Docker keeps.
+    workspace.ok(&["container", "reset", "dev"])?;
+    booted(&workspace)?;
+    let images = workspace.ok(&["exec", "dev", "--", "docker", "images", "-q"])?;
+    ensure!(images.is_empty(), "{images}");
+    Ok(())
+}
+
+pub fn it_comes_into_an_env_that_is_there_and_is_refused_where_it_can_not(
+    engine: &TestEngine,
+) -> Result<()> {
+    let workspace = Workspace::bare(engine)?;
+    write(&workspace, "true")?;
+    workspace.ok(&["container", "create", "dev", &docker_image()])?;
+    let with = |nesting: &str| -> Result<()> {
+        let path = workspace.directory().join("containers.yaml");
+        let text = std::fs::read_to_string(&path)?;
+        let words = ["true", "docker"].map(|word| format!("nesting: {word}"));
+        let now = format!("nesting: {nesting}");
+        let text = words
+            .iter()
+            .fold(text, |text, word| text.replace(word, &now));
+        Ok(std::fs::write(path, text)?)
+    };
+    with("docker")?;
+    workspace.ok(&["down", "dev"])?;
+    let refused = workspace.run(&["config", "apply", "dev"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(refused.stderr.contains("doesn't run"), "{refused:?}");
+    workspace.ok(&["up", "dev"])?;
+    let applied = workspace.ok(&["config", "apply", "dev"])?;
+    ensure!(applied.contains("nesting true → docker"), "{applied}");
+    workspace.ok(&["exec", "dev", "--", "docker", "ps"])?;
+    let create = ["container", "create", "two", "ldm-busybox"];
+    let refused = workspace.run(&create)?;
+    ensure!(refused.code == Some(3), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("the image lacks Docker"),
+        "{refused:?}"
+    );
+    ensure!(refused.stderr.contains("nesting: true"), "{refused:?}");
+    ensure!(
+        workspace.instances()?.len() == 1,
+        "{:?}",
+        workspace.instances()?
+    );
+    Ok(())
+}
