@@ -10,7 +10,7 @@ use super::client::Client;
 use super::lend::{end_loans, without_loans};
 use super::restrictions::{self, Allowed};
 use super::wire::{Config, Profile, mark_config};
-use super::{LxcBackend, operation};
+use super::{LxcBackend, operation, vanished};
 use crate::backend::{
     Backend, CopySpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Secret, Settings,
 };
@@ -96,7 +96,7 @@ pub(super) async fn copy(
         "profiles": of["profiles"],
         "devices": of["devices"],
     });
-    operation::change(client, "/1.0/instances", &body, progress, cancel)
+    vanished::again(|| operation::change(client, "/1.0/instances", &body, progress, cancel))
         .await
         .map(drop)
 }

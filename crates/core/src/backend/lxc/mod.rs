@@ -30,6 +30,7 @@ mod storage;
 mod tls;
 mod transport;
 mod unheard;
+mod vanished;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -309,7 +310,7 @@ impl Backend for LxcBackend {
             body["expires_at"] = json!(at);
         }
         let path = format!("/1.0/instances/{name}/snapshots");
-        self.client.change("POST", &path, &body).await
+        vanished::again(|| self.client.change("POST", &path, &body)).await
     }
 
     async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
