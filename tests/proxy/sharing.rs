@@ -95,6 +95,11 @@ pub fn ports_come_and_go_with_the_file(engine: &TestEngine) -> Result<()> {
         twice.code == Some(1) && twice.stderr.contains("already"),
         "{twice:?}"
     );
+    let unknown = stage.run(&["focus", "a", "1"])?;
+    ensure!(
+        unknown.code == Some(1) && unknown.stderr.contains("no port 1"),
+        "{unknown:?}"
+    );
     stage
         .workspace
         .ok(&["port", "rm", "a", &other.to_string()])?;

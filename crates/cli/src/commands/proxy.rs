@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use console::Term;
+use console::{Term, truncate_str};
 use lxc_dev_manager_core::forward::{FocusRequest, Scope, Session, most_connections};
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, HostPort};
 use lxc_dev_manager_core::project::Project;
@@ -179,7 +179,12 @@ async fn show_table(context: &Context, session: &Session, scopes: &[Scope]) -> R
                 .into_iter()
                 .filter(|forward| concerns(scopes, forward));
             let own: Vec<ForwardView> = own.collect();
-            let text = table(&context.printer, &own, &mut rates);
+            // A line that wraps would be two to take back.
+            let width = usize::from(terminal.size().1);
+            let text: String = table(&context.printer, &own, &mut rates)
+                .lines()
+                .map(|line| format!("{}\n", truncate_str(line, width, "…")))
+                .collect();
             let failed = |error| Error::io("the terminal is gone", error);
             terminal.clear_last_lines(drawn).map_err(failed)?;
             terminal.write_str(&text).map_err(failed)?;
