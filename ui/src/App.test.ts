@@ -164,3 +164,21 @@ describe("where nothing is", () => {
     expect(await screen.findByTestId("env-row-main")).toBeTruthy();
   });
 });
+
+describe("a stop below a terminal session", () => {
+  it("is asked about, and done anyway only when told so", async () => {
+    const host = await open(webapp("main"));
+    host.refusal = {
+      kind: "needs-confirmation",
+      message: "a terminal session is open in `main`",
+      hint: null,
+    };
+    await click("stop");
+    const anyway = await screen.findByTestId("notice-anyway");
+    expect(host.asked).toEqual([{ action: "stop", env: MAIN }]);
+    expect(row("main").dataset.status).toBe("running");
+    anyway.click();
+    await waitFor(() => expect(row("main").dataset.status).toBe("stopped"));
+    expect(host.asked.at(-1)).toEqual({ action: "stop-anyway", env: MAIN });
+  });
+});
