@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures the release binaries against real engines (private ones, as the tests).
 #
-#   bench.sh [PART...]    start, list, raw, exec, snapshot, restore, clone, files, create, bare, app, many;
+#   bench.sh [PART...]    start, list, raw, exec, snapshot, restore, clone, files, create, bare, ports, app, many;
 #                         all without an argument
 #   WRITE=1 bench.sh      writes what it has measured into docs/benchmarks.md
 set -euo pipefail

@@ -25,8 +25,10 @@ app_packages=(libwebkit2gtk-4.1-dev libayatana-appindicator3-dev librsvg2-dev li
 # nftables: LXD 5.0 leaves its rules behind when it has to make do with iptables' shim.
 engine_packages=(btrfs-progs dnsmasq-base nftables iproute2 uidmap attr rsync squashfs-tools xz-utils)
 image_packages=(debootstrap squashfs-tools xz-utils)
+# socat: forwards are measured against it.
 test_packages=(time xvfb xauth dbus dbus-x11 webkit2gtk-driver imagemagick xdotool wmctrl xfce4-panel xfwm4 x11-xserver-utils
-    adwaita-icon-theme fonts-dejavu-core desktop-file-utils dpkg-dev dunst xterm openssh-client shellcheck)
+    adwaita-icon-theme fonts-dejavu-core desktop-file-utils dpkg-dev dunst xterm openssh-client shellcheck
+    socat)
 
 rust_wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$repo/rust-toolchain.toml")
 node_wanted=20.19

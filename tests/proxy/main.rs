@@ -4,11 +4,10 @@ mod control;
 mod healing;
 mod local;
 mod sharing;
-mod stage;
 
 use std::process::ExitCode;
 
-use lxc_dev_manager_tests::{engine_tests, harness};
+use lxc_dev_manager_tests::{engine_tests, harness, stage};
 
 fn main() -> ExitCode {
     let mut trials = harness::on_engines(engine_tests![

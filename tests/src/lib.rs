@@ -6,4 +6,5 @@ pub mod desktop;
 pub mod engines;
 pub mod harness;
 pub mod service;
+pub mod stage;
 pub mod workspace;

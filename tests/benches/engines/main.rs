@@ -15,6 +15,7 @@ mod many;
 mod memory;
 mod pairs;
 mod peer;
+mod ports;
 mod row;
 mod stage;
 mod table;
@@ -46,7 +47,11 @@ const ON_STAGE: [(&str, OnStage); 8] = [
     ("files", copies::files),
 ];
 /// What makes its own envs.
-const ALONE: [(&str, Alone); 2] = [("create", create::create), ("bare", create::bare)];
+const ALONE: [(&str, Alone); 3] = [
+    ("create", create::create),
+    ("bare", create::bare),
+    ("ports", ports::ports),
+];
 /// What is measured on one engine only: the app is the same on both.
 const APP: &str = "app";
 /// What is measured on no engine at all.

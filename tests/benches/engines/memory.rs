@@ -44,7 +44,8 @@ pub fn settled(root: u32) -> Result<Memory> {
     Ok(last)
 }
 
-fn read(root: u32) -> Result<Memory> {
+/// Reads it now.
+pub fn read(root: u32) -> Result<Memory> {
     let tree = tree(root)?;
     let mut sums = [0.0; 3];
     for pid in &tree {
@@ -98,7 +99,8 @@ fn file(line: &str) -> Option<(&str, &str)> {
     Some((fields.next()?, fields.next()?))
 }
 
-fn processes() -> Result<Vec<u32>> {
+/// All processes.
+pub fn processes() -> Result<Vec<u32>> {
     let entries = fs::read_dir("/proc")?.flatten();
     let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     Ok(entries.filter_map(pid).collect())
@@ -137,7 +139,7 @@ pub fn tree(root: u32) -> Result<Vec<u32>> {
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may hold anything: state, parent, …
-fn stat(pid: u32) -> Result<Vec<String>> {
+pub fn stat(pid: u32) -> Result<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, rest) = text.rsplit_once(')').context("another format")?;
     Ok(rest.split_whitespace().map(str::to_owned).collect())

@@ -7,6 +7,8 @@ use crate::pairs::{Pairs, Spread};
 pub enum Part {
     /// Commands against the engine's own client.
     Commands,
+    /// Forwards against what does the like.
+    Ports,
     /// Memory of the app.
     Memory,
     /// Other properties of the app.
@@ -108,6 +110,11 @@ impl Verdict {
         } else {
             Self::Missed
         }
+    }
+
+    /// Of a figure that should be large.
+    pub fn above(value: f64, limit: f64) -> Self {
+        Self::below(limit, value)
     }
 
     /// The word in the tables.

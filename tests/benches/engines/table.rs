@@ -46,30 +46,11 @@ pub fn plain(rows: &[Row]) -> String {
 
 /// For the docs, in the order in which it was measured.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("## Command line\n\n");
-    table(
-        &mut text,
-        &[
-            "what",
-            "engine",
-            "ours",
-            "peer",
-            "ours / peer",
-            "wanted",
-            "",
-        ],
-        rows.iter().filter(|row| row.part == Part::Commands),
-        |row| {
-            vec![
-                &row.what,
-                &row.engine,
-                &row.ours,
-                &row.peer,
-                &row.compared,
-                &row.wanted,
-            ]
-        },
-    );
+    let mut text = String::new();
+    for (head, part) in [("Command line", Part::Commands), ("Ports", Part::Ports)] {
+        text.push_str(&format!("\n## {head}\n\n"));
+        against_peers(&mut text, rows.iter().filter(|row| row.part == part));
+    }
     text.push_str("\n## Memory of the app\n\nPSS of all its processes, and how many they are. There is no peer.\n\n");
     table(
         &mut text,
@@ -85,6 +66,32 @@ pub fn markdown(rows: &[Row]) -> String {
         |row| vec![&row.what, &row.ours, &row.wanted],
     );
     text
+}
+
+fn against_peers<'a>(text: &mut String, rows: impl Iterator<Item = &'a Row>) {
+    table(
+        text,
+        &[
+            "what",
+            "engine",
+            "ours",
+            "peer",
+            "ours / peer",
+            "wanted",
+            "",
+        ],
+        rows,
+        |row| {
+            vec![
+                &row.what,
+                &row.engine,
+                &row.ours,
+                &row.peer,
+                &row.compared,
+                &row.wanted,
+            ]
+        },
+    );
 }
 
 fn table<'a>(

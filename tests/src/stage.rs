@@ -1,16 +1,16 @@
-//! What the tests of forwards need: a project with envs, services in them, and ways to ask.
+//! What tests and benches of forwards need: a project with envs, services in them, and ways to ask.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::engines::{self, TestEngine};
+use crate::workspace::{Ran, Workspace};
 use anyhow::{Context, Result, bail, ensure};
-use lxc_dev_manager_tests::engines::{self, TestEngine};
-use lxc_dev_manager_tests::workspace::{Ran, Workspace};
 
 /// A web server; see its head.
-const SERVICE: &str = include_str!("service.py");
+pub const SERVICE: &str = include_str!("service.py");
 /// How long something may take that takes a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an answer may take.
