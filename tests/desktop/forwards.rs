@@ -12,7 +12,7 @@ use lxc_dev_manager_tests::engines::{self, TestEngine};
 use lxc_dev_manager_tests::workspace::Workspace;
 
 /// A web server that answers with a name; see its head.
-const SERVICE: &str = include_str!("../proxy/service.py");
+const SERVICE: &str = include_str!("../src/service.py");
 
 /// A process of ours that is ended when it is dropped.
 struct Running(Child);
