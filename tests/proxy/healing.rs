@@ -33,8 +33,12 @@ pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
         page.contains("stopped") && page.contains("lxc-dev-manager up a"),
         "{page}"
     );
+    // Who is held meanwhile gets an answer, of whatever kind: the new boot is no reason to break off.
+    let held = std::thread::spawn(move || request(port, "localhost", ""));
     stage.workspace.ok(&["up", "a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
+    let held = held.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+    ensure!(held.starts_with("HTTP/1."), "{held}");
     until("it answers again", || Ok(stage.ask()? == "a"))
 }
 
@@ -103,6 +107,13 @@ pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
     let own = u16::try_from(forward["stable"].as_u64().context("no port of its own")?)?;
     ensure!(ask(own, "localhost")? == "a");
     drop(stranger);
+    // Asked for again and again, as a table does.
+    until("it is forwarded", || {
+        let forwards = stage.forwards()?;
+        Ok(forwards
+            .first()
+            .is_some_and(|forward| forward["state"] == "forwarded"))
+    })?;
     let line = proxy.line()?;
     ensure!(
         line.contains(&format!("http://127.0.0.1:{}/", stage.port)),

@@ -26,16 +26,17 @@ pub(crate) fn line(printer: &Printer, forward: &ForwardView) -> String {
     let focus = printer.bold(&format!("http://127.0.0.1:{}/", forward.host));
     let own = forward.url();
     let open = wider(printer, forward.reach);
+    let stable = forward.stable.map(|port| format!("port {port}"));
+    let other = |also: Option<String>| {
+        let ways: Vec<String> = also.into_iter().chain(stable.clone()).collect();
+        match ways.as_slice() {
+            [] => String::new(),
+            ways => format!("   also {}", ways.join(" and ")),
+        }
+    };
     match forward.focused {
-        true => format!(
-            "{focus} → {target}{open}   also {own} and port {}",
-            forward.stable
-        ),
-        false => format!(
-            "{} → {target}{open}   also port {}",
-            printer.bold(&own),
-            forward.stable
-        ),
+        true => format!("{focus} → {target}{open}{}", other(Some(own))),
+        false => format!("{} → {target}{open}{}", printer.bold(&own), other(None)),
     }
 }
 
@@ -117,7 +118,11 @@ fn row(printer: &Printer, forward: &ForwardView, rate: u64) -> Vec<Cell> {
         Cell::plain(forward.host.to_string()),
         Cell::plain(forward.env.env.to_string()),
         Cell::plain(forward.url()),
-        Cell::plain(forward.stable.to_string()),
+        Cell::plain(
+            forward
+                .stable
+                .map_or("-".to_owned(), |port| port.to_string()),
+        ),
         state,
         Cell::plain(forward.traffic.open.to_string()),
         Cell::plain(rate),

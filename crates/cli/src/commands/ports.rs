@@ -117,10 +117,8 @@ fn cells(printer: &Printer, row: &Row) -> Vec<Cell> {
         None if row.configured => Cell::plain("-"),
         None => Cell::plain("not in the file"),
     };
-    let own = row
-        .forward
-        .as_ref()
-        .map(|forward| forward.stable.to_string());
+    let own = row.forward.as_ref().and_then(|forward| forward.stable);
+    let own = own.map(|port| port.to_string());
     vec![
         Cell::plain(row.env.as_str()),
         Cell::plain(row.guest.to_string()),

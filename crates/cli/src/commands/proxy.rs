@@ -21,6 +21,8 @@ use crate::forwards::{Rates, line, table};
 
 /// How often the table shows what passes.
 const LOOK: Duration = Duration::from_secs(1);
+/// Pause before who forwards is asked again.
+const RETRY: Duration = Duration::from_millis(100);
 /// Fewer connections than this are worth a word.
 const FEW: u64 = 10_000;
 
@@ -108,14 +110,21 @@ async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -
 /// The env that was asked for gets what names nobody: said, for it may be taken from another.
 async fn take_focus(context: &Context, session: &Session, env: EnvRef) -> Result<()> {
     let mut changes = session.changes();
-    let seat = session.seat().await?;
     let is_there = |forwards: &Vec<ForwardView>| forwards.iter().any(|forward| forward.env == env);
     if changes.wait_for(is_there).await.is_err() {
         return Ok(());
     }
     let name = env.env.clone();
     let (port, cut) = (None, false);
-    for moved in seat.focus(FocusRequest { env, port, cut }).await? {
+    let request = FocusRequest { env, port, cut };
+    let moves = loop {
+        match session.seat().await?.focus(request.clone()).await {
+            // Who forwarded has just gone, and another one takes over: this process, perhaps.
+            Err(error) if error.kind() == ErrorKind::Unreachable => tokio::time::sleep(RETRY).await,
+            moves => break moves?,
+        }
+    };
+    for moved in moves {
         if moved.from.is_some() {
             context.printer.status(&focus::line(name.as_str(), &moved));
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,6 +17,9 @@ use crate::view::{FocusMove, ForwardView, ViewEvent};
 
 /// Events that may wait for a slow reader; more make the client lose the connection.
 const EVENTS: usize = 8192;
+
+/// How long work may take: longer than any operation does.
+const WORK_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Those who wait for an answer; `None` once the connection has ended and nobody can.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Answer>>>>>>;
@@ -107,6 +111,7 @@ impl Client {
     /// # Errors
     /// What the app answered, or `Unreachable` where it went away.
     pub async fn ask(&self, request: Request) -> Result<Answer> {
+        let is_question = !matches!(request, Request::Act { .. });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         self.waiting
@@ -119,7 +124,18 @@ impl Client {
             .send(Call { id, request })
             .await
             .map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        // What is done may take as long as it takes; a question is answered at once, or by nobody.
+        let patience = match is_question {
+            true => HELLO_PATIENCE,
+            false => WORK_PATIENCE,
+        };
+        match tokio::time::timeout(patience, answered).await {
+            Ok(answered) => answered.map_err(|_| gone())?,
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                "who answers on the control socket hangs",
+            )),
+        }
     }
 }
 

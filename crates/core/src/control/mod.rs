@@ -1,4 +1,4 @@
-//! The control socket: how the window, and later the command line, talk to the running app.
+//! The control socket: how the window and the command line talk to who forwards: the app, or a command.
 //!
 //! One JSON object a line. The client begins with [`Hello`], the holder answers with its own; then
 //! [`Call`]s and [`Reply`]s. The socket is in a 0700 directory and the peer's user is checked; a line

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +48,8 @@ pub(super) struct Actor {
     /// Ports on which a guest has answered.
     answered: BTreeSet<Key>,
     upstreams: HashMap<Key, Arc<Upstream>>,
+    /// Ports that envs have in common, whether they are forwarded or not.
+    shared: BTreeSet<HostPort>,
     ports: Ports,
     claims: Vec<Claim>,
     told: watch::Sender<Vec<ForwardView>>,
@@ -79,6 +81,7 @@ impl Actor {
             released: BTreeSet::new(),
             answered: BTreeSet::new(),
             upstreams: HashMap::new(),
+            shared: BTreeSet::new(),
             ports: Ports::new(tasks),
             claims: Vec::new(),
             told,
@@ -86,26 +89,29 @@ impl Actor {
     }
 
     pub(super) async fn run(mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
+        // Kept over the turns of the loop, which others make go round often.
+        let mut next_look = Instant::now();
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
             loop {
                 let lingers = self.lingering.values().min().copied();
                 tokio::select! {
                     event = events.recv() => match event {
-                        Some(event) => self.see(event, &mut events),
+                        Some(event) => self.see(event, &mut events).await,
                         None => break,
                     },
                     order = orders.recv() => match order {
-                        Some(order) => self.obey(order),
+                        Some(order) => self.obey(order).await,
                         None => return,
                     },
                     Some(change) = self.changes.recv() => self.on_change(change),
                     Some(key) = self.heard.recv() => {
                         self.answered.insert(key);
-                        self.settle();
+                        self.settle().await;
                     }
-                    () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look(),
-                    () = sleep(LOOK), if self.ports.waits() => {
+                    () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look().await,
+                    () = sleep_until(next_look), if self.ports.waits() => {
+                        next_look = Instant::now() + LOOK;
                         if self.ports.look_again() {
                             self.tell();
                         }
@@ -116,17 +122,17 @@ impl Actor {
     }
 
     /// Folds an event, and those that wait behind it, into the view.
-    fn see(&mut self, event: ViewEvent, more: &mut mpsc::Receiver<ViewEvent>) {
+    async fn see(&mut self, event: ViewEvent, more: &mut mpsc::Receiver<ViewEvent>) {
         self.view.apply(&event.patch);
         while let Ok(event) = more.try_recv() {
             self.view.apply(&event.patch);
         }
-        self.look();
+        self.look().await;
     }
 
     /// Takes what the view says now. An env that has just stopped is lingered for: it may only be on its
     /// way to run again.
-    fn look(&mut self) {
+    async fn look(&mut self) {
         let mut now = envs(&self.view, &self.envs);
         let moment = Instant::now();
         let up: BTreeSet<EnvRef> = now
@@ -148,7 +154,7 @@ impl Actor {
         if now != self.envs {
             self.envs = now;
             self.carry_over();
-            self.settle();
+            self.settle().await;
         }
     }
 
@@ -187,24 +193,24 @@ impl Actor {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         // Who asked and went away needs no answer.
         match order {
             Order::Lease(number, scope) => {
                 // Whoever wants a port wants it also if somebody gave it up before.
                 self.released.clear();
                 self.leases.push((number, scope));
-                self.settle();
+                self.settle().await;
             }
             Order::EndLease(number) => {
                 self.leases.retain(|(known, _)| *known != number);
-                self.settle();
+                self.settle().await;
             }
             Order::Focus(request, answer) => {
-                let _ = answer.send(self.give_focus(&request));
+                let _ = answer.send(self.give_focus(&request).await);
             }
             Order::Release(port, answer) => {
-                let _ = answer.send(self.release(port));
+                let _ = answer.send(self.release(port).await);
             }
             Order::Forwards(answer) => {
                 let _ = answer.send(self.forwards());
@@ -213,10 +219,12 @@ impl Actor {
     }
 
     /// Makes listeners and tables what they should be.
-    fn settle(&mut self) {
+    async fn settle(&mut self) {
         let envs = &self.envs;
         let is_known = |key: &Key| envs.iter().any(|known| known.env == key.0);
-        self.upstreams.retain(|key, _| is_known(key));
+        // Connections that are open can be cut until they end.
+        self.upstreams
+            .retain(|key, upstream| is_known(key) || upstream.traffic.view().open > 0);
         let wants_answers = self
             .leases
             .iter()
@@ -231,12 +239,17 @@ impl Actor {
         }
         let leases = self.leases.iter().map(|(_, scope)| scope);
         self.claims = claims(&self.envs, leases, &self.answered, &self.released);
+        self.shared = self
+            .envs
+            .iter()
+            .flat_map(|env| env.ports.iter().map(|(port, _)| port.on_host()))
+            .collect();
         let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();
         for claim in self.claims.clone() {
             let upstream = self.upstream(&claim.key, &claim.name);
             let shared = wanted.entry(claim.host).or_default();
             shared.reach = shared.reach.max(claim.reach);
-            match self.stable.of(&claim.key) {
+            match self.stable.of(&claim.key, &self.shared) {
                 Ok(own) => {
                     let own = wanted.entry(own).or_default();
                     own.inside.focused = Some(upstream);
@@ -250,7 +263,7 @@ impl Actor {
             let wanted = wanted.entry(port).or_default();
             (wanted.inside, wanted.outside) = tables;
         }
-        self.ports.set(wanted);
+        self.ports.set(wanted).await;
         self.tell();
     }
 
@@ -280,7 +293,8 @@ impl Actor {
                 .map(|env| env.name.clone())
         };
         table.focused = focused.and_then(|key| Some(self.upstream(&key, &name(&key)?)));
-        for env in self.envs.clone() {
+        // One instance has one name, however many checkouts list it.
+        for env in self.envs.clone().into_iter().filter(|env| !env.is_twin) {
             let here = env.ports.iter().find(|(guest, _)| guest.on_host() == port);
             let here = here.filter(|(_, reach)| !from_elsewhere || reach.is_open());
             match here {
@@ -317,22 +331,24 @@ impl Actor {
         of_env.for_each(|(_, upstream)| upstream.cut());
     }
 
-    fn release(&mut self, port: HostPort) -> Result<()> {
+    async fn release(&mut self, port: HostPort) -> Result<()> {
         if !self.claims.iter().any(|claim| claim.host == port) {
             let message = format!("port {port} isn't forwarded");
             return Err(Error::new(ErrorKind::NotFound, message)
                 .with_hint("see what is: `lxc-dev-manager ports`"));
         }
         self.released.insert(port);
-        self.settle();
+        self.settle().await;
         Ok(())
     }
 
-    fn give_focus(&mut self, request: &FocusRequest) -> Result<Vec<FocusMove>> {
+    async fn give_focus(&mut self, request: &FocusRequest) -> Result<Vec<FocusMove>> {
         let known = self.envs.iter().find(|known| known.env == request.env);
-        let has: Vec<GuestPort> = known
-            .map(|known| known.ports.iter().map(|(port, _)| *port).collect())
-            .unwrap_or_default();
+        let known = known.ok_or_else(|| {
+            let message = format!("`{}` isn't seen by who forwards yet", request.env.env);
+            Error::new(ErrorKind::NotFound, message).with_hint("try again in a moment")
+        })?;
+        let has: Vec<GuestPort> = known.ports.iter().map(|(port, _)| *port).collect();
         let asked = match request.port {
             Some(port) if has.contains(&port) => vec![port],
             Some(port) => {
@@ -348,7 +364,7 @@ impl Actor {
         for port in asked {
             moves.push(self.move_focus(port.on_host(), request)?);
         }
-        self.settle();
+        self.settle().await;
         Ok(moves)
     }
 
@@ -393,6 +409,9 @@ impl Actor {
     fn forward(&mut self, claim: &Claim) -> Option<ForwardView> {
         let (env, guest) = claim.key.clone();
         let (state, problem) = self.ports.state(claim.host);
+        let own = self.stable.of(&claim.key, &self.shared).ok();
+        // Another user's, or not ours to open: it leads to no env.
+        let stable = own.filter(|port| self.ports.state(*port).0 == PortState::Forwarded);
         let remembered = self.focus.of(claim.host);
         let has_focus = focused(&self.envs, &self.claims, claim.host, remembered);
         let traffic = self.upstreams.get(&claim.key);
@@ -401,7 +420,7 @@ impl Actor {
             project: claim.project.clone(),
             guest,
             host: claim.host,
-            stable: self.stable.of(&claim.key).ok()?,
+            stable,
             name: claim.name.host(),
             state,
             problem,

@@ -17,6 +17,7 @@ mod store;
 mod ways;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ pub struct FocusRequest {
 pub struct Forwarding {
     orders: mpsc::Sender<Order>,
     told: watch::Receiver<Vec<ForwardView>>,
+    /// The next lease's number.
+    leases: Arc<AtomicU64>,
 }
 
 /// What the owner of the forwards is asked.
@@ -106,7 +109,12 @@ impl Forwarding {
                 () = actor.run(watch, receiver) => {}
             }
         });
-        Ok(Self { orders, told })
+        let leases = Arc::default();
+        Ok(Self {
+            orders,
+            told,
+            leases,
+        })
     }
 
     /// Forwards what is wanted until the lease is dropped.
@@ -114,13 +122,7 @@ impl Forwarding {
     /// # Errors
     /// `Unreachable` where forwarding has ended.
     pub async fn lease(&self, scope: Scope) -> Result<Lease> {
-        // Unique in this process, which is all that it has to be.
-        let number = u64::from_ne_bytes(
-            *uuid::Uuid::new_v4()
-                .as_bytes()
-                .first_chunk()
-                .unwrap_or(&[0; 8]),
-        );
+        let number = self.leases.fetch_add(1, Ordering::Relaxed);
         let orders = self.orders.clone();
         orders
             .send(Order::Lease(number, scope))
@@ -198,10 +200,9 @@ pub fn browser_url(forward: &ForwardView) -> String {
     use std::net::ToSocketAddrs;
     let known = (forward.name.as_str(), forward.host.get()).to_socket_addrs();
     let is_here = known.is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()));
-    match is_here && forward.state == PortState::Forwarded {
-        true => forward.url(),
-        false => forward.stable_url(),
-    }
+    let is_by_name = is_here && forward.state == PortState::Forwarded;
+    let own = forward.stable_url().filter(|_| !is_by_name);
+    own.unwrap_or_else(|| forward.url())
 }
 
 /// Gives an env the focus where nobody forwards now: the next who does will know.

@@ -47,6 +47,8 @@ pub(super) struct KnownEnv {
     pub(super) instance: InstanceName,
     pub(super) name: RouteName,
     pub(super) ports: Vec<(GuestPort, Reach)>,
+    /// Another checkout of the project made its instance, and is there with it.
+    pub(super) is_twin: bool,
     /// It runs.
     pub(super) up: bool,
     /// It runs, or a connection starts it.
@@ -75,7 +77,17 @@ pub(super) fn envs(view: &View, before: &[KnownEnv]) -> Vec<KnownEnv> {
         })
         .collect()
     };
-    view.projects.iter().flat_map(of_project).collect()
+    let mut envs: Vec<KnownEnv> = view.projects.iter().flat_map(of_project).collect();
+    let made: Vec<InstanceName> = envs
+        .iter()
+        .filter(|env| !env.is_twin)
+        .map(|env| env.instance.clone())
+        .collect();
+    // Where the one that made it isn't known here, it is as good as any.
+    for env in &mut envs {
+        env.is_twin &= made.contains(&env.instance);
+    }
+    envs
 }
 
 fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
@@ -92,6 +104,7 @@ fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
             .collect(),
+        is_twin: env.checkout.is_some(),
         up,
         reachable: up || env.wake,
     }
@@ -101,9 +114,13 @@ impl Scope {
     fn wants(&self, env: &KnownEnv, port: GuestPort, answered: &BTreeSet<Key>) -> bool {
         match self {
             Self::Env { env: wanted } => *wanted == env.env,
-            Self::Project { path } => *path == env.env.project_path && env.reachable,
-            Self::All => env.reachable,
-            Self::Answering => env.reachable && answered.contains(&(env.env.clone(), port)),
+            Self::Project { path } => {
+                *path == env.env.project_path && env.reachable && !env.is_twin
+            }
+            Self::All => env.reachable && !env.is_twin,
+            Self::Answering => {
+                env.reachable && !env.is_twin && answered.contains(&(env.env.clone(), port))
+            }
         }
     }
 }
@@ -174,6 +191,7 @@ mod tests {
             instance: format!("{project}-{name}").parse().unwrap(),
             name: RouteName::of(name, Some(project)),
             ports: ports.map(|port| (port, Reach::Loopback)).collect(),
+            is_twin: false,
             up: reachable,
             reachable,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,7 +42,10 @@ struct Port {
 }
 
 enum State {
-    Listening(CancellationToken),
+    Listening {
+        end: CancellationToken,
+        served: JoinHandle<()>,
+    },
     /// Somebody else has it, or we may not.
     Refused {
         error: ErrorReport,
@@ -60,16 +64,23 @@ impl Ports {
     }
 
     /// Opens what is missing, closes what nobody wants, and sets who is reached.
-    pub(super) fn set(&mut self, wanted: BTreeMap<HostPort, Wanted>) {
-        self.open.retain(|port, open| {
-            let keep = wanted
-                .get(port)
-                .is_some_and(|wanted| wanted.reach == open.reach);
-            if let (false, State::Listening(end)) = (keep, &open.state) {
+    pub(super) async fn set(&mut self, wanted: BTreeMap<HostPort, Wanted>) {
+        let keep = |port: &HostPort, open: &Port| {
+            let wanted = wanted.get(port);
+            wanted.is_some_and(|wanted| wanted.reach == open.reach)
+        };
+        let (kept, ended): (BTreeMap<_, _>, _) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|(port, open)| keep(port, open));
+        self.open = kept;
+        for port in BTreeMap::into_values(ended) {
+            if let State::Listening { end, served } = port.state {
                 end.cancel();
+                // The sockets have to be closed before the same port can be bound in another way. A panic
+                // in there has closed them as well.
+                let _ = served.await;
             }
-            keep
-        });
+        }
         for (port, wanted) in wanted {
             let Wanted {
                 reach,
@@ -98,6 +109,9 @@ impl Ports {
                 continue;
             };
             if error.kind != ErrorKind::Conflict {
+                // A right that is given, or an address that comes back, gives no event.
+                port.state = listen(*number, port.reach, &port.routes, &self.shared, &self.tasks);
+                changed |= matches!(port.state, State::Listening { .. });
                 continue;
             }
             match (is_free(*number), *free_since) {
@@ -114,16 +128,16 @@ impl Ports {
         changed
     }
 
-    /// Whether one waits for a stranger to go.
+    /// Whether one waits for a stranger to go, or for a right.
     pub(super) fn waits(&self) -> bool {
-        let is_taken = |port: &Port| matches!(&port.state, State::Refused { error, .. } if error.kind == ErrorKind::Conflict);
-        self.open.values().any(is_taken)
+        let is_refused = |port: &Port| matches!(port.state, State::Refused { .. });
+        self.open.values().any(is_refused)
     }
 
     pub(super) fn state(&self, port: HostPort) -> (PortState, Option<ErrorReport>) {
         match self.open.get(&port).map(|port| &port.state) {
             None => (PortState::Idle, None),
-            Some(State::Listening(_)) => (PortState::Forwarded, None),
+            Some(State::Listening { .. }) => (PortState::Forwarded, None),
             Some(State::Refused { error, .. }) => (PortState::Taken, Some(error.clone())),
         }
     }
@@ -132,7 +146,7 @@ impl Ports {
 impl Drop for Ports {
     fn drop(&mut self) {
         for port in self.open.values() {
-            if let State::Listening(end) = &port.state {
+            if let State::Listening { end, .. } = &port.state {
                 end.cancel();
             }
         }
@@ -149,13 +163,9 @@ fn listen(
     match bind(port, reach) {
         Ok(listeners) => {
             let end = CancellationToken::new();
-            tasks.spawn(serve(
-                listeners,
-                routes.clone(),
-                shared.clone(),
-                end.clone(),
-            ));
-            State::Listening(end)
+            let serving = serve(listeners, routes.clone(), shared.clone(), end.clone());
+            let served = tasks.spawn(serving);
+            State::Listening { end, served }
         }
         Err(error) => State::Refused {
             error: error.report(),

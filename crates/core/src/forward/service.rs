@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::ways::{Ways, waking};
+use super::ways::Ways;
 use crate::backend::GuestStream;
 use crate::error::{ErrorKind, Result};
 use crate::model::GuestPort;
@@ -21,8 +21,8 @@ pub(super) struct EnvPort {
 impl Service for EnvPort {
     async fn dial(&self) -> Result<GuestStream> {
         match self.ways.dial(&self.env, self.port).await {
-            Err(error) if error.kind() == ErrorKind::Conflict && self.ways.wake(&self.env) => {
-                Err(waking(&self.env))
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                Err(self.ways.wake(&self.env).unwrap_or(error))
             }
             answered => answered,
         }

@@ -17,8 +17,11 @@ use crate::model::HostPort;
 use crate::view::{FocusMove, ForwardView};
 use crate::watch::Watch;
 
-/// Pauses between two tries to hold or to join, while another one is just about to hold.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How long the app has to take what it has asked for.
+const STEPPED_DOWN: Duration = Duration::from_millis(500);
+/// Pauses between two tries to hold or to join, while another one is just about to hold: long enough that the
+/// app, which tries more often, comes first.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How long what runs may take to end.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long a list waits for the one who forwards: one that hangs must hang nobody else.
@@ -164,21 +167,27 @@ async fn run(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let mut pause = PAUSES.0;
+    let mut had_a_seat = false;
     loop {
         let sat = match Holder::claim(engine.home())? {
             Some(holder) => hold(&engine, holder, &scopes, &tellers, &shutdown)
                 .await
-                .map(|()| true),
+                .map(|()| Some(STEPPED_DOWN)),
             None => join(&engine, &scopes, &tellers, &shutdown).await,
         };
         tellers.seat.send_replace(None);
         if shutdown.is_cancelled() {
             return Ok(());
         }
-        // Who just took the lock doesn't answer yet; who just left may have left it.
         pause = match sat {
-            Ok(true) => PAUSES.0,
-            Ok(false) => (pause * 2).min(PAUSES.1),
+            Ok(Some(wait)) => {
+                had_a_seat = true;
+                wait
+            }
+            // Who just took the lock doesn't answer yet.
+            Ok(None) => (pause * 2).min(PAUSES.1),
+            // Who has forwarded until now waits for the one that takes its time.
+            Err(error) if had_a_seat && error.kind() == ErrorKind::Timeout => PAUSES.1,
             Err(error) => return Err(error),
         };
         tokio::time::sleep(pause).await;
@@ -238,17 +247,17 @@ async fn drained(tasks: &TaskTracker) {
     }
 }
 
-/// Has leases at who forwards. Whether there was somebody.
+/// Has leases at who forwards. Returns how long to wait then; `None` where there was nobody.
 async fn join(
     engine: &Engine,
     scopes: &[Scope],
     tellers: &Tellers,
     shutdown: &CancellationToken,
-) -> Result<bool> {
+) -> Result<Option<Duration>> {
     let connected = Client::connect(engine.home(), Role::Cli).await;
     let (client, pushed) = match connected {
         Ok(connected) => connected,
-        Err(error) if passes(&error) => return Ok(false),
+        Err(error) if passes(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     for scope in scopes {
@@ -257,7 +266,7 @@ async fn join(
         };
         match client.ask(request).await {
             Ok(_) => {}
-            Err(error) if passes(&error) => return Ok(false),
+            Err(error) if passes(&error) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
@@ -268,7 +277,7 @@ async fn join(
         () = shutdown.cancelled() => {}
         () = listen(pushed, tellers) => {}
     }
-    Ok(true)
+    Ok(Some(PAUSES.0))
 }
 
 /// The one who forwards went away, or isn't there yet.

@@ -1,6 +1,6 @@
 //! What forwards remember: who has a port's focus, and which port is whose alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ struct PortsFile {
     ports: Vec<Given>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Given {
     #[serde(flatten)]
     env: EnvRef,
@@ -75,13 +75,14 @@ impl Focus {
 
     /// Remembers; returns who had it before.
     pub(super) fn set(&mut self, port: HostPort, env: &EnvRef) -> Result<Option<EnvRef>> {
-        let before = self.ports.insert(port, env.clone());
+        let mut ports = self.ports.clone();
+        let before = ports.insert(port, env.clone());
         if before.as_ref() != Some(env) {
-            let file = FocusFile {
-                version: VERSION,
-                ports: self.ports.clone(),
-            };
+            let version = VERSION;
+            let file = FocusFile { version, ports };
+            // First, so that a full disk leaves all as it was.
             write_json(&self.path, &file)?;
+            self.ports = file.ports;
         }
         Ok(before)
     }
@@ -103,51 +104,60 @@ impl Stable {
         Ok(Self { path, given })
     }
 
-    /// The port of its own that a port of an env has; one is given where it has none yet.
+    /// The port of its own that a port of an env has; one is given where it has none yet, or where the one
+    /// that it had has become one of the ports that envs share.
     ///
     /// # Errors
     /// `Conflict` where all are given.
-    pub(super) fn of(&mut self, (env, guest): &Key) -> Result<HostPort> {
-        let mut known = self.given.iter();
-        if let Some(given) = known.find(|given| given.env == *env && given.guest == *guest) {
+    pub(super) fn of(
+        &mut self,
+        (env, guest): &Key,
+        shared: &BTreeSet<HostPort>,
+    ) -> Result<HostPort> {
+        let is_it = |given: &Given| given.env == *env && given.guest == *guest;
+        let known = self.given.iter().find(|given| is_it(given));
+        if let Some(given) = known.filter(|given| !shared.contains(&given.host)) {
             return Ok(given.host);
         }
-        let free =
-            |port: &HostPort| self.given.iter().all(|given| given.host != *port) && is_free(*port);
+        let free = |port: &HostPort| {
+            let is_given = self.given.iter().any(|given| given.host == *port);
+            !is_given && !shared.contains(port) && is_free(*port)
+        };
         let mut candidates = candidates(&self.path, env, *guest);
         let host = candidates.find(free).ok_or_else(|| {
             let message = "every port from 20000 to 29999 has been given to an env";
             Error::new(ErrorKind::Conflict, message)
                 .with_hint(format!("delete {}", self.path.display()))
         })?;
-        self.given.push(Given {
+        let mut given = self.given.clone();
+        given.retain(|given| !is_it(given));
+        given.push(Given {
             env: env.clone(),
             guest: *guest,
             host,
         });
-        self.write()?;
+        self.write(given)?;
         Ok(host)
     }
 
     /// Carries what an env has over to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        let mut changed = false;
-        for given in self.given.iter_mut().filter(|given| given.env == *old) {
+        let mut all = self.given.clone();
+        for given in all.iter_mut().filter(|given| given.env == *old) {
             given.env = new.clone();
-            changed = true;
         }
-        match changed {
-            true => self.write(),
-            false => Ok(()),
+        match all == self.given {
+            true => Ok(()),
+            false => self.write(all),
         }
     }
 
-    fn write(&self) -> Result<()> {
-        let file = PortsFile {
-            version: VERSION,
-            ports: self.given.clone(),
-        };
-        write_json(&self.path, &file)
+    fn write(&mut self, ports: Vec<Given>) -> Result<()> {
+        let version = VERSION;
+        let file = PortsFile { version, ports };
+        write_json(&self.path, &file)?;
+        self.given = file.ports;
+        Ok(())
     }
 }
 
@@ -191,6 +201,10 @@ mod tests {
         }
     }
 
+    fn none() -> BTreeSet<HostPort> {
+        BTreeSet::new()
+    }
+
     fn home() -> (tempfile::TempDir, Home) {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
@@ -202,15 +216,18 @@ mod tests {
         let (_directory, home) = home();
         let guest = GuestPort::new(5173).unwrap();
         let mut stable = Stable::read(&home).unwrap();
-        let first = stable.of(&(env("dev"), guest)).unwrap();
-        let second = stable.of(&(env("other"), guest)).unwrap();
+        let first = stable.of(&(env("dev"), guest), &none()).unwrap();
+        let second = stable.of(&(env("other"), guest), &none()).unwrap();
         assert_ne!(first, second);
         let mut later = Stable::read(&home).unwrap();
-        assert_eq!(later.of(&(env("other"), guest)).unwrap(), second);
-        assert_eq!(later.of(&(env("dev"), guest)).unwrap(), first);
+        assert_eq!(later.of(&(env("other"), guest), &none()).unwrap(), second);
+        assert_eq!(later.of(&(env("dev"), guest), &none()).unwrap(), first);
         later.rename(&env("dev"), &env("new")).unwrap();
         let mut last = Stable::read(&home).unwrap();
-        assert_eq!(last.of(&(env("new"), guest)).unwrap(), first);
+        assert_eq!(last.of(&(env("new"), guest), &none()).unwrap(), first);
+        // It has become a port that envs share: it must not lead to whoever has the focus.
+        let shared = BTreeSet::from([first]);
+        assert_ne!(last.of(&(env("new"), guest), &shared).unwrap(), first);
     }
 
     #[test]
@@ -232,7 +249,7 @@ mod tests {
         assert!(
             Stable::read(&home)
                 .unwrap()
-                .of(&(env("dev"), guest))
+                .of(&(env("dev"), guest), &none())
                 .is_ok()
         );
         assert!(path.with_extension("json.broken").exists());

@@ -4,7 +4,7 @@
 //! the end of the engine's events, for what happens then isn't heard. Connections of a boot that is over
 //! are cut: no end of theirs would ever arrive.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use crate::model::{EngineId, EnvStatus, GuestPort, InstanceName};
 use crate::project::Project;
 use crate::view::EnvRef;
 
+/// How long an env that could not be started isn't started again.
+const WAKE_FAILURE: Duration = Duration::from_secs(10);
 /// How long a failed look-up is good for everybody who asks: many may wait for one env.
 const FAILURE: Duration = Duration::from_millis(30);
 /// The same where the engine would tell of a change.
@@ -54,7 +56,7 @@ struct Known {
     slots: HashMap<EnvRef, Slot>,
     /// Engines whose events are followed, and whether they are heard at this moment.
     followed: HashMap<EngineId, bool>,
-    waking: HashSet<EnvRef>,
+    waking: HashMap<EnvRef, Waking>,
     /// Counts what was heard: a look-up during which something was heard may be stale.
     heard: u64,
 }
@@ -68,7 +70,15 @@ struct Slot {
     looking: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A look-up that failed, and until when that is good.
+/// An env that a connection starts.
+enum Waking {
+    /// It is being started.
+    Now,
+    /// It could not be: why, and until when nobody tries again.
+    Failed(Failed),
+}
+
+/// Something that failed, and until when that is good.
 struct Failed {
     until: Instant,
     error: ErrorReport,
@@ -211,38 +221,51 @@ impl Ways {
         found
     }
 
-    /// Starts an env in the background, if connections may do that. Whether it is on its way up.
-    pub(super) fn wake(self: &Arc<Self>, env: &EnvRef) -> bool {
-        let Ok(project) = Project::open(Path::new(&env.project_path)) else {
-            return false;
-        };
+    /// Starts an env in the background, if connections may do that; what those who wait are told meanwhile.
+    pub(super) fn wake(self: &Arc<Self>, env: &EnvRef) -> Option<Error> {
+        match self.known().waking.get(env) {
+            Some(Waking::Now) => return Some(waking(env)),
+            Some(Waking::Failed(failed)) if Instant::now() < failed.until => {
+                return Some(failed.error.clone().into());
+            }
+            _ => {}
+        }
+        let project = Project::open(Path::new(&env.project_path)).ok()?;
         if !self.engine.may_wake(&project, &env.env) {
-            return false;
+            return None;
         }
-        if !self.known().waking.insert(env.clone()) {
-            return true;
-        }
+        self.known().waking.insert(env.clone(), Waking::Now);
+        let told = waking(env);
         let (ways, env) = (self.clone(), env.clone());
         self.tasks.spawn(async move {
             let started = match ways.engine.of(&project) {
                 Ok(engine) => engine.start(&project, &env.env).await.map(drop),
                 Err(error) => Err(error),
             };
-            if let Err(error) = started {
-                tracing::warn!(?error, env = %env.env, "can't be woken");
+            let mut known = ways.known();
+            match started {
+                Ok(()) => drop(known.waking.remove(&env)),
+                Err(error) => {
+                    tracing::warn!(?error, env = %env.env, "can't be woken");
+                    let (until, error) = (Instant::now() + WAKE_FAILURE, error.report());
+                    let failed = Waking::Failed(Failed { until, error });
+                    known.waking.insert(env, failed);
+                }
             }
-            ways.known().waking.remove(&env);
         });
-        true
+        Some(told)
     }
 
     /// Follows an engine's events from now on, over its restarts.
     fn follow(self: &Arc<Self>, backend: &Arc<dyn Backend>) {
         let id = backend.id().clone();
-        if self.known().followed.contains_key(&id) {
-            return;
+        {
+            let mut known = self.known();
+            if known.followed.contains_key(&id) {
+                return;
+            }
+            known.followed.insert(id, false);
         }
-        self.known().followed.insert(id, false);
         let (ways, backend) = (self.clone(), backend.clone());
         self.tasks.spawn(async move {
             let shutdown = ways.shutdown.clone();
@@ -305,12 +328,23 @@ impl Ways {
         for (env, boot) in doubtful {
             let ways = self.clone();
             self.tasks.spawn(async move {
-                if boot.is_over().await {
+                if boot.is_over().await && ways.end(&env, &boot) {
                     // An end of the receiver is the end of the process.
                     let _ = ways.changes.send(Change::Ended(env));
                 }
             });
         }
+    }
+}
+
+impl Ways {
+    /// Forgets a boot that is over; `false` where that was known, or another one has begun: who waits for
+    /// that one must not be cut.
+    fn end(&self, env: &EnvRef, boot: &Boot) -> bool {
+        let mut known = self.known();
+        let slot = known.slots.get_mut(env);
+        let ended = slot.and_then(|slot| slot.boot.take_if(|last| last.at == boot.at));
+        ended.is_some()
     }
 }
 
@@ -326,6 +360,6 @@ impl Boot {
 }
 
 /// What is said to those who wait for an env that was just woken.
-pub(super) fn waking(env: &EnvRef) -> Error {
+fn waking(env: &EnvRef) -> Error {
     Error::new(ErrorKind::Guest, format!("`{}` is being started", env.env))
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::hold;
 use super::page::Page;
 use super::refuse::refuse;
-use super::sniff::{Protocol, Sniffed, sniff};
+use super::sniff::{Protocol, Sniffed, TLS_HANDSHAKE, sniff};
 use super::table::{Decision, Table, hosts, protocol};
 use super::upstream::Upstream;
 use crate::backend::GuestStream;
@@ -110,7 +110,7 @@ impl Opening<'_> {
         if timeout(SILENCE, self.read()).await.is_err() && !self.dial_early().await? {
             return Ok(None);
         }
-        let deadline = Instant::now() + HEAD_PATIENCE;
+        let mut deadline = None;
         loop {
             let spoken = self
                 .early
@@ -119,8 +119,8 @@ impl Opening<'_> {
             let sniffed = sniff(&self.bytes);
             match sniffed {
                 _ if spoken => return Ok(Some(Sniffed::Other)),
-                // It will say no more: whoever listens there has to judge.
-                Sniffed::More if self.ended => return Ok(Some(Sniffed::Other)),
+                // It will say no more.
+                Sniffed::More if self.ended => return self.give_up().await,
                 Sniffed::More => {}
                 known => return Ok(Some(known)),
             }
@@ -128,7 +128,12 @@ impl Opening<'_> {
             match begun {
                 // A silent client waits for as long as it likes.
                 false => self.either().await?,
-                true => match timeout_at(deadline, self.either()).await {
+                true => match timeout_at(
+                    *deadline.get_or_insert_with(|| Instant::now() + HEAD_PATIENCE),
+                    self.either(),
+                )
+                .await
+                {
                     Ok(heard) => heard?,
                     Err(_) => return self.give_up().await,
                 },
@@ -136,14 +141,20 @@ impl Opening<'_> {
         }
     }
 
-    /// The client began to say whom it wants and never ended.
+    /// The client will say no more, or takes too long. One that has begun to name somebody gets nobody:
+    /// it may have meant any.
     async fn give_up(&mut self) -> io::Result<Option<Sniffed>> {
-        if self.bytes.first().is_some_and(u8::is_ascii_uppercase) {
+        let begun_http =
+            self.bytes.first().is_some_and(u8::is_ascii_uppercase) && self.bytes.contains(&b' ');
+        if begun_http {
             let page = Page::too_slow().bytes(Protocol::Http1 { html: false });
             self.client.write_all(&page).await?;
-            return Ok(None);
         }
-        Ok(Some(Sniffed::Other))
+        let begun_tls = self.bytes.first() == Some(&TLS_HANDSHAKE);
+        match begun_http || begun_tls {
+            true => Ok(None),
+            false => Ok(Some(Sniffed::Other)),
+        }
     }
 
     async fn read(&mut self) -> io::Result<()> {
@@ -165,7 +176,8 @@ impl Opening<'_> {
                 biased;
                 read = read_some(client, bytes, ended), if !*ended => read,
                 said = early.guest.read_buf(&mut early.said) => match said? {
-                    // It has ended before a word; so has the connection, unless the client wants another.
+                    // It has ended before a word, and so has the connection: whom the client would have
+                    // asked for is not known yet.
                     0 => Err(io::ErrorKind::UnexpectedEof.into()),
                     _ => Ok(()),
                 },

@@ -58,7 +58,7 @@ pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners> {
         match listen((address, port.get()).into()) {
             Ok(listener) => sockets.push(listener),
             // A machine without IPv6 has no ::1.
-            Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(error) if optional && is_no_ipv6(&error) => {}
             Err(error) => return Err(explain(port, address, error)),
         }
     }
@@ -77,6 +77,12 @@ pub fn is_free(port: HostPort) -> bool {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
         std::net::TcpStream::connect_timeout(&loopback, PROBE_PATIENCE).is_err()
     }
+}
+
+/// Whether it only says that this machine has no IPv6.
+fn is_no_ipv6(error: &io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unsupported)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -22,9 +22,9 @@ pub struct ForwardView {
     /// Port on this machine that envs share.
     #[cfg_attr(feature = "bindings", ts(type = "number"))]
     pub host: HostPort,
-    /// Port on this machine that is this env's alone, and stays so.
-    #[cfg_attr(feature = "bindings", ts(type = "number"))]
-    pub stable: HostPort,
+    /// Port on this machine that is this env's alone, and stays so; `None` while it can't be had.
+    #[cfg_attr(feature = "bindings", ts(type = "number | null"))]
+    pub stable: Option<HostPort>,
     /// Host name that leads to this env on the shared port.
     pub name: String,
     /// What the listeners of the shared port do.
@@ -49,8 +49,8 @@ impl ForwardView {
 
     /// The same for what doesn't know `*.localhost`.
     #[must_use]
-    pub fn stable_url(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.stable)
+    pub fn stable_url(&self) -> Option<String> {
+        self.stable.map(|port| format!("http://127.0.0.1:{port}/"))
     }
 }
 
@@ -69,7 +69,7 @@ impl super::EnvView {
             port.focused = forward.focused;
             // By its name it is found whoever has the focus.
             port.url = forward.url();
-            port.stable = Some(forward.stable);
+            port.stable = forward.stable;
         }
     }
 }

@@ -244,7 +244,11 @@ impl Fold {
         }
         let (engine, inputs, name) = (self.engine.clone(), self.inputs.clone(), name.clone());
         self.tasks.spawn(async move {
-            if engine.wait_for_address(&name).await.is_ok() {
+            let found = tokio::select! {
+                found = engine.wait_for_address(&name) => found.is_ok(),
+                () = inputs.closed() => false,
+            };
+            if found {
                 // With the watch's end nobody wants to know.
                 let _ = inputs.send(Input::Instance(name)).await;
             }

@@ -10,6 +10,7 @@ mod http2;
 mod tls;
 
 use super::name::Asked;
+pub(super) use tls::HANDSHAKE as TLS_HANDSHAKE;
 
 /// More bytes than the head of any request has. What goes on beyond it is refused (HTTP) or treated
 /// as a protocol that names nobody.

@@ -6,7 +6,7 @@ use super::{MAX_HEAD, Protocol, Sniffed, known};
 use crate::proxy::name::Asked;
 
 /// Content type of the record that a greeting comes in (RFC 8446, section 5.1).
-pub(super) const HANDSHAKE: u8 = 22;
+pub(in crate::proxy) const HANDSHAKE: u8 = 22;
 /// Length of a record's own head.
 const RECORD_HEAD: usize = 5;
 
