@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::stage::Running;
+use rustix::process::{Resource, getrlimit};
 
 use super::Wanted;
 use super::place::{ENV, Place, connect, passable};
 use crate::memory;
 use crate::row::{Part, Row, Verdict};
 
-const CONNECTIONS: usize = 10_000;
+/// As many, where this machine allows their descriptors: who forwards needs two of each, and these besides.
+const CONNECTIONS: u64 = 10_000;
+const BESIDES: u64 = 100;
 /// As long as it may take until all that was needed to connect is given back.
 const CALM: Duration = Duration::from_secs(2);
 /// As long as nothing has to happen.
@@ -29,7 +32,7 @@ pub fn idle(place: &mut Place, engine: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for root in [true, false] {
         let who = if root { "" } else { ", not as root" };
-        let what = format!("{CONNECTIONS} idle connections{who}");
+        let what = format!("{} idle connections{who}", connections());
         let found = match root {
             true => rows_of(place, engine, &what),
             false => as_nobody(place).and_then(|()| rows_of(place, engine, &what)),
@@ -48,7 +51,7 @@ pub fn idle(place: &mut Place, engine: &str) -> Vec<Row> {
 fn rows_of(place: &Place, engine: &str, what: &str) -> Result<Vec<Row>> {
     let pid = place.proxy.child.id();
     let (memory_before, pipes_before) = (memory::read(pid)?, pipes(pid)?);
-    let clients = connections(place)?;
+    let clients = connect_all(place)?;
     // This is the measurement itself: what is to be seen is that nothing happens.
     std::thread::sleep(CALM);
     let ticks = memory::ticks(pid)?;
@@ -91,9 +94,17 @@ fn rows_of(place: &Place, engine: &str, what: &str) -> Result<Vec<Row>> {
     ])
 }
 
-fn connections(place: &Place) -> Result<Vec<TcpStream>> {
+/// How many there are to be.
+fn connections() -> u64 {
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    allowed.map_or(CONNECTIONS, |most| {
+        CONNECTIONS.min(most.saturating_sub(BESIDES) / 2)
+    })
+}
+
+fn connect_all(place: &Place) -> Result<Vec<TcpStream>> {
     let mut clients = Vec::new();
-    for number in 0..CONNECTIONS {
+    for number in 0..connections() {
         let one = || {
             let mut client = connect(place.ours().address)?;
             client.write_all(b"h")?;
@@ -135,7 +146,8 @@ fn as_nobody(place: &mut Place) -> Result<()> {
         .env_clear()
         .envs(place.stage.workspace.variables())
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn()?;
     let lines = BufReader::new(child.stdout.take().context("no output")?);
     place.proxy = Running { child, lines };
