@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 /// How many bytes a pipe is asked to hold.
-pub(super) const PIPE_SIZE: usize = 256 * 1024;
+pub(super) const PIPE_SIZE: usize = 512 * 1024;
 /// Pipes that are kept for the next who needs one.
 const KEPT: usize = 64;
 /// How long to wait where no descriptor is left.

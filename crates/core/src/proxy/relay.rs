@@ -1,7 +1,7 @@
 //! Passing bytes on, both ways, until both sides have ended.
 //!
-//! Between two sockets nothing is copied: the kernel moves pages through a pipe. A pipe is borrowed
-//! only while something is on its way, so an idle connection holds none. There is no timeout: a
+//! Between two sockets what is much isn't copied: the kernel moves pages through a pipe. A pipe is
+//! borrowed only while something is on its way, so an idle connection holds none. There is no timeout: a
 //! connection ends when a side ends it. What one side does, the other sees: an end of its sending as
 //! an end (half-close), a reset as a reset.
 
@@ -34,17 +34,19 @@ pub(super) async fn relay(
 
 #[cfg(target_os = "linux")]
 async fn sockets(
-    client: &TcpStream,
-    guest: &TcpStream,
+    client: &mut TcpStream,
+    guest: &mut TcpStream,
     open: &Open,
     pipes: &Pipes,
 ) -> io::Result<()> {
     use super::splice::pump;
     use super::traffic::Direction;
-    let up = pump(client, guest, pipes, |n| {
+    let (from_client, to_client) = client.split();
+    let (from_guest, to_guest) = guest.split();
+    let up = pump(from_client, to_guest, pipes, |n| {
         open.traffic().count(Direction::ToGuest, n)
     });
-    let down = pump(guest, client, pipes, |n| {
+    let down = pump(from_guest, to_client, pipes, |n| {
         open.traffic().count(Direction::ToClient, n)
     });
     futures_util::future::try_join(up, down).await.map(drop)

@@ -107,13 +107,14 @@ async fn accept(listener: TcpListener, port: HostPort, routes: &Arc<Routes>, sha
     }
 }
 
-/// Two tasks a connection: the first is large and short, the second small and as long as it takes.
 async fn begin(client: TcpStream, port: HostPort, routes: Arc<Routes>, shared: Shared) {
     let table = routes.table(&client);
-    if let Some(passage) = connection::open(client, &table, port).await {
-        drop(table);
-        let pipes = shared.pipes.clone();
-        shared.connections.spawn(pass(passage, pipes));
+    // Large and short: it is given back before the part that may take days. A task of its own for that
+    // would wake another thread, which costs more than all else here.
+    let passage = Box::pin(connection::open(client, &table, port)).await;
+    drop(table);
+    if let Some(passage) = passage {
+        pass(passage, shared.pipes).await;
     }
 }
 
