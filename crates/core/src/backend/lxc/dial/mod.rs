@@ -12,8 +12,11 @@ mod relay;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::client::Client;
 use super::transport::Transport;
@@ -24,6 +27,9 @@ use crate::model::{GuestPort, InstanceName};
 use guest::Guest;
 use relay::Relay;
 pub(super) use relay::Relays;
+
+/// Pause between two tries to connect straight while a relay is being started.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// The way to one boot of an instance.
 struct Local {
@@ -70,9 +76,12 @@ impl Route for Local {
         if let Some(stream) = self.guest.connect(port).await? {
             return Ok(GuestStream::Socket(stream));
         }
-        // While a relay is started, a service may begin to listen on all addresses.
         let at_once = self.relay.is_open();
-        match self.relay.dial(port).await? {
+        let answered = match at_once {
+            true => self.relay.dial(port).await?,
+            false => self.while_it_starts(port).await?,
+        };
+        match answered {
             Some(stream) => {
                 if at_once {
                     self.inside().insert(port);
@@ -88,6 +97,21 @@ impl Route for Local {
 }
 
 impl Local {
+    /// Asks a relay that has to be started first, which takes longer than a client should wait for a service
+    /// that begins to listen on all addresses in the meantime.
+    async fn while_it_starts(&self, port: GuestPort) -> Result<Option<TcpStream>> {
+        let answered = self.relay.dial(port);
+        tokio::pin!(answered);
+        loop {
+            if let Ok(answered) = timeout(AGAIN, &mut answered).await {
+                return answered;
+            }
+            if let Some(stream) = self.guest.connect(port).await? {
+                return Ok(Some(stream));
+            }
+        }
+    }
+
     fn inside(&self) -> MutexGuard<'_, HashSet<GuestPort>> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
