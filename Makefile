@@ -1,6 +1,6 @@
 # What people call; how it is done is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz build bench lint types engines clean-engines
+.PHONY: help run test fuzz build bench soak lint types engines clean-engines
 
 help:
 	@echo 'make run            install what is missing, make a sample env, show its web page (and the app)'
@@ -8,6 +8,7 @@ help:
 	@echo 'make fuzz           files, names, first bytes and control lines, made up; SECONDS=60 for each target'
 	@echo 'make build          target/release/lxc-dev-manager, …-desktop and …-window'
 	@echo 'make bench          measurements, on private daemons; WRITE=1 writes docs/benchmarks.md'
+	@echo 'make soak           forwards under load while envs and processes come and go; SECONDS=600'
 	@echo 'make lint           formatting and lints'
 	@echo 'make types          write the page'\''s types anew from the Rust ones'
 	@echo 'make engines        start the private daemons that tests and benches use'
@@ -29,6 +30,9 @@ build:
 
 bench:
 	@scripts/bench.sh $(PARTS)
+
+soak:
+	@scripts/soak.sh $(or $(SECONDS),600)
 
 lint:
 	@scripts/setup.sh test

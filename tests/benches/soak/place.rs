@@ -1,0 +1,155 @@
+//! Three envs with a web server in each that comes up with its env, and two processes that want them forwarded.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::engines::TestEngine;
+use lxc_dev_manager_tests::stage::{Running, SERVICE, Stage, ask, until};
+
+/// The envs.
+pub const ENVS: [&str; 3] = ["a", "b", "c"];
+/// The snapshot to which envs are restored.
+pub const SNAPSHOT: &str = "ready";
+/// Has the service of its input come up with the env, and answer with a word on a port.
+const SET_UP: &str = "cat >/usr/local/bin/web.py && cat >/etc/systemd/system/web.service <<END
+[Service]
+ExecStart=/usr/bin/python3 /usr/local/bin/web.py $1 0.0.0.0 $2
+Restart=always
+[Install]
+WantedBy=multi-user.target
+END
+systemctl enable --quiet --now web.service";
+
+/// The place.
+pub struct Place {
+    /// Processes that forward or have a lease; the first one forwards.
+    sessions: VecDeque<Running>,
+    /// The ports that are an env's own, in the order of [`ENVS`].
+    pub own: Vec<u16>,
+    /// The project.
+    pub stage: Stage,
+}
+
+/// How who forwards is.
+#[derive(Debug)]
+pub struct Health {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Those of them that are sockets.
+    pub sockets: usize,
+    /// PSS in MiB.
+    pub memory: f64,
+}
+
+impl Place {
+    /// Makes it.
+    pub fn new(engine: &TestEngine) -> Result<Self> {
+        let stage = Stage::new(engine, &ENVS)?;
+        for env in ENVS {
+            install(&stage, env)?;
+            stage
+                .workspace
+                .ok(&["container", "snapshot", "create", env, SNAPSHOT])?;
+        }
+        let mut place = Self {
+            sessions: VecDeque::new(),
+            own: Vec::new(),
+            stage,
+        };
+        for _ in 0..2 {
+            place.add_session()?;
+        }
+        for (index, env) in ENVS.iter().enumerate() {
+            until("it answers", || Ok(place.stage.ask_for(env)? == *env))?;
+            let forwards = place.stage.forwards()?;
+            let forward = forwards.get(index).context("no forward")?;
+            ensure!(forward["env"]["env"] == *env, "{forward}");
+            let own = forward["stable"].as_u64().context("no port of its own")?;
+            place.own.push(u16::try_from(own)?);
+        }
+        Ok(place)
+    }
+
+    /// One more process that wants all envs forwarded.
+    pub fn add_session(&mut self) -> Result<()> {
+        let session = self.stage.proxy(&["*"])?;
+        self.sessions.push_back(session);
+        Ok(())
+    }
+
+    /// Kills who forwards.
+    pub fn kill_holder(&mut self) -> Result<()> {
+        let mut holder = self.sessions.pop_front().context("nobody forwards")?;
+        holder.kill()
+    }
+
+    /// Starts what is stopped, and waits until all answer.
+    pub fn all_up(&self) -> Result<()> {
+        for (env, own) in ENVS.iter().zip(&self.own) {
+            self.stage.workspace.ok(&["up", env])?;
+            until(&format!("{env} answers"), || {
+                Ok(self.stage.ask_for(env)? == *env && ask(*own, "localhost")? == *env)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no connection is open.
+    pub fn wait_until_idle(&self) -> Result<()> {
+        until("no connection is open", || {
+            let forwards = self.stage.forwards()?;
+            let open = |forward: &serde_json::Value| forward["traffic"]["open"].as_u64();
+            ensure!(forwards.len() == ENVS.len(), "{forwards:?}");
+            Ok(forwards.iter().all(|forward| open(forward) == Some(0)))
+        })
+    }
+
+    /// Whether who forwards says that an env is who is asked where nobody is named.
+    pub fn has_focus(&self, env: &str) -> Result<bool> {
+        let forwards = self.stage.forwards()?;
+        let of_env = |forward: &&serde_json::Value| forward["env"]["env"] == env;
+        let forward = forwards.iter().find(of_env);
+        Ok(forward.is_some_and(|forward| forward["focused"] == true))
+    }
+
+    /// How who forwards is now.
+    pub fn health(&self) -> Result<Health> {
+        let holder = self.sessions.front().context("nobody forwards")?;
+        let pid = holder.child.id();
+        let all: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))?
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .collect();
+        let is_socket =
+            |target: &&std::path::PathBuf| target.to_string_lossy().starts_with("socket:");
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let pss = pss.and_then(|line| line.split_whitespace().next());
+        Ok(Health {
+            descriptors: all.len(),
+            sockets: all.iter().filter(is_socket).count(),
+            memory: pss.context("no PSS")?.parse::<f64>()? / 1024.0,
+        })
+    }
+}
+
+fn install(stage: &Stage, env: &str) -> Result<()> {
+    let port = stage.port.to_string();
+    let words = [
+        "exec", "-u", "root", env, "--", "sh", "-c", SET_UP, "sh", env, &port,
+    ];
+    let mut child = stage
+        .workspace
+        .command(&words)?
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().context("no input")?;
+    input.write_all(SERVICE.as_bytes())?;
+    drop(input);
+    let ran = child.wait_with_output()?;
+    ensure!(ran.status.success(), "{env}: {ran:?}");
+    Ok(())
+}
