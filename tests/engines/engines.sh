@@ -134,8 +134,12 @@ set_up() { # ENGINE
     client "$engine" storage show default >/dev/null 2>&1 ||
         client "$engine" storage create default btrfs size="$pool_size" >/dev/null
     bridge=$(bridge_of "$engine")
-    client "$engine" network show "$bridge" >/dev/null 2>&1 ||
-        client "$engine" network create "$bridge" ipv4.address="$(free_subnet_address)" ipv4.nat=true ipv6.address=none >/dev/null
+    # Daemons of several tests may be set up at the same time, and must not find the same network free.
+    (
+        flock 9
+        client "$engine" network show "$bridge" >/dev/null 2>&1 ||
+            client "$engine" network create "$bridge" ipv4.address="$(free_subnet_address)" ipv4.nat=true ipv6.address=none >/dev/null
+    ) 9>"${TMPDIR:-/tmp}/ldm-test-subnets.lock"
     client "$engine" profile device get default root pool >/dev/null 2>&1 ||
         client "$engine" profile device add default root disk path=/ pool=default >/dev/null
     client "$engine" profile device get default eth0 network >/dev/null 2>&1 ||

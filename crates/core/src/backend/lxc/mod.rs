@@ -64,6 +64,11 @@ use transport::Transport;
 /// How long an init may take to end before a stop without force gives up.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a rename is tried.
+const RENAME_TRIES: u32 = 4;
+/// Pause before it is tried again.
+const RENAME_PAUSE: Duration = Duration::from_millis(300);
+
 /// An LXD or Incus.
 pub struct LxcBackend {
     client: Client,
@@ -290,9 +295,20 @@ impl Backend for LxcBackend {
 
     async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
         let path = format!("/1.0/instances/{name}");
-        self.client
-            .change("POST", &path, &json!({ "name": new }))
-            .await
+        let body = json!({ "name": new });
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.client.change("POST", &path, &body).await {
+                // Right after a stop the engine may still be at its logs, and then finds its own directory
+                // in the way; it has taken back what it did.
+                Err(error) if error.kind() == ErrorKind::Engine && tries < RENAME_TRIES => {
+                    tracing::debug!(?error, %name, "renamed again");
+                    tokio::time::sleep(RENAME_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {
