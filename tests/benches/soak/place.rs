@@ -1,13 +1,14 @@
 //! Three envs with a web server in each that comes up with its env, and two processes that want them forwarded.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::stage::{Running, SERVICE, Stage, ask, until};
+use rustix::net::sockopt::socket_peercred;
 
 /// The envs.
 pub const ENVS: [&str; 3] = ["a", "b", "c"];
@@ -25,8 +26,8 @@ systemctl enable --quiet --now web.service";
 
 /// The place.
 pub struct Place {
-    /// Processes that forward or have a lease; the first one forwards.
-    sessions: VecDeque<Running>,
+    /// Processes that forward or have a lease.
+    sessions: Vec<Running>,
     /// The ports that are an env's own, in the order of [`ENVS`].
     pub own: Vec<u16>,
     /// The project.
@@ -55,7 +56,7 @@ impl Place {
                 .ok(&["container", "snapshot", "create", env, SNAPSHOT])?;
         }
         let mut place = Self {
-            sessions: VecDeque::new(),
+            sessions: Vec::new(),
             own: Vec::new(),
             stage,
         };
@@ -76,13 +77,24 @@ impl Place {
     /// One more process that wants all envs forwarded.
     pub fn add_session(&mut self) -> Result<()> {
         let session = self.stage.proxy(&["*"])?;
-        self.sessions.push_back(session);
+        self.sessions.push(session);
         Ok(())
+    }
+
+    /// Which of the processes forwards: who answers on the control socket, as the kernel says.
+    fn holder(&self) -> Result<usize> {
+        let socket = self.stage.workspace.home().join("run/control.sock");
+        let pid = socket_peercred(UnixStream::connect(socket)?)?.pid;
+        let pid = u32::try_from(pid.as_raw_nonzero().get())?;
+        let mut sessions = self.sessions.iter();
+        let holder = sessions.position(|session| session.child.id() == pid);
+        holder.context("a stranger forwards")
     }
 
     /// Kills who forwards.
     pub fn kill_holder(&mut self) -> Result<()> {
-        let mut holder = self.sessions.pop_front().context("nobody forwards")?;
+        let holder = self.holder()?;
+        let mut holder = self.sessions.remove(holder);
         holder.kill()
     }
 
@@ -117,7 +129,7 @@ impl Place {
 
     /// How who forwards is now.
     pub fn health(&self) -> Result<Health> {
-        let holder = self.sessions.front().context("nobody forwards")?;
+        let holder = &self.sessions[self.holder()?];
         let pid = holder.child.id();
         let all: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))?
             .flatten()
