@@ -1,5 +1,7 @@
 //! What the tray's menu looks like, as plain data.
 
+mod ports;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lxc_dev_manager_core::ErrorKind;
@@ -234,7 +236,7 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
     nodes.extend(
         env.ports
             .iter()
-            .filter_map(|port| port_node(port, target, act)),
+            .filter_map(|port| ports::node(port, target, act)),
     );
     if env.ports.iter().any(|port| port.state != PortState::Idle) {
         nodes.push(Node::separator("after-ports"));
@@ -270,36 +272,6 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
     }
     nodes.push(power(env, target(), act));
     nodes
-}
-
-/// A port that is forwarded, or that somebody else has.
-fn port_node(
-    port: &PortView,
-    target: impl Fn() -> EnvRef,
-    act: impl Fn(&str, String, Action) -> Node,
-) -> Option<Node> {
-    let (number, guest) = (port.host, port.guest);
-    let key = format!("port {guest}");
-    match port.state {
-        PortState::Idle => None,
-        PortState::Taken => Some(Node::text(&key, format!("▲  Port {number} is taken"))),
-        PortState::Forwarded => {
-            let star = if port.focused { " ★" } else { "" };
-            let open = Action::OpenPort {
-                env: target(),
-                port: guest,
-            };
-            let mut below = vec![act("open", "Open in the browser".into(), open)];
-            if !port.focused {
-                let focus = Action::Focus {
-                    env: target(),
-                    port: guest,
-                };
-                below.push(act("focus", "Give it the focus".into(), focus));
-            }
-            Some(Node::sub(&key, format!("Port {number}{star}"), below))
-        }
-    }
 }
 
 /// Starts it, stops it, or says why neither can be done.
