@@ -267,6 +267,7 @@ clean() {
     down
     for engine in $(engines); do
         bridge=$(cat "$root/$engine.bridge" 2>/dev/null) || bridge=
+        end_dnsmasq "$(dir_of "$engine")/networks/$bridge/dnsmasq.pid"
         [ -z "$bridge" ] || ip link delete "$bridge" 2>/dev/null || true
         unmount_below "$(dir_of "$engine")"
         detach_loops "$(dir_of "$engine")"
@@ -274,6 +275,17 @@ clean() {
     done
     rm -f "$root/engines.env" "$root/group"
     [ "${1:-}" != --images ] || rm -rf "$root/images"
+}
+
+# The name server of a bridge outlives a daemon that was killed, and would keep the bridge's address.
+end_dnsmasq() { # FILE: as the daemon has written it, `pid: 123`
+    local pid
+    pid=$(sed -n 's/^pid: *//p' "$1" 2>/dev/null) || return 0
+    # Its arguments name the daemon's directory: another process may have the number by now.
+    if [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "dnsmasq" &&
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "$(dirname "$1")/"; then
+        kill "$pid" || true
+    fi
 }
 
 delete_all() { # ENGINE
