@@ -69,16 +69,20 @@ fn trial<F: Future<Output = Result<()>> + 'static>(name: &str, test: fn() -> F) 
 /// A service of the test: hands its connections over.
 struct Local {
     accepted: mpsc::Receiver<TcpStream>,
+    dialled: mpsc::UnboundedReceiver<()>,
     upstream: Arc<Upstream>,
 }
 
-struct Connect(u16);
+/// Connects to a port, and says so when it has.
+struct Connect(u16, mpsc::UnboundedSender<()>);
 
 #[async_trait]
 impl Service for Connect {
     async fn dial(&self) -> lxc_dev_manager_core::Result<GuestStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).await;
         let stream = stream.map_err(|_| Error::new(ErrorKind::Guest, "nothing listens"))?;
+        // A test that doesn't ask has no receiver.
+        let _ = self.1.send(());
         Ok(GuestStream::Socket(stream))
     }
 }
@@ -95,10 +99,20 @@ impl Local {
                 }
             }
         });
+        let (connected, dialled) = mpsc::unbounded_channel();
         Ok(Self {
             accepted,
-            upstream: upstream(env, port),
+            dialled,
+            upstream: upstream(env, port, connected),
         })
+    }
+
+    /// One that was dialled for a silent client; the forwarder has it by now.
+    async fn accept_early(&mut self) -> Result<TcpStream> {
+        let accepted = self.accept().await?;
+        let dialled = tokio::time::timeout(SOON, self.dialled.recv()).await;
+        dialled.context("not dialled")?.context("it ended")?;
+        Ok(accepted)
     }
 
     async fn accept(&mut self) -> Result<TcpStream> {
@@ -107,13 +121,13 @@ impl Local {
     }
 }
 
-fn upstream(env: &str, port: u16) -> Arc<Upstream> {
+fn upstream(env: &str, port: u16, connected: mpsc::UnboundedSender<()>) -> Arc<Upstream> {
     let name = RouteName::of(env, Some("web"));
     let env = EnvRef {
         project_path: "/web".to_owned(),
         env: env.parse().unwrap(),
     };
-    Arc::new(Upstream::new(env, name, Arc::new(Connect(port))))
+    Arc::new(Upstream::new(env, name, Arc::new(Connect(port, connected))))
 }
 
 /// A port that `a` and `b` share, with the focus on `a`.
@@ -283,14 +297,14 @@ async fn who_speaks_first_decides() -> Result<()> {
     let mut port = Port::new().await?;
     // The server speaks first.
     let mut client = port.connect().await?;
-    let mut guest = port.a.accept().await?;
+    let mut guest = port.a.accept_early().await?;
     guest.write_all(b"220 hello\r\n").await?;
     let mut heard = vec![0; 11];
     client.read_exact(&mut heard).await?;
     ensure!(heard == b"220 hello\r\n");
     // A browser connects early and then asks for another env: the one that was dialled is let go.
     let mut client = port.connect().await?;
-    let mut early = port.a.accept().await?;
+    let mut early = port.a.accept_early().await?;
     let head = b"GET / HTTP/1.1\r\nHost: b.web.localhost\r\n\r\n";
     client.write_all(head).await?;
     let mut guest = port.b.accept().await?;
@@ -303,7 +317,7 @@ async fn who_speaks_first_decides() -> Result<()> {
     );
     // The same for the focused one: it is already there.
     let mut client = port.connect().await?;
-    let mut early = port.a.accept().await?;
+    let mut early = port.a.accept_early().await?;
     client
         .write_all(b"GET / HTTP/1.1\r\nHost: a.web.localhost\r\n\r\n")
         .await?;
@@ -398,7 +412,7 @@ async fn what_is_cut_is_reset() -> Result<()> {
 async fn a_service_that_comes_late_is_met() -> Result<()> {
     let late = free_port()?;
     let number = free_port()?;
-    let focused = Some(upstream("a", late));
+    let focused = Some(upstream("a", late, mpsc::unbounded_channel().0));
     let end = serve(
         number,
         Table {
