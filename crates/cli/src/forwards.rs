@@ -23,7 +23,7 @@ pub(crate) fn line(printer: &Printer, forward: &ForwardView) -> String {
     if forward.state != PortState::Forwarded {
         return format!("{target} isn't forwarded");
     }
-    let focus = printer.bold(&format!("http://127.0.0.1:{}/", forward.host));
+    let focus = printer.bold(&forward.shared_url());
     let own = forward.url();
     let open = wider(printer, forward.reach);
     let stable = forward.stable.map(|port| format!("port {port}"));

@@ -1,8 +1,8 @@
 //! `focus`
 
-use lxc_dev_manager_core::forward::{FocusRequest, Seat, remember_focus};
+use lxc_dev_manager_core::forward::{FocusRequest, Seat, no_such_port, remember_focus};
 use lxc_dev_manager_core::view::FocusMove;
-use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
 
 use crate::args::Focus;
@@ -23,14 +23,7 @@ pub(crate) async fn run(context: &Context, args: Focus) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Unreachable => {
             let asked = match args.port {
                 Some(port) if ports.contains(&port) => vec![port],
-                Some(port) => {
-                    let message = format!("`{}` has no port {port}", args.name);
-                    let hint = format!(
-                        "give it one: `lxc-dev-manager port add {} {port}`",
-                        args.name
-                    );
-                    return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
-                }
+                Some(port) => return Err(no_such_port(&args.name, port)),
                 None => ports,
             };
             context

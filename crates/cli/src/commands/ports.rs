@@ -110,7 +110,7 @@ fn cells(printer: &Printer, row: &Row) -> Vec<Cell> {
             Cell::styled(printer.bad("taken"), "taken")
         }
         Some(forward) if forward.focused => {
-            let url = format!("http://127.0.0.1:{}/", forward.host);
+            let url = forward.shared_url();
             Cell::styled(printer.good(&url), &url)
         }
         Some(forward) => Cell::plain(forward.url()),

@@ -167,7 +167,7 @@ async fn show_lines(context: &Context, session: &Session, scopes: &[Scope]) -> R
 fn say(context: &Context, forward: &ForwardView) {
     let data = json!({
         "env": forward.env.env, "guest": forward.guest, "host": forward.host,
-        "url": format!("http://127.0.0.1:{}/", forward.host), "name": forward.name,
+        "url": forward.shared_url(), "name": forward.name,
         "stable": forward.stable, "state": forward.state, "focused": forward.focused,
         "reach": forward.reach, "problem": forward.problem,
     });

@@ -15,10 +15,10 @@ use super::ports::{LOOK, Ports, Wanted};
 use super::service::EnvPort;
 use super::store::{Focus, Key, Stable};
 use super::ways::{Change, Ways};
-use super::{FocusRequest, Order};
+use super::{FocusRequest, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GuestPort, HostPort, InstanceName, PortState};
+use crate::model::{GuestPort, HostPort, InstanceName, PortState, Reach};
 use crate::proxy::{RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
@@ -270,15 +270,15 @@ impl Actor {
     /// Who is reached by a shared port: from elsewhere, only those whose file opens it.
     fn table(&mut self, port: HostPort, from_elsewhere: bool) -> Table {
         let mut table = Table::default();
-        let claims: Vec<Claim> = self.claims.clone();
-        let claims = claims.into_iter();
-        let claims: Vec<Claim> = claims
-            .filter(|claim| claim.host == port && (!from_elsewhere || claim.reach.is_open()))
+        let is_here = |reach: Reach| !from_elsewhere || reach.is_open();
+        let of_port = self.claims.iter().filter(|claim| claim.host == port);
+        let claims: Vec<Claim> = of_port
+            .filter(|claim| is_here(claim.reach))
+            .cloned()
             .collect();
         let reaches = |env: &KnownEnv| {
             let mut ports = env.ports.iter();
-            !from_elsewhere
-                || ports.any(|(guest, reach)| guest.on_host() == port && reach.is_open())
+            ports.any(|(guest, reach)| guest.on_host() == port && is_here(*reach))
         };
         let envs: Vec<KnownEnv> = self
             .envs
@@ -296,7 +296,7 @@ impl Actor {
         // One instance has one name, however many checkouts list it.
         for env in self.envs.clone().into_iter().filter(|env| !env.is_twin) {
             let here = env.ports.iter().find(|(guest, _)| guest.on_host() == port);
-            let here = here.filter(|(_, reach)| !from_elsewhere || reach.is_open());
+            let here = here.filter(|(_, reach)| is_here(*reach));
             match here {
                 Some((guest, _)) => {
                     let key = (env.env.clone(), *guest);
@@ -351,13 +351,7 @@ impl Actor {
         let has: Vec<GuestPort> = known.ports.iter().map(|(port, _)| *port).collect();
         let asked = match request.port {
             Some(port) if has.contains(&port) => vec![port],
-            Some(port) => {
-                let message = format!("`{}` has no port {port}", request.env.env);
-                return Err(Error::new(ErrorKind::NotFound, message).with_hint(format!(
-                    "give it one: `lxc-dev-manager port add {} {port}`",
-                    request.env.env
-                )));
-            }
+            Some(port) => return Err(no_such_port(&request.env.env, port)),
             None => has,
         };
         let mut moves = Vec::new();

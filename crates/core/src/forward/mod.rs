@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::{GuestPort, HostPort, PortState};
+use crate::model::{EnvName, GuestPort, HostPort, PortState};
 use crate::view::{EnvRef, FocusMove, ForwardView};
 use crate::watch::Watch;
 
@@ -170,6 +170,14 @@ impl Forwarding {
     async fn ask(&self, order: Order) -> Result<()> {
         self.orders.send(order).await.map_err(|_| ended())
     }
+}
+
+/// The error for a port that an env doesn't have.
+#[must_use]
+pub fn no_such_port(env: &EnvName, port: GuestPort) -> Error {
+    Error::new(ErrorKind::NotFound, format!("`{env}` has no port {port}")).with_hint(format!(
+        "give it one: `lxc-dev-manager port add {env} {port}`"
+    ))
 }
 
 fn ended() -> Error {

@@ -31,7 +31,6 @@ mod upstream;
 pub use hold::passes;
 pub use listen::{Listeners, bind, is_free};
 pub use name::{Asked, RouteName};
-pub use owner::{Owner, owner};
 pub use serve::{Routes, Shared, serve};
 pub use sniff::{MAX_HEAD, Protocol, Sniffed, sniff};
 pub use table::Table;

@@ -4,7 +4,7 @@ use crate::model::HostPort;
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub(super) enum Owner {
     /// A process that we may look at.
     Process {
         /// Its name, as the system has it.
@@ -18,8 +18,7 @@ pub enum Owner {
 
 /// Who listens on a port, whatever the address; `None` where nobody does, or where the system doesn't say.
 #[cfg(target_os = "linux")]
-#[must_use]
-pub fn owner(port: HostPort) -> Option<Owner> {
+pub(super) fn owner(port: HostPort) -> Option<Owner> {
     let listening = |entries: procfs::ProcResult<Vec<procfs::net::TcpNetEntry>>| {
         let is_it = |entry: &procfs::net::TcpNetEntry| {
             entry.state == procfs::net::TcpState::Listen && entry.local_address.port() == port.get()
@@ -53,7 +52,6 @@ fn holds(process: &procfs::process::Process, inode: u64) -> bool {
 
 /// Who listens on a port: this system has no place to look it up without another program.
 #[cfg(not(target_os = "linux"))]
-#[must_use]
-pub fn owner(_: HostPort) -> Option<Owner> {
+pub(super) fn owner(_: HostPort) -> Option<Owner> {
     None
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Listeners;
 use super::connection::{self, Passage};
@@ -59,15 +58,6 @@ impl Routes {
 #[derive(Clone, Default)]
 pub struct Shared {
     pipes: Arc<Pipes>,
-    connections: TaskTracker,
-}
-
-impl Shared {
-    /// The connections: to wait for, or to count.
-    #[must_use]
-    pub fn connections(&self) -> &TaskTracker {
-        &self.connections
-    }
 }
 
 /// Serves a port until the token is cancelled. Connections that were accepted go on by themselves, for as
@@ -96,7 +86,7 @@ async fn accept(listener: TcpListener, port: HostPort, routes: &Arc<Routes>, sha
             Ok((client, _)) => {
                 pause = ACCEPT_PAUSE.0;
                 let opening = begin(client, port, routes.clone(), shared.clone());
-                shared.connections.spawn(opening);
+                tokio::spawn(opening);
             }
             Err(error) => {
                 tracing::warn!(%error, %port, "cannot accept");

@@ -47,7 +47,13 @@ impl ForwardView {
         format!("http://{}:{}/", self.name, self.host)
     }
 
-    /// The same for what doesn't know `*.localhost`.
+    /// Where it is found while it has the focus.
+    #[must_use]
+    pub fn shared_url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.host)
+    }
+
+    /// The same as [`Self::url`] for what doesn't know `*.localhost`.
     #[must_use]
     pub fn stable_url(&self) -> Option<String> {
         self.stable.map(|port| format!("http://127.0.0.1:{port}/"))

@@ -250,16 +250,7 @@ impl Guest {
             .stderr(Stdio::null())
             .spawn()
             .context("socat can't be started")?;
-        let cost = Cost::Tree(child.id());
-        let name = "socat".to_owned();
-        Ok((
-            Way {
-                name,
-                address,
-                cost,
-            },
-            Ended(child),
-        ))
+        Ok(by_process("socat", address, child))
     }
 
     fn ssh(&self, stage: &Stage, port: u16) -> Result<(Way, Ended)> {
@@ -287,17 +278,18 @@ impl Guest {
             .stdin(Stdio::null())
             .spawn()
             .context("ssh can't be started")?;
-        let cost = Cost::Tree(child.id());
-        let name = "`ssh -L`".to_owned();
-        Ok((
-            Way {
-                name,
-                address,
-                cost,
-            },
-            Ended(child),
-        ))
+        Ok(by_process("`ssh -L`", address, child))
     }
+}
+
+/// A way whose cost is that of one process and of those that it starts.
+fn by_process(name: &str, address: SocketAddr, child: Child) -> (Way, Ended) {
+    let way = Way {
+        name: name.to_owned(),
+        address,
+        cost: Cost::Tree(child.id()),
+    };
+    (way, Ended(child))
 }
 
 /// A connection whose answers may not take for ever.
