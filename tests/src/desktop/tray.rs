@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use zbus::message::Header;
@@ -191,7 +191,15 @@ impl Menu {
     ) -> Result<Vec<Entry>> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let entries = self.entries().await?;
+            let entries = match self.entries().await {
+                // The item registers before its menu is on the bus, and the menu doesn't say when it is.
+                Err(error) if is_unknown(&error) => {
+                    ensure!(tokio::time::Instant::now() < deadline, error);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+                entries => entries?,
+            };
             if wanted(&entries) {
                 return Ok(entries);
             }
@@ -215,6 +223,15 @@ impl Menu {
         self.proxy.call_method("Event", &event).await?;
         Ok(())
     }
+}
+
+/// Whether nothing is at that place of the bus.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(zbus::Error::MethodError(name, ..))
+            if name.as_str() == "org.freedesktop.DBus.Error.UnknownMethod"
+    )
 }
 
 /// The entry that is reached by these beginnings of labels.

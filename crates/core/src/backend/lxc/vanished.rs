@@ -29,7 +29,7 @@ where
 fn is_vanished(error: &Error) -> bool {
     let words = error.report().message;
     error.kind() == ErrorKind::Engine
-        && words.contains("lstat ")
+        && ["lstat ", "readdirent "].iter().any(|step| words.contains(step))
         && words.contains("no such file or directory")
 }
 
@@ -39,6 +39,9 @@ mod tests {
 
     const SEEN: &str = "LXD: Create instance snapshot: lstat /pools/default/containers/ha-s/rootfs/etc/\
                         resolv.conf.dhclient-new.63: no such file or directory";
+    const SEEN_OF_A_DIRECTORY: &str = "LXD: Create instance snapshot: readdirent /pools/default/containers/\
+                        ha-s/rootfs/tmp/systemd-private-d319-systemd-logind.service-CW5UJj: no such \
+                        file or directory";
 
     async fn tries(kind: ErrorKind, words: &str, until: usize) -> (usize, bool) {
         let mut tried = 0;
@@ -57,6 +60,10 @@ mod tests {
     async fn it_is_tried_again_a_few_times_and_for_that_reason_only() {
         assert_eq!(tries(ErrorKind::Engine, SEEN, 3).await, (3, true));
         assert_eq!(tries(ErrorKind::Engine, SEEN, 9).await, (TRIES, false));
+        assert_eq!(
+            tries(ErrorKind::Engine, SEEN_OF_A_DIRECTORY, 2).await,
+            (2, true)
+        );
         assert_eq!(
             tries(ErrorKind::Engine, "no space left", 9).await,
             (1, false)
