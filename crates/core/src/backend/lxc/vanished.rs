@@ -29,7 +29,9 @@ where
 fn is_vanished(error: &Error) -> bool {
     let words = error.report().message;
     error.kind() == ErrorKind::Engine
-        && ["lstat ", "readdirent "].iter().any(|step| words.contains(step))
+        && ["lstat ", "readdirent "]
+            .iter()
+            .any(|step| words.contains(step))
         && words.contains("no such file or directory")
 }
 
