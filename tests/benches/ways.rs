@@ -75,6 +75,7 @@ impl Guest {
                 image: backend.find_image(&engines::image().parse()?).await?,
                 marks: Marks::default(),
                 settings: Settings::default(),
+                user: lxc_dev_manager_core::model::UserName::dev(),
             };
             let (progress, cancel) = (Progress::none(), CancellationToken::new());
             backend.create(&spec, &progress, &cancel).await?;

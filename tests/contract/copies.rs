@@ -91,11 +91,13 @@ pub async fn a_copy_needs_a_source_and_a_free_name(stage: &Stage) -> Result<()> 
 
 pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
+    let shrinks = stage.backend.capabilities().await?.disks_shrink;
     let narrow = Settings {
         limits: Limits {
             cpus: Some(1),
             memory: Some(ByteSize(512 << 20)),
-            disk: Some(ByteSize(2 << 30)),
+            // Where disks only grow, it is larger than any that an instance begins with.
+            disk: Some(ByteSize(if shrinks { 2 << 30 } else { 60 << 30 })),
         },
         nesting: Nesting::Off,
         autostart: true,
@@ -104,6 +106,16 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
     stage.backend.configure(&name, &narrow).await?;
     let seen = stage.backend.instance(&name).await?.settings;
     ensure!(seen == narrow, "{seen:?}");
+    if !shrinks {
+        let mut smaller = narrow.clone();
+        smaller.limits.disk = Some(ByteSize(2 << 30));
+        expect_kind(
+            stage.backend.configure(&name, &smaller).await,
+            ErrorKind::Unsupported,
+        )?;
+        let seen = stage.backend.instance(&name).await?.settings;
+        ensure!(seen == narrow, "a refused change was made: {seen:?}");
+    }
     // While it runs, too.
     stage.backend.start(&name).await?;
     stage.backend.configure(&name, &Settings::default()).await?;

@@ -38,7 +38,7 @@ pub async fn an_unknown_image_is_not_found(stage: &Stage) -> Result<()> {
         .context("it was found")?;
     ensure!(error.kind() == ErrorKind::NotFound, "{error:?}");
     ensure!(
-        error.hint().is_some_and(|hint| hint.contains("debian/12")),
+        error.hint().is_some_and(|hint| hint.contains("debian")),
         "{error:?}"
     );
     Ok(())
@@ -109,8 +109,9 @@ pub async fn a_running_instance_gets_an_address(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     provision::wait_for_network(stage.backend.as_ref(), &name).await?;
     let instance = stage.backend.instance(&name).await?;
+    let gives = stage.backend.capabilities().await?.addresses;
     ensure!(
-        instance.status == EnvStatus::Running && instance.address.is_some(),
+        instance.status == EnvStatus::Running && (instance.address.is_some() || !gives),
         "{instance:?}"
     );
     Ok(())

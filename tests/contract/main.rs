@@ -62,6 +62,7 @@ impl Stage {
                 operation: None,
             },
             settings: Settings::default(),
+            user: lxc_dev_manager_core::model::UserName::dev(),
         })
     }
 

@@ -188,6 +188,7 @@ async fn what_the_engine_made_for_a_killed_create_is_replaced() {
         },
         marks,
         settings: Settings::default(),
+        user: lxc_dev_manager_core::model::UserName::dev(),
     };
     let (progress, cancel) = (Progress::none(), CancellationToken::new());
     let abandoned = spec(marks(Some(OperationId::random())));

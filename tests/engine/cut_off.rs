@@ -7,6 +7,7 @@ use std::task::Poll;
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::engine::MayStop;
 use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,7 @@ pub(super) async fn stage(pool: Pool) -> Stage {
     let mut project = stage.project();
     stage
         .engine
-        .snapshot(&mut project, &env("dev"), &first(), None)
+        .snapshot(&mut project, &env("dev"), &first(), None, MayStop::Yes)
         .await
         .unwrap();
     stage.write("two").await;
@@ -343,7 +344,9 @@ async fn a_snapshot_is_in_file_and_engine_or_in_neither() {
         let stage = stage(Pool::Btrfs).await;
         let mut project = stage.project();
         let (dev, second) = (env("dev"), "second".parse().unwrap());
-        let take = stage.engine.snapshot(&mut project, &dev, &second, None);
+        let take = stage
+            .engine
+            .snapshot(&mut project, &dev, &second, None, MayStop::Yes);
         let ended = cut_off(take, polls).await;
         mend(&stage, "").await;
         let instance = stage.fake.instance(&dev_instance()).await.unwrap();

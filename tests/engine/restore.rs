@@ -2,6 +2,7 @@
 
 use lxc_dev_manager_core::backend::fake::Pool;
 use lxc_dev_manager_core::backend::{Backend, Settings};
+use lxc_dev_manager_core::engine::MayStop;
 use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
 use lxc_dev_manager_core::{ErrorKind, Result};
 
@@ -20,7 +21,13 @@ async fn take(stage: &Stage, name: &str) -> Result<()> {
     let name = SnapshotName::parse(name)?;
     stage
         .engine
-        .snapshot(&mut stage.project(), &env("dev"), &name, Some("x".into()))
+        .snapshot(
+            &mut stage.project(),
+            &env("dev"),
+            &name,
+            Some("x".into()),
+            MayStop::Yes,
+        )
         .await
 }
 
@@ -264,7 +271,7 @@ async fn where_later_snapshots_would_go_a_restore_names_them_and_changes_nothing
     let (engine, dev) = (&stage.engine, env("dev"));
     let (initial, later) = (SnapshotName::initial_state(), "later".parse().unwrap());
     let taken = engine
-        .snapshot(&mut stage.project(), &dev, &later, None)
+        .snapshot(&mut stage.project(), &dev, &later, None, MayStop::Yes)
         .await;
     taken.unwrap();
     stage.fake.fail_next("stop");

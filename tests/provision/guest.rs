@@ -57,6 +57,7 @@ impl Guest {
                 image: backend.find_image(&image.parse()?).await?,
                 marks: Marks::default(),
                 settings: Settings::default(),
+                user: lxc_dev_manager_core::model::UserName::dev(),
             };
             let cancel = CancellationToken::new();
             backend.create(&spec, &Progress::none(), &cancel).await?;

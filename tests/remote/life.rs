@@ -53,6 +53,7 @@ pub async fn create(backend: &dyn Backend, name: &InstanceName, image: &str) -> 
         image: backend.find_image(&ImageName::parse(image)?).await?,
         marks: Marks::default(),
         settings: Settings::default(),
+        user: lxc_dev_manager_core::model::UserName::dev(),
     };
     let (progress, cancel) = (Progress::none(), CancellationToken::new());
     Ok(backend.create(&spec, &progress, &cancel).await?)

@@ -6,21 +6,26 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backend::Remotes;
+use crate::backend::lima::{self, Lima};
 use crate::backend::lxc::{Clients, Surroundings};
+use crate::backend::{Backend, Remotes};
 use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::RemoteName;
+use crate::model::{BackendChoice, RemoteName};
 
 /// Name of our directory in the user's home.
 const HOME_NAME: &str = ".lxc-dev-manager";
+/// Name of Lima's directory in the user's home.
+const LIMA_HOME_NAME: &str = ".lima";
 /// Name of our directory in the system's place for sockets.
 const RUNTIME_NAME: &str = "lxc-dev-manager";
 /// Variables that say where our state is and which engine is meant, and hold a path.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 11] = [
     "LDM_HOME",
+    "LIMA_HOME",
+    "LIMACTL",
     "LXD_SOCKET",
     "LXD_DIR",
     "LXD_CONF",
@@ -50,10 +55,35 @@ pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<A
     let clients = Clients::new(Surroundings::read(lookup)).await;
     let backends = match remote {
         Some(name) => vec![clients.named(name)?],
-        None => clients.engines(),
+        None => {
+            let lima = lima(lookup, &home).map(|lima| Arc::new(lima) as Arc<dyn Backend>);
+            let mut all = clients.engines();
+            all.extend(lima);
+            // The one that is meant where nothing says which comes first.
+            all.sort_by_key(|backend| !BackendChoice::Auto.means(backend.kind()));
+            all
+        }
     };
     let engine = Engine::new(backends, home, Arc::new(SystemClock));
     Ok(Arc::new(engine.with_remotes(Arc::new(clients))))
+}
+
+/// Lima, with the user's own machines. Nothing is started or asked.
+fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
+    let path = |name: &str| {
+        let value = lookup(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let user_home = path("HOME");
+    let own = user_home.as_ref().map(|home| home.join(LIMA_HOME_NAME));
+    Some(Lima::new(lima::Surroundings {
+        limactl: path("LIMACTL"),
+        path: lookup("PATH"),
+        lima_home: path("LIMA_HOME").or(own)?,
+        user_home,
+        empty: home.root().join("run/limactl"),
+        templates: home.root().join("templates"),
+    }))
 }
 
 /// The variables that lead this program to the state and the engine of now, for whoever starts it again

@@ -96,7 +96,7 @@ impl Home {
     }
 }
 
-fn make_private_directory(path: &Path) -> Result<()> {
+pub(crate) fn make_private_directory(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -33,6 +33,15 @@ struct Entry {
     example: String,
     lxd: Source,
     incus: Source,
+    lima: Option<Templates>,
+}
+
+/// The templates of a family.
+#[derive(Deserialize)]
+struct Templates {
+    template: String,
+    /// Releases by their other words.
+    releases: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +67,26 @@ pub fn resolve(name: &ImageName, registry: Registry) -> Option<(String, String)>
         Registry::Incus => entry.incus,
     };
     Some((source.server, source.alias.replace("{}", release)))
+}
+
+/// The name of the template that a built-in name means: `ubuntu:24.04`, `ubuntu/24.04`, `images:debian/12`
+/// and `debian/bookworm` alike. Whether there is such a one is another question.
+#[must_use]
+pub fn template(name: &ImageName) -> Option<String> {
+    let text = name.as_str();
+    let text = text.strip_prefix("images:").unwrap_or(text);
+    let (family, rest) = text.split_once([':', '/'])?;
+    // What follows the release is a variant of the image servers' own: cloud, say.
+    let release = rest
+        .split('/')
+        .next()
+        .filter(|release| !release.is_empty())?;
+    let templates = table().remove(family)?.lima?;
+    let release = templates
+        .releases
+        .get(release)
+        .map_or(release, String::as_str);
+    Some(templates.template.replace("{}", release))
 }
 
 /// One name of each family, for messages.
@@ -107,6 +136,24 @@ mod tests {
             );
         }
         assert_eq!(examples().len(), 5);
+    }
+
+    #[test]
+    fn every_way_to_write_a_name_means_the_same_template() {
+        let of = |text: &str| template(&ImageName::parse(text).unwrap());
+        for text in [
+            "debian:12",
+            "debian/12",
+            "images:debian/12",
+            "debian/bookworm",
+            "debian/12/cloud",
+        ] {
+            assert_eq!(of(text).as_deref(), Some("debian-12"), "{text}");
+        }
+        assert_eq!(of("ubuntu:noble").as_deref(), Some("ubuntu-24.04"));
+        for text in ["debian", "nope:1", "images:x", "debian:"] {
+            assert_eq!(of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod preferences;
 pub mod project;
 pub mod provision;
 pub mod proxy;
+pub mod template;
 pub mod terminal;
 pub mod view;
 pub mod watch;

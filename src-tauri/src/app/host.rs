@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use lxc_dev_manager_core::control::{Host, Windows};
-use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::engine::{Engine, MayStop};
 use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::forward::{FocusRequest, Forwarding};
 use lxc_dev_manager_core::model::{GuestPort, SnapshotName};
@@ -163,7 +163,7 @@ impl Host for Desktop {
                 };
                 let (engine, mut project) = self.open(&env)?;
                 engine
-                    .snapshot(&mut project, &env.env, &name, description)
+                    .snapshot(&mut project, &env.env, &name, description, MayStop::Yes)
                     .await
             }
             Action::Restore { env, snapshot } => {

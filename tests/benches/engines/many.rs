@@ -49,6 +49,7 @@ impl Crowd {
                     operation: None,
                 },
                 settings: Settings::default(),
+                user: lxc_dev_manager_core::model::UserName::dev(),
             };
             let cancel = CancellationToken::new();
             fake.create(&spec, &Progress::none(), &cancel).await?;

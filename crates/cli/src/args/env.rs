@@ -131,6 +131,9 @@ pub(crate) struct TakeSnapshot {
     /// A line about it
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
+    /// Refuse where a running env would be stopped for a moment (Lima)
+    #[arg(long)]
+    pub(crate) no_stop: bool,
 }
 
 #[derive(Debug, Args)]

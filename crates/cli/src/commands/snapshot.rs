@@ -1,5 +1,6 @@
 //! `container snapshot`
 
+use lxc_dev_manager_core::engine::MayStop;
 use lxc_dev_manager_core::model::EnvName;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::{EnvView, SnapshotView};
@@ -16,9 +17,14 @@ use crate::words::local_time;
 
 pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> {
     let mut project = context.project()?;
+    let stop = match args.no_stop {
+        true => MayStop::No,
+        false => MayStop::Yes,
+    };
+    let (name, snapshot) = (&args.name, &args.snapshot);
     let taken = context
         .engine
-        .snapshot(&mut project, &args.name, &args.snapshot, args.description);
+        .snapshot(&mut project, name, snapshot, args.description, stop);
     progress::show(context, taken).await?;
     context.printer.done(
         &json!({ "env": args.name, "snapshot": args.snapshot }),

@@ -21,6 +21,11 @@ pub enum Image {
         /// The server's certificate in PEM, where the user's client has noted one.
         certificate: Option<String>,
     },
+    /// A template describes it; the engine fetches what that names.
+    Template {
+        /// The template's name.
+        name: String,
+    },
     /// Another engine has it.
     Remote(Box<RemoteImage>),
 }

@@ -19,6 +19,7 @@ pub mod fake;
 mod file;
 mod finding;
 mod image;
+pub mod lima;
 mod listener;
 pub mod lxc;
 mod route;

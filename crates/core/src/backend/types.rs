@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Image;
 use crate::model::{
     EnvName, EnvStatus, Fingerprint, InstanceName, Limits, OperationId, ProjectName, SnapshotName,
+    UserName,
 };
 
 /// What an engine can do, as it said itself.
@@ -28,6 +29,14 @@ pub struct Capabilities {
     pub limits: bool,
     /// A running instance can be copied as it is; else it has to be stopped for it.
     pub copies_running: bool,
+    /// A running instance stays up while a snapshot of it is taken; else it is stopped for a moment.
+    pub snapshots_running: bool,
+    /// A copy becomes a machine of its own by itself when it starts: machine id, host name and host keys.
+    pub renews_identity: bool,
+    /// A disk can be made smaller than it was.
+    pub disks_shrink: bool,
+    /// Each running instance has an address that this machine reaches.
+    pub addresses: bool,
 }
 
 /// An instance as the engine sees it.
@@ -130,6 +139,8 @@ pub struct LaunchSpec {
     pub marks: Marks,
     /// What is set on it.
     pub settings: Settings,
+    /// The user that its commands will run as, where the engine makes one itself.
+    pub user: UserName,
 }
 
 /// A copy of an instance.

@@ -201,6 +201,7 @@ impl Engine {
                 operation: Some(task.id.clone()),
             },
             settings: plan.settings.clone(),
+            user: plan.user.name.clone(),
         };
         let mut journal = self.journal(task, backend.as_ref(), &plan.instance, false)?;
         let made = async {

@@ -67,6 +67,10 @@ impl Engine {
 
     /// Envs that run for long and got no address: DHCP doesn't reach them.
     async fn without_address(&self, backend: &dyn Backend) -> Vec<Finding> {
+        // An engine that gives out no addresses is no finding.
+        if !backend.capabilities().await.is_ok_and(|can| can.addresses) {
+            return Vec::new();
+        }
         let now = self.clock.now();
         let is_lost = |instance: &Instance| {
             let old = instance

@@ -61,6 +61,7 @@ pub use rename::Renamed;
 pub use restore::Restored;
 pub use session::Session;
 pub(crate) use session::is_session;
+pub use snapshot::MayStop;
 pub use start_stop::{Started, Stopped};
 pub use transfer::{Place, TransferRequest, Transferred};
 pub use trim::Keeping;

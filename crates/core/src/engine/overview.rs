@@ -11,7 +11,8 @@ use super::{Engine, is_ours, session};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{
-    EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, Reach, RemoteName,
+    BackendChoice, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, Reach,
+    RemoteName,
 };
 use crate::project::Project;
 use crate::view::{
@@ -34,8 +35,8 @@ type Found = HashMap<InstanceName, (EngineKind, Instance)>;
 /// How an engine is asked for its instances.
 pub(super) type Ask = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>;
 
-/// Projects by the remote that their files name.
-type ByRemote = BTreeMap<Option<RemoteName>, Vec<Project>>;
+/// Projects by the engines that their files mean: a remote, or a kind.
+type ByEngines = BTreeMap<(Option<RemoteName>, BackendChoice), Vec<Project>>;
 
 /// What is known of the instances of some engines.
 #[derive(Default)]
@@ -74,25 +75,26 @@ impl Engine {
 
     async fn overview_by(&self, directories: &[PathBuf], ask: Ask) -> Result<View> {
         let mut view = View::default();
-        let mut by_remote = ByRemote::new();
+        let mut by_engines = ByEngines::new();
         for directory in directories {
             let opened = Project::open(directory);
-            match opened.and_then(|project| Ok((project.file().remote()?, project))) {
-                Ok((remote, project)) => by_remote.entry(remote).or_default().push(project),
+            match opened.and_then(|project| Ok((engines_of(&project)?, project))) {
+                Ok((engines, project)) => by_engines.entry(engines).or_default().push(project),
                 Err(error) => view.projects.push(unreadable(directory, &error)),
             }
         }
         // Without a project there are engines still.
-        if by_remote.is_empty() {
-            by_remote.insert(None, Vec::new());
+        if by_engines.is_empty() {
+            by_engines.insert((None, BackendChoice::Auto), Vec::new());
         }
         let known = Known {
             undo: self.undoable()?,
             sessions: session::count(&self.home)?,
         };
-        let asked = by_remote
-            .iter()
-            .map(|(remote, projects)| self.see(remote.as_ref(), ask).map(move |s| (projects, s)));
+        let asked = by_engines.iter().map(|((remote, choice), projects)| {
+            let seen = self.see(remote.as_ref(), *choice, ask);
+            seen.map(move |seen| (projects, seen))
+        });
         for (projects, seen) in futures_util::future::join_all(asked).await {
             let (seen, problem) = match seen {
                 Ok(seen) => (seen, None),
@@ -111,9 +113,14 @@ impl Engine {
         Ok(view)
     }
 
-    /// Asks all engines that may have what is at a remote, or at none.
-    async fn see(&self, remote: Option<&RemoteName>, ask: Ask) -> Result<Seen> {
-        let backends = self.reach(remote)?;
+    /// Asks all engines that may have what is at a remote, or at none and of a kind.
+    async fn see(
+        &self,
+        remote: Option<&RemoteName>,
+        choice: BackendChoice,
+        ask: Ask,
+    ) -> Result<Seen> {
+        let backends = self.reach(remote, choice)?;
         let asked = backends
             .iter()
             .map(|backend| self.away.ask(backend.as_ref(), ask));
@@ -146,6 +153,11 @@ impl Engine {
         seen.complete &= !doubt;
         Ok(seen)
     }
+}
+
+/// Which engines a project's file means.
+fn engines_of(project: &Project) -> Result<(Option<RemoteName>, BackendChoice)> {
+    Ok((project.file().remote()?, project.file().backend()?))
 }
 
 fn unreadable(directory: &Path, error: &Error) -> ProjectView {

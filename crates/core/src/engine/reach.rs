@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use crate::backend::{Backend, Remotes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EngineId, RemoteName};
+use crate::model::{BackendChoice, EngineId, RemoteName};
 use crate::project::Project;
 
 impl Engine {
@@ -18,14 +18,35 @@ impl Engine {
         }
     }
 
-    /// The use cases for a project: over the remote that its file names, else over these engines.
+    /// The use cases for a project: over the remote that its file names, else over those of these engines
+    /// that are of the kind which it names.
     ///
     /// # Errors
-    /// Those of [`Engine::at_remote`].
+    /// Those of [`Engine::at_remote`]; `Config` for a `backend:` that is none.
     pub fn of(self: &Arc<Self>, project: &Project) -> Result<Arc<Self>> {
-        match project.file().remote()? {
-            Some(name) => self.at_remote(&name),
-            None => Ok(self.clone()),
+        if let Some(name) = project.file().remote()? {
+            return self.at_remote(&name);
+        }
+        let choice = project.file().backend()?;
+        let meant = self.backends.iter().filter(|backend| fits(backend, choice));
+        let meant: Vec<_> = meant.cloned().collect();
+        match meant.len() == self.backends.len() {
+            true => Ok(self.clone()),
+            false => Ok(Arc::new(self.over(meant))),
+        }
+    }
+
+    /// The use cases over other engines. State, clock and events are shared with this engine room.
+    fn over(&self, backends: Vec<Arc<dyn Backend>>) -> Self {
+        Self {
+            backends,
+            usual: self.usual.clone(),
+            remotes: self.remotes.clone(),
+            home: self.home.clone(),
+            clock: self.clock.clone(),
+            bus: self.bus.clone(),
+            used: self.used.clone(),
+            away: self.away.clone(),
         }
     }
 
@@ -36,23 +57,21 @@ impl Engine {
     /// `NotFound` for a name that the user has no remote of; `Config` and `Unsupported` for one that
     /// can't be used.
     pub fn at_remote(&self, name: &RemoteName) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            backends: vec![self.named(name)?],
-            usual: self.usual.clone(),
-            remotes: self.remotes.clone(),
-            home: self.home.clone(),
-            clock: self.clock.clone(),
-            bus: self.bus.clone(),
-            used: self.used.clone(),
-            away: self.away.clone(),
-        }))
+        Ok(Arc::new(self.over(vec![self.named(name)?])))
     }
 
-    /// The engines that may have the envs of projects which name this remote, or none.
-    pub(super) fn reach(&self, remote: Option<&RemoteName>) -> Result<Vec<Arc<dyn Backend>>> {
+    /// The engines that may have the envs of projects which name this remote, or none and a kind.
+    pub(super) fn reach(
+        &self,
+        remote: Option<&RemoteName>,
+        choice: BackendChoice,
+    ) -> Result<Vec<Arc<dyn Backend>>> {
         match remote {
             Some(name) => Ok(vec![self.named(name)?]),
-            None => Ok(self.usual.clone()),
+            None => {
+                let meant = self.usual.iter().filter(|backend| fits(backend, choice));
+                Ok(meant.cloned().collect())
+            }
         }
     }
 
@@ -74,4 +93,9 @@ impl Engine {
             .or_else(|| self.remotes.as_ref()?.at(id))
             .ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{id} isn't asked now")))
     }
+}
+
+/// Whether a file that chooses so means an engine. A remote that somebody has named is meant in any case.
+fn fits(backend: &Arc<dyn Backend>, choice: BackendChoice) -> bool {
+    choice.means(backend.kind()) || (choice == BackendChoice::Auto && backend.id().is_remote())
 }

@@ -195,6 +195,8 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok("dropped"),
             found => found?,
         };
+        // Some engines stop one that runs for it.
+        restart(backend, record).await?;
         let Some(taken) = instance
             .snapshots
             .iter()

@@ -1,23 +1,44 @@
 //! Taking and deleting snapshots.
 
 use super::Engine;
+use super::place::Placed;
 use super::task::Task;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, SnapshotName};
 use crate::project::{Change, Project, whole_seconds};
 use crate::view::Verb;
 
+/// Whether a running env may be stopped for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayStop {
+    /// It may, and is started again.
+    Yes,
+    /// It stays up, or nothing is done.
+    No,
+}
+
+impl Placed {
+    /// Whether a snapshot of it, as it is now, stops it.
+    pub(super) async fn is_stopped_by_a_snapshot(&self) -> Result<bool> {
+        let runs = self.instance.status.is_up();
+        Ok(runs && !self.backend.capabilities().await?.snapshots_running)
+    }
+}
+
 impl Engine {
-    /// Takes a snapshot of an env, running or not.
+    /// Takes a snapshot of an env, running or not. Some engines stop a running one for a moment; `stop`
+    /// says whether they may.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; those of finding the env, and the engine's.
+    /// `AlreadyExists` for a name that is taken; `Conflict` for a running env that would be stopped and may
+    /// not be; those of finding the env, and the engine's.
     pub async fn snapshot(
         &self,
         project: &mut Project,
         env: &EnvName,
         snapshot: &SnapshotName,
         description: Option<String>,
+        stop: MayStop,
     ) -> Result<()> {
         let failed =
             |error: Error| error.context(format!("cannot take snapshot `{snapshot}` of `{env}`"));
@@ -27,7 +48,7 @@ impl Engine {
             .await
             .map_err(failed)?;
         let result = self
-            .snapshot_steps(project, env, &task, snapshot, description)
+            .snapshot_steps(project, env, &task, snapshot, description, stop)
             .await;
         self.end(task, result.map_err(failed))
     }
@@ -39,6 +60,7 @@ impl Engine {
         task: &Task,
         snapshot: &SnapshotName,
         description: Option<String>,
+        stop: MayStop,
     ) -> Result<()> {
         *project = project.fresh()?;
         let placed = self.place(project, env).await?;
@@ -63,8 +85,20 @@ impl Engine {
             created_at: whole_seconds(self.clock.now()),
         };
         project.check(std::slice::from_ref(&change))?;
-        let journal = self.journal(task, placed.backend.as_ref(), name, false)?;
-        self.step(task, "taking the snapshot");
+        let stops = placed.is_stopped_by_a_snapshot().await?;
+        if stops && stop == MayStop::No {
+            let message = format!("`{env}` would be stopped for a moment");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("stop it first, or leave `--no-stop` out"));
+        }
+        let journal = self.journal(task, placed.backend.as_ref(), name, stops)?;
+        self.step(
+            task,
+            match stops {
+                true => "stopping it, taking the snapshot, and starting it again",
+                false => "taking the snapshot",
+            },
+        );
         if let Err(error) = placed.backend.snapshot(name, snapshot, None).await {
             // Where it may have been taken all the same, recovery looks.
             if !error.is_uncertain() {

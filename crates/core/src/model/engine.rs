@@ -38,14 +38,14 @@ impl fmt::Display for EngineId {
 }
 
 /// Which backend a file asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum BackendChoice {
     /// Whichever this machine has.
     #[default]
     Auto,
     /// LXD or Incus.
     Lxc,
-    /// Lima, which isn't there yet.
+    /// Lima.
     Lima,
 }
 
@@ -67,18 +67,15 @@ impl BackendChoice {
         }
     }
 
-    /// Whether this program has such a backend.
-    ///
-    /// # Errors
-    /// `Unsupported` for Lima.
-    pub fn expect_supported(self) -> Result<()> {
+    /// Whether an engine of this kind is meant. Where nothing is asked for, it is Lima on macOS and LXD or
+    /// Incus elsewhere.
+    #[must_use]
+    pub fn means(self, kind: EngineKind) -> bool {
+        let is_lima = kind == EngineKind::Lima;
         match self {
-            Self::Auto | Self::Lxc => Ok(()),
-            Self::Lima => Err(Error::new(
-                ErrorKind::Unsupported,
-                "`backend: lima` isn't there yet: envs are made by LXD or Incus",
-            )
-            .with_hint("write `backend: lxc` in containers.yaml")),
+            Self::Auto => is_lima == cfg!(target_os = "macos") || kind == EngineKind::Fake,
+            Self::Lxc => !is_lima,
+            Self::Lima => is_lima,
         }
     }
 }
@@ -88,17 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_that_is_not_there_yet_is_refused_where_it_is_used() {
-        assert!(
-            BackendChoice::parse("auto")
-                .unwrap()
-                .expect_supported()
-                .is_ok()
-        );
+    fn a_file_says_which_kind_it_means() {
         let lima = BackendChoice::parse("lima").unwrap();
-        let error = lima.expect_supported().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.hint().unwrap().contains("lxc"));
+        assert!(lima.means(EngineKind::Lima) && !lima.means(EngineKind::Incus));
+        let lxc = BackendChoice::parse("lxc").unwrap();
+        assert!(lxc.means(EngineKind::Lxd) && !lxc.means(EngineKind::Lima));
+        let auto = BackendChoice::parse("auto").unwrap();
+        assert_ne!(auto.means(EngineKind::Lima), auto.means(EngineKind::Incus));
         assert_eq!(
             BackendChoice::parse("Lima").unwrap_err().kind(),
             ErrorKind::Config

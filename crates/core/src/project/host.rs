@@ -12,11 +12,9 @@ impl Project {
     /// What is set on the instance of an env. `home` is the user's home, which mounts may name as `~`.
     ///
     /// # Errors
-    /// Those of its parts; `Config` for a mount that isn't there or may not be made; `Unsupported`
-    /// for a backend that isn't there yet.
+    /// Those of its parts; `Config` for a mount that isn't there or may not be made.
     pub fn settings(&self, env: &EnvName, home: Option<&Path>) -> Result<Settings> {
         let file = self.file();
-        file.backend()?.expect_supported()?;
         let allowed = Allowed {
             directory: self.directory(),
             home,
@@ -85,13 +83,6 @@ mod tests {
             message.contains("`dev`") && message.contains("/missing"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn a_file_for_lima_is_read_and_makes_no_env() {
-        let (_directory, project) = project("backend: lima\ncontainers: {dev: {image: x}}\n");
-        let error = project.settings(&dev(), None).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 
     #[test]

@@ -28,6 +28,9 @@ const HOSTS_LIMIT: u64 = 1 << 20;
 /// # Errors
 /// Those of [`Backend::write_file`].
 pub async fn renew(backend: &dyn Backend, name: &InstanceName, old: &InstanceName) -> Result<()> {
+    if renews_itself(backend).await? {
+        return Ok(());
+    }
     tokio::try_join!(
         set_host_name(backend, name, old),
         renew_machine_id(backend, name),
@@ -41,6 +44,9 @@ pub async fn renew(backend: &dyn Backend, name: &InstanceName, old: &InstanceNam
 /// # Errors
 /// Those of [`Backend::write_file`].
 pub async fn give(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    if renews_itself(backend).await? {
+        return Ok(());
+    }
     tokio::try_join!(
         renew_machine_id(backend, name),
         renew_host_keys(backend, name)
@@ -57,6 +63,9 @@ pub async fn set_host_name(
     name: &InstanceName,
     old: &InstanceName,
 ) -> Result<()> {
+    if renews_itself(backend).await? {
+        return Ok(());
+    }
     let file = GuestFile::of_root(0o644, format!("{name}\n"));
     let written = backend.write_file(name, "/etc/hostname", file);
     let ((), hosts) = tokio::try_join!(written, read_text(backend, name, "/etc/hosts"))?;
@@ -69,6 +78,11 @@ pub async fn set_host_name(
     }
     let file = GuestFile::of_root(0o644, renamed);
     backend.write_file(name, "/etc/hosts", file).await
+}
+
+/// Whether the engine does all of this when the guest starts.
+async fn renews_itself(backend: &dyn Backend) -> Result<bool> {
+    Ok(backend.capabilities().await?.renews_identity)
 }
 
 /// Replaces whole words, and leaves all blanks as they are.

@@ -40,6 +40,10 @@ impl Backend for Fake {
             snapshot_expiry: true,
             limits: true,
             copies_running: true,
+            snapshots_running: true,
+            renews_identity: false,
+            disks_shrink: true,
+            addresses: true,
         })
     }
 

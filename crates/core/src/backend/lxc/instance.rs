@@ -52,7 +52,7 @@ pub(super) async fn create(
     let body = json!({
         "name": spec.name,
         "type": "container",
-        "source": source(&spec.image),
+        "source": source(&spec.image)?,
         "config": config,
         "devices": devices,
     });
@@ -101,8 +101,12 @@ pub(super) async fn copy(
         .map(drop)
 }
 
-fn source(image: &Image) -> Value {
-    match image {
+fn source(image: &Image) -> Result<Value> {
+    Ok(match image {
+        Image::Template { name } => {
+            let message = format!("`{name}` is a template of Lima's, which no other engine knows");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         Image::Local { fingerprint } => json!({ "type": "image", "fingerprint": fingerprint }),
         Image::Simplestreams {
             server,
@@ -125,7 +129,7 @@ fn source(image: &Image) -> Value {
             "certificate": remote.certificate,
             "secret": remote.secret.as_ref().map_or("", Secret::reveal),
         }),
-    }
+    })
 }
 
 /// Settings as keys of an instance's config; an empty value takes a key away. Nesting is on unless

@@ -122,6 +122,10 @@ impl LxcBackend {
             snapshot_expiry: has("snapshot_expiry_creation"),
             limits: true,
             copies_running: true,
+            snapshots_running: true,
+            renews_identity: false,
+            disks_shrink: true,
+            addresses: true,
         })
     }
 

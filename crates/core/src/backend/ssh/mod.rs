@@ -9,6 +9,7 @@
 //! library acknowledges what it hasn't handed over. New connections get another session then.
 //! Deliberately absent: logging in by password, shells, and files.
 
+mod channels;
 mod session;
 
 use std::path::PathBuf;
@@ -18,23 +19,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{Backend, Content, GuestStream, Route};
-use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName, UserName};
 
-use session::{Opened, Session};
+pub(in crate::backend) use channels::{Channels, Door};
+pub(in crate::backend) use session::{Session, User};
 
 /// How long a session may take to begin: over a slow line, to a busy machine.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(30);
-/// How long it may take to open a channel.
-const OPEN_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a failure is remembered: each attempt starts a command in the guest.
-const MEMORY: Duration = Duration::from_secs(5);
-/// Where the guest's services listen, in the order in which they are tried.
-const TARGETS: [&str; 2] = ["127.0.0.1", "::1"];
 /// More bytes than a public key has.
 const KEY_LIMIT: u64 = 64 * 1024;
 
@@ -48,20 +43,14 @@ pub struct Access {
 }
 
 /// The way to one boot of an instance.
-pub struct SshRoute {
+pub struct SshRoute(Channels<Guest>);
+
+/// A running guest, in which our command becomes a server.
+struct Guest {
     backend: Arc<dyn Backend>,
     name: InstanceName,
     started_at: Option<Timestamp>,
     access: Access,
-    now: Mutex<Now>,
-}
-
-/// What there is now of a session.
-enum Now {
-    Nothing,
-    Session(Arc<Session>),
-    /// It wasn't let in, or there is nobody to let it in.
-    Failed(ErrorReport, Instant),
 }
 
 impl SshRoute {
@@ -78,37 +67,26 @@ impl SshRoute {
         if instance.status != EnvStatus::Running {
             return Err(gone(name, "doesn't run"));
         }
-        Ok(Self {
+        Ok(Self(Channels::new(Guest {
             backend,
             name: name.clone(),
             started_at: instance.started_at,
             access,
-            now: Mutex::new(Now::Nothing),
-        })
+        })))
     }
+}
 
-    /// The session that there is, else a new one. All who come meanwhile wait for the same.
-    async fn session(&self) -> Result<Arc<Session>> {
-        let mut now = self.now.lock().await;
-        match &*now {
-            Now::Session(session) if session.is_open() => return Ok(session.clone()),
-            Now::Failed(why, until) if Instant::now() < *until => {
-                return Err(Error::from(why.clone()));
-            }
-            _ => {}
-        }
-        *now = Now::Nothing;
-        match self.begin().await {
-            Ok(session) => {
-                let session = Arc::new(session);
-                *now = Now::Session(session.clone());
-                Ok(session)
-            }
-            Err(error) => {
-                *now = Now::Failed(error.report(), Instant::now() + MEMORY);
-                Err(error)
-            }
-        }
+#[async_trait]
+impl Route for SshRoute {
+    async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
+        self.0.dial(port).await
+    }
+}
+
+#[async_trait]
+impl Door for Guest {
+    fn name(&self) -> &InstanceName {
+        &self.name
     }
 
     async fn begin(&self) -> Result<Session> {
@@ -142,50 +120,6 @@ impl SshRoute {
             );
             Err(Error::new(ErrorKind::Timeout, message))
         })
-    }
-
-    /// Forgets a session that is of no use; the channels that it has live on.
-    async fn give_up(&self, session: &Arc<Session>) {
-        let mut now = self.now.lock().await;
-        if matches!(&*now, Now::Session(known) if Arc::ptr_eq(known, session)) {
-            *now = Now::Nothing;
-        }
-    }
-
-    async fn open(&self, session: &Arc<Session>, port: GuestPort) -> Result<Opened> {
-        for target in TARGETS {
-            let opened = timeout(OPEN_PATIENCE, session.open(target, port)).await;
-            match opened {
-                Ok(Opened::Refused) => {}
-                Ok(Opened::Forbidden) => {
-                    let message = format!("the SSH server of `{}` forwards no ports", self.name);
-                    return Err(Error::new(ErrorKind::Unsupported, message));
-                }
-                Ok(opened) => return Ok(opened),
-                Err(_) => return Ok(Opened::Lost),
-            }
-        }
-        Ok(Opened::Refused)
-    }
-}
-
-#[async_trait]
-impl Route for SshRoute {
-    async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
-        // A session that has ended meanwhile, or is held up, is replaced once.
-        for _ in 0..2 {
-            let session = self.session().await?;
-            match self.open(&session, port).await? {
-                Opened::Channel(channel) => return Ok(GuestStream::Channel(channel)),
-                Opened::Lost => self.give_up(&session).await,
-                Opened::Refused | Opened::Forbidden => {
-                    let message = format!("nobody listens on port {port} of `{}`", self.name);
-                    return Err(Error::new(ErrorKind::Guest, message));
-                }
-            }
-        }
-        let message = format!("port {port} of `{}` gives no answer", self.name);
-        Err(Error::new(ErrorKind::Timeout, message))
     }
 }
 

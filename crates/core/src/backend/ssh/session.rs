@@ -1,15 +1,17 @@
 //! One SSH session, on the streams of a command in a guest.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use russh::client::{self, Handle, Msg};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelOpenFailure, ChannelStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,7 +36,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const WORDS: u64 = 4096;
 
 /// What became of a channel.
-pub(super) enum Opened {
+pub(in crate::backend) enum Opened {
     /// Bytes pass.
     Channel(Box<dyn Channel>),
     /// Nobody listens there.
@@ -46,7 +48,7 @@ pub(super) enum Opened {
 }
 
 /// A session that has let us in.
-pub(super) struct Session {
+pub(in crate::backend) struct Session {
     handle: watch::Sender<Option<Arc<Handle<Server>>>>,
     /// Number of channels.
     users: watch::Sender<usize>,
@@ -71,17 +73,11 @@ impl Session {
         access: &Access,
         keys: Vec<String>,
     ) -> Result<Self> {
-        let key = load_secret_key(&access.key, None).map_err(|error| {
-            let message = format!("{} can't be read", access.key.display());
-            Error::new(ErrorKind::Config, message).caused_by(error)
-        })?;
+        let key = our_key(&access.key)?;
         let (stream, command) = start(backend.clone(), name.clone());
-        let config = client::Config {
-            channel_buffer_size: WAITING,
-            ..client::Config::default()
-        };
-        let connected = client::connect_stream(Arc::new(config), stream, Server { keys }).await;
-        let mut handle = match connected {
+        let server = Server { keys: Some(keys) };
+        let connected = client::connect_stream(config(), stream, server).await;
+        let handle = match connected {
             Ok(handle) => handle,
             Err(russh::Error::UnknownKey) => {
                 let message =
@@ -90,22 +86,43 @@ impl Session {
             }
             Err(error) => return Err(command.explain(name, error).await),
         };
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        let let_in = handle
-            .authenticate_publickey(access.user.as_str(), key)
-            .await;
-        match let_in {
-            Ok(answer) if answer.success() => Ok(Self::of(handle, command)),
-            Ok(_) => Err(not_let_in(backend.as_ref(), name, access).await),
+        match log_in(handle, access.user.as_str(), key).await {
+            Ok(Some(handle)) => {
+                // The server ends with the session, which ends with its last channel.
+                tokio::spawn(command.task);
+                Ok(Self::of(handle))
+            }
+            Ok(None) => Err(not_let_in(backend.as_ref(), name, access).await),
             Err(error) => Err(command.explain(name, error).await),
         }
     }
 
-    fn of(handle: Handle<Server>, command: Command) -> Self {
+    /// Logs in at a server that is reached by a socket of this machine, whichever key it shows: for guests
+    /// whose keys nobody tells.
+    ///
+    /// # Errors
+    /// `Config` for a key of ours that can't be read, `PermissionDenied` where it isn't taken,
+    /// `Unreachable` for what doesn't speak SSH.
+    pub(in crate::backend) async fn over(
+        stream: TcpStream,
+        user: &str,
+        key: &Path,
+    ) -> Result<Self> {
+        let failed = |error: russh::Error| {
+            Error::new(ErrorKind::Unreachable, "no SSH session begins").caused_by(error)
+        };
+        let key = our_key(key)?;
+        let handle = client::connect_stream(config(), stream, Server { keys: None }).await;
+        let let_in = log_in(handle.map_err(failed)?, user, key).await;
+        let_in.map_err(failed)?.map(Self::of).ok_or_else(|| {
+            let message = format!("the guest doesn't let `{user}` in with Lima's key");
+            Error::new(ErrorKind::PermissionDenied, message)
+        })
+    }
+
+    fn of(handle: Handle<Server>) -> Self {
         let (handle, _) = watch::channel(Some(Arc::new(handle)));
         let users = watch::Sender::new(0);
-        // The server ends with the session, which ends with its last channel.
-        tokio::spawn(command.task);
         let idle = end_when_idle(handle.clone(), users.subscribe());
         Self {
             handle,
@@ -114,14 +131,25 @@ impl Session {
         }
     }
 
+    /// A channel for a command, which the session lives as long as.
+    pub(in crate::backend) async fn command(&self) -> Result<(russh::Channel<Msg>, User)> {
+        let user = User::new(self.users.clone());
+        let lost = || Error::new(ErrorKind::Unreachable, "the SSH session has ended");
+        let handle = self.handle.borrow().clone().ok_or_else(lost)?;
+        let opened = handle.channel_open_session().await;
+        opened
+            .map(|channel| (channel, user))
+            .map_err(|error| lost().caused_by(error))
+    }
+
     /// Whether it can be asked for a channel.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::backend) fn is_open(&self) -> bool {
         let handle = self.handle.borrow();
         handle.as_ref().is_some_and(|handle| !handle.is_closed())
     }
 
     /// Opens a channel to a port of an address in the guest.
-    pub(super) async fn open(&self, target: &str, port: GuestPort) -> Opened {
+    pub(in crate::backend) async fn open(&self, target: &str, port: GuestPort) -> Opened {
         let user = User::new(self.users.clone());
         let Some(handle) = self.handle.borrow().clone() else {
             return Opened::Lost;
@@ -217,9 +245,35 @@ async fn not_let_in(backend: &dyn Backend, name: &InstanceName, access: &Access)
     ))
 }
 
-/// The server, as we know it from its engine.
-struct Server {
-    keys: Vec<String>,
+fn config() -> Arc<client::Config> {
+    Arc::new(client::Config {
+        channel_buffer_size: WAITING,
+        nodelay: true,
+        ..client::Config::default()
+    })
+}
+
+fn our_key(path: &Path) -> Result<PrivateKey> {
+    load_secret_key(path, None).map_err(|error| {
+        let message = format!("{} can't be read", path.display());
+        Error::new(ErrorKind::Config, message).caused_by(error)
+    })
+}
+
+/// The session, where our key is taken.
+async fn log_in(
+    mut handle: Handle<Server>,
+    user: &str,
+    key: PrivateKey,
+) -> Result<Option<Handle<Server>>, russh::Error> {
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    let answer = handle.authenticate_publickey(user, key).await?;
+    Ok(answer.success().then_some(handle))
+}
+
+/// The server, as we know it from its engine; `None` where nobody tells its keys.
+pub(in crate::backend) struct Server {
+    keys: Option<Vec<String>>,
 }
 
 impl client::Handler for Server {
@@ -232,13 +286,16 @@ impl client::Handler for Server {
         let PublicKeyOrCertificate::PublicKey { key, .. } = shown else {
             return Ok(false);
         };
+        let Some(keys) = &self.keys else {
+            return Ok(true);
+        };
         let shown = key.to_openssh()?;
-        Ok(bare(&shown).is_some_and(|shown| self.keys.contains(&shown)))
+        Ok(bare(&shown).is_some_and(|shown| keys.contains(&shown)))
     }
 }
 
 /// One that uses a session, counted until it is dropped.
-struct User(watch::Sender<usize>);
+pub(in crate::backend) struct User(watch::Sender<usize>);
 
 impl User {
     fn new(users: watch::Sender<usize>) -> Self {
@@ -319,7 +376,7 @@ mod tests {
             hash_alg: None,
         };
         for (keys, taken) in [(vec![KEY.to_owned()], true), (vec![], false)] {
-            let mut server = Server { keys };
+            let mut server = Server { keys: Some(keys) };
             let answer = client::Handler::check_server_key(&mut server, &shown).await;
             assert_eq!(answer.unwrap(), taken);
         }

@@ -1,0 +1,236 @@
+//! Copies of disks: blocks are shared where the file system can (APFS, btrfs, xfs), else only what holds
+//! data is written, so that a sparse disk stays one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{SeekFrom, seek};
+
+use crate::backend::{Progress, Space};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 20;
+/// What has to be left free on a volume: a machine that finds none stops in the middle of its work.
+const MARGIN: u64 = 64 << 20;
+
+/// Copies a file; the copy is on the disk when this returns, under a name that must not be there yet.
+/// Blocking.
+///
+/// # Errors
+/// `Io`, with nothing left at `to`.
+pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
+    let copied = try_copy(from, to, progress);
+    copied.map_err(|error| {
+        let exists = error.kind() == io::ErrorKind::AlreadyExists;
+        if !exists {
+            // What is left of it may be nothing.
+            let _ = fs::remove_file(to);
+        }
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        let message = format!("cannot copy {} to {}", from.display(), to.display());
+        let error = Error::io(message, error);
+        match full {
+            true => error.with_hint(super::FULL_HINT),
+            false => error,
+        }
+    })
+}
+
+fn try_copy(from: &Path, to: &Path, progress: &Progress) -> io::Result<()> {
+    let source = File::open(from)?;
+    if let Some(shared) = share(&source, to)? {
+        return shared.sync_all();
+    }
+    let target = create(to)?;
+    copy_data(source, &target, progress)?;
+    target.sync_all()
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .read(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A copy that shares its blocks; `None` where the file system has no such thing.
+#[cfg(target_os = "linux")]
+fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
+    let target = create(to)?;
+    match rustix::fs::ioctl_ficlone(&target, source) {
+        Ok(()) => Ok(Some(target)),
+        Err(_) => {
+            fs::remove_file(to)?;
+            Ok(None)
+        }
+    }
+}
+
+/// A copy that shares its blocks; `None` where the file system has no such thing.
+#[cfg(target_os = "macos")]
+fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
+    use rustix::fs::{CWD, CloneFlags, fclonefileat};
+    match fclonefileat(source, CWD, to, CloneFlags::empty()) {
+        Ok(()) => Ok(Some(OpenOptions::new().read(true).write(true).open(to)?)),
+        Err(rustix::io::Errno::EXIST) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Copies what holds data, and leaves the same holes.
+fn copy_data(mut source: File, mut target: &File, progress: &Progress) -> io::Result<()> {
+    let metadata = source.metadata()?;
+    let length = metadata.len();
+    let held = (metadata.blocks() * 512).clamp(1, length.max(1));
+    target.set_len(length)?;
+    let (mut at, mut done, mut told) = (0, 0, None);
+    let mut piece = vec![0; PIECE];
+    while let Some(start) = next(&source, SeekFrom::Data(at))? {
+        let end = next(&source, SeekFrom::Hole(start))?.unwrap_or(length);
+        seek(source.as_fd(), SeekFrom::Start(start))?;
+        seek(target.as_fd(), SeekFrom::Start(start))?;
+        let mut left = end - start;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let read = source.read(&mut piece[..wanted])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            target.write_all(&piece[..read])?;
+            left -= read as u64;
+            done += read as u64;
+            let percent = u8::try_from(done.min(held) * 100 / held).ok();
+            if percent != told {
+                told = percent;
+                progress.step("copying the disk", percent);
+            }
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Where the next data or hole begins; `None` beyond the last one.
+fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+    match seek(file.as_fd(), from) {
+        Ok(at) => Ok(Some(at)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether copies in a directory share their blocks, by trying. Blocking.
+pub(super) fn shares(directory: &Path) -> bool {
+    let Ok(sample) = tempfile::NamedTempFile::new_in(directory) else {
+        return false;
+    };
+    let to = sample.path().with_extension("clone");
+    let shared = sample
+        .as_file()
+        .set_len(4096)
+        .and_then(|()| share(sample.as_file(), &to));
+    // Where none was made there is nothing to delete.
+    let _ = fs::remove_file(&to);
+    matches!(shared, Ok(Some(_)))
+}
+
+/// Refuses a copy for which the volume has no room, before anything is changed for it.
+///
+/// # Errors
+/// `Engine`, saying how much is missing.
+pub(super) fn expect_room(directory: &Path, files: &[&Path]) -> Result<()> {
+    if shares(directory) {
+        return Ok(());
+    }
+    let needed: u64 = files.iter().map(|file| held(file)).sum();
+    let free = free(directory)?;
+    if needed.saturating_add(MARGIN) <= free {
+        return Ok(());
+    }
+    let message = format!(
+        "a copy of the disk takes {}, and {} has {} free",
+        crate::model::ByteSize(needed),
+        directory.display(),
+        crate::model::ByteSize(free)
+    );
+    Err(Error::new(ErrorKind::Engine, message).with_hint(super::FULL_HINT))
+}
+
+/// Bytes that a file holds on the disk.
+pub(super) fn held(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |metadata| metadata.blocks() * 512)
+}
+
+fn free(directory: &Path) -> Result<u64> {
+    let space = space(directory)?;
+    Ok(space.total - space.used)
+}
+
+/// The volume of a directory, as its users see it: what only root may fill counts as used.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn space(directory: &Path) -> Result<Space> {
+    let told = rustix::fs::statvfs(directory);
+    let told = told.map_err(|error| {
+        Error::io(
+            format!("cannot look at {}", directory.display()),
+            error.into(),
+        )
+    })?;
+    let total = told.f_blocks.saturating_mul(told.f_frsize);
+    let free = told.f_bavail.saturating_mul(told.f_frsize);
+    Ok(Space {
+        used: total.saturating_sub(free),
+        total,
+    })
+}
+
+/// Writes a directory's entries to the disk. Blocking.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_the_same_holes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("disk"), directory.path().join("copy"));
+        let file = create(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        for at in [0, 5 << 20, (64 << 20) - 4096] {
+            seek(&file, SeekFrom::Start(at)).unwrap();
+            (&file).write_all(&[7; 4096]).unwrap();
+        }
+        drop(file);
+        copy(&from, &to, &Progress::none()).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        assert!(held(&to) < 2 << 20, "{} bytes are held", held(&to));
+        // Never over what is there.
+        fs::write(&to, "mine").unwrap();
+        assert!(copy(&from, &to, &Progress::none()).is_err());
+        assert_eq!(fs::read(&to).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn an_empty_file_is_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("disk"), directory.path().join("copy"));
+        fs::write(&from, "").unwrap();
+        copy(&from, &to, &Progress::none()).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"");
+    }
+}

@@ -1,0 +1,103 @@
+//! What machines need here: Lima itself, room, and for machines of the vz driver the way to them.
+
+use super::{Lima, copy, directory, machines, settings};
+use crate::backend::{Backend, Finding, Level};
+use crate::error::Result;
+use crate::model::{EngineKind, EnvStatus, InstanceName};
+
+/// A volume that is fuller than this, in percent, will soon be in the way.
+const FULL: u64 = 90;
+
+pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
+    let version = lima.limactl.version().await?.to_owned();
+    let home = lima.limactl.home();
+    let program = lima
+        .limactl
+        .program()
+        .map(|path| path.display().to_string());
+    let label = EngineKind::Lima.label();
+    let found = format!("limactl {version} at {}", program.unwrap_or_default());
+    let mut findings = vec![Finding::new(label, Level::Good, found)];
+    findings.push(names(lima));
+    findings.push(volume(lima).await?);
+    findings.extend(broken(lima).await?);
+    findings.extend(local_network(lima).await);
+    tracing::debug!(home = %home.display(), "looked at");
+    Ok(findings)
+}
+
+/// How long names may be: sockets of each machine lie below `LIMA_HOME`.
+fn names(lima: &Lima) -> Finding {
+    let home = lima.limactl.home();
+    let subject = "Lima: names";
+    let fits = |length: usize| {
+        let name = InstanceName::parse(&"a".repeat(length));
+        name.is_ok_and(|name| directory::expect_short(home, &name).is_ok())
+    };
+    let longest = (1..=63).rev().find(|length| fits(*length)).unwrap_or(0);
+    let message = format!(
+        "a machine's name may have {longest} characters below {}",
+        home.display()
+    );
+    match longest {
+        24.. => Finding::new(subject, Level::Good, message),
+        _ => Finding::new(subject, Level::Warning, message)
+            .with_hint("set LIMA_HOME to a shorter path: a machine is named PROJECT-ENV"),
+    }
+}
+
+async fn volume(lima: &Lima) -> Result<Finding> {
+    let capabilities = lima.capabilities().await?;
+    let space = copy::space(lima.limactl.home())?;
+    let percent = space.used.saturating_mul(100) / space.total.max(1);
+    let copies = match capabilities.copy_on_write {
+        true => "snapshots share its blocks",
+        false => "each snapshot is a full copy of what a disk holds",
+    };
+    let message = format!("{percent} % full; {copies}");
+    let subject = "Lima: volume";
+    Ok(match percent {
+        FULL.. => Finding::new(subject, Level::Warning, message).with_hint(super::FULL_HINT),
+        _ => Finding::new(subject, Level::Good, message),
+    })
+}
+
+async fn broken(lima: &Lima) -> Result<Vec<Finding>> {
+    let all = lima.glance().await?;
+    let ours = all.iter().filter(|instance| !instance.marks.is_empty());
+    let broken = ours.filter(|instance| instance.status == EnvStatus::Error);
+    let told = broken.map(|instance| {
+        let name = &instance.name;
+        let message = format!("`{name}` is broken: one of its processes was killed");
+        Finding::new("Lima: machines", Level::Warning, message).with_hint(format!(
+            "`limactl stop -f {name}`, or start it: that does the same first"
+        ))
+    });
+    Ok(told.collect())
+}
+
+/// Whether a running machine with an address of its own is reached by it.
+async fn local_network(lima: &Lima) -> Option<Finding> {
+    let all = lima.glance().await.ok()?;
+    let instance = all.iter().find(|instance| instance.address.is_some())?;
+    let machine = lima.existing(&instance.name).ok()?;
+    let yaml = machine.text(directory::YAML).ok()??;
+    if !settings::has_own_address(&yaml) || machines::is_draft(&instance.name) {
+        return None;
+    }
+    // Its SSH server listens there in any case.
+    let dialled = tokio::net::TcpStream::connect((instance.address?, 22));
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(1), dialled).await;
+    let subject = "Lima: network";
+    Some(match answer {
+        Ok(Ok(_)) => Finding::new(subject, Level::Good, "machines are reached straight"),
+        _ => Finding::new(
+            subject,
+            Level::Warning,
+            format!("`{}` isn't reached by its address; its ports go by SSH, slower", instance.name),
+        )
+        .with_hint(
+            "on macOS 15 or newer: System Settings, Privacy & Security, Local Network: allow it to this program",
+        ),
+    })
+}

@@ -1,0 +1,261 @@
+//! A machine's directory below `LIMA_HOME`: what is in it, and what its files tell of its state.
+//!
+//! Lima keeps `lima.yaml` there, the disk (`disk`, or a link to `diffdisk` in older ones), and while the
+//! machine runs `ha.pid` and the driver's `vz.pid` or `qemu.pid`. A pid file may be stale, so a pid
+//! counts while such a process lives. Names that begin with a dot or `_` are no machines.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvStatus, InstanceName};
+
+/// The machine's settings.
+pub(super) const YAML: &str = "lima.yaml";
+/// Kept while a machine must not be deleted.
+const PROTECTED: &str = "protected";
+/// Of the two drivers, whose process is the machine.
+const DRIVERS: [&str; 2] = ["vz.pid", "qemu.pid"];
+/// The agent comes before its driver: Lima itself calls that broken, for half a second.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest file of Lima's that is read whole.
+const TEXT_LIMIT: u64 = 1 << 20;
+/// The longest name of a socket in a machine's directory: ssh's, while it is made.
+const LONGEST_SOCKET: usize = "/ssh.sock.1234567890123456".len();
+/// What a path of a socket may have, its end not counted.
+const SOCKET_LIMIT: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+
+/// The directory of one machine.
+#[derive(Debug, Clone)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Where a machine of this name is, if it is.
+    pub(super) fn new(home: &Path, name: &InstanceName) -> Self {
+        Self {
+            path: home.join(name.as_str()),
+        }
+    }
+
+    /// All that there are, by name; those whose names aren't ours to read are left out.
+    ///
+    /// # Errors
+    /// `Io` where `LIMA_HOME` is there and can't be read.
+    pub(super) fn all(home: &Path) -> Result<Vec<(InstanceName, Self)>> {
+        let entries = match fs::read_dir(home) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(Error::io(format!("cannot read {}", home.display()), error));
+            }
+        };
+        let mut all: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = InstanceName::parse(entry.file_name().to_str()?).ok()?;
+                let directory = Self::new(home, &name);
+                directory.exists().then_some((name, directory))
+            })
+            .collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(all)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether there is a machine, whole or not.
+    pub(super) fn exists(&self) -> bool {
+        self.file(YAML).symlink_metadata().is_ok()
+    }
+
+    /// Text of a file; a missing one is `None`.
+    ///
+    /// # Errors
+    /// `Io`; `Config` for what is no text.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
+        use io::Read;
+        let path = self.file(name);
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
+        };
+        let mut text = String::new();
+        let read = file.take(TEXT_LIMIT).read_to_string(&mut text);
+        read.map_err(|error| {
+            let message = format!("{} can't be read", path.display());
+            Error::new(ErrorKind::Config, message).caused_by(error)
+        })?;
+        Ok(Some(text))
+    }
+
+    /// What it does.
+    pub(super) fn status(&self) -> EnvStatus {
+        let agent = self.pid("ha.pid").is_some();
+        let driver = DRIVERS.iter().any(|file| self.pid(file).is_some());
+        match (agent, driver) {
+            (true, true) => EnvStatus::Running,
+            (false, false) => EnvStatus::Stopped,
+            (true, false) if self.is_young() => EnvStatus::Running,
+            _ => EnvStatus::Error,
+        }
+    }
+
+    /// Whether any process of it lives.
+    pub(super) fn is_alive(&self) -> bool {
+        let mut files = DRIVERS.iter().chain(std::iter::once(&"ha.pid"));
+        files.any(|file| self.pid(file).is_some())
+    }
+
+    /// The agent of this boot: who it is, and since when. Another boot has another one.
+    pub(super) fn boot(&self) -> Option<(u32, Option<Timestamp>)> {
+        let pid = self.pid("ha.pid")?;
+        let written = fs::metadata(self.file("ha.pid")).and_then(|found| found.modified());
+        let since = written.ok().and_then(|time| Timestamp::try_from(time).ok());
+        Some((pid.as_raw_nonzero().get().unsigned_abs(), since))
+    }
+
+    fn is_young(&self) -> bool {
+        let written = fs::metadata(self.file("ha.pid")).and_then(|found| found.modified());
+        let age = written.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
+        age.is_ok_and(|age| age < DRIVER_PATIENCE)
+    }
+
+    /// The process that a pid file names, while it lives.
+    fn pid(&self, file: &str) -> Option<Pid> {
+        let text = fs::read_to_string(self.file(file)).ok()?;
+        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+        match test_kill_process(pid) {
+            Err(rustix::io::Errno::SRCH) => None,
+            _ => Some(pid),
+        }
+    }
+
+    pub(super) fn is_protected(&self) -> bool {
+        self.file(PROTECTED).symlink_metadata().is_ok()
+    }
+
+    /// The disk itself, with links followed.
+    ///
+    /// # Errors
+    /// `Engine` where there is none, or where it lies elsewhere: what isn't the machine's own file isn't
+    /// ours to replace.
+    pub(super) fn disk(&self) -> Result<PathBuf> {
+        let failed = |error: io::Error| {
+            let message = format!("{} has no disk", self.path.display());
+            Error::new(ErrorKind::Engine, message)
+                .caused_by(error)
+                .with_hint("it was never started, or isn't whole: see `limactl list`")
+        };
+        let names = ["disk", "diffdisk"].map(|name| self.file(name));
+        let found = names.iter().find(|path| path.symlink_metadata().is_ok());
+        let found = found.unwrap_or(&names[0]).canonicalize().map_err(failed)?;
+        let here = self.path.canonicalize().map_err(failed)?;
+        if found.parent() == Some(&here) {
+            return Ok(found);
+        }
+        let message = format!("the disk {} lies outside of its machine", found.display());
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+}
+
+/// Refuses a name that would make paths of sockets too long.
+///
+/// # Errors
+/// `InvalidName` with how many characters there may be.
+pub(super) fn expect_short(home: &Path, name: &InstanceName) -> Result<()> {
+    let base = home.as_os_str().len() + 1 + LONGEST_SOCKET;
+    if base + name.as_str().len() <= SOCKET_LIMIT {
+        return Ok(());
+    }
+    let room = SOCKET_LIMIT.saturating_sub(base);
+    let message = format!(
+        "`{name}` is too long: below {} a machine's name may have {room} characters",
+        home.display()
+    );
+    Err(Error::new(ErrorKind::InvalidName, message)
+        .with_hint("choose a shorter name, or set LIMA_HOME to a shorter path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> (tempfile::TempDir, Directory) {
+        let home = tempfile::tempdir().unwrap();
+        let name: InstanceName = "web-dev".parse().unwrap();
+        fs::create_dir(home.path().join("web-dev")).unwrap();
+        let directory = Directory::new(home.path(), &name);
+        fs::write(directory.file(YAML), "cpus: 1\n").unwrap();
+        (home, directory)
+    }
+
+    #[test]
+    fn a_stale_pid_counts_for_nothing() {
+        let (_home, directory) = machine();
+        assert_eq!(directory.status(), EnvStatus::Stopped);
+        // No system gives out such a number.
+        fs::write(directory.file("ha.pid"), "2147483646\n").unwrap();
+        assert_eq!(directory.status(), EnvStatus::Stopped);
+        let me = std::process::id().to_string();
+        fs::write(directory.file("ha.pid"), &me).unwrap();
+        assert_eq!(directory.status(), EnvStatus::Running, "its driver comes");
+        fs::write(directory.file("qemu.pid"), &me).unwrap();
+        assert_eq!(directory.status(), EnvStatus::Running);
+        fs::remove_file(directory.file("ha.pid")).unwrap();
+        assert_eq!(directory.status(), EnvStatus::Error, "without its agent");
+        assert!(directory.is_alive());
+    }
+
+    #[test]
+    fn only_machines_are_listed() {
+        let (home, _directory) = machine();
+        for other in ["_config", ".lxc-dev-manager", "empty"] {
+            fs::create_dir(home.path().join(other)).unwrap();
+        }
+        let all = Directory::all(home.path()).unwrap();
+        let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["web-dev"]);
+        assert!(
+            Directory::all(&home.path().join("none"))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_disk_is_a_file_of_its_machine() {
+        let (home, directory) = machine();
+        assert!(directory.disk().is_err());
+        fs::write(directory.file("diffdisk"), "").unwrap();
+        std::os::unix::fs::symlink("diffdisk", directory.file("disk")).unwrap();
+        assert!(directory.disk().unwrap().ends_with("web-dev/diffdisk"));
+        fs::remove_file(directory.file("disk")).unwrap();
+        fs::write(home.path().join("foreign"), "").unwrap();
+        std::os::unix::fs::symlink("../foreign", directory.file("disk")).unwrap();
+        assert_eq!(directory.disk().unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn long_names_are_refused_before_anything_is_made() {
+        let name: InstanceName = "a".repeat(40).parse().unwrap();
+        assert!(expect_short(Path::new("/home/u/.lima"), &name).is_ok());
+        let deep = PathBuf::from(format!("/{}", "d".repeat(60)));
+        let error = expect_short(&deep, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidName);
+        assert!(error.report().message.contains("may have"));
+    }
+}

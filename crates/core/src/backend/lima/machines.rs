@@ -1,0 +1,469 @@
+//! Making, starting, stopping, renaming, copying and deleting machines.
+//!
+//! A machine appears under its name as a whole: Lima makes it under a name of ours (`ldm-new-…`), a copy
+//! is put together in our own directory, and either is renamed when it is complete. So a killed process
+//! leaves none half made, and one of the same name that isn't ours is never touched. What was left under
+//! names of ours is swept by the next who makes one: a file that its maker holds locked says whether
+//! anybody still works on it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::copy::{copy, expect_room, sync_directory};
+use super::directory::{self, Directory};
+use super::limactl::{self, Call};
+use super::record::{self, Record};
+use super::snapshots::{Snapshots, make_directory};
+use super::{Lima, files, missing, settings};
+use crate::backend::{Backend, CopySpec, Progress, run_script};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvStatus, InstanceName};
+
+/// How the names of machines that aren't complete begin.
+const NEW: &str = "ldm-new-";
+/// Images are downloaded meanwhile.
+const CREATE_PATIENCE: Duration = Duration::from_secs(3600);
+/// Longer than Lima itself waits for a machine (10 minutes).
+const START_PATIENCE: Duration = Duration::from_secs(720);
+/// A guest is asked to shut down; qemu's driver waits three minutes for it.
+const STOP_PATIENCE: Duration = Duration::from_secs(210);
+/// Killing one takes no time.
+const KILL_PATIENCE: Duration = Duration::from_secs(60);
+/// Gives a copy a machine id of its own.
+const NEW_IDENTITY: &str = include_str!("new_identity.sh");
+/// Says which of a template's scripts have failed in this boot.
+const PROVISIONED: &str = include_str!("provisioned.sh");
+/// Prints the guest's address on the host's own network.
+const ADDRESS: &str = include_str!("address.sh");
+/// Exit code of [`PROVISIONED`] where one has.
+const NOT_PROVISIONED: i32 = 3;
+/// What a copy doesn't take along: what belongs to a boot, to Lima's guard, or to who the machine is.
+const LEFT_OUT: [&str; 8] = [
+    "protected",
+    "swtpm",
+    "sock",
+    "ssh.config",
+    "cidata",
+    "cidata.iso",
+    "cloud-config.yaml",
+    record::FILE,
+];
+
+/// A machine that is being made, under a name of ours.
+struct Draft {
+    name: InstanceName,
+    /// Its settings; locked while its maker lives.
+    file: File,
+    path: PathBuf,
+}
+
+impl Draft {
+    fn new(ours: &Path) -> Result<Self> {
+        let directory = ours.join("new");
+        make_directory(&directory)?;
+        let random = Uuid::new_v4().simple().to_string();
+        let name = InstanceName::parse(&format!("{NEW}{}", &random[..8]))?;
+        let path = directory.join(format!("{name}.yaml"));
+        let made = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file));
+        let file =
+            made.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
+        Ok(Self { name, file, path })
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        let written = (&self.file).write_all(text.as_bytes());
+        written.map_err(|error| Error::io(format!("cannot write {}", self.path.display()), error))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // One that stays is swept.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a machine's name says that it isn't complete.
+pub(super) fn is_draft(name: &InstanceName) -> bool {
+    name.as_str().starts_with(NEW)
+}
+
+impl Lima {
+    /// Has Lima make a machine of these settings.
+    pub(super) async fn make(
+        &self,
+        yaml: &str,
+        mut record: Record,
+        name: &InstanceName,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        self.expect_free(name)?;
+        self.sweep().await;
+        let draft = Draft::new(&self.ours())?;
+        draft.write(yaml)?;
+        let path = draft.path.clone();
+        let name_of_draft = format!("--name={}", draft.name);
+        let mut call = Call::new(&["create", &name_of_draft], CREATE_PATIENCE);
+        call.arguments.push(path.as_os_str());
+        call.machine = Some(name);
+        call.progress = Some(progress);
+        call.cancel = Some(cancel);
+        let made = match cancel.is_cancelled() {
+            true => Err(Error::new(ErrorKind::Cancelled, "stopped by the user")),
+            false => self.limactl.succeed(&call).await.map(drop),
+        };
+        let made = made.and_then(|()| {
+            let machine = self.directory(&draft.name);
+            record.rename(None, name);
+            record.write(&machine)?;
+            put_in_place(machine.path(), self.directory(name).path())
+        });
+        if made.is_err() {
+            self.discard(&draft.name).await;
+        }
+        made
+    }
+
+    /// Deletes what was made under a name of ours; what stays is swept later.
+    async fn discard(&self, draft: &InstanceName) {
+        let machine = self.directory(draft);
+        if machine.path().symlink_metadata().is_err() {
+            return;
+        }
+        let call = Call::change(&["delete", "-f"], draft, KILL_PATIENCE);
+        if let Err(error) = self.limactl.run(&call).await {
+            tracing::warn!(?error, %draft, "Lima doesn't delete what it has begun");
+        }
+        // Lima refuses to delete what isn't whole.
+        let _ = fs::remove_dir_all(machine.path());
+    }
+
+    /// Deletes what killed processes have left under names of ours.
+    pub(super) async fn sweep(&self) {
+        let entries = fs::read_dir(self.ours().join("new"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                continue;
+            }
+            let Ok(file) = File::open(&path) else {
+                continue;
+            };
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            let name = name.and_then(|name| InstanceName::parse(name).ok());
+            // Locked: somebody is at it.
+            if let (Ok(()), Some(name)) = (file.try_lock(), name) {
+                self.discard(&name).await;
+                let _ = fs::remove_dir_all(path.with_extension("d"));
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    /// Refuses a name that is taken, by whomever, or that is too long.
+    pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
+        let home = self.limactl.home();
+        // The name under which it is made is no shorter than that.
+        directory::expect_short(home, name)?;
+        directory::expect_short(home, &InstanceName::parse(&format!("{NEW}12345678"))?)?;
+        match self.directory(name).path().symlink_metadata() {
+            Ok(_) => Err(taken(name)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Starts a machine, and waits until commands can be run in it.
+    pub(super) async fn start_machine(&self, name: &InstanceName) -> Result<()> {
+        let machine = self.existing(name)?;
+        match machine.status() {
+            EnvStatus::Running => {
+                let message = format!("`{name}` is already running");
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            // One of its processes was killed: nothing else cures that.
+            EnvStatus::Error => self.kill(name).await?,
+            _ => {}
+        }
+        let record = Record::read(&machine, name)?;
+        if let Some(record) = &record {
+            self.snapshots(record).finish_restore(&machine)?;
+        }
+        let started = self
+            .limactl
+            .run(&Call::change(&["start"], name, START_PATIENCE))
+            .await;
+        let failed = match started {
+            Ok(answer) if answer.status.success() => None,
+            Ok(answer) => Some(limactl::failure(&answer)),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            // Lima leaves a machine running that hasn't become ready.
+            if machine.is_alive() {
+                self.kill(name).await?;
+            }
+            return Err(match last_line(&machine) {
+                Some(line) => error.with_hint(format!("its log ends with: {line}")),
+                None => error,
+            });
+        }
+        self.welcome(name, &machine, record).await
+    }
+
+    /// What is to be done in a guest that has just started.
+    async fn welcome(
+        &self,
+        name: &InstanceName,
+        machine: &Directory,
+        record: Option<Record>,
+    ) -> Result<()> {
+        let output = run_script(self, name, PROVISIONED, &[], Vec::new()).await?;
+        if output.code == NOT_PROVISIONED {
+            let message = format!("a script of the template failed in `{name}`");
+            let words = String::from_utf8_lossy(&output.stdout);
+            return Err(Error::new(ErrorKind::Guest, message)
+                .with_hint(format!("it says: {}", words.trim())));
+        }
+        let Some(mut record) = record else {
+            return Ok(());
+        };
+        let before = (record.is_new, record.address);
+        if record.is_new {
+            let output = run_script(self, name, NEW_IDENTITY, &[], Vec::new()).await?;
+            if output.code != 0 {
+                let words = output.last_words();
+                let message = format!("`{name}` got no machine id of its own: {words}");
+                return Err(Error::new(ErrorKind::Guest, message));
+            }
+            record.is_new = false;
+        }
+        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
+        if settings::has_own_address(&yaml) {
+            let output = run_script(self, name, ADDRESS, &[], Vec::new()).await?;
+            let address = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+            let boot = machine.boot().map(|(agent, _)| agent);
+            record.address = boot.zip(address);
+        }
+        match before == (record.is_new, record.address) {
+            true => Ok(()),
+            false => record.write(machine),
+        }
+    }
+
+    /// Stops a machine.
+    pub(super) async fn stop_machine(&self, name: &InstanceName, force: bool) -> Result<()> {
+        let machine = self.existing(name)?;
+        if machine.status() == EnvStatus::Stopped {
+            let message = format!("`{name}` is already stopped");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        if force || machine.status() == EnvStatus::Error {
+            return self.kill(name).await;
+        }
+        let call = Call::change(&["stop"], name, STOP_PATIENCE);
+        self.limactl.succeed(&call).await.map(drop)
+    }
+
+    async fn kill(&self, name: &InstanceName) -> Result<()> {
+        let call = Call::change(&["stop", "-f"], name, KILL_PATIENCE);
+        self.limactl.succeed(&call).await.map(drop)
+    }
+
+    /// Deletes a stopped machine and its snapshots.
+    pub(super) async fn delete_machine(&self, name: &InstanceName) -> Result<()> {
+        let machine = self.existing(name)?;
+        expect_stopped(&machine, name)?;
+        if machine.is_protected() {
+            let message = format!("`{name}` is protected");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint(format!("`limactl unprotect {name}` first")));
+        }
+        // One whose record can't be read is deleted without its snapshots: nobody knows them.
+        let record = Record::read(&machine, name).unwrap_or_default();
+        // Forced for one whose settings can't be read, which Lima holds for running.
+        let call = Call::change(&["delete", "-f"], name, KILL_PATIENCE);
+        let answer = self.limactl.run(&call).await?;
+        if machine.exists() {
+            return Err(limactl::failure(&answer));
+        }
+        // What Lima has left there is no machine any more.
+        let _ = fs::remove_dir_all(machine.path());
+        match record {
+            Some(record) => self.snapshots(&record).delete_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a stopped machine another name: its directory's.
+    pub(super) fn rename_machine(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
+        let machine = self.existing(name)?;
+        expect_stopped(&machine, name)?;
+        self.expect_free(new)?;
+        let record = Record::read(&machine, name)?;
+        let target = self.directory(new);
+        let Some(mut record) = record else {
+            return put_in_place(machine.path(), target.path());
+        };
+        record.rename(Some(name), new);
+        record.write(&machine)?;
+        put_in_place(machine.path(), target.path())?;
+        record.rename(None, new);
+        record.write(&target)
+    }
+
+    /// Makes a copy of a machine. Blocking.
+    pub(super) fn copy_machine(&self, spec: &CopySpec, progress: &Progress) -> Result<()> {
+        let source = self.existing(&spec.source)?;
+        let known = Record::read(&source, &spec.source)?;
+        let disk = match &spec.snapshot {
+            Some(snapshot) => {
+                let record = known
+                    .as_ref()
+                    .ok_or_else(|| no_snapshot(&spec.source, snapshot))?;
+                self.snapshots(record).disk(snapshot)?
+            }
+            None => {
+                expect_stopped(&source, &spec.source)?;
+                source.disk()?
+            }
+        };
+        self.expect_free(&spec.name)?;
+        expect_room(self.limactl.home(), &[&disk])?;
+        let draft = Draft::new(&self.ours())?;
+        let part = draft.path.with_extension("d");
+        let made = assemble(&source, &disk, &part, progress).and_then(|()| {
+            let mut record = Record::new(&spec.name);
+            record.set_marks(&spec.marks);
+            if let Some(known) = &known {
+                record.inherit(known);
+            }
+            record.write_at(&part.join(record::FILE))?;
+            put_in_place(&part, self.directory(&spec.name).path())
+        });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&part);
+        }
+        made
+    }
+
+    /// The directory of a machine that there is.
+    pub(super) fn existing(&self, name: &InstanceName) -> Result<Directory> {
+        let machine = self.directory(name);
+        match machine.exists() && !is_draft(name) {
+            true => Ok(machine),
+            false => Err(missing(name)),
+        }
+    }
+
+    /// The snapshots of a machine.
+    pub(super) fn snapshots(&self, record: &Record) -> Snapshots {
+        Snapshots::of(&self.ours(), record.id)
+    }
+
+    /// Runs something in a machine, which is started for it where it doesn't run and stopped after.
+    pub(super) async fn awake<T>(
+        &self,
+        name: &InstanceName,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let runs = self.existing(name)?.status() != EnvStatus::Stopped;
+        if runs {
+            return work.await;
+        }
+        self.start(name).await?;
+        let done = work.await;
+        self.stop(name, false).await?;
+        done
+    }
+}
+
+/// Puts a copy together: everything of the source but what belongs to its boots, and this disk.
+fn assemble(source: &Directory, disk: &Path, part: &Path, progress: &Progress) -> Result<()> {
+    make_directory(part)?;
+    let own = source.disk()?;
+    let failed = |error| Error::io(format!("cannot copy {}", source.path().display()), error);
+    for entry in fs::read_dir(source.path()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (from, name) = (entry.path(), entry.file_name());
+        let to = part.join(&name);
+        let kind = entry.file_type().map_err(failed)?;
+        if is_left_out(&name.to_string_lossy()) || kind.is_dir() {
+            continue;
+        }
+        if kind.is_symlink() {
+            let target = fs::read_link(&from).map_err(failed)?;
+            std::os::unix::fs::symlink(target, &to).map_err(failed)?;
+        } else if name == "vz-identifier" {
+            // Lima tells the driver by this file, and makes a new identifier where it is empty.
+            File::create(&to).map_err(failed)?;
+        } else if from.file_name() == own.file_name() {
+            copy(disk, &to, progress)?;
+        } else if kind.is_file() {
+            copy(&from, &to, &Progress::none())?;
+        }
+    }
+    sync_directory(part)
+}
+
+fn is_left_out(name: &str) -> bool {
+    let ends = [".pid", ".sock", ".tmp", ".log"];
+    LEFT_OUT.contains(&name) || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Gives a complete machine its name, unless somebody has it.
+fn put_in_place(from: &Path, to: &Path) -> Result<()> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|error| {
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        match error {
+            rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY => {
+                let message = format!("Lima has a machine `{name}` already");
+                Error::new(ErrorKind::AlreadyExists, message)
+            }
+            error => Error::io(format!("cannot make the machine `{name}`"), error.into()),
+        }
+    })?;
+    sync_directory(to.parent().unwrap_or(Path::new("/")))
+}
+
+pub(super) fn expect_stopped(machine: &Directory, name: &InstanceName) -> Result<()> {
+    match machine.is_alive() {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("`{name}` is running"),
+        )),
+    }
+}
+
+fn taken(name: &InstanceName) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("Lima has a machine `{name}` already"),
+    )
+    .with_hint("see `limactl list`; choose another name")
+}
+
+fn no_snapshot(name: &InstanceName, snapshot: &crate::model::SnapshotName) -> Error {
+    let message = format!("`{name}` has no snapshot `{snapshot}`");
+    Error::new(ErrorKind::NotFound, message)
+}
+
+/// The last line of a machine's log that says something.
+fn last_line(machine: &Directory) -> Option<String> {
+    let text = files::tail(&machine.file("ha.stderr.log"))?;
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    (!lines.is_empty()).then(|| super::words::reason(&lines))
+}

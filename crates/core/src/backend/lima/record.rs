@@ -1,0 +1,227 @@
+//! What we know of a machine beyond Lima: a file of ours in its directory.
+//!
+//! Lima's own `rename`, `clone` and `delete` take files along that they don't know, so it is where the
+//! machine is. A machine without one isn't ours. A copy that Lima itself has made carries its source's:
+//! such a one is known by the name in it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::directory::Directory;
+use crate::backend::{Marks, Nesting, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::write_json;
+use crate::model::{Fingerprint, InstanceName, Limits};
+
+/// Its name.
+pub(super) const FILE: &str = "lxc-dev-manager.json";
+
+/// The file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    version: u32,
+    /// Names what is kept of it elsewhere: its snapshots.
+    pub(super) id: Uuid,
+    /// The machine's name.
+    name: String,
+    /// Its name before, while it is renamed: its directory has one of the two.
+    #[serde(default)]
+    previous: Option<String>,
+    #[serde(default)]
+    marks: Written,
+    /// What was asked for.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// What that came to in `lima.yaml`: a user may have changed it there since.
+    #[serde(default)]
+    pub(super) written: Limits,
+    /// What its template says where nothing is asked for.
+    #[serde(default)]
+    pub(super) defaults: Limits,
+    #[serde(default)]
+    nesting: String,
+    #[serde(default)]
+    pub(super) autostart: bool,
+    /// The image that it was made from.
+    pub(super) base_image: Option<Fingerprint>,
+    /// The guest's address on the host's own network, and the host agent of the boot that has it.
+    #[serde(default)]
+    pub(super) address: Option<(u32, IpAddr)>,
+    /// It is a copy, and still has its source's machine id.
+    #[serde(default)]
+    pub(super) is_new: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Written {
+    project: Option<String>,
+    env: Option<String>,
+    path: Option<PathBuf>,
+    operation: Option<String>,
+}
+
+impl Record {
+    /// One of a new machine.
+    pub(super) fn new(name: &InstanceName) -> Self {
+        Self {
+            version: 1,
+            id: Uuid::new_v4(),
+            name: name.to_string(),
+            previous: None,
+            marks: Written::default(),
+            limits: Limits::default(),
+            written: Limits::default(),
+            defaults: Limits::default(),
+            nesting: String::new(),
+            autostart: false,
+            base_image: None,
+            address: None,
+            is_new: true,
+        }
+    }
+
+    /// That of a machine; `None` for one that isn't ours.
+    ///
+    /// # Errors
+    /// `Config` for a file that can't be read: nobody knows then whose the machine is, so nothing is done
+    /// to it.
+    pub(super) fn read(directory: &Directory, name: &InstanceName) -> Result<Option<Self>> {
+        let Some(text) = directory.text(FILE)? else {
+            return Ok(None);
+        };
+        let read: Self = serde_json::from_str(&text).map_err(|error| {
+            let path = directory.file(FILE);
+            Error::new(
+                ErrorKind::Config,
+                format!("{} can't be read", path.display()),
+            )
+            .caused_by(error)
+            .with_hint("delete that file to give the machine up: nothing else of it changes")
+        })?;
+        let names = std::iter::once(&read.name).chain(&read.previous);
+        let is_its_own = names.into_iter().any(|known| known == name.as_str());
+        Ok(is_its_own.then_some(read))
+    }
+
+    /// Notes that the machine gets another name. Written before its directory has it, and once more after.
+    pub(super) fn rename(&mut self, old: Option<&InstanceName>, new: &InstanceName) {
+        self.name = new.to_string();
+        self.previous = old.map(ToString::to_string);
+    }
+
+    /// Writes it, as a whole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn write(&self, directory: &Directory) -> Result<()> {
+        write_json(&directory.file(FILE), self)
+    }
+
+    /// Writes it where its machine is put together.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn write_at(&self, path: &std::path::Path) -> Result<()> {
+        write_json(path, self)
+    }
+
+    /// Takes over what a copy has from its source.
+    pub(super) fn inherit(&mut self, source: &Self) {
+        self.written = source.written;
+        self.defaults = source.defaults;
+        self.limits = source.limits;
+        self.nesting.clone_from(&source.nesting);
+        self.autostart = source.autostart;
+        self.base_image.clone_from(&source.base_image);
+    }
+
+    /// Whose the machine is. A name that can't be read is none.
+    pub(super) fn marks(&self) -> Marks {
+        let Written {
+            project,
+            env,
+            path,
+            operation,
+        } = &self.marks;
+        Marks {
+            project: project.as_ref().and_then(|name| name.parse().ok()),
+            env: env.as_ref().and_then(|name| name.parse().ok()),
+            path: path.clone(),
+            operation: operation.as_ref().and_then(|id| id.parse().ok()),
+        }
+    }
+
+    pub(super) fn set_marks(&mut self, marks: &Marks) {
+        self.marks = Written {
+            project: marks.project.as_ref().map(ToString::to_string),
+            env: marks.env.as_ref().map(ToString::to_string),
+            path: marks.path.clone(),
+            operation: marks.operation.as_ref().map(ToString::to_string),
+        };
+    }
+
+    pub(super) fn nesting(&self) -> Nesting {
+        match self.nesting.as_str() {
+            "off" => Nesting::Off,
+            "docker" => Nesting::Docker,
+            _ => Nesting::On,
+        }
+    }
+
+    /// Notes what was asked for; mounts stand in `lima.yaml`.
+    pub(super) fn set_settings(&mut self, settings: &Settings) {
+        self.limits = settings.limits;
+        self.autostart = settings.autostart;
+        self.nesting = match settings.nesting {
+            Nesting::On => "on",
+            Nesting::Off => "off",
+            Nesting::Docker => "docker",
+        }
+        .to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_as_it_was_written_and_only_to_its_own_machine() {
+        let home = tempfile::tempdir().unwrap();
+        let name: InstanceName = "web-dev".parse().unwrap();
+        let directory = Directory::new(home.path(), &name);
+        assert!(Record::read(&directory, &name).unwrap().is_none());
+        let mut record = Record::new(&name);
+        let marks = Marks {
+            project: "web".parse().ok(),
+            env: "dev".parse().ok(),
+            path: Some("/src/web".into()),
+            operation: Some(crate::model::OperationId::random()),
+        };
+        record.set_marks(&marks);
+        record.set_settings(&Settings {
+            nesting: Nesting::Docker,
+            ..Settings::default()
+        });
+        record.write(&directory).unwrap();
+        let read = Record::read(&directory, &name).unwrap().unwrap();
+        assert_eq!(read.marks(), marks);
+        assert_eq!(read.nesting(), Nesting::Docker);
+        // Lima's own clone has copied it.
+        let other: InstanceName = "copy".parse().unwrap();
+        assert!(Record::read(&directory, &other).unwrap().is_none());
+        // Half renamed, it is ours under both names.
+        let mut record = read;
+        record.rename(Some(&name), &other);
+        record.write(&directory).unwrap();
+        for name in [&name, &other] {
+            assert!(Record::read(&directory, name).unwrap().is_some());
+        }
+        std::fs::write(directory.file(FILE), "{").unwrap();
+        let error = Record::read(&directory, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}

@@ -1,0 +1,162 @@
+//! What is set on a machine: `lima.yaml` says what is, the record says what was asked for.
+//!
+//! Lima reads `lima.yaml` at a start only, and `limactl edit` refuses a running machine. So a change is
+//! written to the file, as a whole, and counts from the next start.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::directory::{Directory, YAML};
+use super::images::{Images, fingerprint_of};
+use super::record::Record;
+use crate::backend::{Image, LaunchSpec, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::replace;
+use crate::model::{Fingerprint, Limits};
+use crate::template::{self, Guest, ImageFile, Template, Templates, Vm};
+
+/// The settings of a new machine.
+pub(super) struct Made {
+    pub(super) yaml: String,
+    /// What the limits came to.
+    pub(super) written: Limits,
+    /// What they are where nothing is asked for.
+    pub(super) defaults: Limits,
+    pub(super) base_image: Option<Fingerprint>,
+    /// Its disk comes from a machine that has run.
+    pub(super) is_copy: bool,
+}
+
+/// The settings of a new machine, from its image.
+///
+/// # Errors
+/// `NotFound` for an image that is gone, `Config` for a template that can't be used, `Unsupported` for an
+/// image of an engine.
+pub(super) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) -> Result<Made> {
+    let (template, image, base_image) = match &spec.image {
+        Image::Template { name } => {
+            let template = templates.get(&name.parse()?)?;
+            let base = fingerprint_of(&template.text);
+            (template, None, base)
+        }
+        Image::Local { fingerprint } => {
+            let (location, yaml, architecture) = images.find(fingerprint)?;
+            let file = ImageFile {
+                location,
+                arch: architecture.parse()?,
+            };
+            let template = Template::of_machine(&yaml)?;
+            (template, Some(file), Some(fingerprint.clone()))
+        }
+        Image::Simplestreams { .. } | Image::Remote(_) => {
+            let message = "Lima makes machines of templates, not of an engine's images";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    };
+    let is_copy = image.is_some();
+    let guest = Guest {
+        limits: spec.settings.limits,
+        mounts: spec.settings.mounts.clone(),
+        user: spec.user.clone(),
+        nesting: spec.settings.nesting,
+        image,
+        vm: vm(),
+        ..Guest::default()
+    };
+    let yaml = template::instance_yaml(&template, &guest)?;
+    let without = Guest {
+        limits: Limits::default(),
+        ..guest
+    };
+    let defaults = template::read_settings(&template::instance_yaml(&template, &without)?)?;
+    Ok(Made {
+        written: template::read_settings(&yaml)?.limits,
+        defaults: defaults.limits,
+        yaml,
+        base_image,
+        is_copy,
+    })
+}
+
+/// The driver of this system: on macOS the only one with a network of its own.
+fn vm() -> Option<Vm> {
+    cfg!(target_os = "macos").then_some(Vm::Vz)
+}
+
+/// What is set on a machine.
+///
+/// # Errors
+/// `Config` for settings that can't be read.
+pub(super) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
+    let seen = template::read_settings(yaml)?;
+    let Some(record) = record else {
+        return Ok(Settings {
+            limits: seen.limits,
+            mounts: seen.mounts,
+            ..Settings::default()
+        });
+    };
+    let (asked, written) = (record.limits, record.written);
+    // What somebody has changed in the file counts as it is there.
+    Ok(Settings {
+        limits: Limits {
+            cpus: asked_or(asked.cpus, written.cpus, seen.limits.cpus),
+            memory: asked_or(asked.memory, written.memory, seen.limits.memory),
+            disk: asked_or(asked.disk, written.disk, seen.limits.disk),
+        },
+        nesting: record.nesting(),
+        autostart: record.autostart,
+        mounts: seen.mounts,
+    })
+}
+
+fn asked_or<T: PartialEq>(asked: Option<T>, written: Option<T>, seen: Option<T>) -> Option<T> {
+    match written == seen {
+        true => asked,
+        false => seen,
+    }
+}
+
+/// Sets what stands in `settings`, from the next start on.
+///
+/// # Errors
+/// `Unsupported` for a disk that would shrink, with nothing changed.
+pub(super) fn change(machine: &Directory, mut record: Record, settings: &Settings) -> Result<()> {
+    let yaml = machine.text(YAML)?.unwrap_or_default();
+    let now = template::read_settings(&yaml)?.limits;
+    let defaults = record.defaults;
+    let mut wanted = settings.limits.or(defaults);
+    match (settings.limits.disk, now.disk) {
+        (Some(wanted), Some(now)) if wanted < now => {
+            let message = format!("a disk of {now} can't be made one of {wanted}: disks only grow");
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_hint("make a new env with a smaller disk, and copy what is needed"));
+        }
+        // One that has grown stays.
+        (None, Some(now)) => wanted.disk = Some(now),
+        _ => {}
+    }
+    let changed = template::change(&yaml, &wanted, &settings.mounts)?;
+    record.set_settings(settings);
+    record.written = template::read_settings(&changed)?.limits;
+    let mode = fs::Permissions::from_mode(0o600);
+    replace(&machine.file(YAML), changed.as_bytes(), mode)
+        .map_err(|error| Error::io("lima.yaml can't be written", error))?;
+    record.write(machine)
+}
+
+/// Whether a machine has an address on the host's own network.
+pub(super) fn has_own_address(yaml: &str) -> bool {
+    template::read_settings(yaml).is_ok_and(|seen| seen.has_own_address)
+}
+
+/// The architecture of a machine, as Lima writes it.
+pub(super) fn architecture(yaml: &str) -> String {
+    let said = template::read_settings(yaml)
+        .ok()
+        .and_then(|seen| seen.arch);
+    said.map_or_else(
+        || std::env::consts::ARCH.to_owned(),
+        |arch| arch.to_string(),
+    )
+}

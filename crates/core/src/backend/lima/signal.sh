@@ -1,0 +1,19 @@
+# Sends signal number $1 to a run, whose name comes on stdin: then it isn't in our own arguments. The command is
+# below the sudo that has the run's name; with a terminal there is a second sudo in between.
+read -r run || exit 1
+for directory in /proc/[0-9]*; do
+    # What has ended meanwhile can't be read.
+    if { tr '\0' '\n' <"$directory/cmdline" | grep -qxF -- "$run"; } 2>/dev/null; then
+        process=${directory#/proc/}
+        while :; do
+            name=$(cat "/proc/$process/comm" 2>/dev/null)
+            [ "$name" = sudo ] || break
+            below=$(cat "/proc/$process/task/$process/children" 2>/dev/null)
+            below=${below%% *}
+            [ -n "$below" ] || break
+            process=$below
+        done
+        kill -"$1" "$process" 2>/dev/null && exit 0
+    fi
+done
+exit 0

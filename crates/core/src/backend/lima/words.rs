@@ -1,0 +1,78 @@
+//! What limactl says to people: lines of `time="…" level=info msg="…"` where stderr is no terminal.
+
+/// The words of a line that are worth showing while something goes on: those of no warning, without the
+/// name of the part that says it.
+pub(super) fn said(line: &str) -> Option<String> {
+    let (level, message) = parts(line)?;
+    let message = message.trim_start_matches("[hostagent] ").trim();
+    (level == "info" && !message.is_empty()).then(|| message.to_owned())
+}
+
+/// Why a call has failed: its last fatal line or error, else its last line.
+pub(super) fn reason(lines: &[String]) -> String {
+    let failed = lines.iter().rev().find_map(|line| {
+        let (level, message) = parts(line)?;
+        matches!(level, "fatal" | "error" | "panic").then_some(message)
+    });
+    let last = || lines.iter().rev().find(|line| !line.trim().is_empty());
+    failed
+        .or_else(|| last().map(|line| parts(line).map_or_else(|| line.clone(), |(_, words)| words)))
+        .unwrap_or_else(|| "it says nothing".to_owned())
+}
+
+/// Level and words of a line.
+fn parts(line: &str) -> Option<(&str, String)> {
+    let (_, rest) = line.split_once("level=")?;
+    let (level, rest) = rest.split_once(' ')?;
+    let (_, message) = rest.split_once("msg=")?;
+    let words = match message.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted),
+        None => message.split(' ').next().unwrap_or_default().to_owned(),
+    };
+    Some((level, words))
+}
+
+/// A string of Go's, without its quotes, up to its end.
+fn unquoted(text: &str) -> String {
+    let mut words = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => break,
+            '\\' => match characters.next() {
+                Some('n') => words.push('\n'),
+                Some('t') => words.push('\t'),
+                Some(other) => words.push(other),
+                None => break,
+            },
+            other => words.push(other),
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FATAL: &str =
+        r#"time="2026-11-01T10:00:00Z" level=fatal msg="instance \"x\" already exists""#;
+    const INFO: &str = r#"time="2026-11-01T10:00:00Z" level=info msg="[hostagent] Waiting for the essential requirement 1 of 2: \"ssh\"""#;
+
+    #[test]
+    fn the_reason_is_what_was_fatal() {
+        let lines = [FATAL.to_owned(), INFO.to_owned(), String::new()];
+        assert_eq!(reason(&lines), "instance \"x\" already exists");
+        assert_eq!(reason(&["plain words".to_owned()]), "plain words");
+        assert_eq!(reason(&[]), "it says nothing");
+    }
+
+    #[test]
+    fn what_goes_on_is_said_without_its_speaker() {
+        let expected = "Waiting for the essential requirement 1 of 2: \"ssh\"";
+        assert_eq!(said(INFO).as_deref(), Some(expected));
+        assert_eq!(said(FATAL), None);
+        assert_eq!(said("no line of its"), None);
+        assert_eq!(said("level=info msg=READY"), Some("READY".to_owned()));
+    }
+}

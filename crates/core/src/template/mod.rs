@@ -1,0 +1,153 @@
+//! Lima templates: the built-in ones, the user's own, and the settings of one machine made of one.
+//!
+//! A template is YAML of Lima's own shape. The built-in ones are embedded and hold only what is
+//! particular to their distribution; what every machine of ours has is written by [`instance_yaml`].
+//! Values are put in as YAML values, never as text: not into the YAML, and not into a script.
+//! Deliberately absent: running `limactl`.
+
+mod check;
+mod instance;
+mod seen;
+mod store;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub use check::{Level, Problem, check};
+pub use instance::{Forwarding, Guest, ImageFile, Vm, instance_yaml};
+pub use seen::{Seen, change, read_settings};
+pub use store::{Info, Origin, Templates};
+
+/// The longest name of a template.
+const MAX_NAME: usize = 64;
+
+/// The name of a template: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateName(String);
+
+impl TemplateName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TemplateName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if begins && text.len() <= MAX_NAME && text.chars().all(is_good) {
+            return Ok(Self(text.to_owned()));
+        }
+        let message = format!("`{text}` can't be the name of a template");
+        Err(Error::new(ErrorKind::InvalidName, message).with_hint(
+            "letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit",
+        ))
+    }
+}
+
+impl fmt::Display for TemplateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its name.
+    pub name: TemplateName,
+    /// Its YAML.
+    pub text: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Template {
+    /// One made of the settings of a machine: for machines that are made of its disk.
+    ///
+    /// # Errors
+    /// `Config` for what can't be read.
+    pub fn of_machine(yaml: &str) -> Result<Self> {
+        read_settings(yaml)?;
+        Ok(Self {
+            name: TemplateName("machine".to_owned()),
+            text: yaml.to_owned(),
+            origin: Origin::User,
+        })
+    }
+}
+
+/// An architecture, as Lima writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arch {
+    /// `aarch64`.
+    Aarch64,
+    /// `x86_64`.
+    X86_64,
+}
+
+impl Arch {
+    /// Both, in the order in which lists show them.
+    pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86_64];
+
+    /// That of this machine, where it is one of them.
+    #[must_use]
+    pub fn here() -> Option<Self> {
+        std::env::consts::ARCH.parse().ok()
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "aarch64" => Ok(Self::Aarch64),
+            "x86_64" => Ok(Self::X86_64),
+            other => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("machines of `{other}` can't be made"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Aarch64 => "aarch64",
+            Self::X86_64 => "x86_64",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_below_their_directory() {
+        for good in ["ubuntu-24.04", "my_base", "1"] {
+            assert_eq!(good.parse::<TemplateName>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "../x",
+            "a/b",
+            ".hidden",
+            "-f",
+            "a b",
+            "ä",
+            "a\n",
+            &"x".repeat(65),
+        ] {
+            assert!(bad.parse::<TemplateName>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What a `lima.yaml` says, and changes of it that leave the rest as it is.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_yaml::{Mapping, Value};
+use yaml_edit::YamlFile;
+
+use super::Arch;
+use super::instance::{expect_literal, mount_value};
+use crate::backend::Mount;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{ByteSize, Limits};
+
+/// What is read of a machine's settings, or of a template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Those that it names.
+    pub limits: Limits,
+    /// Directories of the host that the guest sees.
+    pub mounts: Vec<Mount>,
+    /// The guest's user.
+    pub user: Option<String>,
+    /// The architecture that it asks for.
+    pub arch: Option<Arch>,
+    /// Those that it has images for, in the order of [`Arch::ALL`].
+    pub arches: Vec<Arch>,
+    /// The guest gets an address on the host's own network (vzNAT).
+    pub has_own_address: bool,
+}
+
+/// Reads settings.
+///
+/// # Errors
+/// `Config`, with the line, for what is no YAML or no mapping.
+pub fn read_settings(yaml: &str) -> Result<Seen> {
+    let all = mapping(yaml)?;
+    let text = |key: &str| all.get(key).map(scalar).unwrap_or_default();
+    let size = |key: &str| text(key).and_then(|text| ByteSize::parse(&size_text(&text)).ok());
+    let list = |key: &str| {
+        all.get(key)
+            .and_then(Value::as_sequence)
+            .into_iter()
+            .flatten()
+    };
+    let images: Vec<Arch> = list("images")
+        .filter_map(|image| image.get("arch")?.as_str()?.parse().ok())
+        .collect();
+    let vz_nat = |network: &Value| network.get("vzNAT").and_then(Value::as_bool) == Some(true);
+    Ok(Seen {
+        limits: Limits {
+            cpus: text("cpus").and_then(|count| count.parse().ok()),
+            memory: size("memory"),
+            disk: size("disk"),
+        },
+        mounts: list("mounts").filter_map(mount).collect(),
+        user: all.get("user").and_then(|user| scalar(user.get("name")?)),
+        arch: text("arch").and_then(|arch| arch.parse().ok()),
+        arches: Arch::ALL
+            .into_iter()
+            .filter(|arch| images.contains(arch))
+            .collect(),
+        has_own_address: list("networks").any(vz_nat),
+    })
+}
+
+/// Sets limits and mounts; a limit that is `None` stays as it is. Comments, order and all other keys stay.
+///
+/// # Errors
+/// `Config` for what can't be read, and for a path that Lima would read as something else.
+pub fn change(yaml: &str, limits: &Limits, mounts: &[Mount]) -> Result<String> {
+    let before = mapping(yaml)?;
+    let mut wanted = before.clone();
+    let mut set = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            wanted.insert(key.into(), value);
+        }
+    };
+    set("cpus", limits.cpus.map(Value::from));
+    set("memory", limits.memory.map(|size| size.to_string().into()));
+    set("disk", limits.disk.map(|size| size.to_string().into()));
+    let mounts: Vec<Value> = mounts.iter().map(mount_value).collect::<Result<_>>()?;
+    set("mounts", Some(mounts.into()));
+    if wanted == before {
+        return Ok(yaml.to_owned());
+    }
+    // The lossless editor first; where it changes anything else, the comments go rather than a value.
+    let edited = edit(yaml, &before, &wanted);
+    let edited = edited.filter(|text| mapping(text).is_ok_and(|now| now == wanted));
+    edited.map_or_else(|| write(&wanted), Ok)
+}
+
+fn edit(yaml: &str, before: &Mapping, wanted: &Mapping) -> Option<String> {
+    let file = YamlFile::from_str(yaml).ok()?;
+    let document = file.document()?.as_mapping()?;
+    for (key, value) in wanted {
+        if before.get(key) == Some(value) {
+            continue;
+        }
+        match (key.as_str()?, value) {
+            (key, Value::String(text)) => document.set(key, text.as_str()),
+            (key, Value::Number(number)) => document.set(key, number.as_i64()?),
+            // A list is written anew: it isn't for a line editor.
+            _ => return None,
+        }
+    }
+    Some(file.to_string())
+}
+
+pub(super) fn write(all: &Mapping) -> Result<String> {
+    serde_yaml::to_string(all).map_err(|error| {
+        Error::new(ErrorKind::Internal, "settings can't be written").caused_by(error)
+    })
+}
+
+pub(super) fn mapping(yaml: &str) -> Result<Mapping> {
+    let parsed: Value = serde_yaml::from_str(yaml).map_err(|error| {
+        let line = error
+            .location()
+            .map(|place| format!(" in line {}", place.line()));
+        let message = format!("it is no YAML{}", line.unwrap_or_default());
+        Error::new(ErrorKind::Config, message).caused_by(error)
+    })?;
+    match parsed {
+        Value::Mapping(all) => Ok(all),
+        _ => Err(Error::new(ErrorKind::Config, "it is no mapping of keys")),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Lima's sizes: `4GiB`, and `4G` and `4gb` that mean the same to it.
+fn size_text(text: &str) -> String {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let letter = unit.trim().chars().next().map(|c| c.to_ascii_uppercase());
+    match letter {
+        Some(letter @ ('K' | 'M' | 'G' | 'T')) => format!("{number}{letter}iB"),
+        _ => number.to_owned(),
+    }
+}
+
+fn mount(value: &Value) -> Option<Mount> {
+    let host = PathBuf::from(value.get("location")?.as_str()?);
+    let guest = value.get("mountPoint").and_then(Value::as_str);
+    // Without a place of its own it is in the guest where it is on the host.
+    let guest = guest.map_or_else(|| host.clone(), PathBuf::from);
+    expect_literal(&host).ok()?;
+    Some(Mount {
+        host,
+        guest,
+        readonly: value.get("writable").and_then(Value::as_bool) != Some(true),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML: &str = "# mine\ncpus: 4 # enough\nmemory: \"4GiB\"\ndisk: 50GiB\nmounts: []\n\
+                        user: {name: dev}\nprovision:\n- mode: system\n  script: |\n    echo '# no comment'\n";
+
+    #[test]
+    fn limits_are_read_as_lima_writes_them() {
+        let seen = read_settings(YAML).unwrap();
+        assert_eq!(seen.limits.cpus, Some(4));
+        assert_eq!(seen.limits.memory, Some(ByteSize(4 << 30)));
+        assert_eq!(seen.user.as_deref(), Some("dev"));
+        let odd = read_settings("memory: 4gb\ndisk: 1073741824\n")
+            .unwrap()
+            .limits;
+        assert_eq!(
+            (odd.memory, odd.disk),
+            (Some(ByteSize(4 << 30)), Some(ByteSize(1 << 30)))
+        );
+        let error = read_settings("a: 1\nb: [\n").unwrap_err();
+        assert!(error.report().message.contains("line"), "{error:?}");
+        assert!(read_settings("[1]").is_err());
+    }
+
+    #[test]
+    fn a_change_leaves_everything_else_as_it_is() {
+        let limits = Limits {
+            cpus: Some(2),
+            memory: Some(ByteSize(1 << 30)),
+            disk: None,
+        };
+        let changed = change(YAML, &limits, &[]).unwrap();
+        assert!(
+            changed.starts_with("# mine\ncpus: 2 # enough\n"),
+            "{changed}"
+        );
+        assert!(changed.contains("echo '# no comment'"));
+        let seen = read_settings(&changed).unwrap();
+        assert_eq!(
+            seen.limits,
+            Limits {
+                disk: Some(ByteSize(50 << 30)),
+                ..limits
+            }
+        );
+        assert_eq!(change(&changed, &limits, &[]).unwrap(), changed);
+    }
+
+    #[test]
+    fn mounts_come_back_as_they_were_set() {
+        let mounts = [Mount {
+            host: "/src/a 'b' \"c\": #d".into(),
+            guest: "/work/ä\n".into(),
+            readonly: true,
+        }];
+        let changed = change(YAML, &Limits::default(), &mounts).unwrap();
+        assert_eq!(read_settings(&changed).unwrap().mounts, mounts);
+    }
+}
