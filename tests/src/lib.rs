@@ -7,4 +7,5 @@ pub mod engines;
 pub mod harness;
 pub mod service;
 pub mod stage;
+pub mod terminal;
 pub mod workspace;
