@@ -64,6 +64,12 @@ impl Home {
         self.root.join("preferences.json")
     }
 
+    /// The user's own templates; it need not be there.
+    #[must_use]
+    pub fn templates_directory(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
     /// A directory of ours, made with mode 0700 where it is missing.
     ///
     /// # Errors

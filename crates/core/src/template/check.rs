@@ -4,53 +4,68 @@ use std::fmt;
 
 use serde_yaml::{Mapping, Value};
 
-use super::seen::mapping;
+use super::seen::{mapping, size};
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    List,
+    Map,
+    Switch,
+    Text,
+    /// Looked at by itself, or of more than one shape.
+    Own,
+}
 
 /// The keys that Lima knows at the top.
-const KEYS: [&str; 42] = [
-    "additionalDisks",
-    "arch",
-    "audio",
-    "base",
-    "caCerts",
-    "containerd",
-    "copyToHost",
-    "cpuType",
-    "cpus",
-    "disk",
-    "dns",
-    "env",
-    "firmware",
-    "guestInstallPrefix",
-    "hostResolver",
-    "images",
-    "memory",
-    "message",
-    "minimumLimaVersion",
-    "mountInotify",
-    "mountType",
-    "mountTypesUnsupported",
-    "mounts",
-    "nestedVirtualization",
-    "networks",
-    "os",
-    "osOpts",
-    "param",
-    "plain",
-    "portForwards",
-    "probes",
-    "propagateProxyEnv",
-    "provision",
-    "rosetta",
-    "ssh",
-    "timezone",
-    "tpm",
-    "upgradePackages",
-    "user",
-    "video",
-    "vmOpts",
-    "vmType",
+const KEYS: [(&str, Shape); 42] = [
+    ("additionalDisks", Shape::List),
+    ("arch", Shape::Text),
+    ("audio", Shape::Map),
+    ("base", Shape::Own),
+    ("caCerts", Shape::Map),
+    ("containerd", Shape::Map),
+    ("copyToHost", Shape::List),
+    ("cpuType", Shape::Map),
+    ("cpus", Shape::Own),
+    ("disk", Shape::Own),
+    ("dns", Shape::List),
+    ("env", Shape::Map),
+    ("firmware", Shape::Map),
+    ("guestInstallPrefix", Shape::Text),
+    ("hostResolver", Shape::Map),
+    ("images", Shape::List),
+    ("memory", Shape::Own),
+    ("message", Shape::Text),
+    ("minimumLimaVersion", Shape::Text),
+    ("mountInotify", Shape::Switch),
+    ("mountType", Shape::Text),
+    ("mountTypesUnsupported", Shape::List),
+    ("mounts", Shape::List),
+    ("nestedVirtualization", Shape::Switch),
+    ("networks", Shape::List),
+    ("os", Shape::Text),
+    ("osOpts", Shape::Map),
+    ("param", Shape::Map),
+    ("plain", Shape::Switch),
+    ("portForwards", Shape::List),
+    ("probes", Shape::List),
+    ("propagateProxyEnv", Shape::Switch),
+    ("provision", Shape::List),
+    ("rosetta", Shape::Map),
+    ("ssh", Shape::Map),
+    ("timezone", Shape::Text),
+    ("tpm", Shape::Switch),
+    ("upgradePackages", Shape::Switch),
+    ("user", Shape::Map),
+    ("video", Shape::Map),
+    ("vmOpts", Shape::Map),
+    ("vmType", Shape::Text),
 ];
+/// The architectures that Lima knows.
+const ARCHES: [&str; 6] = ["x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"];
+/// How many slips a key may have to be recognised.
+const MAX_SLIPS: usize = 3;
 /// The ways in which a script of a template is run.
 const MODES: [&str; 7] = [
     "system",
@@ -134,28 +149,54 @@ impl Told<'_> {
 }
 
 fn keys(all: &Mapping, told: &mut Told<'_>) {
-    for key in all.keys() {
+    for (key, value) in all {
         let key = key.as_str().unwrap_or_default();
-        if !KEYS.contains(&key) {
-            told.say(key, Level::Warning, unknown(key));
+        match KEYS.iter().find(|(known, _)| *known == key) {
+            None => told.say(key, Level::Warning, unknown(key)),
+            Some((_, shape)) if !shape.fits(value) => {
+                let message = format!("`{key}` has to be {}", shape.words());
+                told.say(key, Level::Error, message);
+            }
+            Some(_) => {}
         }
     }
-    for key in ["images", "mounts", "provision", "portForwards", "networks"] {
-        let value = all.get(key);
-        if value.is_some_and(|value| !value.is_sequence() && !value.is_null()) {
-            told.say(key, Level::Error, format!("`{key}` has to be a list"));
+}
+
+impl Shape {
+    fn fits(self, value: &Value) -> bool {
+        value.is_null()
+            || match self {
+                Self::List => value.is_sequence(),
+                Self::Map => value.is_mapping(),
+                Self::Switch => value.is_bool(),
+                Self::Text => value.is_string() || value.is_number(),
+                Self::Own => true,
+            }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::List => "a list",
+            Self::Map => "a map of keys",
+            Self::Switch => "`true` or `false`",
+            Self::Text | Self::Own => "text",
         }
     }
 }
 
 fn sizes(all: &Mapping, told: &mut Told<'_>) {
+    // What is null is as if it weren't there.
+    let said = |key: &str| all.get(key).filter(|value| !value.is_null());
     let is_count = |count: &Value| count.as_u64().is_some_and(|count| count > 0);
-    if all.get("cpus").is_some_and(|count| !is_count(count)) {
+    if said("cpus").is_some_and(|count| !is_count(count)) {
         told.say("cpus", Level::Error, "`cpus` has to be a number above 0");
     }
-    let is_size = |value: &Value| value.as_str().is_some_and(is_size) || value.is_u64();
+    let is_size = |value: &Value| match value {
+        Value::String(text) => size(text).is_some(),
+        other => is_count(other),
+    };
     for key in ["memory", "disk"] {
-        if all.get(key).is_some_and(|value| !is_size(value)) {
+        if said(key).is_some_and(|value| !is_size(value)) {
             told.say(key, Level::Error, format!("`{key}` has to be a size: 4GiB"));
         }
     }
@@ -177,6 +218,13 @@ fn images(all: &Mapping, told: &mut Told<'_>) {
         }
         _ => told.say("images", Level::Error, "it names no image"),
     }
+    for image in images.into_iter().flatten() {
+        let arch = image.get("arch").and_then(Value::as_str);
+        if let Some(arch) = arch.filter(|arch| !ARCHES.contains(arch)) {
+            let message = format!("an image's `arch` can't be `{arch}`: {}", ARCHES.join(", "));
+            told.say("images", Level::Error, message);
+        }
+    }
 }
 
 fn scripts(all: &Mapping, told: &mut Told<'_>) {
@@ -192,24 +240,12 @@ fn scripts(all: &Mapping, told: &mut Told<'_>) {
 }
 
 fn unknown(key: &str) -> String {
-    let near = KEYS
-        .iter()
-        .min_by_key(|known| strsim::osa_distance(known, key));
-    match near.filter(|known| strsim::osa_distance(known, key) <= 3) {
+    let distance = |known: &&str| strsim::osa_distance(known, key);
+    let near = KEYS.iter().map(|(known, _)| *known).min_by_key(distance);
+    match near.filter(|known| distance(known) <= MAX_SLIPS) {
         Some(near) => format!("Lima knows no key `{key}`: did you mean `{near}`?"),
         None => format!("Lima knows no key `{key}`"),
     }
-}
-
-fn is_size(text: &str) -> bool {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let unit = unit.trim().to_ascii_lowercase();
-    number.parse::<f64>().is_ok_and(|number| number > 0.0)
-        && [
-            "", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib", "t", "tb", "tib",
-        ]
-        .contains(&unit.as_str())
 }
 
 /// The line in which a key of the top begins.
@@ -232,16 +268,19 @@ mod tests {
 
     #[test]
     fn problems_are_told_with_their_lines() {
-        let text = "images: [{location: x}]\ncpu: 2\ncpus: 0\nmemory: lots\nmounts: {}\n\
-                    provision: [{mode: sytem, script: x}]\n";
+        let text = "images: [{location: x, arch: amd64}]\ncpu: 2\ncpus: 0\nmemory: lots\nmounts: {}\n\
+                    provision: [{mode: sytem, script: x}]\nplain: 3\nuser: me\n";
         let found: Vec<String> = check(text).iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [
                 "line 2: Lima knows no key `cpu`: did you mean `cpus`?",
                 "line 5: `mounts` has to be a list",
+                "line 7: `plain` has to be `true` or `false`",
+                "line 8: `user` has to be a map of keys",
                 "line 3: `cpus` has to be a number above 0",
                 "line 4: `memory` has to be a size: 4GiB",
+                "line 1: an image's `arch` can't be `amd64`: x86_64, aarch64, armv7l, ppc64le, riscv64, s390x",
                 "line 6: a script's `mode` can't be `sytem`: system, user, boot, dependency, ansible, data, yq",
             ]
         );

@@ -102,7 +102,8 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
     default(all, "minimumLimaVersion", OLDEST.into());
     match &guest.image {
         Some(image) => drop(all.insert("images".into(), Value::from(vec![local(image)?]))),
-        None if !all.contains_key("images") => {
+        // With a `base` they come from there.
+        None if !all.contains_key("images") && !all.contains_key("base") => {
             return Err(Error::new(ErrorKind::Config, "it names no image"));
         }
         None => {}

@@ -11,6 +11,7 @@ mod seen;
 mod store;
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +70,50 @@ pub struct Template {
 }
 
 impl Template {
+    /// A file that need not be one of the user's templates. It is named as its file, where that can be a
+    /// name.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let named = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
+        let text = store::read(path)
+            .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no {}", path.display()),
+                )
+            })?;
+        Ok(Self {
+            name: named.unwrap_or_else(|| TemplateName("file".to_owned())),
+            text,
+            origin: Origin::User,
+        })
+    }
+
+    /// Its first comment: what it is.
+    #[must_use]
+    pub fn title(&self) -> Option<&str> {
+        let line = self.text.lines().next()?;
+        let title = line.strip_prefix('#')?.trim();
+        (!title.is_empty()).then_some(title)
+    }
+
+    /// It together with what every machine of ours has: what `limactl create` takes as it is.
+    ///
+    /// # Errors
+    /// `Config` for one that can't be used.
+    pub fn stand_alone(&self) -> Result<String> {
+        let yaml = instance_yaml(self, &Guest::default())?;
+        Ok(match self.title() {
+            Some(title) => format!("# {title}\n{yaml}"),
+            None => yaml,
+        })
+    }
+
     /// One made of the settings of a machine: for machines that are made of its disk.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct Seen {
 pub fn read_settings(yaml: &str) -> Result<Seen> {
     let all = mapping(yaml)?;
     let text = |key: &str| all.get(key).map(scalar).unwrap_or_default();
-    let size = |key: &str| text(key).and_then(|text| ByteSize::parse(&size_text(&text)).ok());
+    let size = |key: &str| text(key).and_then(|text| size(&text));
     let list = |key: &str| {
         all.get(key)
             .and_then(Value::as_sequence)
@@ -135,18 +135,28 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Lima's sizes: `4GiB`, and `4G` and `4gb` that mean the same to it.
-fn size_text(text: &str) -> String {
+/// Lima's sizes: `4GiB`, and `4G`, `4 gb` and `4096M` that mean the same to it; `1.5GiB` as well.
+pub(super) fn size(text: &str) -> Option<ByteSize> {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let letter = unit.trim().chars().next().map(|c| c.to_ascii_uppercase());
-    match letter {
-        Some(letter @ ('K' | 'M' | 'G' | 'T')) => format!("{number}{letter}iB"),
-        _ => number.to_owned(),
-    }
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let shift = match unit.strip_suffix('i').unwrap_or(unit) {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits: u128 = format!("{whole}{part}").parse().ok()?;
+    let scale = 10_u128.checked_pow(u32::try_from(part.len()).ok()?)?;
+    let bytes = digits.checked_mul(1 << shift)? / scale;
+    let bytes = u64::try_from(bytes).ok()?;
+    (bytes > 0).then_some(ByteSize(bytes))
 }
 
 fn mount(value: &Value) -> Option<Mount> {
@@ -182,6 +192,22 @@ mod tests {
             (odd.memory, odd.disk),
             (Some(ByteSize(4 << 30)), Some(ByteSize(1 << 30)))
         );
+        for (text, bytes) in [
+            ("1.5GiB", Some(3 << 29)),
+            ("4 gb", Some(4 << 30)),
+            ("512M", Some(512 << 20)),
+            ("0.5k", Some(512)),
+            ("1000000007", Some(1_000_000_007)),
+            ("99999999999PiB", None),
+            ("0", None),
+            ("", None),
+            (".", None),
+            ("1.2.3G", None),
+            ("4 apples", None),
+            ("-1G", None),
+        ] {
+            assert_eq!(size(text), bytes.map(ByteSize), "{text:?}");
+        }
         let error = read_settings("a: 1\nb: [\n").unwrap_err();
         assert!(error.report().message.contains("line"), "{error:?}");
         assert!(read_settings("[1]").is_err());

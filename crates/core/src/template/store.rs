@@ -112,7 +112,7 @@ impl Templates {
             Ok((seen, template)) => Info {
                 name,
                 origin: template.origin,
-                title: title(&template.text),
+                title: template.title().map(str::to_owned),
                 arches: seen.arches,
                 path,
                 problem: None,
@@ -238,8 +238,11 @@ impl Templates {
     /// `AlreadyExists` where the user has one of that name, or of one that differs in case only;
     /// `NotFound`, `Io`.
     pub fn create(&self, name: &TemplateName, from: &TemplateName) -> Result<PathBuf> {
-        let same = |known: &TemplateName| known.as_str().eq_ignore_ascii_case(name.as_str());
-        if let Some(known) = self.own()?.into_iter().find(same) {
+        let like = |known: &TemplateName| known.as_str().eq_ignore_ascii_case(name.as_str());
+        // On a Mac they would be one file; of a built-in one only the same name takes the place.
+        let built_in = BUILT_IN.iter().filter_map(|(known, _)| known.parse().ok());
+        let others = built_in.filter(|known| known != name);
+        if let Some(known) = self.own()?.into_iter().chain(others).find(like) {
             let message = format!("there is a template `{known}` already");
             return Err(
                 Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
@@ -307,23 +310,22 @@ fn text_of_built_in(name: &TemplateName) -> Option<&'static str> {
     found.map(|(_, text)| *text)
 }
 
-/// A template's first comment.
-fn title(text: &str) -> Option<String> {
-    let line = text.lines().next()?;
-    let title = line.strip_prefix('#')?.trim();
-    (!title.is_empty()).then(|| title.to_owned())
-}
-
-fn read(path: &Path) -> io::Result<Option<String>> {
-    use io::Read;
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+/// The text of a file; `None` where there is none.
+pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
+    // A pipe would keep whoever opens it.
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = String::new();
-    file.take(LIMIT).read_to_string(&mut text)?;
-    Ok(Some(text))
+    if !about.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if about.len() > LIMIT {
+        let message = format!("it is larger than {} MiB", LIMIT >> 20);
+        return Err(io::Error::other(message));
+    }
+    fs::read_to_string(path).map(Some)
 }
 
 #[cfg(test)]
