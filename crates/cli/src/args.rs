@@ -4,6 +4,7 @@ mod env;
 mod image;
 mod other;
 mod ports;
+mod template;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ pub(crate) use image::{
 };
 pub(crate) use other::{Completions, Dial, Gc, HostKeys, Man, SetPreference};
 pub(crate) use ports::{EditPort, Focus, ListPorts, Open, PortCommand, Proxy, ReleasePort};
+pub(crate) use template::{
+    DeleteTemplate, ExportTemplate, NewTemplate, OneTemplate, TemplateCommand, ValidateTemplates,
+};
 
 /// Linux dev environments for each project.
 #[derive(Debug, Parser)]
@@ -136,6 +140,9 @@ pub(crate) enum Command {
     /// List the images with a name
     #[command(hide = true)]
     Images(ListImages),
+    /// Templates that Lima's machines are made from
+    #[command(subcommand)]
+    Template(TemplateCommand),
     /// What the file says of envs that are there; what you prefer in all projects
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod confirm;
 mod context;
+mod editor;
 mod forwards;
 mod labelled;
 mod output;

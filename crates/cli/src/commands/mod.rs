@@ -25,6 +25,7 @@ mod sessions;
 mod several;
 mod snapshot;
 mod ssh_config;
+mod template;
 mod undo;
 mod up_down;
 mod watch;
@@ -119,6 +120,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         O::Remove(args) => return remove::run(context, args).await,
         O::Image(command) => image::run(context, command).await?,
         O::Images(args) => image::list(context, args).await?,
+        O::Template(command) => return template::run(context, command).await,
         O::Config(command) => return config::run(context, command).await,
         O::Watch(args) => watch::watch(context, args).await?,
         O::Events(args) => watch::events(context, args).await?,
