@@ -7,6 +7,8 @@
 
 mod check;
 mod instance;
+#[cfg(test)]
+mod properties;
 mod seen;
 mod store;
 

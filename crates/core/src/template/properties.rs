@@ -1,0 +1,173 @@
+//! Properties of what is written for Lima: a value is a value, whatever is in it.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_yaml::{Mapping, Value};
+
+use super::seen::{mapping, write};
+use super::{
+    Arch, Forwarding, Guest, ImageFile, Template, Templates, Vm, change, instance_yaml,
+    read_settings,
+};
+use crate::backend::Mount;
+use crate::model::{ByteSize, GuestPort, HostPort, Limits};
+
+/// Text that means something to YAML, to shells or to Go's templates.
+fn words() -> impl Strategy<Value = String> {
+    let odd = proptest::sample::select(vec![
+        "'",
+        "\"",
+        "$(id)",
+        "`id`",
+        "\n",
+        "\r\n",
+        "\t",
+        ": ",
+        "- ",
+        " #",
+        "{{.Param.x}}",
+        "{{",
+        "}}",
+        "{ {",
+        "&a",
+        "*a",
+        "!!str",
+        "|",
+        ">-",
+        "%s",
+        "\\",
+        "~",
+        "null",
+        "yes",
+        "0x10",
+        "---\n",
+        "...\n",
+        "\u{0}",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "ä",
+        "🦀",
+        " ",
+    ]);
+    let any = any::<String>();
+    let piece = prop_oneof![3 => odd.prop_map(str::to_owned), 1 => any];
+    let few = proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat());
+    prop_oneof![9 => few, 1 => "[a-z ]{2000,4000}"]
+}
+
+/// A path that Lima takes as it is.
+fn path() -> impl Strategy<Value = PathBuf> {
+    let literal = words().prop_filter("Lima would expand it", |text| !text.contains("{{"));
+    literal.prop_map(|text| format!("/{text}").into())
+}
+
+fn mounts() -> impl Strategy<Value = Vec<Mount>> {
+    let mount = (path(), path(), any::<bool>()).prop_map(|(host, guest, readonly)| Mount {
+        host,
+        guest,
+        readonly,
+    });
+    proptest::collection::vec(mount, 1..4).prop_filter("twice the same is once", |all| {
+        all.iter()
+            .all(|one| all.iter().filter(|other| *other == one).count() == 1)
+    })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let size = || proptest::option::of((1..u64::MAX).prop_map(ByteSize));
+    (proptest::option::of(1..u32::MAX), size(), size()).prop_map(|(cpus, memory, disk)| Limits {
+        cpus,
+        memory,
+        disk,
+    })
+}
+
+/// A template that holds a text where Lima takes any.
+fn template(text: &str) -> Template {
+    let mut template = Templates::built_in(&"debian-12".parse().unwrap()).unwrap();
+    let mut all = mapping("images: [{location: /image}]\nprovision: [{mode: system}]\n").unwrap();
+    all["provision"][0]["script"] = text.into();
+    for key in ["message", "x-unknown"] {
+        all.insert(key.into(), text.into());
+    }
+    all.insert(
+        "env".into(),
+        Mapping::from_iter([("X".into(), text.into())]).into(),
+    );
+    template.text = write(&all).unwrap();
+    template
+}
+
+fn without(all: &Mapping, keys: &[&str]) -> Mapping {
+    let kept = all
+        .iter()
+        .filter(|(key, _)| !keys.contains(&key.as_str().unwrap()));
+    kept.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn what_is_asked_for_comes_back_and_nothing_else_changes(
+        text in words(), mounts in mounts(), limits in limits(), image in path(),
+        port in 1..u16::MAX,
+    ) {
+        let template = template(&text);
+        let plain = mapping(&instance_yaml(&template, &Guest::default()).unwrap()).unwrap();
+        let ports = vec![(GuestPort::new(port).unwrap(), HostPort::new(port).unwrap())];
+        let guest = Guest {
+            limits,
+            mounts: mounts.clone(),
+            image: Some(ImageFile { location: image.clone(), arch: Arch::X86_64 }),
+            vm: Some(Vm::Qemu),
+            ports: Forwarding::Native(ports),
+            ..Guest::default()
+        };
+        let yaml = instance_yaml(&template, &guest).unwrap();
+        let seen = read_settings(&yaml).unwrap();
+        prop_assert_eq!(seen.mounts, mounts);
+        let all = mapping(&yaml).unwrap();
+        let location = all["images"][0]["location"].as_str();
+        prop_assert_eq!(location, image.to_str());
+        for (asked, got) in [(limits.memory, seen.limits.memory), (limits.disk, seen.limits.disk)] {
+            prop_assert!(asked.is_none() || asked == got, "{:?} {:?}", asked, got);
+        }
+        prop_assert!(limits.cpus.is_none() || limits.cpus == seen.limits.cpus);
+        prop_assert_eq!(&all["portForwards"][0]["guestPort"], &Value::from(port));
+        prop_assert_eq!(all["provision"][0]["script"].as_str(), Some(text.as_str()));
+        let ours = ["cpus", "memory", "disk", "mounts", "images", "vmType", "portForwards"];
+        prop_assert_eq!(without(&all, &ours), without(&plain, &ours));
+    }
+
+    #[test]
+    fn a_change_changes_limits_and_mounts_only(
+        text in words(), mounts in mounts(), limits in limits(),
+    ) {
+        // As somebody may have written it: with comments, which a change of limits leaves.
+        let before = format!("# mine\n{}cpus: 1 # one\nmounts: []\n", template(&text).text);
+        let after = change(&before, &limits, &mounts).unwrap();
+        let seen = read_settings(&after).unwrap();
+        prop_assert_eq!(seen.mounts, mounts);
+        prop_assert_eq!(seen.limits.cpus, limits.cpus.or(Some(1)));
+        prop_assert_eq!((seen.limits.memory, seen.limits.disk), (limits.memory, limits.disk));
+        let ours = ["cpus", "memory", "disk", "mounts"];
+        let (before, now) = (mapping(&before).unwrap(), mapping(&after).unwrap());
+        prop_assert_eq!(without(&now, &ours), without(&before, &ours));
+    }
+
+    #[test]
+    fn what_lima_would_expand_is_refused(text in words(), place in 0..3_usize) {
+        let odd = PathBuf::from(format!("/{text}{{{{.Dir}}}}"));
+        let at = |here: usize| if here == place { odd.clone() } else { PathBuf::from("/fine") };
+        let guest = Guest {
+            mounts: vec![Mount { host: at(0), guest: at(1), readonly: true }],
+            image: Some(ImageFile { location: at(2), arch: Arch::X86_64 }),
+            ..Guest::default()
+        };
+        prop_assert!(instance_yaml(&template(""), &guest).is_err());
+    }
+}
