@@ -82,7 +82,7 @@ fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
         lima_home: path("LIMA_HOME").or(own)?,
         user_home,
         empty: home.root().join("run/limactl"),
-        templates: home.root().join("templates"),
+        templates: home.templates_directory(),
     }))
 }
 
