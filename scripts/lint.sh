@@ -33,6 +33,7 @@ check 'build of the page' scripts/ui.sh build
 check 'lint of the page' in_ui lint
 check 'cargo fmt' cargo fmt --all --check
 check 'cargo clippy' cargo clippy --locked --workspace --all-targets -- -D warnings
+check 'cargo clippy for macOS' scripts/lint-darwin.sh
 if command -v shellcheck >/dev/null; then
     check 'shellcheck of our scripts' shell_files
     check 'shellcheck of scripts for guests' guest_scripts

@@ -4,6 +4,10 @@ use crate::model::HostPort;
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "other systems have no place to look it up")
+)]
 pub(super) enum Owner {
     /// A process that we may look at.
     Process {

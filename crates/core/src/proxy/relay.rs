@@ -20,6 +20,10 @@ pub(super) async fn relay(
     client: &mut TcpStream,
     guest: &mut GuestStream,
     open: &Open,
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "only Linux moves bytes through pipes")
+    )]
     pipes: &Pipes,
 ) -> io::Result<()> {
     match guest {
