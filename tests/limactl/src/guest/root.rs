@@ -1,0 +1,161 @@
+//! The guest's root: unpacked, with what a booted system has mounted, in place of the host's.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, mount_remount, unmount,
+};
+use rustix::process::pivot_root;
+
+use super::Spec;
+
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+pub(super) fn enter(spec: &Spec) -> Result<()> {
+    let root = &spec.root;
+    unpack(&spec.disk, root)?;
+    // A root has to be a mount of its own.
+    mount_bind(root, root).context("cannot bind the root")?;
+    system_mounts(root)?;
+    for shared in &spec.mounts {
+        let target = below(root, &shared.target());
+        bind(&shared.source(), &target, shared.writable)
+            .with_context(|| format!("cannot mount {}", shared.location))?;
+    }
+    run("ip", &["link", "set", "lo", "up"])?;
+    let old = root.join(".host");
+    fs::create_dir_all(&old)?;
+    pivot_root(root, &old).context("cannot change the root")?;
+    std::env::set_current_dir("/")?;
+    unmount("/.host", UnmountFlags::DETACH).context("cannot leave the host's root")?;
+    let _ = fs::remove_dir("/.host");
+    rustix::system::sethostname(spec.hostname.as_bytes()).context("cannot set the hostname")?;
+    fs::write("/etc/hostname", format!("{}\n", spec.hostname))?;
+    hosts(&spec.hostname)
+}
+
+/// What is on the disk: the tar ends long before the file does.
+fn unpack(disk: &Path, root: &Path) -> Result<()> {
+    let output = Command::new("tar")
+        .args(["--numeric-owner", "-xpf", "-", "-C"])
+        .arg(root)
+        .stdin(File::open(disk)?)
+        .output()
+        .context("cannot run tar")?;
+    if !output.status.success() {
+        bail!(
+            "no bootable device: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn file_system(kind: &str, target: &Path, flags: MountFlags, options: &str) -> Result<()> {
+    fs::create_dir_all(target)?;
+    let options = CString::new(options)?;
+    mount(kind, target, kind, flags, options.as_c_str())
+        .with_context(|| format!("cannot mount {kind} on {}", target.display()))
+}
+
+fn system_mounts(root: &Path) -> Result<()> {
+    let safe = MountFlags::NOSUID | MountFlags::NODEV;
+    file_system("proc", &root.join("proc"), safe | MountFlags::NOEXEC, "")?;
+    // Only a view; nothing of the tests needs it.
+    let _ = file_system("sysfs", &root.join("sys"), safe | MountFlags::RDONLY, "");
+    let dev = root.join("dev");
+    file_system("tmpfs", &dev, MountFlags::NOSUID, "mode=755")?;
+    for name in DEVICES {
+        let target = dev.join(name);
+        File::create(&target)?;
+        mount_bind(Path::new("/dev").join(name), &target)
+            .with_context(|| format!("cannot bind /dev/{name}"))?;
+    }
+    let terminals = "newinstance,ptmxmode=0666,mode=620,gid=5";
+    file_system("devpts", &dev.join("pts"), MountFlags::NOSUID, terminals)?;
+    file_system("tmpfs", &dev.join("shm"), safe, "mode=1777")?;
+    for (target, link) in [
+        ("pts/ptmx", "ptmx"),
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
+    ] {
+        symlink(target, dev.join(link))?;
+    }
+    file_system("tmpfs", &root.join("run"), safe, "mode=755")
+}
+
+fn bind(source: &Path, target: &Path, writable: bool) -> Result<()> {
+    fs::create_dir_all(target)?;
+    mount_bind_recursive(source, target)?;
+    mount_change(target, MountPropagationFlags::PRIVATE)?;
+    if !writable {
+        // What the host's mount forbids has to be forbidden here as well, or the kernel refuses.
+        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+        let inherited = rustix::fs::statvfs(target)?.f_flag;
+        for (is, flag) in [
+            (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+            (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
+            (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+            (rustix::fs::StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+            (
+                rustix::fs::StatVfsMountFlags::NODIRATIME,
+                MountFlags::NODIRATIME,
+            ),
+            (
+                rustix::fs::StatVfsMountFlags::RELATIME,
+                MountFlags::RELATIME,
+            ),
+        ] {
+            if inherited.contains(is) {
+                flags |= flag;
+            }
+        }
+        mount_remount(target, flags, c"")?;
+    }
+    Ok(())
+}
+
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+fn hosts(hostname: &str) -> Result<()> {
+    let path = Path::new("/etc/hosts");
+    let mut text = fs::read_to_string(path).unwrap_or_default();
+    if text.trim().is_empty() {
+        text = "127.0.0.1 localhost\n::1 localhost\n".into();
+    }
+    // The name of a clone's source goes.
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("127.0.1.1 "))
+        .collect();
+    let own = format!("127.0.1.1 {hostname}");
+    lines.push(&own);
+    fs::write(path, lines.join("\n") + "\n")?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Namespaces of guests: made and entered with the system's own programs, which may do so for an ordinary user.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::yaml::User;
+
+/// A user namespace in which the guest's user is the user outside, so that mounted directories are theirs, and every other
+/// id comes from /etc/subuid.
+fn user_namespace(command: &mut Command, user: &User) {
+    command
+        .args(["--user", "--map-auto", "--setuid", "0", "--setgid", "0"])
+        .arg(format!("--map-user={}", user.uid))
+        .arg(format!("--map-group={}", user.uid));
+}
+
+/// Runs what follows as the guest's root, on the host's files.
+pub(crate) fn as_guest_root(user: &User) -> Command {
+    let mut command = Command::new("unshare");
+    user_namespace(&mut command, user);
+    command.arg("--");
+    command
+}
+
+/// This program again, as the first process of a guest. It dies with its parent, which is the "driver".
+pub(crate) fn guest(user: &User) -> Result<Command> {
+    let program = own_program()?;
+    let mut command = Command::new("unshare");
+    user_namespace(&mut command, user);
+    command
+        .args(["--mount", "--pid", "--net", "--uts", "--ipc"])
+        .args(["--fork", "--kill-child", "--propagation", "private", "--"])
+        .arg(program)
+        .env(crate::ROLE, "guest");
+    Ok(command)
+}
+
+/// Runs what follows in a guest, as its root.
+pub(crate) fn enter(init: u32) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--target={init}"))
+        .args([
+            "--user", "--mount", "--pid", "--net", "--uts", "--ipc", "--",
+        ])
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
+    command
+}
+
+pub(crate) fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program")
+}
