@@ -216,6 +216,7 @@ pub(crate) fn remove_scratch(user: &User, scratch: &Path) -> Result<()> {
     if !scratch.exists() {
         return Ok(());
     }
+    namespace::end_guest(scratch);
     let output = output_of(
         namespace::as_guest_root(user)
             .args(["rm", "-rf", "--"])

@@ -1,11 +1,18 @@
 //! Namespaces of guests: made and entered with the system's own programs, which may do so for an ordinary user.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::commands::stop::{ended, signal};
 use crate::yaml::User;
+
+/// In a guest's scratch directory: its first process, as the host sees it.
+pub(crate) const INIT: &str = "init.pid";
+/// How long the kernel may take to end a guest.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A user namespace in which the guest's user is the user outside, so that mounted directories are theirs, and every other
 /// id comes from /etc/subuid.
@@ -51,6 +58,18 @@ pub(crate) fn enter(init: u32) -> Command {
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         );
     command
+}
+
+/// Ends a guest that may have outlived those who started it. When its first process is dead, all of it is.
+pub(crate) fn end_guest(scratch: &Path) {
+    let text = std::fs::read_to_string(scratch.join(INIT)).unwrap_or_default();
+    let Ok(pid) = text.parse::<u32>() else { return };
+    // The number may be anybody's by now.
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.trim() == "limactl" {
+        signal(pid, rustix::process::Signal::KILL);
+        ended(&[pid], PATIENCE);
+    }
 }
 
 pub(crate) fn own_program() -> Result<PathBuf> {

@@ -240,7 +240,10 @@ impl Agent {
 
     fn told(&mut self, told: Told, events: &Arc<Events>, progress: bool) {
         match told {
-            Told::Pid(pid) => self.init = pid,
+            Told::Pid(pid) => {
+                self.init = pid;
+                let _ = std::fs::write(self.scratch.join(namespace::INIT), pid.to_string());
+            }
             Told::Reachable => {
                 let _ = std::fs::write(self.scratch.join("booted"), "");
                 let log = self.instance.dir.join("serial.log");

@@ -11,7 +11,7 @@ use super::create::DEFAULT;
 use crate::flags::Given;
 use crate::inspect::{Instance, Status, existing, inspect, is_alive};
 use crate::log::{self, quoted};
-use crate::{disk, shell};
+use crate::{disk, namespace, shell};
 
 /// How long the host agent and its guest have.
 const PATIENCE: Duration = Duration::from_secs(190);
@@ -118,6 +118,7 @@ fn save(context: &Context, instance: &Instance, was_running: bool) {
     let Some(yaml) = &instance.yaml else { return };
     let scratch = context.home.scratch(&instance.name);
     let root = scratch.join("root");
+    namespace::end_guest(&scratch);
     if was_running
         && scratch.join("booted").exists()
         && let Err(error) = disk::pack(&yaml.user, &root, &instance.dir, &context.faults)

@@ -12,7 +12,9 @@ use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, wait,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::{Mount, Provision, User};
@@ -65,6 +67,8 @@ fn tell(told: &Told) {
 }
 
 pub(crate) fn run() -> Result<ExitCode> {
+    // `unshare --kill-child` has asked for this as well, but changing its user has undone it.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut input = BufReader::new(std::io::stdin());
     let mut line = String::new();
     input.read_line(&mut line)?;
