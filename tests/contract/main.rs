@@ -1,4 +1,4 @@
-//! The promises of [`Backend`], one function each, run against the fake, LXD and Incus alike.
+//! The promises of [`Backend`], one function each, run against the fake, LXD, Incus and Lima alike.
 
 mod copies;
 mod files;
@@ -18,6 +18,7 @@ use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::fake::{Fake, Pool};
 use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Progress, Settings};
 use lxc_dev_manager_core::model::{ImageName, InstanceName};
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
 use lxc_dev_manager_tests::{engines, harness};
 use tokio_util::sync::CancellationToken;
 
@@ -108,12 +109,13 @@ macro_rules! promises {
     ($($module:ident::$function:ident),* $(,)?) => {
         [$((
             stringify!($function),
+            stringify!($module),
             (|stage| Box::pin($module::$function(stage))) as Promise,
         )),*]
     };
 }
 
-fn promises() -> Vec<(&'static str, Promise)> {
+fn promises() -> Vec<(&'static str, &'static str, Promise)> {
     promises![
         instances::a_missing_instance_is_not_found,
         instances::a_name_is_exact,
@@ -160,6 +162,22 @@ fn promises() -> Vec<(&'static str, Promise)> {
     .to_vec()
 }
 
+/// The promises on Lima. Services in guests want Perl, which only the larger of its guests has.
+fn on_lima() -> Result<Vec<Trial>> {
+    let lima = Lima::find()?;
+    let all = promises().into_iter();
+    let trials = all.flat_map(|(name, module, promise)| {
+        lima.trials(name, move |stage: &LimaStage| {
+            let image = match module {
+                "ports" => Guest::Debian,
+                _ => Guest::Busybox,
+            };
+            run(promise, Arc::new(stage.backend(image)?), None)
+        })
+    });
+    Ok(trials.collect())
+}
+
 fn trial(
     label: &str,
     name: &str,
@@ -168,33 +186,33 @@ fn trial(
     fake: Option<Arc<Fake>>,
 ) -> Trial {
     Trial::test(format!("{label}::{name}"), move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failed::from(error.to_string()))?;
-        runtime.block_on(async {
-            let prefix = format!("c{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-            let stage = Stage {
-                backend,
-                fake,
-                prefix,
-            };
-            let patience = std::time::Duration::from_secs(120);
-            let result = tokio::time::timeout(patience, promise(&stage)).await;
-            stage.clear().await;
-            match result {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
-                Err(_) => Err(Failed::from("no end within 120 s")),
-            }
-        })
+        run(promise, backend, fake).map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+/// Sees whether a backend keeps a promise.
+fn run(promise: Promise, backend: Arc<dyn Backend>, fake: Option<Arc<Fake>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let prefix = format!("c{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let stage = Stage {
+            backend,
+            fake,
+            prefix,
+        };
+        let patience = std::time::Duration::from_secs(120);
+        let result = tokio::time::timeout(patience, promise(&stage)).await;
+        stage.clear().await;
+        result.unwrap_or_else(|_| anyhow::bail!("no end within 120 s"))
     })
 }
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     let (found, missing) = engines::find();
-    for (name, promise) in promises() {
+    for (name, _, promise) in promises() {
         let fake = Arc::new(Fake::new(Pool::Btrfs));
         trials.push(trial("fake", name, promise, fake.clone(), Some(fake)));
         for engine in &found {
@@ -202,6 +220,13 @@ fn main() -> ExitCode {
         }
         for label in &missing {
             trials.push(Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true));
+        }
+    }
+    match on_lima() {
+        Ok(on_lima) => trials.extend(on_lima),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
         }
     }
     for label in missing {

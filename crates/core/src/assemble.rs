@@ -68,8 +68,9 @@ pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<A
     Ok(Arc::new(engine.with_remotes(Arc::new(clients))))
 }
 
-/// Lima, with the user's own machines. Nothing is started or asked.
-fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
+/// Lima, with the user's own machines; `None` where there is no home. Nothing is started or asked.
+#[must_use]
+pub fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
     let path = |name: &str| {
         let value = lookup(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)

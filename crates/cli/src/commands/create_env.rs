@@ -44,18 +44,16 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
 }
 
 fn text(printer: &Printer, env: &str, made: &Created) -> String {
-    let address = made
-        .address
-        .map_or("no address yet".to_owned(), |address| address.to_string());
+    let (user, name) = (&made.user, printer.bold(env));
+    // Where an engine gives out no address, its envs are entered by name alone.
+    let (address, way) = match made.address {
+        Some(address) => (format!(" {address},"), format!(", or ssh {user}@{address}")),
+        None => (String::new(), String::new()),
+    };
     format!(
-        "{} is ready: instance {} in {}, {address}, user {}\n{}",
-        printer.bold(env),
+        "{name} is ready: instance {} in {},{address} user {user}\n{}",
         made.instance,
         made.engine,
-        made.user,
-        printer.dim(&format!(
-            "next: lxc-dev-manager ssh {env}, or ssh {}@{address}",
-            made.user
-        ))
+        printer.dim(&format!("next: lxc-dev-manager ssh {env}{way}"))
     )
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lxc_dev_manager_core::engine::{CreateRequest, Started, Stopped};
-use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::model::{EngineKind, EnvName};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
@@ -45,6 +45,7 @@ async fn start_or_make(context: &Context, mut project: Project, env: EnvName) ->
     let started = Started {
         already: false,
         address: made.address,
+        is_addressed: made.address.is_some() || made.engine != EngineKind::Lima,
     };
     Ok(running(context, &env, started, true))
 }
@@ -53,7 +54,7 @@ fn running(context: &Context, env: &EnvName, started: Started, made: bool) -> Do
     let name = context.printer.bold(env.as_str());
     let with = |text: &str, address: Option<IpAddr>| match address {
         Some(address) => format!("{name} {text}, {address}"),
-        None if started.already => format!("{name} {text}"),
+        None if started.already || !started.is_addressed => format!("{name} {text}"),
         None => format!("{name} {text}; it got no address yet"),
     };
     let text = match (started.already, made) {

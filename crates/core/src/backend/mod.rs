@@ -264,6 +264,15 @@ pub trait Backend: Send + Sync {
     /// `NotFound`.
     async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()>;
 
+    /// The public key by which the engine itself comes in as the guest's user, if that is how it does:
+    /// whoever sets the user up lets it in as well.
+    ///
+    /// # Errors
+    /// `Io` for one that can't be read.
+    fn own_key(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Runs a command as the guest's root and pumps its streams until it ends. Dropping the future
     /// ends the command.
     ///

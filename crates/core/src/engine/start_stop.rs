@@ -26,6 +26,8 @@ pub struct Started {
     pub already: bool,
     /// Its address; `None` where DHCP gave none in time.
     pub address: Option<IpAddr>,
+    /// Its engine gives each env an address.
+    pub is_addressed: bool,
 }
 
 /// An env that doesn't run.
@@ -67,6 +69,7 @@ impl Engine {
             return Ok(Started {
                 already: true,
                 address: settled,
+                is_addressed: backend.capabilities().await?.addresses,
             });
         }
         match backend.start(name).await {
@@ -132,6 +135,7 @@ impl Engine {
         Ok(Started {
             already: false,
             address: backend.instance(name).await?.address,
+            is_addressed: backend.capabilities().await?.addresses,
         })
     }
 

@@ -110,7 +110,7 @@ pub async fn set_up_user(
         "no"
     };
     let mut stdin = format!("{}\n", user.password.hashed()?);
-    for key in keys {
+    for key in keys.iter().chain(backend.own_key()?.as_ref()) {
         stdin.push_str(key);
         stdin.push('\n');
     }

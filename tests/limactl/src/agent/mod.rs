@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::json;
 
 use crate::commands::Context;
+use crate::faults::Faults;
 use crate::flags::Given;
 use crate::guest::{Spec, Told};
 use crate::home::hostname;
@@ -309,8 +310,10 @@ impl Agent {
     fn save(&self, context: &Context, clean: bool) -> Result<()> {
         let _ = std::fs::remove_file(&self.driver_pid);
         let root = self.scratch.join("root");
+        // What it is told now, not when it was started.
+        let faults = Faults::read(&context.home);
         if clean && self.scratch.join("booted").exists() {
-            disk::pack(&self.yaml.user, &root, &self.instance.dir, &context.faults)?;
+            disk::pack(&self.yaml.user, &root, &self.instance.dir, &faults)?;
         }
         disk::remove_scratch(&self.yaml.user, &self.scratch)
     }

@@ -29,6 +29,9 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
             .with_context(|| format!("cannot mount {}", shared.location))?;
     }
     run("ip", &["link", "set", "lo", "up"])?;
+    // The address and the way out that a guest of Lima's own network has. Nothing is behind them.
+    run("ip", &["addr", "add", "192.168.5.15/24", "dev", "lo"])?;
+    run("ip", &["route", "add", "default", "dev", "lo"])?;
     let old = root.join(".host");
     fs::create_dir_all(&old)?;
     pivot_root(root, &old).context("cannot change the root")?;

@@ -25,7 +25,12 @@ pub(crate) async fn run(context: &Context, command: TemplateCommand) -> Result<u
         TemplateCommand::Edit(args) => edit::run(context, &templates, &args.name).await?,
         TemplateCommand::Delete(args) => delete(context, &templates, &args)?,
         TemplateCommand::Validate(args) => {
-            return validate::run(context, &templates, args, validate::without_lima).await;
+            let lima = context.lima();
+            let by_lima = async |yaml: &str| match &lima {
+                Some(lima) => lima.validate(yaml).await,
+                None => Ok(None),
+            };
+            return validate::run(context, &templates, args, by_lima).await;
         }
         TemplateCommand::Export(args) => export::run(context, &templates, &args)?,
     }

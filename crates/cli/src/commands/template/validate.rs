@@ -50,11 +50,6 @@ pub(super) async fn run(
     Ok(if is_wrong { BAD } else { 0 })
 }
 
-/// Where nothing runs `limactl`.
-pub(super) async fn without_lima(_: &str) -> Result<Option<Vec<String>>> {
-    Ok(None)
-}
-
 fn names(templates: &Templates) -> Result<Vec<PathBuf>> {
     let all = templates.list()?;
     let names = all.iter().map(|info| info.name.as_str().into());

@@ -150,16 +150,19 @@ impl Limactl {
     ///
     /// # Errors
     /// `Unreachable` where there is none or it doesn't answer; `Unsupported` for one that is too old,
-    /// `PermissionDenied` for root.
+    /// and for root.
     pub(super) async fn version(&self) -> Result<&str> {
         let asked = self.version.get_or_try_init(|| self.ask_version()).await;
         asked.map(String::as_str)
     }
 
     async fn ask_version(&self) -> Result<String> {
+        if self.program.is_none() {
+            return Err(absent());
+        }
         if rustix::process::geteuid().is_root() {
             return Err(Error::new(
-                ErrorKind::PermissionDenied,
+                ErrorKind::Unsupported,
                 "Lima refuses to run as root: its machines belong to a user",
             )
             .with_hint("run this as yourself, without sudo"));
@@ -213,9 +216,7 @@ impl Limactl {
     }
 
     fn command(&self, call: &Call<'_>) -> Result<Command> {
-        let program = self.program.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Unreachable, "limactl isn't there").with_hint(INSTALL)
-        })?;
+        let program = self.program.as_ref().ok_or_else(absent)?;
         super::snapshots::make_directory(&self.empty)?;
         let mut command = Command::new(program);
         // It finds ssh, qemu and its own helpers there.
@@ -336,6 +337,11 @@ impl Drop for Note {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// What to say where there is no Lima.
+pub(super) fn absent() -> Error {
+    Error::new(ErrorKind::Unreachable, "limactl isn't there").with_hint(INSTALL)
 }
 
 const INSTALL: &str =

@@ -137,6 +137,25 @@ impl Lima {
         made
     }
 
+    /// What Lima has against settings: nothing where they are good; `None` where there is no Lima to ask.
+    ///
+    /// # Errors
+    /// Those of calling it.
+    pub async fn validate(&self, yaml: &str) -> Result<Option<Vec<String>>> {
+        if self.limactl.program().is_none() {
+            return Ok(None);
+        }
+        let draft = Draft::new(&self.ours())?;
+        draft.write(yaml)?;
+        let mut call = Call::new(&["validate"], limactl::ASK_PATIENCE);
+        call.arguments.push(draft.path.as_os_str());
+        let answer = self.limactl.run(&call).await?;
+        Ok(Some(match answer.status.success() {
+            true => Vec::new(),
+            false => vec![answer.reason()],
+        }))
+    }
+
     /// Deletes what was made under a name of ours; what stays is swept later.
     async fn discard(&self, draft: &InstanceName) {
         let machine = self.directory(draft);

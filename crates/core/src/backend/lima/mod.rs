@@ -142,8 +142,7 @@ impl Lima {
     fn expect_installed(&self) -> Result<()> {
         match self.is_installed() {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Unreachable, "limactl isn't there")
-                .with_hint("install Lima: `brew install lima`, or see https://lima-vm.io")),
+            false => Err(limactl::absent()),
         }
     }
 
@@ -464,6 +463,10 @@ impl Backend for Lima {
 
     async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()> {
         self.awake(name, files::delete(self, name, path)).await
+    }
+
+    fn own_key(&self) -> Result<Option<String>> {
+        reach::own_key(self.limactl.home()).map(Some)
     }
 
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {

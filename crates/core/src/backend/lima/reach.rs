@@ -120,6 +120,14 @@ impl Reach {
     }
 }
 
+/// The public key by which Lima comes into its guests.
+pub(super) fn own_key(home: &Path) -> Result<String> {
+    let path = home.join("_config/user.pub");
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    Ok(text.trim().to_owned())
+}
+
 /// A setting of an SSH client's configuration, without quotes.
 fn value_of(config: &str, key: &str) -> Option<String> {
     config.lines().find_map(|line| {

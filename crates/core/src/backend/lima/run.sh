@@ -9,6 +9,7 @@ unset SUDO_COMMAND SUDO_USER SUDO_UID SUDO_GID MAIL OLDPWD
 # Variables came before, in a file: arguments are for everybody to see.
 variables=/run/lxc-dev-manager/$run
 if [ -f "$variables" ]; then
+    # shellcheck disable=SC1090 # written by us, a moment ago
     . "$variables"
     rm -f "$variables"
 fi

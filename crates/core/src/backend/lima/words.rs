@@ -1,11 +1,15 @@
 //! What limactl says to people: lines of `time="…" level=info msg="…"` where stderr is no terminal.
 
+/// How words begin that are meant for who calls limactl by hand.
+const OF_NO_USE: [&str; 3] = ["Terminal is not available", "Run `limactl", "READY."];
+
 /// The words of a line that are worth showing while something goes on: those of no warning, without the
 /// name of the part that says it.
 pub(super) fn said(line: &str) -> Option<String> {
     let (level, message) = parts(line)?;
     let message = message.trim_start_matches("[hostagent] ").trim();
-    (level == "info" && !message.is_empty()).then(|| message.to_owned())
+    let matters = !message.is_empty() && !OF_NO_USE.iter().any(|known| message.starts_with(known));
+    (level == "info" && matters).then(|| message.to_owned())
 }
 
 /// Why a call has failed: its last fatal line or error, else its last line.
@@ -73,6 +77,10 @@ mod tests {
         assert_eq!(said(INFO).as_deref(), Some(expected));
         assert_eq!(said(FATAL), None);
         assert_eq!(said("no line of its"), None);
-        assert_eq!(said("level=info msg=READY"), Some("READY".to_owned()));
+        assert_eq!(said("level=info msg=Starting"), Some("Starting".to_owned()));
+        assert_eq!(
+            said(r#"level=info msg="READY. Run `limactl shell x`""#),
+            None
+        );
     }
 }
