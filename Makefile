@@ -44,6 +44,8 @@ types:
 engines:
 	@scripts/setup.sh test
 	@tests/engines/engines.sh up
+	@tests/engines/lima.sh up
 
 clean-engines:
 	@tests/engines/engines.sh clean
+	@tests/engines/lima.sh clean

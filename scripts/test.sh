@@ -29,6 +29,7 @@ step() { # NAME COMMAND...
 setup() {
     scripts/setup.sh test
     tests/engines/engines.sh up
+    tests/engines/lima.sh up
 }
 
 page_tests() {

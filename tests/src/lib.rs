@@ -5,6 +5,7 @@
 pub mod desktop;
 pub mod engines;
 pub mod harness;
+pub mod lima;
 pub mod service;
 pub mod stage;
 pub mod terminal;

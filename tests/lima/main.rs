@@ -1,0 +1,22 @@
+//! Lima: what limactl does, seen on the stand-in of the tests and on a real one where there is one.
+
+mod facts;
+
+use std::process::ExitCode;
+
+use lxc_dev_manager_tests::harness;
+use lxc_dev_manager_tests::lima::Lima;
+
+fn main() -> ExitCode {
+    let lima = match Lima::find() {
+        Ok(lima) => lima,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !lima.found.iter().any(|limactl| !limactl.fake) {
+        eprintln!("skipped: lima (no limactl in PATH, and LIMACTL isn't set)");
+    }
+    harness::run(facts::trials(&lima))
+}

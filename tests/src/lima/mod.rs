@@ -1,0 +1,159 @@
+//! Lima for tests: the stand-in of `tests/limactl` with the label `lima-fake`, and a real `limactl`, where there is one, with
+//! the label `lima`. Neither runs as root, so a test that was started by root is run anew, alone, by a user that
+//! `tests/engines/lima.sh` has made.
+
+mod stage;
+mod user;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use libtest_mimic::{Failed, Trial};
+
+pub use stage::{Call, LimaStage, Output};
+use user::Delegate;
+
+/// The word before the names of the stand-in's tests.
+pub const FAKE: &str = "lima-fake";
+/// The word before the names of the real one's tests.
+pub const REAL: &str = "lima";
+
+/// A limactl that tests may use.
+#[derive(Debug, Clone)]
+pub struct Limactl {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is the stand-in.
+    pub fake: bool,
+}
+
+impl Limactl {
+    /// The word before its tests' names.
+    pub fn label(&self) -> &'static str {
+        if self.fake { FAKE } else { REAL }
+    }
+}
+
+/// What runs tests of Lima.
+pub struct Lima {
+    /// The stand-in, and a real one if there is one.
+    pub found: Vec<Limactl>,
+    delegate: Option<Arc<Delegate>>,
+}
+
+impl Lima {
+    /// The stand-in of the build directory, and `$LIMACTL` or the `limactl` in PATH.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in isn't built, or root has no user to run tests as.
+    pub fn find() -> Result<Self> {
+        let fake = beside_tests("limactl")?;
+        let mut found = vec![Limactl {
+            path: fake,
+            fake: true,
+        }];
+        if let Some(path) = real() {
+            found.push(Limactl { path, fake: false });
+        }
+        let delegate = if user::is_root() {
+            Some(Arc::new(Delegate::new(&found)?))
+        } else {
+            None
+        };
+        Ok(Self { found, delegate })
+    }
+
+    /// A test of this name on each limactl.
+    pub fn trials<T>(&self, name: &str, test: T) -> Vec<Trial>
+    where
+        T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
+    {
+        let on = |limactl: &Limactl| self.trial(limactl, name, test.clone());
+        self.found.iter().map(on).collect()
+    }
+
+    /// The same on the stand-in alone: tests that tell it to do wrong.
+    pub fn fake_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
+    where
+        T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
+    {
+        let fakes = self.found.iter().filter(|limactl| limactl.fake);
+        fakes
+            .map(|limactl| self.trial(limactl, name, test.clone()))
+            .collect()
+    }
+
+    /// One test on one limactl, `LABEL::NAME`, with a stage of its own. As root it is this program again that runs it.
+    pub fn trial<T>(&self, limactl: &Limactl, name: &str, test: T) -> Trial
+    where
+        T: FnOnce(&LimaStage) -> Result<()> + Send + 'static,
+    {
+        let name = format!("{}::{name}", limactl.label());
+        if let Some(delegate) = self.delegate.clone() {
+            let whole = name.clone();
+            return Trial::test(name, move || delegate.run(&whole).map_err(failed));
+        }
+        let limactl = limactl.clone();
+        Trial::test(name, move || {
+            let stage = LimaStage::new(&limactl).map_err(failed)?;
+            test(&stage).map_err(|error| {
+                failed(error.context(format!("what it has left:\n{}", stage.traces())))
+            })
+        })
+    }
+}
+
+fn failed(error: anyhow::Error) -> Failed {
+    Failed::from(format!("{error:#}"))
+}
+
+/// Settings that `tests/engines/lima.sh up` wrote: from the environment, else from its file.
+///
+/// # Errors
+///
+/// It has not been run.
+pub fn setting(name: &str) -> Result<String> {
+    if let Ok(value) = std::env::var(name) {
+        return Ok(value);
+    }
+    let directory =
+        std::env::var("LDM_TEST_DIR").unwrap_or_else(|_| "/var/tmp/ldm-test".to_owned());
+    let path = Path::new(&directory).join("lima.env");
+    let missing = || format!("no {name} in {}: tests/engines/lima.sh up", path.display());
+    let text = std::fs::read_to_string(&path).with_context(missing)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .map(str::to_owned)
+        .with_context(missing)
+}
+
+/// A program of the build directory, or the copy that was made for the tests' user.
+fn beside_tests(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let directory = test.parent().context("no build directory")?;
+    let near = [Some(directory), directory.parent()];
+    match near
+        .iter()
+        .flatten()
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+    {
+        Some(path) => Ok(path),
+        None => bail!(
+            "{name} isn't built beside {}: cargo build --workspace",
+            directory.display()
+        ),
+    }
+}
+
+fn real() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("LIMACTL").filter(|path| !path.is_empty()) {
+        return Some(path.into());
+    }
+    let directories = std::env::var_os("PATH")?;
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join("limactl"))
+        .find(|path| path.is_file())
+}

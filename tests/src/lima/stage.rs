@@ -1,0 +1,375 @@
+//! A LIMA_HOME of a test's own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Limactl, setting};
+
+/// How long something may take that takes a moment, with other tests beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a call has answered.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// -1 where a signal has ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A call that the stand-in was asked for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Call {
+    pub args: Vec<String>,
+    pub cwd: PathBuf,
+    pub env: std::collections::BTreeMap<String, String>,
+    pub pid: u32,
+}
+
+/// A LIMA_HOME, a home and a working directory that nobody else uses. Dropping it ends every process of its instances.
+pub struct LimaStage {
+    limactl: Limactl,
+    directory: TempDir,
+}
+
+impl LimaStage {
+    /// In a short path: sockets have to fit.
+    ///
+    /// # Errors
+    ///
+    /// No directory can be made.
+    pub fn new(limactl: &Limactl) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("lm")
+            .tempdir_in("/var/tmp")?;
+        for name in ["l/.fake", "home", "run", "cwd"] {
+            fs::create_dir_all(directory.path().join(name))?;
+        }
+        let stage = Self {
+            limactl: limactl.clone(),
+            directory,
+        };
+        fs::write(stage.control().join("calls.jsonl"), "")?;
+        Ok(stage)
+    }
+
+    /// The program.
+    pub fn limactl(&self) -> &Path {
+        &self.limactl.path
+    }
+
+    /// Whether it is the stand-in.
+    pub fn is_fake(&self) -> bool {
+        self.limactl.fake
+    }
+
+    /// LIMA_HOME.
+    pub fn lima_home(&self) -> PathBuf {
+        self.directory.path().join("l")
+    }
+
+    /// A home, a state directory: for what else a test needs.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// An instance's directory.
+    pub fn instance(&self, name: &str) -> PathBuf {
+        self.lima_home().join(name)
+    }
+
+    fn control(&self) -> PathBuf {
+        self.lima_home().join(".fake")
+    }
+
+    /// Tells the stand-in what to do wrong from now on; its head says how.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn faults(&self, lines: &[&str]) -> Result<()> {
+        // Agents read it as well: never half of it.
+        let new = self.control().join("faults.new");
+        fs::write(&new, lines.join("\n"))?;
+        fs::rename(new, self.control().join("faults"))?;
+        Ok(())
+    }
+
+    /// Every call until now, those of host agents too.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub fn calls(&self) -> Result<Vec<Call>> {
+        let text = fs::read_to_string(self.control().join("calls.jsonl"))?;
+        let call = |line: &str| serde_json::from_str(line).context("a line of the calls' log");
+        text.lines().map(call).collect()
+    }
+
+    /// limactl with the stage's own surroundings.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(self.limactl());
+        command
+            .args(args)
+            .env("LIMA_HOME", self.lima_home())
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env_remove("FAKE_LIMACTL")
+            .env_remove("XPC_SERVICE_NAME")
+            .current_dir(self.path("cwd"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Calls limactl and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
+        let output = self.command(args).output()?;
+        Ok(Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// The same, which has to go well; its stdout.
+    ///
+    /// # Errors
+    ///
+    /// It ends with another code than 0.
+    pub fn ok<S: AsRef<OsStr> + std::fmt::Debug>(&self, args: &[S]) -> Result<String> {
+        let output = self.call(args)?;
+        ensure!(output.code == 0, "{args:?}: {output:?}");
+        Ok(output.stdout)
+    }
+
+    /// A call that has to fail with 1 and these words.
+    ///
+    /// # Errors
+    ///
+    /// It ends otherwise.
+    pub fn refused<S: AsRef<OsStr> + std::fmt::Debug>(
+        &self,
+        args: &[S],
+        words: &str,
+    ) -> Result<Output> {
+        let output = self.call(args)?;
+        ensure!(output.code == 1, "{args:?}: {output:?}");
+        ensure!(output.stderr.contains(words), "{args:?}: {output:?}");
+        Ok(output)
+    }
+
+    /// The image of the guests: `images:` or `base:` of a lima.yaml.
+    ///
+    /// # Errors
+    ///
+    /// `tests/engines/lima.sh up` has not been run.
+    pub fn image(&self) -> Result<String> {
+        if !self.is_fake() {
+            return Ok("base: template:_images/alpine-3.22\n".into());
+        }
+        let tar = setting("LDM_TEST_LIMA_IMAGE")?;
+        let arch = std::env::consts::ARCH;
+        Ok(format!("images:\n- location: \"{tar}\"\n  arch: {arch}\n"))
+    }
+
+    /// A lima.yaml with a small guest, and what else is given. Its path.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written.
+    pub fn yaml(&self, more: &str) -> Result<PathBuf> {
+        let text = format!(
+            "{}cpus: 1\nmemory: 1GiB\ndisk: 5GiB\nmounts: []\ncontainerd: {{system: false, user: false}}\n\
+             user: {{name: dev, uid: 1000, home: /home/dev}}\n{more}",
+            self.image()?
+        );
+        let path = self.path("lima.yaml");
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// A stopped instance.
+    ///
+    /// # Errors
+    ///
+    /// It can't be made.
+    pub fn create(&self, name: &str, more: &str) -> Result<()> {
+        let yaml = self.yaml(more)?;
+        let name = format!("--name={name}");
+        let yaml = yaml.to_string_lossy().into_owned();
+        self.ok(&["create", "--tty=false", &name, &yaml]).map(drop)
+    }
+
+    /// A running instance.
+    ///
+    /// # Errors
+    ///
+    /// It can't be made or doesn't start.
+    pub fn running(&self, name: &str, more: &str) -> Result<()> {
+        self.create(name, more)?;
+        self.ok(&["start", "--tty=false", name]).map(drop)
+    }
+
+    /// What a command in the guest writes.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    pub fn run(&self, name: &str, command: &[&str]) -> Result<String> {
+        self.ok(&[&["shell", "--tty=false", "--workdir=/", name], command].concat())
+    }
+
+    /// `list --json`.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or a line is no JSON.
+    pub fn list(&self) -> Result<Vec<Value>> {
+        let text = self.ok(&["list", "--json"])?;
+        let line = |line: &str| serde_json::from_str(line).context("a line of the list");
+        text.lines().map(line).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// It isn't there.
+    pub fn listed(&self, name: &str) -> Result<Value> {
+        let found = self.list()?.into_iter().find(|it| it["name"] == name);
+        found.with_context(|| format!("{name} isn't listed"))
+    }
+
+    /// The word in `list`.
+    ///
+    /// # Errors
+    ///
+    /// It isn't there.
+    pub fn status(&self, name: &str) -> Result<String> {
+        let listed = self.listed(name)?;
+        Ok(listed["status"].as_str().unwrap_or("none").to_owned())
+    }
+
+    /// The events of its last start, until now.
+    ///
+    /// # Errors
+    ///
+    /// There is no log.
+    pub fn events(&self, name: &str) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(self.instance(name).join("ha.stdout.log"))?;
+        let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        let line = |line: &str| serde_json::from_str(line).context("a line of the events");
+        complete.lines().map(line).collect()
+    }
+
+    /// Waits until something is so. The test's own patience ends it.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or isn't so in time.
+    pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !is()? {
+            ensure!(Instant::now() < end, "not so in time: {what}");
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// The last lines of what host agents and guests have written.
+    pub fn traces(&self) -> String {
+        let mut text = String::new();
+        for name in self.names() {
+            for log in ["ha.stderr.log", "serial.log"] {
+                let lines = fs::read_to_string(self.instance(&name).join(log)).unwrap_or_default();
+                let from = lines.lines().count().saturating_sub(8);
+                text.extend(
+                    lines
+                        .lines()
+                        .skip(from)
+                        .map(|line| format!("{name}/{log}: {line}\n")),
+                );
+            }
+        }
+        text
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.lima_home())
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with(['.', '_']))
+            .collect()
+    }
+}
+
+impl Drop for LimaStage {
+    fn drop(&mut self) {
+        // A fault would be in the way.
+        let _ = fs::remove_file(self.control().join("faults"));
+        for name in self.names() {
+            let _ = fs::remove_file(self.instance(&name).join("protected"));
+            let _ = self.call(&["delete", "-f", &name]);
+            let scratch = self.control().join("scratch").join(&name);
+            // What limactl could not read, or what a test has taken from its sight.
+            for path in [
+                self.instance(&name).join("ha.pid"),
+                self.instance(&name).join("qemu.pid"),
+                scratch.join("driver.pid"),
+                scratch.join("init.pid"),
+            ] {
+                kill(&path);
+            }
+        }
+        let scratch = self.control().join("scratch");
+        let left = fs::read_dir(&scratch).is_ok_and(|mut left| left.next().is_some());
+        if left {
+            for entry in fs::read_dir(&scratch).into_iter().flatten().flatten() {
+                kill(&entry.path().join("init.pid"));
+            }
+            // It belongs to ids of guests.
+            let _ = Command::new("unshare")
+                .args([
+                    "--user",
+                    "--map-auto",
+                    "--map-user=1000",
+                    "--map-group=1000",
+                ])
+                .args(["--setuid", "0", "--setgid", "0", "--", "rm", "-rf", "--"])
+                .arg(&scratch)
+                .status();
+        }
+    }
+}
+
+/// Ends the process of a pid file, if it is one of ours.
+fn kill(path: &Path) {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let pid = text
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let Some(pid) = pid else { return };
+    let name =
+        fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    if ["limactl", "unshare"].contains(&name.trim()) || name.starts_with("qemu") {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}

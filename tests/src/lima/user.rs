@@ -1,0 +1,91 @@
+//! Tests as an ordinary user, where root has started them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use super::{Limactl, setting};
+
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A directory with copies of the programs, for the build directory may be root's alone, and the user who runs them.
+pub(super) struct Delegate {
+    directory: TempDir,
+    test: PathBuf,
+    user: String,
+}
+
+impl Delegate {
+    pub(super) fn new(limactls: &[Limactl]) -> Result<Self> {
+        let user = setting("LDM_TEST_LIMA_USER")?;
+        let directory = tempfile::Builder::new()
+            .prefix("ldm-lima-")
+            .tempdir_in("/var/tmp")?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        let own = std::env::current_exe()?;
+        let test = directory.path().join("test");
+        lay_out(&own, &test)?;
+        for limactl in limactls.iter().filter(|limactl| limactl.fake) {
+            lay_out(&limactl.path, &directory.path().join("limactl"))?;
+        }
+        // What the command line's tests start, where it is built.
+        let built = own.parent().and_then(Path::parent);
+        let built = built.map(|directory| directory.join("lxc-dev-manager"));
+        if let Some(built) = built.filter(|path| path.is_file()) {
+            lay_out(&built, &directory.path().join("lxc-dev-manager"))?;
+        }
+        Ok(Self {
+            directory,
+            test,
+            user,
+        })
+    }
+
+    /// Runs one test of this program, and nothing else.
+    pub(super) fn run(&self, name: &str) -> Result<()> {
+        let output = Command::new("setpriv")
+            .arg(format!("--reuid={}", self.user))
+            .arg(format!("--regid={}", self.user))
+            .args(["--clear-groups", "--"])
+            .arg(&self.test)
+            .args(["--exact", "--nocapture", "--color=never", name])
+            .current_dir(self.directory.path())
+            // They would be root's.
+            .env("HOME", self.directory.path())
+            .env("USER", &self.user)
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("CARGO_TARGET_DIR")
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run setpriv")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            bail!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        // A name that the other side doesn't list would be a green test that never ran.
+        if !text.contains("1 passed") {
+            bail!("{name} was not run: {text}");
+        }
+        Ok(())
+    }
+}
+
+/// A link where that can be, for test programs are large.
+fn lay_out(program: &Path, copy: &Path) -> Result<()> {
+    if fs::hard_link(program, copy).is_err() {
+        fs::copy(program, copy).with_context(|| format!("cannot copy {}", program.display()))?;
+    }
+    // A link has its program's mode.
+    if fs::metadata(copy)?.permissions().mode() & 0o005 != 0o005 {
+        fs::remove_file(copy)?;
+        fs::copy(program, copy)?;
+        fs::set_permissions(copy, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
