@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lxc_dev_manager_core::backend::lima::Lima;
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::model::RemoteName;
 use lxc_dev_manager_core::project::{Project, find_directory};
@@ -57,7 +58,10 @@ impl Context {
         let usual = engine.clone();
         let room = named.and_then(|named| match named {
             Some(named) => engine.at_remote(&named),
-            None => Ok(engine.clone()),
+            // What can't be read says so to the command that needs it.
+            None => opened
+                .as_ref()
+                .map_or_else(|_| Ok(engine.clone()), |project| engine.of(project)),
         });
         let (engine, unusable) = match room {
             Ok(room) => (room, None),
@@ -72,6 +76,13 @@ impl Context {
             remote: global.remote.clone(),
             unusable,
         })
+    }
+
+    /// Lima, where there may be one.
+    pub(crate) fn lima() -> Option<Lima> {
+        let lookup = |name: &str| std::env::var_os(name);
+        let home = assemble::home(&lookup).ok()?;
+        assemble::lima(&lookup, &home)
     }
 
     /// The directory that the command was given.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Failed, Trial};
 
-pub use stage::{Call, LimaStage, Output};
+pub use stage::{Call, Guest, LimaStage, Output};
 use user::Delegate;
 
 /// The word before the names of the stand-in's tests.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_core::backend::lima;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,6 +34,24 @@ pub struct Call {
     pub cwd: PathBuf,
     pub env: std::collections::BTreeMap<String, String>,
     pub pid: u32,
+}
+
+/// Which system a stand-in's guests have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// A small one, quick to start.
+    Busybox,
+    /// One with Perl.
+    Debian,
+}
+
+impl Guest {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Busybox => "LDM_TEST_LIMA_IMAGE",
+            Self::Debian => "LDM_TEST_LIMA_DEBIAN_IMAGE",
+        }
+    }
 }
 
 /// A LIMA_HOME, a home and a working directory that nobody else uses. Dropping it ends every process of its instances.
@@ -169,6 +188,30 @@ impl LimaStage {
         ensure!(output.code == 1, "{args:?}: {output:?}");
         ensure!(output.stderr.contains(words), "{args:?}: {output:?}");
         Ok(output)
+    }
+
+    /// Our backend on this LIMA_HOME, with templates of the tests' images in place of the built-in ones.
+    ///
+    /// # Errors
+    ///
+    /// The template can't be written.
+    pub fn backend(&self, guest: Guest) -> Result<lima::Lima> {
+        let templates = self.path("templates");
+        fs::create_dir_all(&templates)?;
+        if self.is_fake() {
+            let tar = setting(guest.setting())?;
+            let arch = std::env::consts::ARCH;
+            let text = format!("images:\n- location: \"{tar}\"\n  arch: {arch}\n");
+            fs::write(templates.join("debian-12.yaml"), text)?;
+        }
+        Ok(lima::Lima::new(lima::Surroundings {
+            limactl: Some(self.limactl().to_path_buf()),
+            path: std::env::var_os("PATH"),
+            user_home: Some(self.path("home")),
+            lima_home: self.lima_home(),
+            empty: self.path("run/empty"),
+            templates,
+        }))
     }
 
     /// The image of the guests: `images:` or `base:` of a lima.yaml.

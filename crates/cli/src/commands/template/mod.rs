@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, command: TemplateCommand) -> Result<u
         TemplateCommand::Edit(args) => edit::run(context, &templates, &args.name).await?,
         TemplateCommand::Delete(args) => delete(context, &templates, &args)?,
         TemplateCommand::Validate(args) => {
-            let lima = context.lima();
+            let lima = Context::lima();
             let by_lima = async |yaml: &str| match &lima {
                 Some(lima) => lima.validate(yaml).await,
                 None => Ok(None),
