@@ -1,5 +1,6 @@
 //! Lima: what limactl does, seen on the stand-in of the tests and on a real one where there is one.
 
+mod envs;
 mod facts;
 
 use std::process::ExitCode;
@@ -18,5 +19,7 @@ fn main() -> ExitCode {
     if !lima.found.iter().any(|limactl| !limactl.fake) {
         eprintln!("skipped: lima (no limactl in PATH, and LIMACTL isn't set)");
     }
-    harness::run(facts::trials(&lima))
+    let mut trials = facts::trials(&lima);
+    trials.extend(envs::trials(&lima));
+    harness::run(trials)
 }

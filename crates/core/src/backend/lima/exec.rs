@@ -126,9 +126,8 @@ async fn hear(
     let mut code = None;
     while let Some(message) = theirs.wait().await {
         match message {
-            // A reader that is gone doesn't end the command.
-            ChannelMsg::Data { data } => drop(stdout.write_all(&data).await),
-            ChannelMsg::ExtendedData { data, ext: STDERR } => drop(stderr.write_all(&data).await),
+            ChannelMsg::Data { data } => hand_on(stdout, &data).await,
+            ChannelMsg::ExtendedData { data, ext: STDERR } => hand_on(stderr, &data).await,
             ChannelMsg::ExitStatus { exit_status } => code = i32::try_from(exit_status).ok(),
             ChannelMsg::ExitSignal { signal_name, .. } => {
                 code = Some(128 + number_of(&signal_name))
@@ -137,6 +136,14 @@ async fn hear(
         }
     }
     code
+}
+
+/// Writes it out at once: a writer that has a thread of its own forgets what it hasn't begun when it ends.
+async fn hand_on(to: &mut (dyn AsyncWrite + Send + Unpin), data: &[u8]) {
+    // A reader that is gone doesn't end the command.
+    if to.write_all(data).await.is_ok() {
+        let _ = to.flush().await;
+    }
 }
 
 fn line_of<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Result<String> {

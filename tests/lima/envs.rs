@@ -1,0 +1,174 @@
+//! Envs on Lima by the command line: a project whose file says `backend: lima`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
+use lxc_dev_manager_tests::workspace::Ran;
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    [
+        lima.trials(
+            "envs::an_env_is_made_snapshotted_and_reset",
+            made_snapshotted_and_reset,
+        ),
+        lima.trials(
+            "envs::a_removed_env_comes_back_where_it_is_kept",
+            removed_and_back,
+        ),
+        lima.fake_trial(
+            "envs::a_create_that_fails_leaves_nothing",
+            fails_and_leaves_nothing,
+        ),
+        lima.fake_trial("envs::an_old_limactl_is_named", old_limactl),
+        lima.trials("envs::templates_pass_limas_own_check", templates_are_valid),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A project on a stage, and our command line.
+struct Project<'a>(&'a LimaStage);
+
+impl<'a> Project<'a> {
+    fn new(stage: &'a LimaStage) -> Result<Self> {
+        // Templates of the tests' images, where our command line looks for them.
+        stage.backend(Guest::Busybox)?;
+        let (project, state) = (stage.path("project"), stage.path("state"));
+        fs::create_dir_all(&project)?;
+        fs::create_dir_all(&state)?;
+        fs::rename(stage.path("templates"), state.join("templates"))?;
+        let text = "project: web\nbackend: lima\ndefaults: {ports: [8000]}\n";
+        fs::write(project.join("containers.yaml"), text)?;
+        Ok(Self(stage))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let program = self.0.limactl().with_file_name("lxc-dev-manager");
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(self.0.path("project"))
+            .env_clear()
+            .env("HOME", self.0.path("home"))
+            .env("LDM_HOME", self.0.path("state"))
+            .env("LIMA_HOME", self.0.lima_home())
+            .env("LIMACTL", self.0.limactl())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null());
+        Ok(command.output()?.into())
+    }
+
+    fn ok(&self, arguments: &[&str]) -> Result<String> {
+        let ran = self.run(arguments)?;
+        ensure!(ran.code == Some(0), "{arguments:?}: {ran:#?}");
+        Ok(ran.stdout)
+    }
+
+    fn note(&self) -> Result<String> {
+        self.ok(&["exec", "dev", "--", "cat", "note"])
+    }
+
+    fn write_note(&self, text: &str) -> Result<()> {
+        let script = "printf %s \"$1\" >note";
+        self.ok(&["exec", "dev", "--", "sh", "-c", script, "sh", text])
+            .map(drop)
+    }
+}
+
+fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let listed = project.ok(&["list"])?;
+    ensure!(listed.contains("RUNNING"), "{listed}");
+    let ended = project.run(&["exec", "dev", "--", "sh", "-c", "id -un; exit 7"])?;
+    ensure!(
+        ended.code == Some(7) && ended.stdout == "dev\n",
+        "{ended:?}"
+    );
+
+    project.write_note("one")?;
+    let refused = project.run(&["container", "snapshot", "create", "dev", "x", "--no-stop"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("stopped for a moment"),
+        "{refused:?}"
+    );
+    project.ok(&["container", "snapshot", "create", "dev", "before"])?;
+    ensure!(project.note()? == "one", "it doesn't run again");
+    project.write_note("it's $(two)")?;
+    project.ok(&["container", "reset", "dev", "before"])?;
+    ensure!(project.note()? == "one", "it didn't go back");
+
+    project.ok(&["image", "create", "dev", "base"])?;
+    project.ok(&["container", "create", "other", "base"])?;
+    let copied = project.ok(&["exec", "other", "--", "cat", "note"])?;
+    ensure!(copied == "one", "{copied}");
+    let calls = stage.calls()?;
+    let odd = calls
+        .iter()
+        .find(|call| call.env.contains_key("XPC_SERVICE_NAME"));
+    ensure!(odd.is_none(), "{odd:?}");
+    Ok(())
+}
+
+fn removed_and_back(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    project.ok(&["config", "set", "undo.on_dir", "true"])?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.write_note("one")?;
+    project.ok(&["remove", "dev", "-f"])?;
+    let listed = project.ok(&["--json", "list"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed)?;
+    ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
+    project.ok(&["undo"])?;
+    ensure!(project.note()? == "one", "it came back without its files");
+    Ok(())
+}
+
+fn fails_and_leaves_nothing(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    stage.faults(&["full create"])?;
+    let failed = project.run(&["container", "create", "dev", "debian:12"])?;
+    ensure!(failed.code != Some(0), "{failed:?}");
+    ensure!(
+        failed.stderr.contains("volume of LIMA_HOME is full"),
+        "{failed:?}"
+    );
+    let left = project.ok(&["--json", "list"])?;
+    let left: serde_json::Value = serde_json::from_str(&left)?;
+    ensure!(
+        left["envs"].as_array().context("no envs")?.is_empty(),
+        "{left}"
+    );
+    stage.faults(&[])?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let machines = stage.ok(&["list", "--quiet"])?;
+    ensure!(machines == "web-dev\n", "{machines}");
+    Ok(())
+}
+
+fn old_limactl(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    stage.faults(&["version 2.0.3"])?;
+    let failed = project.run(&["container", "create", "dev", "debian:12"])?;
+    ensure!(failed.code != Some(0), "{failed:?}");
+    ensure!(failed.stderr.contains("2.0.3 is too old"), "{failed:?}");
+    Ok(())
+}
+
+fn templates_are_valid(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    let said = project.ok(&["--json", "template", "validate"])?;
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    let templates = said["templates"].as_array().context("no templates")?;
+    ensure!(templates.len() >= 10, "{said}");
+    for template in templates {
+        ensure!(template["by_lima"] == true, "{template}");
+        ensure!(template["valid"] == true, "{template}");
+    }
+    Ok(())
+}
