@@ -66,7 +66,7 @@ count_engines() {
     local engine
     [ -f "$log/rust" ] || return 0
     for engine in fake lima-fake lima lxd incus; do
-        say "$engine: $(grep -cE "^test (.*::)?$engine::.* ok$" "$log/rust" || true) tests passed"
+        say "$engine: $(grep -cE "^test $engine::.* ok$" "$log/rust" || true) tests passed"
     done
 }
 

@@ -38,16 +38,14 @@ pub fn the_app_takes_over_and_moves_the_focus(engine: &TestEngine) -> Result<()>
         let mut menu = tray.menu().await?;
         let item = format!("Port {port}");
         let focus = ["●  b", item.as_str(), "Give it the focus"];
+        // Each comes when it is known: which is the last differs.
+        let star = format!("Port {port} ★");
+        let open = ["●  a", star.as_str(), "Open in the browser"];
         let shown = menu
-            .until("the port of b", |shown| find(shown, &focus).is_some())
+            .until("the ports of both", |shown| {
+                find(shown, &focus).is_some() && find(shown, &open).is_some()
+            })
             .await?;
-        ensure!(
-            find(
-                &shown,
-                &["●  a", &format!("Port {port} ★"), "Open in the browser"]
-            )
-            .is_some()
-        );
         answered_by(&stage, "a").await?;
 
         menu.press(&shown, &focus).await?;

@@ -18,6 +18,10 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             "envs::a_removed_env_comes_back_where_it_is_kept",
             removed_and_back,
         ),
+        lima.trials(
+            "envs::a_strangers_machine_is_never_touched",
+            a_strangers_machine,
+        ),
         lima.fake_trial(
             "envs::a_create_that_fails_leaves_nothing",
             fails_and_leaves_nothing,
@@ -126,6 +130,35 @@ fn removed_and_back(stage: &LimaStage) -> Result<()> {
     ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
     project.ok(&["undo"])?;
     ensure!(project.note()? == "one", "it came back without its files");
+    Ok(())
+}
+
+fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
+    let project = Project::new(stage)?;
+    stage.create("web-dev", "")?;
+    let refused = project.run(&["container", "create", "dev", "debian:12"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(refused.stderr.contains("isn't ours"), "{refused:?}");
+    // Not even where the file names it.
+    let text = "project: web\nbackend: lima\ncontainers: {dev: {image: \"debian:12\"}}\n";
+    fs::write(stage.path("project/containers.yaml"), text)?;
+    for arguments in [
+        ["container", "snapshot", "create", "dev", "x"].as_slice(),
+        &["container", "reset", "dev", "x"],
+        &["remove", "dev", "-f"],
+        &["config", "apply"],
+        &["up", "dev"],
+    ] {
+        let ran = project.run(arguments)?;
+        ensure!(ran.code != Some(0), "{arguments:?}: {ran:?}");
+    }
+    let machine = stage.instance("web-dev");
+    ensure!(machine.join("lima.yaml").exists(), "it is gone");
+    ensure!(
+        !machine.join("lxc-dev-manager.json").exists(),
+        "it was written to"
+    );
+    ensure!(stage.status("web-dev")? == "Stopped", "it was started");
     Ok(())
 }
 

@@ -59,6 +59,8 @@ impl Delegate {
             // They would be root's.
             .env("HOME", self.directory.path())
             .env("USER", &self.user)
+            // Other engines are none of its business, not even where they have to run.
+            .env_remove("CI")
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CARGO_TARGET_DIR")
             .stdin(Stdio::null())

@@ -60,6 +60,9 @@ pub struct Instance {
     pub base_image: Option<Fingerprint>,
     /// The member of a cluster that has it.
     pub location: Option<String>,
+    /// Somebody else made it, by the engine's own word. An engine of which the original made instances, without
+    /// a mark of ours, knows of none.
+    pub is_foreign: bool,
 }
 
 /// A snapshot as the engine sees it.

@@ -218,7 +218,7 @@ pub(crate) fn env_view(
     mut overlay: Overlay,
 ) -> Result<EnvView> {
     let file = project.file();
-    let ours = found.filter(|(_, instance)| is_ours(&instance.marks, project, name));
+    let ours = found.filter(|(_, instance)| is_ours(instance, project, name));
     if found.is_some() && ours.is_none() && overlay.problem.is_none() {
         let message = "an instance of this name belongs to another project";
         overlay.problem = Some(Error::new(ErrorKind::NotOurs, message).report());

@@ -67,8 +67,12 @@ enum Detail {
 }
 
 /// Whether an instance belongs to an env of a project, by our marks. An unmarked one that the file
-/// lists by its exact name is the original's, and adopted.
-pub(crate) fn is_ours(marks: &Marks, project: &Project, env: &EnvName) -> bool {
+/// lists by its exact name is the original's, and adopted, unless its engine knows better.
+pub(crate) fn is_ours(instance: &Instance, project: &Project, env: &EnvName) -> bool {
+    let marks = &instance.marks;
+    if instance.is_foreign {
+        return false;
+    }
     let unmarked = marks.project.is_none() && marks.env.is_none();
     unmarked || (marks.project == project.name() && marks.env.as_ref() == Some(env))
 }
@@ -110,7 +114,7 @@ impl Engine {
         self.known_env(project, env)?;
         let name = project.instance(env)?;
         match self.find_in(&name, detail).await? {
-            Some(placed) if is_ours(&placed.instance.marks, project, env) => {
+            Some(placed) if is_ours(&placed.instance, project, env) => {
                 self.used.add(&self.home, placed.backend.id())?;
                 Ok(placed)
             }
@@ -213,6 +217,11 @@ pub(super) fn label(project: &Project) -> String {
 /// Refuses an instance whose marks name somebody else.
 pub(super) fn not_ours(placed: &Placed, name: &InstanceName) -> Error {
     let marks = &placed.instance.marks;
+    if placed.instance.is_foreign {
+        let message = format!("{} has a `{name}` that isn't ours", placed.backend.kind());
+        return Error::new(ErrorKind::NotOurs, message)
+            .with_hint("choose another name for the env, or for the project");
+    }
     let project = marks.project.as_ref().map_or("none", |name| name.as_str());
     let env = marks.env.as_ref().map_or("none", |name| name.as_str());
     let message = format!(

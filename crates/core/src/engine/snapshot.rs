@@ -106,6 +106,11 @@ impl Engine {
             }
             return Err(error);
         }
+        if stops && !placed.backend.glance_at(name).await?.status.is_up() {
+            self.notice(format!(
+                "`{env}` didn't start again: `lxc-dev-manager up {env}`"
+            ));
+        }
         let written = project.change(&[change]);
         if let Err(error) = written {
             placed.backend.delete_snapshot(name, snapshot).await?;

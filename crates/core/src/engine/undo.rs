@@ -107,7 +107,7 @@ impl Engine {
             Err(error) => {
                 // The name is free again, and what is kept can still come back.
                 let there = find(backend.as_ref(), instance).await?;
-                let renamed = there.is_some_and(|there| is_ours(&there.marks, project, env));
+                let renamed = there.is_some_and(|there| is_ours(&there, project, env));
                 if !renamed || backend.rename(instance, removal.aside).await.is_ok() {
                     journal.close();
                 }
@@ -156,7 +156,7 @@ impl Engine {
             }
             let there = find(backend, &entry.instance).await?;
             let env = &entry.env.env;
-            if !there.is_some_and(|there| is_ours(&there.marks, project, env)) {
+            if !there.is_some_and(|there| is_ours(&there, project, env)) {
                 let message = format!("what was kept of `{env}` is gone");
                 return Err(Error::new(ErrorKind::NotFound, message));
             }

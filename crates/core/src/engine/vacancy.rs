@@ -33,7 +33,7 @@ impl Engine {
             return Ok(());
         };
         let marks = &placed.instance.marks;
-        if !is_ours(marks, project, env) {
+        if !is_ours(&placed.instance, project, env) {
             return Err(not_ours(&placed, name));
         }
         if self.is_abandoned(&placed.instance, project)? {

@@ -23,6 +23,22 @@ pub use instance::{Forwarding, Guest, ImageFile, Vm, instance_yaml};
 pub use seen::{Seen, change, read_settings};
 pub use store::{Info, Origin, Templates};
 
+/// What of a machine's settings goes with its disk.
+const OF_A_DISK: [&str; 13] = [
+    "arch",
+    "containerd",
+    "cpus",
+    "disk",
+    "firmware",
+    "images",
+    "memory",
+    "minimumLimaVersion",
+    "mountTypesUnsupported",
+    "os",
+    "ssh",
+    "user",
+    "vmType",
+];
 /// The longest name of a template.
 const MAX_NAME: usize = 64;
 
@@ -116,15 +132,17 @@ impl Template {
         })
     }
 
-    /// One made of the settings of a machine: for machines that are made of its disk.
+    /// One made of the settings of a machine: for machines that are made of its disk. Directories of the host,
+    /// scripts, ports and networks were that machine's own.
     ///
     /// # Errors
     /// `Config` for what can't be read.
     pub fn of_machine(yaml: &str) -> Result<Self> {
-        read_settings(yaml)?;
+        let mut all = seen::mapping(yaml)?;
+        all.retain(|key, _| key.as_str().is_some_and(|key| OF_A_DISK.contains(&key)));
         Ok(Self {
             name: TemplateName("machine".to_owned()),
-            text: yaml.to_owned(),
+            text: seen::write(&all)?,
             origin: Origin::User,
         })
     }
@@ -177,6 +195,14 @@ impl fmt::Display for Arch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_a_machines_own_does_not_go_with_its_disk() {
+        let yaml = "cpus: 2\nmounts: [{location: '~', writable: true}]\n\
+                    provision: [{mode: system, script: x}]\nportForwards: []\nvmType: vz\n";
+        let template = Template::of_machine(yaml).unwrap();
+        assert_eq!(template.text, "cpus: 2\nvmType: vz\n");
+    }
 
     #[test]
     fn names_stay_below_their_directory() {

@@ -79,8 +79,11 @@ pub fn change(yaml: &str, limits: &Limits, mounts: &[Mount]) -> Result<String> {
     set("cpus", limits.cpus.map(Value::from));
     set("memory", limits.memory.map(|size| size.to_string().into()));
     set("disk", limits.disk.map(|size| size.to_string().into()));
-    let mounts: Vec<Value> = mounts.iter().map(mount_value).collect::<Result<_>>()?;
-    set("mounts", Some(mounts.into()));
+    // A list that says the same already has more to it perhaps: options, comments.
+    if read_settings(yaml)?.mounts != mounts {
+        let mounts: Vec<Value> = mounts.iter().map(mount_value).collect::<Result<_>>()?;
+        set("mounts", Some(mounts.into()));
+    }
     if wanted == before {
         return Ok(yaml.to_owned());
     }

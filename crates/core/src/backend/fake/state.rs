@@ -169,6 +169,7 @@ impl Held {
             settings: self.settings.clone(),
             base_image: self.base_image.clone(),
             location: self.location.clone(),
+            is_foreign: false,
         }
     }
 }

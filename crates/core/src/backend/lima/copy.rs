@@ -77,7 +77,8 @@ fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
 fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
     use rustix::fs::{CWD, CloneFlags, fclonefileat};
     match fclonefileat(source, CWD, to, CloneFlags::empty()) {
-        Ok(()) => Ok(Some(OpenOptions::new().read(true).write(true).open(to)?)),
+        // It has its source's mode, which may forbid to write.
+        Ok(()) => Ok(Some(File::open(to)?)),
         Err(rustix::io::Errno::EXIST) => Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => Ok(None),
     }

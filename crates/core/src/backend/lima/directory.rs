@@ -128,6 +128,13 @@ impl Directory {
         Some((pid.as_raw_nonzero().get().unsigned_abs(), since))
     }
 
+    /// Whether a file was written in this boot: what is older is of the one before.
+    pub(super) fn is_of_this_boot(&self, file: &str) -> bool {
+        let written = |name| fs::metadata(self.file(name)).and_then(|found| found.modified());
+        let (file, agent) = (written(file), written("ha.pid"));
+        file.and_then(|file| Ok(file >= agent?)).unwrap_or(false)
+    }
+
     fn is_young(&self) -> bool {
         let written = fs::metadata(self.file("ha.pid")).and_then(|found| found.modified());
         let age = written.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
@@ -139,8 +146,9 @@ impl Directory {
         let text = fs::read_to_string(self.file(file)).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
         match test_kill_process(pid) {
-            Err(rustix::io::Errno::SRCH) => None,
-            _ => Some(pid),
+            // Somebody else's has the number of one that is gone.
+            Err(_) => None,
+            Ok(()) => Some(pid),
         }
     }
 

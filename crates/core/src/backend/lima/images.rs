@@ -140,6 +140,7 @@ impl Images {
     ) -> Result<Fingerprint> {
         self.expect_free(alias)?;
         make_directory(&self.root)?;
+        self.sweep();
         expect_room(&self.root, &[source.disk])?;
         let length = fs::metadata(source.disk).map(|metadata| metadata.len());
         let meta = Meta {

@@ -39,6 +39,7 @@ impl Lima {
             },
             // One whose settings can't be read is there all the same, and says so by its state.
             settings: settings::read(&yaml, record.as_ref()).unwrap_or_default(),
+            is_foreign: record.is_none(),
             base_image: record.and_then(|record| record.base_image),
             location: None,
         })

@@ -199,7 +199,7 @@ impl Lima {
         directory::expect_short(home, name)?;
         directory::expect_short(home, &InstanceName::parse(&format!("{NEW}12345678"))?)?;
         match self.directory(name).path().symlink_metadata() {
-            Ok(_) => Err(taken(name)),
+            Ok(_) => Err(taken(self.directory(name).path(), name)),
             Err(_) => Ok(()),
         }
     }
@@ -467,12 +467,13 @@ pub(super) fn expect_stopped(machine: &Directory, name: &InstanceName) -> Result
     }
 }
 
-fn taken(name: &InstanceName) -> Error {
-    Error::new(
-        ErrorKind::AlreadyExists,
-        format!("Lima has a machine `{name}` already"),
-    )
-    .with_hint("see `limactl list`; choose another name")
+fn taken(path: &Path, name: &InstanceName) -> Error {
+    let message = format!("Lima has a machine `{name}` already");
+    let hint = format!(
+        "it is {}; choose another name, or delete that one",
+        path.display()
+    );
+    Error::new(ErrorKind::AlreadyExists, message).with_hint(hint)
 }
 
 fn no_snapshot(name: &InstanceName, snapshot: &crate::model::SnapshotName) -> Error {

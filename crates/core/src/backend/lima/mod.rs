@@ -18,6 +18,7 @@ mod events;
 mod exec;
 mod files;
 mod images;
+mod keep;
 mod limactl;
 mod list;
 mod look;
@@ -146,46 +147,15 @@ impl Lima {
         }
     }
 
-    /// Keeps a running machine from running while its disk is copied.
-    async fn keep(
-        &self,
-        name: &InstanceName,
-        snapshot: &SnapshotName,
-        expires_at: Option<Timestamp>,
-    ) -> Result<()> {
-        let machine = self.existing(name)?;
-        let record = self.record(name, &machine)?;
-        let snapshots = self.snapshots(&record);
-        snapshots.finish_restore(&machine)?;
-        let now = Timestamp::now();
-        if let Err(error) = snapshots.expire(now) {
-            tracing::warn!(?error, %name, "snapshots whose time is over stay");
-        }
-        // Before anything changes: a machine isn't stopped for what can't be done.
-        snapshots.expect_possible(&machine, snapshot)?;
-        let runs = machine.is_alive();
-        if runs {
-            self.stop_machine(name, false).await?;
-        }
-        let wanted = snapshot.clone();
-        let kept =
-            blocking(move || snapshots.keep(&machine, &wanted, now, expires_at, &Progress::none()));
-        let kept = kept.await;
-        if runs {
-            self.start_machine(name).await?;
-        }
-        kept
-    }
-
-    /// A machine's record; one that had none gets it.
+    /// A machine's record.
+    ///
+    /// # Errors
+    /// `NotOurs` for a machine without one: it is never touched.
     fn record(&self, name: &InstanceName, machine: &Directory) -> Result<Record> {
-        if let Some(record) = Record::read(machine, name)? {
-            return Ok(record);
-        }
-        let mut record = Record::new(name);
-        record.is_new = false;
-        record.write(machine)?;
-        Ok(record)
+        Record::read(machine, name)?.ok_or_else(|| {
+            let message = format!("the machine `{name}` isn't ours");
+            Error::new(ErrorKind::NotOurs, message)
+        })
     }
 }
 

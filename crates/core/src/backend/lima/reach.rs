@@ -49,6 +49,10 @@ impl Reach {
         let config = directory.text(CONFIG)?.unwrap_or_default();
         let starting = || Error::new(ErrorKind::Guest, format!("`{name}` is still starting"));
         let value = |key: &str| value_of(&config, key);
+        // The agent is there before it writes where its guest is: until then it is another machine's port.
+        if !directory.is_of_this_boot(CONFIG) {
+            return Err(starting());
+        }
         let port = value("Port")
             .and_then(|port| port.parse().ok())
             .filter(|port| *port > 0);

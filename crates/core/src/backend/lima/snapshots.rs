@@ -122,6 +122,7 @@ impl Snapshots {
         machine: &Directory,
         snapshot: &SnapshotName,
     ) -> Result<()> {
+        self.sweep();
         if self.expect(snapshot).is_ok() {
             let message = format!("there is a snapshot `{snapshot}` already");
             return Err(Error::new(ErrorKind::AlreadyExists, message));
@@ -142,11 +143,13 @@ impl Snapshots {
         expires_at: Option<Timestamp>,
         progress: &Progress,
     ) -> Result<()> {
-        self.sweep();
         self.expect_possible(machine, snapshot)?;
+        expect_still(machine)?;
         let part = self.part();
         make_directory(&part)?;
         let kept = self.fill(&part, machine, now, expires_at, progress);
+        // One that somebody has started meanwhile was written to.
+        let kept = kept.and_then(|()| expect_still(machine));
         let kept = kept.and_then(|()| move_into_place(&part, &self.at(snapshot)));
         if kept.is_err() {
             // What can't be deleted now is swept with the next one.
@@ -189,16 +192,22 @@ impl Snapshots {
         progress: &Progress,
     ) -> Result<()> {
         let disk = self.disk(snapshot)?;
-        expect_room(machine.path(), &[&disk])?;
         let fresh = beside(machine, DISK);
         remove_file(&fresh)?;
+        expect_room(machine.path(), &[&disk])?;
         copy(&disk, &fresh, progress)?;
         // From here on it is finished, whoever does it.
-        write_json(&self.root.join(RESTORING), &snapshot)?;
+        let noted =
+            expect_still(machine).and_then(|()| write_json(&self.root.join(RESTORING), &snapshot));
+        if noted.is_err() {
+            remove_file(&fresh)?;
+        }
+        noted?;
         self.finish_restore(machine)
     }
 
-    /// Finishes a restore that was cut off after its copy; whether there was one.
+    /// Finishes a restore that was cut off after its copy. One whose machine has run since is given up: what
+    /// was done in it counts.
     ///
     /// # Errors
     /// `Io`.
@@ -208,6 +217,10 @@ impl Snapshots {
             return Ok(());
         };
         let fresh = beside(machine, DISK);
+        if machine.is_alive() || is_newer(&machine.disk()?, &note) {
+            remove_file(&fresh)?;
+            return remove_file(&note);
+        }
         if fresh.is_file() {
             rename(&fresh, &machine.disk()?)?;
         }
@@ -282,6 +295,26 @@ impl Snapshots {
     fn part(&self) -> PathBuf {
         self.root.join(format!("{PART}{}", Uuid::new_v4()))
     }
+}
+
+/// # Errors
+/// `Conflict` where a process of the machine lives, which may write to its disk.
+fn expect_still(machine: &Directory) -> Result<()> {
+    match machine.is_alive() {
+        false => Ok(()),
+        true => {
+            let message = format!("{} was started meanwhile", machine.path().display());
+            Err(Error::new(ErrorKind::Conflict, message).with_hint("stop it, and try again"))
+        }
+    }
+}
+
+/// Whether a file was written after another one.
+fn is_newer(file: &Path, other: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
+    written(file)
+        .and_then(|file| Ok(file > written(other)?))
+        .unwrap_or(false)
 }
 
 /// Where a file's successor is made. Lima leaves names with this end out of its copies.

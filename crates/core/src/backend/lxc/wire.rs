@@ -211,6 +211,7 @@ impl Instance {
                 .filter(|name| !matches!(name.as_str(), "" | "none")),
             settings: self.settings(),
             snapshots: self.snapshots.map(snapshots).unwrap_or_default(),
+            is_foreign: false,
         })
     }
 
