@@ -40,6 +40,33 @@ rust_tests() {
     cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log/rust"
 }
 
+# The suites run beside each other on real engines, whose own races (CONTRIBUTING.md, "Unsteady tests") now and then
+# fail one. Up to three that failed are run once more, alone; what passes then counts as passed, and is named as unsteady at
+# the end, so that nobody takes it for green. More than three is no bad luck.
+unsteady=()
+again() {
+    local suite name failed_tests failures
+    failed_tests=$(awk '/^ +Running [a-z_]+\/main\.rs / { split($2, part, "/"); suite = part[1] }
+        /^ +Running / && !/main\.rs / { suite = "" }
+        /^test .* FAILED$/ && suite != "" { print suite, $2 }' "$log/rust")
+    [ -n "$failed_tests" ] && [ "$(wc -l <<<"$failed_tests")" -le 3 ] || return 1
+    while read -r suite name; do
+        say "once more, alone: $suite $name"
+        if timeout 600 cargo test --locked -p lxc-dev-manager-tests --test "$suite" -- --exact "$name" \
+            </dev/null 2>&1 | tee "$log/again" && grep -q '^test result: ok\. 1 passed' "$log/again"; then
+            unsteady+=("$suite $name")
+        fi
+    done <<<"$failed_tests"
+    failures=$(grep -cE '^test .* FAILED$' "$log/rust" || true)
+    # All that the run had against it were these.
+    [ "${#unsteady[@]}" = "$failures" ]
+}
+
+rust_tests_steady() {
+    say 'the programs: tests'
+    rust_tests || again
+}
+
 in_ui() { (cd ui && npm run --silent "$@"); }
 
 # "Tests  1 failed | 11 passed (12)"
@@ -71,9 +98,13 @@ count_engines() {
 }
 
 finish() {
+    local name
     count_page
     count_rust
     count_engines
+    passed=$((passed + ${#unsteady[@]}))
+    failed=$((failed - ${#unsteady[@]}))
+    for name in ${unsteady[@]+"${unsteady[@]}"}; do say "UNSTEADY, failed in the run and passed alone: $name"; done
     [ ${#broken[@]} = 0 ] || say "broken: $(printf '%s; ' "${broken[@]}")"
     if [ "$failed" = 0 ] && [ ${#broken[@]} != 0 ]; then failed=${#broken[@]}; fi
     echo "$passed passed, $failed failed"
@@ -94,7 +125,7 @@ main() {
         fi
         # Tests start the programs themselves.
         if step 'the programs: build' cargo build --locked --workspace; then
-            step 'the programs: tests' rust_tests || true
+            rust_tests_steady || broken+=('the programs: tests')
         fi
     fi
     finish

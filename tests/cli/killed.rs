@@ -67,14 +67,13 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     for step in ["stopping", "restoring", "starting"] {
-        workspace.ok(&["exec", "dev", "--", "touch", "later"])?;
+        in_the_env(&workspace, &["touch", "later"]).with_context(|| format!("before {step}"))?;
         kill_at(&workspace, &["container", "reset", "dev"], step)?;
         let next = workspace.run(&["up", "dev"])?;
         if next.code != Some(0) {
             // The killed command's last request came late, and stopped it once more.
             let late = next.stderr.contains("is not running");
             ensure!(late, "{step}: {next:?}");
-            workspace.ok(&["up", "dev"])?;
         }
         // Before it was stopped nothing was changed; after that it is set back.
         let dropped = next
@@ -85,7 +84,7 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
             .contains("an interrupted restore of `dev` was finished");
         ensure!(dropped || finished, "{step}: {next:?}");
         ensure!(finished || step != "restoring", "{step}: {next:?}");
-        let left = listing(&workspace)?;
+        let left = in_the_env(&workspace, &["ls"]).with_context(|| format!("after {step}"))?;
         ensure!(
             left.contains("later") == dropped,
             "{step}: {left}; {next:?}"
@@ -94,19 +93,20 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// The files in the env. The engine may act on a killed command's last request only when all is
-/// mended: then the env is down once more, and is started again.
-fn listing(workspace: &Workspace) -> Result<String> {
-    let mut last = None;
-    for _late in 0..3 {
-        workspace.ok(&["up", "dev"])?;
-        let ran = workspace.run(&["exec", "dev", "--", "ls"])?;
-        match ran.code {
-            Some(0) => return Ok(ran.stdout),
-            _ => last = Some(ran),
+/// What a command in the env prints. The engine may act on a killed command's last request only
+/// when all is mended: then the env is down once more (or on its way there), and is started again.
+fn in_the_env(workspace: &Workspace, command: &[&str]) -> Result<String> {
+    let mut seen = Vec::new();
+    for _late in 0..4 {
+        let up = workspace.run(&["up", "dev"])?;
+        let ran = workspace.run(&[&["exec", "dev", "--"], command].concat())?;
+        if up.code == Some(0) && ran.code == Some(0) {
+            return Ok(ran.stdout);
         }
+        seen.extend([up, ran]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
     }
-    anyhow::bail!("no command runs in the env: {last:?}")
+    anyhow::bail!("no command runs in the env: {seen:?}")
 }
 
 /// Whether the env is there as a whole, or gone as a whole.
