@@ -102,6 +102,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
         nesting: Nesting::Off,
         autostart: true,
         mounts: Vec::new(),
+        ..Settings::default()
     };
     stage.backend.configure(&name, &narrow).await?;
     let seen = stage.backend.instance(&name).await?.settings;

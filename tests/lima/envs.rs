@@ -1,12 +1,10 @@
 //! Envs on Lima by the command line: a project whose file says `backend: lima`.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
-use lxc_dev_manager_tests::workspace::Ran;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
@@ -34,57 +32,19 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-/// A project on a stage, and our command line.
-struct Project<'a>(&'a LimaStage);
+fn note(project: &LimaProject) -> Result<String> {
+    project.ok(&["exec", "dev", "--", "cat", "note"])
+}
 
-impl<'a> Project<'a> {
-    fn new(stage: &'a LimaStage) -> Result<Self> {
-        // Templates of the tests' images, where our command line looks for them.
-        stage.backend(Guest::Busybox)?;
-        let (project, state) = (stage.path("project"), stage.path("state"));
-        fs::create_dir_all(&project)?;
-        fs::create_dir_all(&state)?;
-        fs::rename(stage.path("templates"), state.join("templates"))?;
-        let text = "project: web\nbackend: lima\ndefaults: {ports: [8000]}\n";
-        fs::write(project.join("containers.yaml"), text)?;
-        Ok(Self(stage))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<Ran> {
-        let program = self.0.limactl().with_file_name("lxc-dev-manager");
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(self.0.path("project"))
-            .env_clear()
-            .env("HOME", self.0.path("home"))
-            .env("LDM_HOME", self.0.path("state"))
-            .env("LIMA_HOME", self.0.lima_home())
-            .env("LIMACTL", self.0.limactl())
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::null());
-        Ok(command.output()?.into())
-    }
-
-    fn ok(&self, arguments: &[&str]) -> Result<String> {
-        let ran = self.run(arguments)?;
-        ensure!(ran.code == Some(0), "{arguments:?}: {ran:#?}");
-        Ok(ran.stdout)
-    }
-
-    fn note(&self) -> Result<String> {
-        self.ok(&["exec", "dev", "--", "cat", "note"])
-    }
-
-    fn write_note(&self, text: &str) -> Result<()> {
-        let script = "printf %s \"$1\" >note";
-        self.ok(&["exec", "dev", "--", "sh", "-c", script, "sh", text])
-            .map(drop)
-    }
+fn write_note(project: &LimaProject, text: &str) -> Result<()> {
+    let script = "printf %s \"$1\" >note";
+    project
+        .ok(&["exec", "dev", "--", "sh", "-c", script, "sh", text])
+        .map(drop)
 }
 
 fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     let listed = project.ok(&["list"])?;
     ensure!(listed.contains("RUNNING"), "{listed}");
@@ -94,7 +54,7 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
         "{ended:?}"
     );
 
-    project.write_note("one")?;
+    write_note(&project, "one")?;
     let refused = project.run(&["container", "snapshot", "create", "dev", "x", "--no-stop"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(
@@ -102,10 +62,10 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
         "{refused:?}"
     );
     project.ok(&["container", "snapshot", "create", "dev", "before"])?;
-    ensure!(project.note()? == "one", "it doesn't run again");
-    project.write_note("it's $(two)")?;
+    ensure!(note(&project)? == "one", "it doesn't run again");
+    write_note(&project, "it's $(two)")?;
     project.ok(&["container", "reset", "dev", "before"])?;
-    ensure!(project.note()? == "one", "it didn't go back");
+    ensure!(note(&project)? == "one", "it didn't go back");
 
     project.ok(&["image", "create", "dev", "base"])?;
     project.ok(&["container", "create", "other", "base"])?;
@@ -120,21 +80,21 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
 }
 
 fn removed_and_back(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "true"])?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    project.write_note("one")?;
+    write_note(&project, "one")?;
     project.ok(&["remove", "dev", "-f"])?;
     let listed = project.ok(&["--json", "list"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
     project.ok(&["undo"])?;
-    ensure!(project.note()? == "one", "it came back without its files");
+    ensure!(note(&project)? == "one", "it came back without its files");
     Ok(())
 }
 
 fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     stage.create("web-dev", "")?;
     let refused = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
@@ -163,7 +123,7 @@ fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
 }
 
 fn fails_and_leaves_nothing(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     stage.faults(&["full create"])?;
     let failed = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(failed.code != Some(0), "{failed:?}");
@@ -185,7 +145,7 @@ fn fails_and_leaves_nothing(stage: &LimaStage) -> Result<()> {
 }
 
 fn old_limactl(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     stage.faults(&["version 2.0.3"])?;
     let failed = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(failed.code != Some(0), "{failed:?}");
@@ -194,7 +154,7 @@ fn old_limactl(stage: &LimaStage) -> Result<()> {
 }
 
 fn templates_are_valid(stage: &LimaStage) -> Result<()> {
-    let project = Project::new(stage)?;
+    let project = LimaProject::new(stage, Guest::Busybox)?;
     let said = project.ok(&["--json", "template", "validate"])?;
     let said: serde_json::Value = serde_json::from_str(&said)?;
     let templates = said["templates"].as_array().context("no templates")?;

@@ -2,6 +2,8 @@
 
 mod envs;
 mod facts;
+mod killed;
+mod native;
 
 use std::process::ExitCode;
 
@@ -21,5 +23,7 @@ fn main() -> ExitCode {
     }
     let mut trials = facts::trials(&lima);
     trials.extend(envs::trials(&lima));
+    trials.extend(killed::trials(&lima));
+    trials.extend(native::trials(&lima));
     harness::run(trials)
 }

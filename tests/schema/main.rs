@@ -48,6 +48,7 @@ fn is_taken(text: &str) -> bool {
         file.user(&dev).is_ok(),
         file.limits(&dev).is_ok(),
         file.nesting(&dev).is_ok(),
+        file.native_ports(&dev).is_ok(),
         file.host_variables(&dev).is_ok(),
         file.reach(&dev, GuestPort::new(1).unwrap()).is_ok(),
     ];
@@ -113,7 +114,7 @@ fn every_example_of_the_docs_is_valid() {
     assert!(examples > 0);
 }
 
-const GOOD: [&str; 13] = [
+const GOOD: [&str; 14] = [
     "",
     "project: 2024\ncontainers:\n",
     "containers: {dev: }\n",
@@ -121,6 +122,7 @@ const GOOD: [&str; 13] = [
     "containers: {dev: {image: 2024-01-15, user: {name: null, password: 0123}}}\n",
     "containers: {dev: {ports: [], cpus: 2, memory: 4GiB, disk: 1000000}}\n",
     "containers: {dev: {memory: ' 2 GB ', nesting: false, autostart: true}}\n",
+    "containers: {dev: {forwarding: native, rosetta: true}, fe: {forwarding: ours}, be: {forwarding: }}\n",
     "containers: {dev: {nesting: docker, env: [EDITOR, _x], setup: true}}\n",
     "containers: {dev: {mounts: [{host: ~, guest: /home/me}, {host: ., guest: //work, force: true}]}}\n",
     "containers: {dev: {snapshots: [{name: old, description: 7, created: x}]}}\n",
@@ -129,7 +131,7 @@ const GOOD: [&str; 13] = [
     "backend: lxc\nremote: build-box\ndefaults:\ncontainers: {dev: {}}\n",
 ];
 
-const BAD: [&str; 27] = [
+const BAD: [&str; 29] = [
     "[]\n",
     "text\n",
     "project: a b\n",
@@ -155,6 +157,8 @@ const BAD: [&str; 27] = [
     "containers: {dev: {mounts: [{host: .}]}}\n",
     "containers: {dev: {autostart: maybe}}\n",
     "containers: {dev: {wake: maybe}}\n",
+    "containers: {dev: {forwarding: theirs}}\n",
+    "containers: {dev: {rosetta: maybe}}\n",
     "containers: {dev: {listen: {8000: the-world}}}\n",
     "containers: {dev: {listen: {0: everywhere}}}\n",
 ];

@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use lxc_dev_manager_core::backend::Mount;
 use lxc_dev_manager_core::model::{ByteSize, GuestPort, HostPort, Limits};
 use lxc_dev_manager_core::template::{
-    Arch, Forwarding, Guest, ImageFile, Level, Template, Templates, Vm, change, check,
+    Arch, Change, Forwarding, Guest, ImageFile, Level, Template, Templates, Vm, change, check,
     instance_yaml, read_settings,
 };
 use serde_json::Value;
@@ -88,7 +88,15 @@ fn every_built_in_template_and_what_is_made_of_it_has_limas_shape() {
         for guest in guests() {
             let yaml = instance_yaml(&template, &guest).unwrap();
             assert_good(&yaml, template.name.as_str());
-            let changed = change(&yaml, &guest.limits, &[mount("/other")]).unwrap();
+            let changed = change(
+                &yaml,
+                &Change {
+                    limits: guest.limits,
+                    mounts: vec![mount("/other")],
+                    ..Change::default()
+                },
+            )
+            .unwrap();
             assert_good(&changed, template.name.as_str());
         }
     }

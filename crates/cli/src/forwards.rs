@@ -108,7 +108,7 @@ fn row(printer: &Printer, forward: &ForwardView, rate: u64) -> Vec<Cell> {
         (PortState::Forwarded, true) => Cell::styled(printer.good("focused"), "focused"),
         (PortState::Forwarded, false) => Cell::plain("by name"),
         (PortState::Taken, _) => Cell::styled(printer.bad("taken"), "taken"),
-        (PortState::Idle, _) => Cell::plain("-"),
+        (PortState::Idle | PortState::Native, _) => Cell::plain("-"),
     };
     let rate = match rate {
         0 => "-".to_owned(),

@@ -10,6 +10,7 @@ mod commands;
 mod copies;
 mod create;
 mod docs;
+mod lima;
 mod machine;
 mod many;
 mod memory;
@@ -56,6 +57,8 @@ const ALONE: [(&str, Alone); 3] = [
 const APP: &str = "app";
 /// What is measured on no engine at all.
 const MANY: &str = "many";
+/// What is measured on Lima's stand-in.
+const LIMA: &str = "lima";
 
 /// What to measure, and where it goes.
 struct Wanted {
@@ -72,7 +75,7 @@ impl Wanted {
                 .iter()
                 .map(|(name, _)| *name)
                 .chain(ALONE.iter().map(|(name, _)| *name))
-                .chain([APP, MANY])
+                .chain([APP, MANY, LIMA])
         };
         for part in &parts {
             let all: Vec<&str> = known().collect();
@@ -115,6 +118,18 @@ impl Results {
 }
 
 fn main() -> ExitCode {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|word| word == lima::AS_USER)
+    {
+        return match lima::as_user() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -129,7 +144,7 @@ fn run() -> Result<bool> {
     let wanted = Wanted::parse(std::env::args().skip(1))?;
     let machine = machine::machine();
     let (found, missing) = engines::find();
-    if found.is_empty() {
+    if found.is_empty() && wanted.parts != [LIMA] {
         bail!("no engine runs: make engines");
     }
     for label in &missing {
@@ -139,6 +154,9 @@ fn run() -> Result<bool> {
     let mut systems = Vec::new();
     if wanted.has(MANY) {
         results.add(MANY, "in memory", many::many());
+    }
+    if wanted.has(LIMA) {
+        results.add(LIMA, "Lima's stand-in", lima::lima());
     }
     for (index, engine) in found.iter().enumerate() {
         let (name, pool) = describe(engine)?;

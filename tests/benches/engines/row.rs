@@ -1,9 +1,11 @@
 //! One line of the result.
 
+use serde::{Deserialize, Serialize};
+
 use crate::pairs::{Pairs, Spread};
 
 /// Where a line stands in the docs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Commands against the engine's own client.
     Commands,
@@ -16,7 +18,7 @@ pub enum Part {
 }
 
 /// How a figure compares with what is wanted. Nothing fails by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// As wanted.
     Reached,
@@ -29,7 +31,7 @@ pub enum Verdict {
 }
 
 /// The line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// Its table.
     pub part: Part,

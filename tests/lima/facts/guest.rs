@@ -169,13 +169,14 @@ pub fn ssh_by_its_config_reaches_it(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-/// Starts a web server on the guest's loopback; every connection of it gets an answer.
+/// Starts a web server on the guest's loopback, on the port that is the script's first argument; every connection of it
+/// gets an answer. Not every busybox has both.
+pub const SERVE: &str = "busybox httpd -p 127.0.0.1:$0 -h /tmp 2>/dev/null ||
+    (while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\n' | nc -l -p $0 -s 127.0.0.1; done >/dev/null 2>&1 &)";
+
 pub fn serve(stage: &LimaStage, port: u16) -> Result<()> {
-    // Not every busybox has both.
-    let script = "busybox httpd -p 127.0.0.1:$0 -h /tmp 2>/dev/null ||
-        (while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\n' | nc -l -p $0 -s 127.0.0.1; done >/dev/null 2>&1 &)";
     stage
-        .run("a", &["sh", "-c", script, &port.to_string()])
+        .run("a", &["sh", "-c", SERVE, &port.to_string()])
         .map(drop)
 }
 

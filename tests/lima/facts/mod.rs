@@ -5,7 +5,7 @@ mod changes;
 mod creation;
 mod events;
 mod faults;
-mod guest;
+pub mod guest;
 mod lifecycle;
 mod listing;
 mod usage;

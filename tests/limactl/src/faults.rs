@@ -63,10 +63,11 @@ impl Faults {
 
     /// The beginning of a command: where it hangs, is slow, or writes rubbish.
     pub(crate) fn begin(&self, command: &str) {
-        if self.find(&["hang", command]).is_some() {
-            loop {
-                std::thread::park();
-            }
+        if self
+            .find(&["hang", command])
+            .is_some_and(<[String]>::is_empty)
+        {
+            self.hang(command, "begin");
         }
         if let Some(millis) = self.number(&["slow", command]) {
             std::thread::sleep(Duration::from_millis(millis));
@@ -93,9 +94,25 @@ impl Faults {
             std::process::abort();
         }
         if self.find(&["hang", command, point]).is_some() {
-            loop {
-                std::thread::park();
-            }
+            self.hang(command, point);
+        }
+    }
+
+    /// Stops for ever, and says that it has come so far.
+    fn hang(&self, command: &str, point: &str) -> ! {
+        let told = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.control.join("hung"))
+            .and_then(|mut file| writeln!(file, "{command} {point} {}", std::process::id()));
+        if let Err(error) = told {
+            let _ = writeln!(
+                std::io::stderr(),
+                "limactl: hangs, and can't say so: {error}"
+            );
+        }
+        loop {
+            std::thread::park();
         }
     }
 

@@ -12,7 +12,8 @@
 //!   - `vz`: takes `vmType: vz`, which Linux doesn't have
 //!   - `hang COMMAND [POINT]`, `die COMMAND [POINT]`: stops for ever, or ends as if killed. Without a point at the begin of
 //!     the command; points of `create`: `dir yaml image disk`; of `start`: `agent running`; of `stop`: `before-pack packed`
-//!     (in the host agent); of `clone` and `rename`: `half`; of `delete`: `half`; of `edit`: `before-write`
+//!     (in the host agent); of `clone` and `rename`: `half`; of `delete`: `half`; of `edit`: `before-write`. What hangs has
+//!     added `COMMAND POINT PID` to the file `hung`
 //!   - `slow COMMAND MILLISECONDS`; `slow boot MILLISECONDS`, `hang boot` for the guest itself
 //!   - `rubbish COMMAND`, `warn COMMAND`: writes something else on stdout first
 //!   - `full create`, `full stop`, `full clone`: no space is left for the disk

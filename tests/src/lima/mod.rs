@@ -2,15 +2,18 @@
 //! the label `lima`. Neither runs as root, so a test that was started by root is run anew, alone, by a user that
 //! `tests/engines/lima.sh` has made.
 
+mod project;
 mod stage;
 mod user;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Failed, Trial};
 
+pub use project::LimaProject;
 pub use stage::{Call, Guest, LimaStage, Output};
 use user::Delegate;
 
@@ -49,6 +52,21 @@ impl Lima {
     ///
     /// The stand-in isn't built, or root has no user to run tests as.
     pub fn find() -> Result<Self> {
+        let found = Self::find_without_user()?;
+        let delegate = if user::is_root() {
+            Some(Arc::new(Delegate::new(&found)?))
+        } else {
+            None
+        };
+        Ok(Self { found, delegate })
+    }
+
+    /// The programs alone, for what runs no tests.
+    ///
+    /// # Errors
+    ///
+    /// The stand-in isn't built.
+    pub fn find_without_user() -> Result<Vec<Limactl>> {
         let fake = beside_tests("limactl")?;
         let mut found = vec![Limactl {
             path: fake,
@@ -57,12 +75,7 @@ impl Lima {
         if let Some(path) = real() {
             found.push(Limactl { path, fake: false });
         }
-        let delegate = if user::is_root() {
-            Some(Arc::new(Delegate::new(&found)?))
-        } else {
-            None
-        };
-        Ok(Self { found, delegate })
+        Ok(found)
     }
 
     /// A test of this name on each limactl.
@@ -103,6 +116,26 @@ impl Lima {
             })
         })
     }
+}
+
+/// This program once more as the tests' user, for what is no test: `also` are programs that it finds beside itself. The
+/// directory of the copies has to outlive the command.
+///
+/// # Errors
+///
+/// There is no such user, or the programs can't be laid out.
+pub fn as_user(limactl: &Limactl, also: &[&Path]) -> Result<(impl Drop + use<>, Command)> {
+    let delegate = Delegate::new(std::slice::from_ref(limactl))?;
+    for program in also {
+        delegate.add(program)?;
+    }
+    let command = delegate.command();
+    Ok((delegate.into_directory(), command))
+}
+
+/// Whether it is root who runs this, whom limactl refuses.
+pub fn is_root() -> bool {
+    user::is_root()
 }
 
 fn failed(error: anyhow::Error) -> Failed {

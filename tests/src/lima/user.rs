@@ -47,14 +47,25 @@ impl Delegate {
         })
     }
 
-    /// Runs one test of this program, and nothing else.
-    pub(super) fn run(&self, name: &str) -> Result<()> {
-        let output = Command::new("setpriv")
+    /// Adds a program.
+    pub(super) fn add(&self, program: &Path) -> Result<()> {
+        let name = program.file_name().context("a program without a name")?;
+        lay_out(program, &self.directory.path().join(name))
+    }
+
+    /// The copies alone.
+    pub(super) fn into_directory(self) -> TempDir {
+        self.directory
+    }
+
+    /// This program as the user.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command
             .arg(format!("--reuid={}", self.user))
             .arg(format!("--regid={}", self.user))
             .args(["--clear-groups", "--"])
             .arg(&self.test)
-            .args(["--exact", "--nocapture", "--color=never", name])
             .current_dir(self.directory.path())
             // They would be root's.
             .env("HOME", self.directory.path())
@@ -63,7 +74,15 @@ impl Delegate {
             .env_remove("CI")
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CARGO_TARGET_DIR")
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs one test of this program, and nothing else.
+    pub(super) fn run(&self, name: &str) -> Result<()> {
+        let output = self
+            .command()
+            .args(["--exact", "--nocapture", "--color=never", name])
             .output()
             .context("cannot run setpriv")?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -20,7 +20,7 @@ export type EngineKind = "lxd" | "incus" | "lima" | "fake";
 
 export type EnvStatus = "running" | "stopped" | "frozen" | "error" | "not-found" | "unreachable";
 
-export type PortState = "idle" | "forwarded" | "taken";
+export type PortState = "idle" | "forwarded" | "taken" | "native";
 
 export type Verb = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure" | "lend";
 

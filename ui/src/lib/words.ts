@@ -21,6 +21,7 @@ export const PORT: Record<PortState, string> = {
   idle: "not forwarded",
   forwarded: "forwarded",
   taken: "taken",
+  native: "forwarded by the engine",
 };
 
 /** What is going on, for a row: `restoring…`. */

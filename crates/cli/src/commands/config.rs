@@ -66,9 +66,14 @@ async fn apply(context: &Context, args: Up) -> Result<u8> {
             data: json!({
                 "env": env,
                 "changed": configured.changed(),
+                "from_next_start": configured.from_next_start,
                 "changes": changes.iter().map(change).collect::<Vec<_>>(),
             }),
             text: match configured.changed() {
+                true if configured.from_next_start => format!(
+                    "{name}: {}; it counts from the next start: `lxc-dev-manager restart {env}`",
+                    lines.join(", ")
+                ),
                 true => format!("{name}: {}", lines.join(", ")),
                 false => format!("{name} is as the file says"),
             },
@@ -106,6 +111,21 @@ fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
                     false => mounts.join(" "),
                 },
             ),
+            (
+                "forwarding",
+                match settings.native_ports.is_empty() {
+                    true => "ours".to_owned(),
+                    false => {
+                        let ports: Vec<_> = settings
+                            .native_ports
+                            .iter()
+                            .map(ToString::to_string)
+                            .collect();
+                        format!("native ({})", ports.join(" "))
+                    }
+                },
+            ),
+            ("rosetta", settings.rosetta.to_string()),
         ]
     };
     all(before)

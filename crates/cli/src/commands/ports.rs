@@ -25,6 +25,8 @@ struct Row {
     /// Who listens; `null` where nobody does, or where the env doesn't run.
     listener: Option<Listener>,
     forward: Option<ForwardView>,
+    /// The engine forwards it, and nobody else does.
+    native: bool,
     #[serde(skip)]
     up: bool,
 }
@@ -59,6 +61,7 @@ async fn rows(
         Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => None,
         Err(error) => return Err(error),
     };
+    let native = context.engine.native_ports(project, name).await;
     let up = listeners.is_some();
     let listeners = listeners.unwrap_or_default();
     let mut ports = configured.clone();
@@ -72,6 +75,7 @@ async fn rows(
             configured: configured.contains(&guest),
             listener: listeners.iter().find(|known| known.port == guest).cloned(),
             forward: forwards.iter().find(of_port).cloned(),
+            native: native.contains(&guest),
             up,
         }
     };
@@ -114,6 +118,7 @@ fn cells(printer: &Printer, row: &Row) -> Vec<Cell> {
             Cell::styled(printer.good(&url), &url)
         }
         Some(forward) => Cell::plain(forward.url()),
+        None if row.native => Cell::plain("by the engine itself"),
         None if row.configured => Cell::plain("-"),
         None => Cell::plain("not in the file"),
     };

@@ -64,6 +64,12 @@ async fn expect_forwardable(
             "give it one: `lxc-dev-manager port add {name} 8000`"
         )));
     }
+    if !context.engine.native_ports(project, name).await.is_empty() {
+        let message = format!("the engine itself forwards the ports of `{name}`");
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+            "leave `forwarding: native` out of containers.yaml, `lxc-dev-manager config apply`, and restart it",
+        ));
+    }
     if !context.engine.may_wake(project, name) {
         context.engine.enter(project, name).await?;
     }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Image;
 use crate::model::{
-    EnvName, EnvStatus, Fingerprint, InstanceName, Limits, OperationId, ProjectName, SnapshotName,
-    UserName,
+    EnvName, EnvStatus, Fingerprint, GuestPort, InstanceName, Limits, OperationId, ProjectName,
+    SnapshotName, UserName,
 };
 
 /// What an engine can do, as it said itself.
@@ -37,6 +38,12 @@ pub struct Capabilities {
     pub disks_shrink: bool,
     /// Each running instance has an address that this machine reaches.
     pub addresses: bool,
+    /// It can forward ports by itself.
+    pub native_forwards: bool,
+    /// It can run programs of x86-64 by Rosetta.
+    pub rosetta: bool,
+    /// What is changed on a running instance counts from its next start.
+    pub settings_at_start: bool,
 }
 
 /// An instance as the engine sees it.
@@ -108,7 +115,7 @@ pub enum Nesting {
 }
 
 /// A directory of the host that is seen in a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// On the host, absolute.
     pub host: PathBuf,
@@ -129,6 +136,25 @@ pub struct Settings {
     pub autostart: bool,
     /// Directories of the host that it sees.
     pub mounts: Vec<Mount>,
+    /// Ports that the engine itself forwards, each from the same one on the host's loopback, while it runs. Only an
+    /// engine with [`Capabilities::native_forwards`] does.
+    pub native_ports: Vec<GuestPort>,
+    /// Programs of x86-64 run in a guest of another architecture by the host's own translation: Rosetta, on Apple
+    /// silicon. Only an engine with [`Capabilities::rosetta`] has it.
+    pub rosetta: bool,
+}
+
+impl Settings {
+    /// Without what an engine doesn't have and what is no loss there: ports are forwarded by us then, and programs of
+    /// another architecture are for its own kernel.
+    #[must_use]
+    pub fn within(mut self, capabilities: &Capabilities) -> Self {
+        if !capabilities.native_forwards {
+            self.native_ports.clear();
+        }
+        self.rosetta &= capabilities.rosetta;
+        self
+    }
 }
 
 /// A new instance.

@@ -5,7 +5,7 @@ use super::place::Placed;
 use super::task::Task;
 use crate::backend::{Instance, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus};
+use crate::model::{EnvName, EnvStatus, GuestPort};
 use crate::project::Project;
 use crate::provision;
 use crate::view::Verb;
@@ -17,6 +17,8 @@ pub struct Configured {
     pub before: Settings,
     /// Now.
     pub now: Settings,
+    /// The env runs, and goes on as it was until it is started anew.
+    pub from_next_start: bool,
 }
 
 impl Configured {
@@ -52,6 +54,8 @@ impl Engine {
         let project = &project.fresh()?;
         let now = project.settings(env, self.home.user_home())?;
         let Placed { backend, instance } = self.place(project, env).await?;
+        let capabilities = backend.capabilities().await?;
+        let now = now.within(&capabilities);
         let before = instance.settings.clone();
         if now.nesting == Nesting::Docker && before.nesting != Nesting::Docker {
             expect_ready_for_docker(env, &instance)?;
@@ -64,7 +68,23 @@ impl Engine {
             // One request, which an engine does as a whole or not at all: no journal is needed.
             backend.configure(&instance.name, &now).await?;
         }
-        Ok(Configured { before, now })
+        let from_next_start =
+            before != now && capabilities.settings_at_start && instance.status.is_up();
+        Ok(Configured {
+            before,
+            now,
+            from_next_start,
+        })
+    }
+}
+
+impl Engine {
+    /// Ports of an env that its engine forwards by itself; none where it can't be seen now.
+    pub async fn native_ports(&self, project: &Project, env: &EnvName) -> Vec<GuestPort> {
+        match self.place(project, env).await {
+            Ok(placed) => placed.instance.settings.native_ports,
+            Err(_) => Vec::new(),
+        }
     }
 }
 

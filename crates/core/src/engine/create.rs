@@ -200,7 +200,7 @@ impl Engine {
                 path: Some(project.directory().to_path_buf()),
                 operation: Some(task.id.clone()),
             },
-            settings: plan.settings.clone(),
+            settings: plan.settings.clone().within(&backend.capabilities().await?),
             user: plan.user.name.clone(),
         };
         let mut journal = self.journal(task, backend.as_ref(), &plan.instance, false)?;

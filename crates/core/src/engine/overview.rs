@@ -243,7 +243,7 @@ pub(crate) fn env_view(
         address: instance
             .and_then(|found| found.address)
             .map(|address| address.to_string()),
-        ports: port_views(project, name)?,
+        ports: port_views(project, name, instance)?,
         wake: file.wake(name),
         snapshots: instance
             .map(|found| snapshot_views(project, name, found))
@@ -259,11 +259,20 @@ pub(crate) fn env_view(
     })
 }
 
-fn port_views(project: &Project, env: &EnvName) -> Result<Vec<PortView>> {
-    let ports = project.file().ports(env)?.into_iter();
-    ports
-        .map(|port| Ok(port_view(port, project.file().reach(env, port)?)))
-        .collect()
+fn port_views(
+    project: &Project,
+    env: &EnvName,
+    instance: Option<&Instance>,
+) -> Result<Vec<PortView>> {
+    let native = instance.map_or(&[][..], |found| &found.settings.native_ports);
+    let view = |port: GuestPort| {
+        let mut view = port_view(port, project.file().reach(env, port)?);
+        if native.contains(&port) {
+            view.state = PortState::Native;
+        }
+        Ok(view)
+    };
+    project.file().ports(env)?.into_iter().map(view).collect()
 }
 
 fn port_view(guest: GuestPort, reach: Reach) -> PortView {

@@ -169,6 +169,7 @@ impl Engine {
             (Verb::Remove, _) => self.finish_remove(backend, record).await,
             (Verb::Restore | Verb::Undo, JournalStep::Preparing) => {
                 self.discard_copy(backend.as_ref(), record).await?;
+                restart(backend.as_ref(), record).await?;
                 Ok("dropped: nothing was changed yet")
             }
             (Verb::Undo, JournalStep::Committing) if record.snapshot.is_none() => {

@@ -3,7 +3,8 @@
 use super::Engine;
 use super::journal::{Journal, JournalStep, Record};
 use super::place::Placed;
-use super::recover::start_if_stopped;
+use super::recover::{restart, start_if_stopped};
+use super::start_stop::stop_by_force;
 use super::task::Task;
 use super::trim::Keeping;
 use crate::backend::{Backend, InstanceSnapshot};
@@ -88,7 +89,17 @@ impl Engine {
         let undoable = Keeping::of_restore(&capabilities, &undo) == Keeping::Kept;
         let mut journal = self.journal(task, backend.as_ref(), &instance.name, running)?;
         let kept = async {
+            if running {
+                self.step(task, "stopping it");
+                // A container's files are the host's: what its processes would still write is about to go anyway. A
+                // virtual machine has written data of its own in memory, which what is kept should have.
+                match capabilities.snapshots_running || !undoable {
+                    true => stop_by_force(backend.as_ref(), instance).await?,
+                    false => self.stop_in_any_case(backend.as_ref(), instance).await?,
+                }
+            }
             if undoable {
+                // Once it is stopped: nothing is written meanwhile, and some engines stop it for a snapshot.
                 self.step(task, "keeping what it is now");
                 self.keep_for_undo(&task.keeper(), &placed).await?;
             }
@@ -96,13 +107,8 @@ impl Engine {
         };
         if let Err(error) = kept.await {
             // Nothing was changed yet. Where a copy may have been made all the same, recovery looks.
-            let record = &journal.record;
-            let given_up = match error.is_uncertain() {
-                true => false,
-                false => self.discard_copy(backend.as_ref(), record).await.is_ok(),
-            };
-            if given_up {
-                journal.close();
+            if !error.is_uncertain() {
+                self.leave_as_it_was(backend.as_ref(), journal).await;
             }
             return Err(error);
         }
@@ -131,27 +137,30 @@ impl Engine {
         journal: &mut Journal,
     ) -> Result<()> {
         let Placed { backend, instance } = placed;
-        let running = journal.record.was_running;
-        if running {
-            self.step(task, "stopping it");
-            // What its processes would still write is about to go anyway.
-            match backend.stop(&instance.name, true).await {
-                Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
-                _ => {}
-            }
-        }
         self.step(task, "restoring");
         let restored = backend.restore(&instance.name, snapshot).await;
         if restored.as_ref().is_err_and(Error::is_uncertain) {
             return restored;
         }
-        if running {
+        if journal.record.was_running {
             // Also where restoring failed: it ran before.
             journal.enter(JournalStep::Restarting)?;
             self.step(task, "starting it");
             start_if_stopped(backend.as_ref(), &instance.name).await?;
         }
         restored
+    }
+
+    /// Has an env as it was before anything was changed; where that fails, recovery does it.
+    async fn leave_as_it_was(&self, backend: &dyn Backend, journal: Journal) {
+        let given_up = async {
+            self.discard_copy(backend, &journal.record).await?;
+            restart(backend, &journal.record).await
+        };
+        match given_up.await {
+            Ok(()) => journal.close(),
+            Err(error) => tracing::warn!(?error, "a restore that failed is given up later"),
+        }
     }
 
     /// Gives up the copy that an undo has used. What fails here costs a little space for three days.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::store::Key;
-use crate::model::{EnvStatus, GuestPort, HostPort, InstanceName, ProjectName, Reach};
+use crate::model::{EnvStatus, GuestPort, HostPort, InstanceName, PortState, ProjectName, Reach};
 use crate::proxy::RouteName;
 use crate::view::{EnvRef, EnvView, ProjectView, View};
 
@@ -92,7 +92,9 @@ pub(super) fn envs(view: &View, before: &[KnownEnv]) -> Vec<KnownEnv> {
 
 fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
     let project = env.project.as_ref().map(ProjectName::as_str);
+    // The engine has the others, and their listeners.
     let ports = env.ports.iter();
+    let ports = ports.filter(|port| port.state != PortState::Native);
     KnownEnv {
         env: EnvRef {
             project_path: path.to_owned(),

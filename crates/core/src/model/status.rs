@@ -89,4 +89,6 @@ pub enum PortState {
     Forwarded,
     /// A stranger has the host port.
     Taken,
+    /// The engine itself forwards it while the env runs.
+    Native,
 }

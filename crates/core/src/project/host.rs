@@ -24,6 +24,8 @@ impl Project {
             nesting: file.nesting(env)?,
             autostart: file.autostart(env),
             mounts: mounts::check(env, file.mount_entries(env), &allowed)?,
+            native_ports: file.native_ports(env)?,
+            rosetta: file.rosetta(env),
         })
     }
 

@@ -77,9 +77,10 @@ pub enum Vm {
 }
 
 /// Which ports Lima forwards by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Forwarding {
     /// None: we do.
+    #[default]
     Off,
     /// These, as long as the machine runs.
     Native(Vec<(GuestPort, HostPort)>),
@@ -112,10 +113,7 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
     let mut mounts = list(all, "mounts");
     // What a template's author wants to be seen, and what the env's file says.
     for mount in &guest.mounts {
-        let value = mount_value(mount)?;
-        if !mounts.contains(&value) {
-            mounts.push(value);
-        }
+        mounts.push(mount_value(mount)?);
     }
     all.insert("mounts".into(), mounts.into());
     all.insert("user".into(), user(all.get("user"), &guest.user));
@@ -129,7 +127,7 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
         "containerd",
         &[("system", false.into()), ("user", false.into())],
     );
-    set_ports(all, &guest.ports);
+    set_ports(all, &Forwarding::Off, &guest.ports);
     match guest.vm {
         Some(Vm::Vz) => {
             all.insert("vmType".into(), "vz".into());
@@ -143,11 +141,22 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
         None => {}
     }
     if guest.rosetta {
-        let rosetta = pairs(&[("enabled", true.into()), ("binfmt", true.into())]);
-        let vz = pairs(&[("rosetta", rosetta)]);
-        merge(all, "vmOpts", &[("vz", vz)]);
+        set_rosetta(all, true);
     }
     Ok(())
+}
+
+/// Has the guest run programs of x86-64, or not; all else of its driver stays.
+pub(super) fn set_rosetta(all: &mut Mapping, on: bool) {
+    let inner = |map: Option<&Value>| map.and_then(Value::as_mapping).cloned().unwrap_or_default();
+    let mut options = inner(all.get("vmOpts"));
+    let mut vz = inner(options.get("vz"));
+    vz.insert(
+        "rosetta".into(),
+        pairs(&[("enabled", on.into()), ("binfmt", on.into())]),
+    );
+    options.insert("vz".into(), vz.into());
+    all.insert("vmOpts".into(), options.into());
 }
 
 /// The env's, else the template's own, else ours.
@@ -169,23 +178,31 @@ fn set_limits(all: &mut Mapping, limits: &Limits) {
     }
 }
 
-fn set_ports(all: &mut Mapping, ports: &Forwarding) {
-    let mut rules = Vec::new();
-    if let Forwarding::Native(pairs_of_ports) = ports {
-        rules.extend(pairs_of_ports.iter().map(|(guest, host)| {
+/// Forwards these ports in place of those before.
+pub(super) fn set_ports(all: &mut Mapping, before: &Forwarding, now: &Forwarding) {
+    let (before, mut rules) = (before.rules(), now.rules());
+    // The first rule that fits counts: the env's, those of the template's author, and what turns off the rest.
+    let own = list(all, "portForwards").into_iter();
+    let off = [(1, 1023), (1024, 65535)].map(off);
+    rules.extend(own.filter(|rule| !off.contains(rule) && !before.contains(rule)));
+    rules.extend(off.clone());
+    all.insert("portForwards".into(), rules.into());
+}
+
+impl Forwarding {
+    fn rules(&self) -> Vec<Value> {
+        let Self::Native(ports) = self else {
+            return Vec::new();
+        };
+        let rule = |(guest, host): &(GuestPort, HostPort)| {
             pairs(&[
                 ("guestPort", guest.get().into()),
                 ("hostPort", host.get().into()),
                 ("hostIP", "127.0.0.1".into()),
             ])
-        }));
+        };
+        ports.iter().map(rule).collect()
     }
-    // The first rule that fits counts: those of the template's author before ours.
-    let own = list(all, "portForwards").into_iter();
-    let off = [(1, 1023), (1024, 65535)].map(off);
-    rules.extend(own.filter(|rule| !off.contains(rule)));
-    rules.extend(off.clone());
-    all.insert("portForwards".into(), rules.into());
 }
 
 /// A rule that forwards nothing of a range.

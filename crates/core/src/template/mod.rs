@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use check::{Level, Problem, check};
 pub use instance::{Forwarding, Guest, ImageFile, Vm, instance_yaml};
-pub use seen::{Seen, change, read_settings};
+pub use seen::{Change, Seen, change, read_settings};
 pub use store::{Info, Origin, Templates};
 
 /// What of a machine's settings goes with its disk.

@@ -7,7 +7,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::seen::{mapping, write};
 use super::{
-    Arch, Forwarding, Guest, ImageFile, Template, Templates, Vm, change, instance_yaml,
+    Arch, Change, Forwarding, Guest, ImageFile, Template, Templates, Vm, change, instance_yaml,
     read_settings,
 };
 use crate::backend::Mount;
@@ -149,7 +149,8 @@ proptest! {
     ) {
         // As somebody may have written it: with comments, which a change of limits leaves.
         let before = format!("# mine\n{}cpus: 1 # one\nmounts: []\n", template(&text).text);
-        let after = change(&before, &limits, &mounts).unwrap();
+        let wanted = Change { limits, mounts: mounts.clone(), ..Change::default() };
+        let after = change(&before, &wanted).unwrap();
         let seen = read_settings(&after).unwrap();
         prop_assert_eq!(seen.mounts, mounts);
         prop_assert_eq!(seen.limits.cpus, limits.cpus.or(Some(1)));

@@ -7,7 +7,7 @@ use serde_yaml::{Mapping, Value};
 use yaml_edit::YamlFile;
 
 use super::Arch;
-use super::instance::{expect_literal, mount_value};
+use super::instance::{Forwarding, expect_literal, mount_value, set_ports, set_rosetta};
 use crate::backend::Mount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ByteSize, Limits};
@@ -64,11 +64,25 @@ pub fn read_settings(yaml: &str) -> Result<Seen> {
     })
 }
 
-/// Sets limits and mounts; a limit that is `None` stays as it is. Comments, order and all other keys stay.
+/// What is changed of a machine's settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// One that is `None` stays as it is.
+    pub limits: Limits,
+    /// All that the guest sees of the host.
+    pub mounts: Vec<Mount>,
+    /// Ports that Lima has forwarded, and those that it is to forward.
+    pub forwards: [Forwarding; 2],
+    /// `None` leaves it as it is.
+    pub rosetta: Option<bool>,
+}
+
+/// Changes settings. Comments, order and all other keys stay.
 ///
 /// # Errors
 /// `Config` for what can't be read, and for a path that Lima would read as something else.
-pub fn change(yaml: &str, limits: &Limits, mounts: &[Mount]) -> Result<String> {
+pub fn change(yaml: &str, change: &Change) -> Result<String> {
+    let (limits, mounts) = (&change.limits, &change.mounts);
     let before = mapping(yaml)?;
     let mut wanted = before.clone();
     let mut set = |key: &str, value: Option<Value>| {
@@ -80,9 +94,16 @@ pub fn change(yaml: &str, limits: &Limits, mounts: &[Mount]) -> Result<String> {
     set("memory", limits.memory.map(|size| size.to_string().into()));
     set("disk", limits.disk.map(|size| size.to_string().into()));
     // A list that says the same already has more to it perhaps: options, comments.
-    if read_settings(yaml)?.mounts != mounts {
+    if read_settings(yaml)?.mounts != *mounts {
         let mounts: Vec<Value> = mounts.iter().map(mount_value).collect::<Result<_>>()?;
         set("mounts", Some(mounts.into()));
+    }
+    let [were, are] = &change.forwards;
+    if were != are {
+        set_ports(&mut wanted, were, are);
+    }
+    if let Some(on) = change.rosetta {
+        set_rosetta(&mut wanted, on);
     }
     if wanted == before {
         return Ok(yaml.to_owned());
@@ -223,7 +244,11 @@ mod tests {
             memory: Some(ByteSize(1 << 30)),
             disk: None,
         };
-        let changed = change(YAML, &limits, &[]).unwrap();
+        let wanted = Change {
+            limits,
+            ..Change::default()
+        };
+        let changed = change(YAML, &wanted).unwrap();
         assert!(
             changed.starts_with("# mine\ncpus: 2 # enough\n"),
             "{changed}"
@@ -237,7 +262,7 @@ mod tests {
                 ..limits
             }
         );
-        assert_eq!(change(&changed, &limits, &[]).unwrap(), changed);
+        assert_eq!(change(&changed, &wanted).unwrap(), changed);
     }
 
     #[test]
@@ -247,7 +272,45 @@ mod tests {
             guest: "/work/ä\n".into(),
             readonly: true,
         }];
-        let changed = change(YAML, &Limits::default(), &mounts).unwrap();
+        let wanted = Change {
+            mounts: mounts.to_vec(),
+            ..Change::default()
+        };
+        let changed = change(YAML, &wanted).unwrap();
         assert_eq!(read_settings(&changed).unwrap().mounts, mounts);
+    }
+
+    #[test]
+    fn forwards_and_rosetta_come_and_go_and_leave_the_authors_own() {
+        let yaml = format!(
+            "{YAML}portForwards:\n- {{guestPort: 80, hostPort: 8080}}\nvmOpts: {{vz: {{diskImageFormat: raw}}}}\n"
+        );
+        let port = crate::model::GuestPort::new(5173).unwrap();
+        let native = Forwarding::Native(vec![(port, port.on_host())]);
+        let on = Change {
+            forwards: [Forwarding::Off, native.clone()],
+            rosetta: Some(true),
+            ..Change::default()
+        };
+        let with = mapping(&change(&yaml, &on).unwrap()).unwrap();
+        let ports = |all: &Mapping| -> Vec<Option<u64>> {
+            let rules = all.get("portForwards").and_then(Value::as_sequence);
+            let port = |rule: &Value| rule.get("guestPort").and_then(Value::as_u64);
+            rules.unwrap().iter().map(port).collect()
+        };
+        assert_eq!(ports(&with), [Some(5173), Some(80), None, None]);
+        let off = Change {
+            forwards: [native, Forwarding::Off],
+            rosetta: Some(false),
+            ..Change::default()
+        };
+        let without = change(&write(&with).unwrap(), &off).unwrap();
+        let without = mapping(&without).unwrap();
+        assert_eq!(ports(&without), [Some(80), None, None]);
+        let vz = without.get("vmOpts").and_then(|options| options.get("vz"));
+        let vz = vz.unwrap();
+        assert_eq!(vz.get("diskImageFormat"), Some(&"raw".into()));
+        let enabled = vz.get("rosetta").and_then(|rosetta| rosetta.get("enabled"));
+        assert_eq!(enabled, Some(&false.into()));
     }
 }

@@ -238,7 +238,11 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
             .iter()
             .filter_map(|port| ports::node(port, target, act)),
     );
-    if env.ports.iter().any(|port| port.state != PortState::Idle) {
+    if env
+        .ports
+        .iter()
+        .any(|port| matches!(port.state, PortState::Forwarded | PortState::Taken))
+    {
         nodes.push(Node::separator("after-ports"));
     }
     let known = env.status.is_up() || env.status == EnvStatus::Stopped;

@@ -3,12 +3,12 @@
 //! Ways are measured in turns, so that other load of the machine falls on all. Bytes go from the env to
 //! this machine; the program at both ends is `tests/traffic`.
 
-mod cost;
+pub mod cost;
 mod idle;
 mod late;
 mod latency;
-mod load;
-mod place;
+pub mod load;
+pub mod place;
 mod throughput;
 
 use anyhow::Result;
@@ -20,10 +20,10 @@ use place::Place;
 
 /// What a way is compared with.
 pub struct Compared<'a> {
-    what: String,
-    unit: &'a str,
-    ours: &'a [f64],
-    peer: &'a [f64],
+    pub what: String,
+    pub unit: &'a str,
+    pub ours: &'a [f64],
+    pub peer: &'a [f64],
 }
 
 /// All rows of forwards.
@@ -40,7 +40,7 @@ pub fn ports(engine: &TestEngine, name: &str) -> Result<Vec<Row>> {
 
 impl Compared<'_> {
     /// A row with the median of the ratios, and what that is to be.
-    fn row(&self, engine: &str, wanted: Wanted) -> Row {
+    pub fn row(&self, engine: &str, wanted: Wanted) -> Row {
         let pairs = self.ours.iter().zip(self.peer);
         let ratios: Vec<f64> = pairs.map(|(ours, peer)| ours / peer).collect();
         let ratio = Spread::of(&ratios).median;
@@ -57,7 +57,7 @@ impl Compared<'_> {
 
 /// What a figure is to be.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub enum Wanted {
     AtLeast(f64),
     AtMost(f64),
     Nothing,

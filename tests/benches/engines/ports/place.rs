@@ -50,7 +50,7 @@ pub struct Place {
 }
 
 /// A process of somebody else's that is ended with the place.
-struct Ended(Child);
+pub struct Ended(pub Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -130,7 +130,8 @@ impl Place {
     }
 }
 
-fn here(port: u16) -> SocketAddr {
+/// An address on this machine's loopback.
+pub fn here(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
@@ -159,7 +160,7 @@ pub fn passable(way: &Way) -> Result<()> {
 }
 
 /// Builds the program for both ends: static, so that it runs in any env.
-fn build() -> Result<PathBuf> {
+pub fn build() -> Result<PathBuf> {
     let bench = std::env::current_exe()?;
     let target = bench.ancestors().nth(3).context("no build directory")?;
     let target = target.join("traffic");

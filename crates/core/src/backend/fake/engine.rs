@@ -44,6 +44,9 @@ impl Backend for Fake {
             renews_identity: false,
             disks_shrink: true,
             addresses: true,
+            native_forwards: false,
+            rosetta: false,
+            settings_at_start: false,
         })
     }
 

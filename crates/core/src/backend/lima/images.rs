@@ -180,7 +180,7 @@ impl Images {
     }
 
     /// Deletes what an hour ago wasn't an image yet, or was none any more.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         let hour = std::time::Duration::from_secs(3600);
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let age = entry.metadata().and_then(|found| found.modified());

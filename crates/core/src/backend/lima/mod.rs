@@ -199,6 +199,9 @@ impl Backend for Lima {
             renews_identity: true,
             disks_shrink: false,
             addresses: false,
+            native_forwards: true,
+            rosetta: cfg!(all(target_os = "macos", target_arch = "aarch64")),
+            settings_at_start: true,
         })
     }
 
@@ -267,6 +270,7 @@ impl Backend for Lima {
         record.is_new = made.is_copy;
         record.written = made.written;
         record.defaults = made.defaults;
+        record.template_mounts = made.template_mounts;
         self.make(&made.yaml, record, &spec.name, progress, cancel)
             .await
     }
@@ -458,7 +462,9 @@ impl Backend for Lima {
     }
 
     async fn settle(&self, name: &InstanceName) -> Result<()> {
-        self.limactl.settle(name, SETTLE_PATIENCE).await
+        self.limactl.settle(name, SETTLE_PATIENCE).await?;
+        self.sweep_after(name).await;
+        Ok(())
     }
 
     async fn events(&self) -> Result<BoxStream<'static, BackendEvent>> {

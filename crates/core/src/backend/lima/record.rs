@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::directory::Directory;
-use crate::backend::{Marks, Nesting, Settings};
+use crate::backend::{Marks, Mount, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::write_json;
-use crate::model::{Fingerprint, InstanceName, Limits};
+use crate::model::{Fingerprint, GuestPort, InstanceName, Limits};
 
 /// Its name.
 pub(super) const FILE: &str = "lxc-dev-manager.json";
@@ -45,6 +45,14 @@ pub(super) struct Record {
     nesting: String,
     #[serde(default)]
     pub(super) autostart: bool,
+    /// Directories that its template has it see, beside the env's own.
+    #[serde(default)]
+    pub(super) template_mounts: Vec<Mount>,
+    /// Ports that Lima forwards.
+    #[serde(default)]
+    pub(super) native_ports: Vec<GuestPort>,
+    #[serde(default)]
+    pub(super) rosetta: bool,
     /// The image that it was made from.
     pub(super) base_image: Option<Fingerprint>,
     /// The guest's address on the host's own network, and the host agent of the boot that has it.
@@ -77,6 +85,9 @@ impl Record {
             defaults: Limits::default(),
             nesting: String::new(),
             autostart: false,
+            template_mounts: Vec::new(),
+            native_ports: Vec::new(),
+            rosetta: false,
             base_image: None,
             address: None,
             is_new: true,
@@ -135,6 +146,9 @@ impl Record {
         self.limits = source.limits;
         self.nesting.clone_from(&source.nesting);
         self.autostart = source.autostart;
+        self.template_mounts.clone_from(&source.template_mounts);
+        self.native_ports.clone_from(&source.native_ports);
+        self.rosetta = source.rosetta;
         self.base_image.clone_from(&source.base_image);
     }
 
@@ -175,6 +189,8 @@ impl Record {
     pub(super) fn set_settings(&mut self, settings: &Settings) {
         self.limits = settings.limits;
         self.autostart = settings.autostart;
+        self.native_ports.clone_from(&settings.native_ports);
+        self.rosetta = settings.rosetta;
         self.nesting = match settings.nesting {
             Nesting::On => "on",
             Nesting::Off => "off",

@@ -9,11 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use super::directory::{Directory, YAML};
 use super::images::{Images, fingerprint_of};
 use super::record::Record;
-use crate::backend::{Image, LaunchSpec, Settings};
+use crate::backend::{Image, LaunchSpec, Mount, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
-use crate::model::{Fingerprint, Limits};
-use crate::template::{self, Guest, ImageFile, Template, Templates, Vm};
+use crate::model::{Fingerprint, GuestPort, Limits};
+use crate::template::{self, Change, Forwarding, Guest, ImageFile, Template, Templates, Vm};
 
 /// The settings of a new machine.
 pub(super) struct Made {
@@ -22,6 +22,8 @@ pub(super) struct Made {
     pub(super) written: Limits,
     /// What they are where nothing is asked for.
     pub(super) defaults: Limits,
+    /// Directories that its template has it see.
+    pub(super) template_mounts: Vec<Mount>,
     pub(super) base_image: Option<Fingerprint>,
     /// Its disk comes from a machine that has run.
     pub(super) is_copy: bool,
@@ -61,21 +63,30 @@ pub(super) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) 
         nesting: spec.settings.nesting,
         image,
         vm: vm(),
-        ..Guest::default()
+        rosetta: spec.settings.rosetta,
+        ports: forwarding(&spec.settings.native_ports),
     };
     let yaml = template::instance_yaml(&template, &guest)?;
     let without = Guest {
         limits: Limits::default(),
+        mounts: Vec::new(),
         ..guest
     };
     let defaults = template::read_settings(&template::instance_yaml(&template, &without)?)?;
     Ok(Made {
         written: template::read_settings(&yaml)?.limits,
         defaults: defaults.limits,
+        template_mounts: defaults.mounts,
         yaml,
         base_image,
         is_copy,
     })
+}
+
+/// Each port from the same one of the host.
+fn forwarding(ports: &[GuestPort]) -> Forwarding {
+    let both = ports.iter().map(|port| (*port, port.on_host()));
+    Forwarding::Native(both.collect())
 }
 
 /// The driver of this system: on macOS the only one with a network of its own.
@@ -106,8 +117,20 @@ pub(super) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
         },
         nesting: record.nesting(),
         autostart: record.autostart,
-        mounts: seen.mounts,
+        mounts: without(seen.mounts, &record.template_mounts),
+        native_ports: record.native_ports.clone(),
+        rosetta: record.rosetta,
     })
+}
+
+/// Without the template's own.
+fn without(mut mounts: Vec<Mount>, templates: &[Mount]) -> Vec<Mount> {
+    for own in templates {
+        if let Some(at) = mounts.iter().position(|mount| mount == own) {
+            mounts.remove(at);
+        }
+    }
+    mounts
 }
 
 fn asked_or<T: PartialEq>(asked: Option<T>, written: Option<T>, seen: Option<T>) -> Option<T> {
@@ -136,7 +159,16 @@ pub(super) fn change(machine: &Directory, mut record: Record, settings: &Setting
         (None, Some(now)) => wanted.disk = Some(now),
         _ => {}
     }
-    let changed = template::change(&yaml, &wanted, &settings.mounts)?;
+    let mounts = record.template_mounts.iter().chain(&settings.mounts);
+    let changed = template::change(
+        &yaml,
+        &Change {
+            limits: wanted,
+            mounts: mounts.cloned().collect(),
+            forwards: [&record.native_ports, &settings.native_ports].map(|ports| forwarding(ports)),
+            rosetta: (record.rosetta != settings.rosetta).then_some(settings.rosetta),
+        },
+    )?;
     record.set_settings(settings);
     record.written = template::read_settings(&changed)?.limits;
     let mode = fs::Permissions::from_mode(0o600);

@@ -283,7 +283,7 @@ impl Snapshots {
     }
 
     /// Deletes what never became a snapshot, or is none any more.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(PART) {
                 // The next one tries again.

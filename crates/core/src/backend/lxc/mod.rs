@@ -126,6 +126,9 @@ impl LxcBackend {
             renews_identity: false,
             disks_shrink: true,
             addresses: true,
+            native_forwards: false,
+            rosetta: false,
+            settings_at_start: false,
         })
     }
 

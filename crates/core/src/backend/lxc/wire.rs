@@ -259,6 +259,7 @@ impl Instance {
             nesting,
             autostart: is_set(AUTOSTART),
             mounts: mounts.filter_map(|(_, device)| mount(device)).collect(),
+            ..Settings::default()
         }
     }
 

@@ -49,6 +49,12 @@ pub struct Entry {
     /// From where ports can be reached, by port, where that is more than from this machine.
     #[serde(default)]
     pub listen: Option<IndexMap<u16, String>>,
+    /// Who forwards its ports: `ours`, or `native`, the engine.
+    #[serde(default)]
+    pub forwarding: Option<String>,
+    /// Whether programs of x86-64 run in it on Apple silicon.
+    #[serde(default)]
+    pub rosetta: Option<bool>,
     /// Snapshots, written by the tool: a map, or the list of an early version.
     #[serde(default, deserialize_with = "snapshots::either_form")]
     pub snapshots: IndexMap<String, SnapshotEntry>,

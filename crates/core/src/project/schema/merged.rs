@@ -124,6 +124,50 @@ impl File {
         self.merged(env, |entry| entry.wake.as_ref()) == Some(&true)
     }
 
+    /// The ports of an env that its engine is to forward by itself: all of them, or none.
+    ///
+    /// # Errors
+    /// `Config` for a word that is none of the possible ones, and for a port that another env of the file wants as well:
+    /// an engine lets the second one fail without a word.
+    pub fn native_ports(&self, env: &EnvName) -> Result<Vec<GuestPort>> {
+        if !self.is_native(env)? {
+            return Ok(Vec::new());
+        }
+        let ports = self.ports(env)?;
+        for other in self.env_names() {
+            if other == *env || !self.is_native(&other)? {
+                continue;
+            }
+            let theirs = self.ports(&other)?;
+            if let Some(port) = ports.iter().find(|port| theirs.contains(port)) {
+                let message = format!(
+                    "`{env}` and `{other}` both have `forwarding: native` and port {port}, of which this machine has one"
+                );
+                return Err(Error::new(ErrorKind::Config, message).with_hint(
+                    "give them ports of their own, or leave one to us: `forwarding: ours` shares a port by name",
+                ));
+            }
+        }
+        Ok(ports)
+    }
+
+    fn is_native(&self, env: &EnvName) -> Result<bool> {
+        match self.merged(env, |entry| entry.forwarding.as_deref()) {
+            None | Some("ours") => Ok(false),
+            Some("native") => Ok(true),
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!("`forwarding: {other}` of `{env}` is neither `ours` nor `native`"),
+            )),
+        }
+    }
+
+    /// Whether programs of x86-64 run in an env on Apple silicon.
+    #[must_use]
+    pub fn rosetta(&self, env: &EnvName) -> bool {
+        self.merged(env, |entry| entry.rosetta.as_ref()) == Some(&true)
+    }
+
     /// From where a port of an env can be reached.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ pub(super) fn node(
     let (number, guest) = (port.host, port.guest);
     let key = format!("port {guest}");
     match port.state {
-        PortState::Idle => None,
+        // Nobody knows whether anything listens: nothing to offer.
+        PortState::Idle | PortState::Native => None,
         PortState::Taken => Some(Node::text(&key, format!("▲  Port {number} is taken"))),
         PortState::Forwarded => {
             let star = if port.focused { " ★" } else { "" };

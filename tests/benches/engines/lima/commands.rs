@@ -1,0 +1,100 @@
+//! Commands against limactl's of the same machines.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Result;
+use lxc_dev_manager_tests::lima::{LimaProject, LimaStage};
+
+use super::NAME;
+use crate::commands::ended;
+use crate::pairs::Pairs;
+use crate::row::Row;
+
+/// Ours by limactl's, at most.
+const MAKING: f64 = 1.05;
+const LISTING: f64 = 1.1;
+const PAIRS: (usize, usize) = (1, 7);
+const QUICK: (usize, usize) = (4, 40);
+
+/// `container create` and `up` of an env.
+pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
+    let stage = project.stage();
+    // The first of a template checks it.
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let create = Pairs::take(
+        PAIRS.0,
+        PAIRS.1,
+        || {
+            let taken = ended(project.command(&["container", "create", "new", "debian:12"]))?;
+            project.ok(&["remove", "new", "-f"])?;
+            project.ok(&["gc", "--all", "-f"])?;
+            Ok(taken)
+        },
+        || {
+            let yaml = stage.yaml("")?;
+            let yaml = yaml.to_string_lossy();
+            let create = by_hand(stage, &["create", "--tty=false", "--name=hand", &yaml])?;
+            let start = by_hand(stage, &["start", "--tty=false", "hand"])?;
+            stage.ok(&["delete", "-f", "hand"])?;
+            Ok(create + start)
+        },
+    )?;
+    stage.create("hand", "")?;
+    let start = Pairs::take(
+        PAIRS.0,
+        PAIRS.1,
+        || {
+            project.ok(&["down", "dev"])?;
+            ended(project.command(&["up", "dev"]))
+        },
+        || {
+            let taken = by_hand(stage, &["start", "--tty=false", "hand"])?;
+            stage.ok(&["stop", "hand"])?;
+            Ok(taken)
+        },
+    )?;
+    let note = "ours sets up the user and SSH, and takes `initial-state`, for which Lima has to stop the machine and \
+                start it again; the stand-in boots in well under a second, so what is ours weighs more than on a VM";
+    Ok(vec![
+        Row::pairs_below(
+            NAME,
+            "`container create` / `limactl create`, `start`",
+            &create,
+            MAKING,
+        )
+        .noting(Some(note.to_owned())),
+        Row::pairs_below(NAME, "`up` / `limactl start`", &start, MAKING),
+    ])
+}
+
+/// `list` of five envs that run.
+pub fn list(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
+    for env in crate::stage::ENVS {
+        project.ok(&["container", "create", env, "debian:12"])?;
+    }
+    let stage = project.stage();
+    let pairs = Pairs::take(
+        QUICK.0,
+        QUICK.1,
+        || ended(project.command(&["list"])),
+        || by_hand(stage, &["list"]),
+    )?;
+    Ok(vec![Row::pairs_below(
+        NAME,
+        "`list` of 5 envs / `limactl list`",
+        &pairs,
+        LISTING,
+    )])
+}
+
+/// How long a call of limactl takes. Its output goes nowhere: what it starts keeps it open.
+fn by_hand(stage: &LimaStage, arguments: &[&str]) -> Result<Duration> {
+    let mut command = stage.command(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let begun = std::time::Instant::now();
+    let status = command.status()?;
+    anyhow::ensure!(status.success(), "{arguments:?}: {status}");
+    Ok(begun.elapsed())
+}

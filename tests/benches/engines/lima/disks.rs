@@ -1,0 +1,87 @@
+//! Snapshots against the copy of the disk alone.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use lxc_dev_manager_tests::lima::LimaProject;
+
+use super::{NAME, disk};
+use crate::commands::ended;
+use crate::pairs::Pairs;
+use crate::row::Row;
+
+/// What the disk holds, and where it begins: behind what the stand-in reads of it.
+const HOLDS: u64 = 1 << 30;
+const BEGIN: u64 = 2 << 30;
+/// Ours by the copy, at most.
+const LIMIT: f64 = 1.2;
+const PAIRS: (usize, usize) = (1, 5);
+
+/// Of an env that is stopped.
+pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["down", "dev"])?;
+    let source = disk(project, "dev");
+    fill(&source)?;
+    let copy = source.with_file_name("by-hand");
+    let cp = || {
+        let mut command = Command::new("cp");
+        command.args(["--reflink=auto", "--sparse=always", "--"]);
+        command.arg(&source).arg(&copy);
+        let taken = ended(command)?;
+        std::fs::remove_file(&copy)?;
+        Ok(taken)
+    };
+    let snapshot = Pairs::take(
+        PAIRS.0,
+        PAIRS.1,
+        || {
+            let taken = ended(project.command(&["container", "snapshot", "create", "dev", "s"]))?;
+            project.ok(&["container", "snapshot", "delete", "dev", "s"])?;
+            Ok(taken)
+        },
+        cp,
+    )?;
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    project.ok(&["container", "snapshot", "create", "dev", "s"])?;
+    let restore = Pairs::take(
+        PAIRS.0,
+        PAIRS.1,
+        || ended(project.command(&["container", "reset", "dev", "s"])),
+        cp,
+    )?;
+    let note = format!("a disk with {} MiB on ext4, so both copy", HOLDS >> 20);
+    let row = |what: &str, pairs| {
+        Row::pairs_below(
+            NAME,
+            &format!("`{what}` of a stopped env / `cp --sparse` of its disk"),
+            pairs,
+            LIMIT,
+        )
+        .noting(Some(note.clone()))
+    };
+    Ok(vec![
+        row("container snapshot create", &snapshot),
+        row("container reset", &restore),
+    ])
+}
+
+/// Something that is no hole.
+fn fill(disk: &Path) -> Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .open(disk)
+        .with_context(|| format!("{}", disk.display()))?;
+    let length = file.metadata()?.len();
+    ensure!(length >= BEGIN + HOLDS, "the disk is too small: {length}");
+    file.seek(SeekFrom::Start(BEGIN))?;
+    let block: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
+    for _ in 0..HOLDS >> 20 {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    Ok(())
+}

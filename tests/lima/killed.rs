@@ -1,0 +1,411 @@
+//! SIGKILL in the middle of operations on Lima: at each step that a command tells, and at each point of the
+//! `limactl` that it has called. The next command finishes or takes back, and says so.
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use lxc_dev_manager_tests::workspace::Ran;
+use rustix::process::{Pid, Signal, kill_process};
+
+type Test = fn(&LimaStage) -> Result<()>;
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    let tests: [(&str, Test); 7] = [
+        ("killed::create_is_taken_back_or_finished", create),
+        ("killed::reset_is_taken_back_or_finished", reset),
+        ("killed::snapshot_is_there_or_not", snapshot),
+        ("killed::removal_is_done_or_taken_back", removal),
+        ("killed::clone_is_there_or_not", clone),
+        ("killed::rename_is_done_or_taken_back", rename),
+        ("killed::in_the_middle_of_a_copy", copy),
+    ];
+    tests
+        .into_iter()
+        .flat_map(|(name, test)| lima.fake_trial(name, test))
+        .collect()
+}
+
+/// Where to kill.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// The command, when it says that it is at this step; its `limactl` may go on.
+    Step(&'static str),
+    /// The command and its `limactl`, when that is at this point.
+    Limactl(&'static str),
+}
+
+/// Kills a command somewhere. Whether it came so far.
+fn kill(project: &LimaProject, arguments: &[&str], at: At) -> Result<()> {
+    let stage = project.stage();
+    let killed = match at {
+        At::Step(step) => kill_at_step(project.command(arguments).spawn()?, step),
+        At::Limactl(point) => {
+            stage.faults(&[&format!("hang {point}")])?;
+            let child = project.command(arguments).spawn()?;
+            let killed = kill_at_point(stage, child, point);
+            stage.faults(&[])?;
+            killed
+        }
+    };
+    killed.with_context(|| format!("{arguments:?} at {at:?}"))
+}
+
+fn kill_at_step(mut child: Child, step: &str) -> Result<()> {
+    let mut seen = Vec::new();
+    for line in BufReader::new(child.stderr.take().context("no stderr")?).lines() {
+        let line = line?;
+        let there = line.starts_with(step);
+        seen.push(line);
+        if there {
+            child.kill()?;
+            break;
+        }
+    }
+    let status = child.wait()?;
+    ensure!(
+        status.code().is_none(),
+        "it ended by itself ({status}): {seen:?}"
+    );
+    Ok(())
+}
+
+fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()> {
+    let hung = stage.lima_home().join(".fake/hung");
+    let mut there = None;
+    let came = stage.until(point, || {
+        let text = std::fs::read_to_string(&hung).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(point));
+        there = line
+            .and_then(|pid| pid.trim().parse().ok())
+            .and_then(Pid::from_raw);
+        ensure!(child.try_wait()?.is_none(), "it ended by itself");
+        Ok(there.is_some())
+    });
+    child.kill()?;
+    let said = child.wait_with_output()?;
+    came.with_context(|| format!("{said:?}"))?;
+    std::fs::remove_file(hung)?;
+    kill_process(there.context("no pid")?, Signal::KILL)?;
+    Ok(())
+}
+
+/// The next change mends what was interrupted, and says what became of it.
+fn mended(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ran> {
+    let next = project.run(arguments)?;
+    let told = format!("an interrupted {what}");
+    ensure!(next.stderr.contains(&told), "no word of {what}: {next:#?}");
+    Ok(next)
+}
+
+/// What envs, machines and files are there: all of a project, without a trace of what was begun.
+fn whole(project: &LimaProject, envs: &[&str]) -> Result<()> {
+    let listed = project.ok(&["--json", "list"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed)?;
+    let mut names: Vec<_> = listed["envs"]
+        .as_array()
+        .context("no envs")?
+        .iter()
+        .map(|env| env["name"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    names.sort();
+    ensure!(names == envs, "envs {names:?}: {listed}");
+    let machines = project.stage().ok(&["list", "--quiet"])?;
+    let mut machines: Vec<_> = machines.lines().collect();
+    machines.sort_unstable();
+    let wanted: Vec<_> = envs.iter().map(|env| format!("web-{env}")).collect();
+    ensure!(machines == wanted, "machines {machines:?}");
+    for place in [
+        project.stage().lima_home(),
+        project.stage().lima_home().join(".lxc-dev-manager"),
+    ] {
+        let left = parts(&place)?;
+        ensure!(left.is_empty(), "left behind: {left:?}");
+    }
+    Ok(())
+}
+
+/// Files of ours that are no more than begun, anywhere below.
+fn parts(place: &std::path::Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == ".fake" {
+            continue;
+        }
+        let begun = [".part-", "ldm-new-", "restoring"];
+        if begun.iter().any(|begin| name.starts_with(begin)) {
+            found.push(entry.path().display().to_string());
+        } else if entry.file_type()?.is_dir() {
+            found.extend(parts(&entry.path())?);
+        }
+    }
+    Ok(found)
+}
+
+fn write_note(project: &LimaProject, env: &str, text: &str) -> Result<()> {
+    let script = "printf %s \"$1\" >note && sync";
+    project
+        .ok(&["exec", env, "--", "sh", "-c", script, "sh", text])
+        .map(drop)
+}
+
+fn note(project: &LimaProject, env: &str) -> Result<String> {
+    project.ok(&["up", env])?;
+    project.ok(&["exec", env, "--", "cat", "note"])
+}
+
+fn create(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let before = project.file()?;
+    for at in [
+        At::Step("making"),
+        At::Step("starting"),
+        At::Step("setting up"),
+        At::Step("taking the snapshot"),
+        At::Limactl("create dir"),
+        At::Limactl("create yaml"),
+        At::Limactl("create image"),
+        At::Limactl("create disk"),
+        At::Limactl("start agent"),
+        At::Limactl("start running"),
+    ] {
+        kill(&project, &["container", "create", "dev", "debian:12"], at)?;
+        let next = mended(&project, &["down", "dev"], "create of `dev`")?;
+        if project.file()? != before {
+            // Killed between the last write and the end: everything was done.
+            ensure!(next.stderr.contains("was finished"), "{at:?}: {next:?}");
+            whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+            project.ok(&["remove", "dev", "-f"])?;
+            project.ok(&["gc", "--all", "-f"])?;
+            continue;
+        }
+        whole(&project, &[]).with_context(|| format!("{at:?}: {next:?}"))?;
+    }
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    whole(&project, &["dev"])
+}
+
+fn reset(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    write_note(&project, "dev", "early")?;
+    project.ok(&["container", "snapshot", "create", "dev", "early"])?;
+    for at in [
+        At::Step("stopping"),
+        At::Step("restoring"),
+        At::Step("starting"),
+        At::Limactl("stop begin"),
+        At::Limactl("start begin"),
+        At::Limactl("start agent"),
+        At::Limactl("start running"),
+    ] {
+        write_note(&project, "dev", "late")?;
+        kill(&project, &["container", "reset", "dev", "early"], at)?;
+        let next = mended(&project, &["up", "dev"], "restore of `dev`")?;
+        ensure!(next.code == Some(0), "{at:?}: {next:?}");
+        let dropped = next.stderr.contains("was dropped");
+        let left = note(&project, "dev").with_context(|| format!("{at:?}"))?;
+        let wanted = if dropped { "late" } else { "early" };
+        ensure!(left == wanted, "{at:?}: {left}; {next:?}");
+        whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+    }
+    Ok(())
+}
+
+fn snapshot(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    write_note(&project, "dev", "early")?;
+    for (number, at) in [
+        At::Step("stopping"),
+        At::Limactl("stop begin"),
+        At::Limactl("start begin"),
+        At::Limactl("start agent"),
+        At::Limactl("start running"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("s{number}");
+        write_note(&project, "dev", &name)?;
+        kill(
+            &project,
+            &["container", "snapshot", "create", "dev", &name],
+            at,
+        )?;
+        let next = mended(&project, &["up", "dev"], "snapshot of `dev`")?;
+        ensure!(note(&project, "dev")? == name, "{at:?}: {next:?}");
+        whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+        // It is there with all that was there, or its name is free.
+        let listed = project.ok(&["container", "snapshot", "list", "dev"])?;
+        if listed.contains(&name) {
+            write_note(&project, "dev", "later")?;
+            project.ok(&["container", "reset", "dev", &name])?;
+            ensure!(note(&project, "dev")? == name, "{at:?}: {listed}");
+        } else {
+            project.ok(&["container", "snapshot", "create", "dev", &name])?;
+        }
+    }
+    Ok(())
+}
+
+fn removal(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["config", "set", "undo.on_dir", "true"])?;
+    for at in [At::Step("stopping"), At::Limactl("stop begin")] {
+        project.ok(&["container", "create", "dev", "debian:12"])?;
+        write_note(&project, "dev", "here")?;
+        kill(&project, &["remove", "dev", "-f"], at)?;
+        let next = mended(&project, &["undo"], "removal of `dev`")?;
+        ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
+        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+        project.ok(&["remove", "dev", "-f"])?;
+        project.ok(&["gc", "--all", "-f"])?;
+        whole(&project, &[])?;
+    }
+    // Without a copy for undo there is no way back once it has begun to go.
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    for at in [
+        At::Step("deleting"),
+        At::Limactl("delete begin"),
+        At::Limactl("delete half"),
+    ] {
+        project.ok(&["container", "create", "dev", "debian:12"])?;
+        kill(&project, &["remove", "dev", "-f"], at)?;
+        mended(&project, &["down", "dev"], "removal of `dev`")?;
+        let envs: &[&str] = match project.file()?.contains("dev:") {
+            true => &["dev"],
+            false => &[],
+        };
+        whole(&project, envs).with_context(|| format!("{at:?}"))?;
+        if !envs.is_empty() {
+            project.ok(&["up", "dev"])?;
+            project.ok(&["remove", "dev", "-f"])?;
+        }
+    }
+    Ok(())
+}
+
+fn clone(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    write_note(&project, "dev", "here")?;
+    for at in [
+        At::Step("copying"),
+        At::Step("giving"),
+        At::Step("starting"),
+        At::Limactl("start begin"),
+        At::Limactl("start agent"),
+        At::Limactl("start running"),
+    ] {
+        project.ok(&["down", "dev"])?;
+        kill(&project, &["container", "clone", "dev", "copy"], at)?;
+        let next = mended(&project, &["up", "dev"], "clone")?;
+        ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
+        if project.file()?.contains("copy:") {
+            whole(&project, &["copy", "dev"]).with_context(|| format!("{at:?}"))?;
+            ensure!(note(&project, "copy")? == "here", "{at:?}: {next:?}");
+            project.ok(&["remove", "copy", "-f"])?;
+            project.ok(&["gc", "--all", "-f"])?;
+        }
+        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+    }
+    Ok(())
+}
+
+fn rename(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    write_note(&project, "dev", "here")?;
+    for at in [
+        At::Step("stopping"),
+        At::Step("renaming"),
+        At::Step("starting"),
+        At::Limactl("stop begin"),
+        At::Limactl("start begin"),
+        At::Limactl("start agent"),
+        At::Limactl("start running"),
+    ] {
+        project.ok(&["up", "dev"])?;
+        kill(&project, &["rename", "dev", "new"], at)?;
+        let next = mended(&project, &["up", "*"], "rename")?;
+        let is = if project.file()?.contains("new:") {
+            "new"
+        } else {
+            "dev"
+        };
+        ensure!(note(&project, is)? == "here", "{at:?}: {next:?}");
+        whole(&project, &[is]).with_context(|| format!("{at:?}: {next:?}"))?;
+        if is == "new" {
+            project.ok(&["rename", "new", "dev"])?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the disk holds, so that a copy takes long enough to be met.
+const HOLDS: u64 = 384 << 20;
+
+/// A snapshot and a restore of a stopped machine, killed while they copy its disk.
+fn copy(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    write_note(&project, "dev", "early")?;
+    project.ok(&["down", "dev"])?;
+    fill(&stage.instance("web-dev").join("disk"))?;
+    for (arguments, what) in [
+        (
+            &["container", "snapshot", "create", "dev", "s"][..],
+            "snapshot of `dev`",
+        ),
+        (
+            &["container", "reset", "dev", "initial-state"],
+            "restore of `dev`",
+        ),
+    ] {
+        let mut child = project.command(arguments).spawn()?;
+        let meets = stage.until("a copy that has begun", || {
+            ensure!(child.try_wait()?.is_none(), "it ended by itself");
+            Ok(!parts(&stage.lima_home())?.is_empty())
+        });
+        child.kill()?;
+        let said = child.wait_with_output()?;
+        meets.with_context(|| format!("{arguments:?}: {said:?}"))?;
+        mended(&project, &["up", "dev"], what)?;
+        whole(&project, &["dev"]).with_context(|| what.to_owned())?;
+        let ran = project.ok(&["exec", "dev", "--", "ls"])?;
+        if what.starts_with("snapshot") {
+            ensure!(ran.contains("note"), "{ran}");
+        }
+        project.ok(&["down", "dev"])?;
+    }
+    Ok(())
+}
+
+/// Something that is no hole, behind what the stand-in reads of its disk.
+fn fill(disk: &std::path::Path) -> Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = std::fs::File::options().write(true).open(disk)?;
+    let length = file.metadata()?.len();
+    ensure!(
+        length > (1 << 30) + HOLDS,
+        "the disk is too small: {length}"
+    );
+    file.seek(SeekFrom::Start(1 << 30))?;
+    let block: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
+    for _ in 0..HOLDS >> 20 {
+        file.write_all(&block)?;
+    }
+    Ok(())
+}

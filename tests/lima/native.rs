@@ -1,0 +1,94 @@
+//! `forwarding: native`: Lima's own forwards, without a process of ours.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use lxc_dev_manager_tests::stage::free_port;
+
+use crate::facts::guest::SERVE;
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    [
+        lima.trials("native::lima_forwards_while_nothing_of_ours_runs", forwards),
+        lima.trials("native::two_envs_never_want_one_port", two_envs),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn write_file(stage: &LimaStage, envs: &str) -> Result<()> {
+    let text = format!("project: web\nbackend: lima\ncontainers:\n{envs}");
+    Ok(fs::write(stage.path("project/containers.yaml"), text)?)
+}
+
+fn answer(port: u16) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn forwards(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let port = free_port()?;
+    let entry = |forwarding: &str| {
+        format!("  dev: {{image: 'debian:12', ports: [{port}], forwarding: {forwarding}}}\n")
+    };
+    write_file(stage, &entry("native"))?;
+    project.ok(&["up", "dev"])?;
+    let serve = ["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()];
+    project.ok(&serve)?;
+    stage.until("Lima forwards the port", || {
+        Ok(answer(port).is_ok_and(|text| text.starts_with("HTTP/")))
+    })?;
+    let listed = project.ok(&["ports", "dev", "--json"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed)?;
+    ensure!(listed["ports"][0]["native"] == true, "{listed}");
+    let refused = project.run(&["proxy", "dev"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("engine itself forwards"),
+        "{refused:?}"
+    );
+
+    write_file(stage, &entry("ours"))?;
+    let applied = project.ok(&["config", "apply", "dev"])?;
+    ensure!(applied.contains("from the next start"), "{applied}");
+    let applied = project.ok(&["config", "apply", "dev"])?;
+    ensure!(applied.contains("as the file says"), "{applied}");
+    project.ok(&["restart", "dev"])?;
+    project.ok(&serve)?;
+    // The service answers in the guest; here nobody listens.
+    ensure!(answer(port).is_err(), "somebody still forwards");
+    let settings = fs::read_to_string(stage.instance("web-dev").join("lima.yaml"))?;
+    ensure!(
+        !settings.contains(&format!("hostPort: {port}")),
+        "{settings}"
+    );
+    Ok(())
+}
+
+fn two_envs(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let env =
+        |name| format!("  {name}: {{image: 'debian:12', ports: [8000], forwarding: native}}\n");
+    write_file(stage, &format!("{}{}", env("dev"), env("other")))?;
+    let refused = project.run(&["up", "dev"])?;
+    ensure!(refused.code != Some(0), "{refused:?}");
+    for word in ["`dev`", "`other`", "8000"] {
+        ensure!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    ensure!(
+        stage.ok(&["list", "--quiet"])?.is_empty(),
+        "a machine was made"
+    );
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! A project of Lima's on a stage, and our command line.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use super::{Guest, LimaStage};
+use crate::workspace::Ran;
+
+/// The project `web`, whose file says `backend: lima`, and whose guests are the tests' own.
+pub struct LimaProject<'a>(&'a LimaStage);
+
+impl<'a> LimaProject<'a> {
+    /// `debian:12` means this guest in it.
+    ///
+    /// # Errors
+    ///
+    /// Its files can't be written.
+    pub fn new(stage: &'a LimaStage, guest: Guest) -> Result<Self> {
+        // Templates of the tests' images, where our command line looks for them.
+        stage.backend(guest)?;
+        let (project, state) = (stage.path("project"), stage.path("state"));
+        fs::create_dir_all(&project)?;
+        fs::create_dir_all(&state)?;
+        fs::rename(stage.path("templates"), state.join("templates"))?;
+        let text = "project: web\nbackend: lima\ndefaults: {ports: [8000]}\n";
+        fs::write(project.join("containers.yaml"), text)?;
+        Ok(Self(stage))
+    }
+
+    /// Its stage.
+    pub fn stage(&self) -> &LimaStage {
+        self.0
+    }
+
+    /// What its file says.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read.
+    pub fn file(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.0.path("project/containers.yaml"))?)
+    }
+
+    /// A command line that isn't started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let program = self.0.limactl().with_file_name("lxc-dev-manager");
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(self.0.path("project"))
+            .env_clear()
+            .env("HOME", self.0.path("home"))
+            .env("LDM_HOME", self.0.path("state"))
+            .env("LIMA_HOME", self.0.lima_home())
+            .env("LIMACTL", self.0.limactl())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command line to its end.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        Ok(self.command(arguments).output()?.into())
+    }
+
+    /// Runs a command line that has to succeed, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    pub fn ok(&self, arguments: &[&str]) -> Result<String> {
+        let ran = self.run(arguments)?;
+        ensure!(ran.code == Some(0), "{arguments:?}: {ran:#?}");
+        Ok(ran.stdout)
+    }
+}
