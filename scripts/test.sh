@@ -48,7 +48,7 @@ again() {
     local suite name failed_tests failures
     failed_tests=$(awk '/^ +Running [a-z_]+\/main\.rs / { split($2, part, "/"); suite = part[1] }
         /^ +Running / && !/main\.rs / { suite = "" }
-        /^test .* FAILED$/ && suite != "" { print suite, $2 }' "$log/rust")
+        /^test .* FAILED$/ && suite != "" { print suite, $2 }' "$log/rust" | sort -u)
     [ -n "$failed_tests" ] && [ "$(wc -l <<<"$failed_tests")" -le 3 ] || return 1
     while read -r suite name; do
         say "once more, alone: $suite $name"
@@ -57,7 +57,7 @@ again() {
             unsteady+=("$suite $name")
         fi
     done <<<"$failed_tests"
-    failures=$(grep -cE '^test .* FAILED$' "$log/rust" || true)
+    failures=$(grep -E '^test .* FAILED$' "$log/rust" | awk '{ print $2 }' | sort -u | wc -l)
     # All that the run had against it were these.
     [ "${#unsteady[@]}" = "$failures" ]
 }

@@ -87,7 +87,9 @@ impl Delegate {
             .context("cannot run setpriv")?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            bail!("{text}{}", String::from_utf8_lossy(&output.stderr));
+            // Set apart, so that its lines aren't taken for ours by what counts results.
+            let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+            bail!("{}", all.replace('\n', "\n  | "));
         }
         // A name that the other side doesn't list would be a green test that never ran.
         if !text.contains("1 passed") {
