@@ -62,10 +62,7 @@ again() {
     [ "${#unsteady[@]}" = "$failures" ]
 }
 
-rust_tests_steady() {
-    say 'the programs: tests'
-    rust_tests || again
-}
+rust_tests_steady() { rust_tests || again; }
 
 in_ui() { (cd ui && npm run --silent "$@"); }
 
@@ -125,7 +122,7 @@ main() {
         fi
         # Tests start the programs themselves.
         if step 'the programs: build' cargo build --locked --workspace; then
-            rust_tests_steady || broken+=('the programs: tests')
+            step 'the programs: tests' rust_tests_steady || true
         fi
     fi
     finish

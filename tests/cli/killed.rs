@@ -1,31 +1,12 @@
 //! SIGKILL in the middle of an operation, on a real engine.
 
-use std::io::{BufRead, BufReader};
-
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
-use lxc_dev_manager_tests::workspace::Workspace;
+use lxc_dev_manager_tests::workspace::{Workspace, kill_at_step};
 
 /// Starts a command and kills it when it says that it is at a step.
 pub(crate) fn kill_at(workspace: &Workspace, arguments: &[&str], step: &str) -> Result<()> {
-    let mut child = workspace.command(arguments)?.spawn()?;
-    let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
-    let mut seen = Vec::new();
-    for line in lines {
-        let line = line?;
-        let there = line.starts_with(step);
-        seen.push(line);
-        if there {
-            child.kill()?;
-            break;
-        }
-    }
-    let status = child.wait()?;
-    ensure!(
-        status.code().is_none(),
-        "it ended by itself ({status}): {seen:?}"
-    );
-    Ok(())
+    kill_at_step(workspace.command(arguments)?, step)
 }
 
 pub fn create_is_taken_back(engine: &TestEngine) -> Result<()> {

@@ -32,17 +32,6 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-fn note(project: &LimaProject) -> Result<String> {
-    project.ok(&["exec", "dev", "--", "cat", "note"])
-}
-
-fn write_note(project: &LimaProject, text: &str) -> Result<()> {
-    let script = "printf %s \"$1\" >note";
-    project
-        .ok(&["exec", "dev", "--", "sh", "-c", script, "sh", text])
-        .map(drop)
-}
-
 fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
@@ -54,7 +43,7 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
         "{ended:?}"
     );
 
-    write_note(&project, "one")?;
+    project.write_note("dev", "one")?;
     let refused = project.run(&["container", "snapshot", "create", "dev", "x", "--no-stop"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(
@@ -62,10 +51,10 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
         "{refused:?}"
     );
     project.ok(&["container", "snapshot", "create", "dev", "before"])?;
-    ensure!(note(&project)? == "one", "it doesn't run again");
-    write_note(&project, "it's $(two)")?;
+    ensure!(project.note("dev")? == "one", "it doesn't run again");
+    project.write_note("dev", "it's $(two)")?;
     project.ok(&["container", "reset", "dev", "before"])?;
-    ensure!(note(&project)? == "one", "it didn't go back");
+    ensure!(project.note("dev")? == "one", "it didn't go back");
 
     project.ok(&["image", "create", "dev", "base"])?;
     project.ok(&["container", "create", "other", "base"])?;
@@ -83,13 +72,16 @@ fn removed_and_back(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "true"])?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "one")?;
+    project.write_note("dev", "one")?;
     project.ok(&["remove", "dev", "-f"])?;
     let listed = project.ok(&["--json", "list"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
     project.ok(&["undo"])?;
-    ensure!(note(&project)? == "one", "it came back without its files");
+    ensure!(
+        project.note("dev")? == "one",
+        "it came back without its files"
+    );
     Ok(())
 }
 

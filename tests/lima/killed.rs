@@ -1,13 +1,12 @@
 //! SIGKILL in the middle of operations on Lima: at each step that a command tells, and at each point of the
 //! `limactl` that it has called. The next command finishes or takes back, and says so.
 
-use std::io::{BufRead, BufReader};
 use std::process::Child;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
-use lxc_dev_manager_tests::workspace::Ran;
+use lxc_dev_manager_tests::workspace::{Ran, kill_at_step};
 use rustix::process::{Pid, Signal, kill_process};
 
 type Test = fn(&LimaStage) -> Result<()>;
@@ -41,7 +40,7 @@ enum At {
 fn kill(project: &LimaProject, arguments: &[&str], at: At) -> Result<()> {
     let stage = project.stage();
     let killed = match at {
-        At::Step(step) => kill_at_step(project.command(arguments).spawn()?, step),
+        At::Step(step) => kill_at_step(project.command(arguments), step),
         At::Limactl(point) => {
             stage.faults(&[&format!("hang {point}")])?;
             let child = project.command(arguments).spawn()?;
@@ -51,25 +50,6 @@ fn kill(project: &LimaProject, arguments: &[&str], at: At) -> Result<()> {
         }
     };
     killed.with_context(|| format!("{arguments:?} at {at:?}"))
-}
-
-fn kill_at_step(mut child: Child, step: &str) -> Result<()> {
-    let mut seen = Vec::new();
-    for line in BufReader::new(child.stderr.take().context("no stderr")?).lines() {
-        let line = line?;
-        let there = line.starts_with(step);
-        seen.push(line);
-        if there {
-            child.kill()?;
-            break;
-        }
-    }
-    let status = child.wait()?;
-    ensure!(
-        status.code().is_none(),
-        "it ended by itself ({status}): {seen:?}"
-    );
-    Ok(())
 }
 
 fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()> {
@@ -151,16 +131,9 @@ fn parts(place: &std::path::Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn write_note(project: &LimaProject, env: &str, text: &str) -> Result<()> {
-    let script = "printf %s \"$1\" >note && sync";
-    project
-        .ok(&["exec", env, "--", "sh", "-c", script, "sh", text])
-        .map(drop)
-}
-
 fn note(project: &LimaProject, env: &str) -> Result<String> {
     project.ok(&["up", env])?;
-    project.ok(&["exec", env, "--", "cat", "note"])
+    project.note(env)
 }
 
 fn create(stage: &LimaStage) -> Result<()> {
@@ -198,7 +171,7 @@ fn reset(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "false"])?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "dev", "early")?;
+    project.write_note("dev", "early")?;
     project.ok(&["container", "snapshot", "create", "dev", "early"])?;
     for at in [
         At::Step("stopping"),
@@ -209,7 +182,7 @@ fn reset(stage: &LimaStage) -> Result<()> {
         At::Limactl("start agent"),
         At::Limactl("start running"),
     ] {
-        write_note(&project, "dev", "late")?;
+        project.write_note("dev", "late")?;
         kill(&project, &["container", "reset", "dev", "early"], at)?;
         let next = mended(&project, &["up", "dev"], "restore of `dev`")?;
         ensure!(next.code == Some(0), "{at:?}: {next:?}");
@@ -225,7 +198,7 @@ fn reset(stage: &LimaStage) -> Result<()> {
 fn snapshot(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "dev", "early")?;
+    project.write_note("dev", "early")?;
     for (number, at) in [
         At::Step("stopping"),
         At::Limactl("stop begin"),
@@ -237,7 +210,7 @@ fn snapshot(stage: &LimaStage) -> Result<()> {
     .enumerate()
     {
         let name = format!("s{number}");
-        write_note(&project, "dev", &name)?;
+        project.write_note("dev", &name)?;
         kill(
             &project,
             &["container", "snapshot", "create", "dev", &name],
@@ -249,7 +222,7 @@ fn snapshot(stage: &LimaStage) -> Result<()> {
         // It is there with all that was there, or its name is free.
         let listed = project.ok(&["container", "snapshot", "list", "dev"])?;
         if listed.contains(&name) {
-            write_note(&project, "dev", "later")?;
+            project.write_note("dev", "later")?;
             project.ok(&["container", "reset", "dev", &name])?;
             ensure!(note(&project, "dev")? == name, "{at:?}: {listed}");
         } else {
@@ -264,7 +237,7 @@ fn removal(stage: &LimaStage) -> Result<()> {
     project.ok(&["config", "set", "undo.on_dir", "true"])?;
     for at in [At::Step("stopping"), At::Limactl("stop begin")] {
         project.ok(&["container", "create", "dev", "debian:12"])?;
-        write_note(&project, "dev", "here")?;
+        project.write_note("dev", "here")?;
         kill(&project, &["remove", "dev", "-f"], at)?;
         let next = mended(&project, &["undo"], "removal of `dev`")?;
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
@@ -299,7 +272,7 @@ fn removal(stage: &LimaStage) -> Result<()> {
 fn clone(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "dev", "here")?;
+    project.write_note("dev", "here")?;
     for at in [
         At::Step("copying"),
         At::Step("giving"),
@@ -326,7 +299,7 @@ fn clone(stage: &LimaStage) -> Result<()> {
 fn rename(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "dev", "here")?;
+    project.write_note("dev", "here")?;
     for at in [
         At::Step("stopping"),
         At::Step("renaming"),
@@ -361,9 +334,9 @@ fn copy(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "false"])?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "dev", "early")?;
+    project.write_note("dev", "early")?;
     project.ok(&["down", "dev"])?;
-    fill(&stage.instance("web-dev").join("disk"))?;
+    stage.fill_disk("web-dev", 1 << 30, HOLDS)?;
     for (arguments, what) in [
         (
             &["container", "snapshot", "create", "dev", "s"][..],
@@ -389,23 +362,6 @@ fn copy(stage: &LimaStage) -> Result<()> {
             ensure!(ran.contains("note"), "{ran}");
         }
         project.ok(&["down", "dev"])?;
-    }
-    Ok(())
-}
-
-/// Something that is no hole, behind what the stand-in reads of its disk.
-fn fill(disk: &std::path::Path) -> Result<()> {
-    use std::io::{Seek, SeekFrom, Write};
-    let mut file = std::fs::File::options().write(true).open(disk)?;
-    let length = file.metadata()?.len();
-    ensure!(
-        length > (1 << 30) + HOLDS,
-        "the disk is too small: {length}"
-    );
-    file.seek(SeekFrom::Start(1 << 30))?;
-    let block: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
-    for _ in 0..HOLDS >> 20 {
-        file.write_all(&block)?;
     }
     Ok(())
 }

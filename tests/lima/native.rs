@@ -1,14 +1,11 @@
 //! `forwarding: native`: Lima's own forwards, without a process of ours.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
-use lxc_dev_manager_tests::stage::free_port;
+use lxc_dev_manager_tests::stage::{free_port, request};
 
 use crate::facts::guest::SERVE;
 
@@ -27,15 +24,6 @@ fn write_file(stage: &LimaStage, envs: &str) -> Result<()> {
     Ok(fs::write(stage.path("project/containers.yaml"), text)?)
 }
 
-fn answer(port: u16) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
-}
-
 fn forwards(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let port = free_port()?;
@@ -47,7 +35,7 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     let serve = ["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()];
     project.ok(&serve)?;
     stage.until("Lima forwards the port", || {
-        Ok(answer(port).is_ok_and(|text| text.starts_with("HTTP/")))
+        Ok(request(port, "localhost", "").is_ok_and(|text| text.starts_with("HTTP/")))
     })?;
     let listed = project.ok(&["ports", "dev", "--json"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
@@ -67,7 +55,10 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     project.ok(&["restart", "dev"])?;
     project.ok(&serve)?;
     // The service answers in the guest; here nobody listens.
-    ensure!(answer(port).is_err(), "somebody still forwards");
+    ensure!(
+        request(port, "localhost", "").is_err(),
+        "somebody still forwards"
+    );
     let settings = fs::read_to_string(stage.instance("web-dev").join("lima.yaml"))?;
     ensure!(
         !settings.contains(&format!("hostPort: {port}")),

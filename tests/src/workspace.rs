@@ -1,10 +1,11 @@
 //! A place for one test: a home, a project's directory, and our programs with only one engine in
 //! sight. Every instance of it is deleted at its end.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::engines::TestEngine;
 
@@ -40,6 +41,28 @@ pub fn program(name: &str) -> Result<PathBuf> {
         bail!("{} isn't built: cargo build --workspace", path.display());
     }
     Ok(path)
+}
+
+/// Starts a command of ours and kills it when it says that it is at a step.
+pub fn kill_at_step(mut command: Command, step: &str) -> Result<()> {
+    let mut child = command.spawn()?;
+    let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    let mut seen = Vec::new();
+    for line in lines {
+        let line = line?;
+        let there = line.starts_with(step);
+        seen.push(line);
+        if there {
+            child.kill()?;
+            break;
+        }
+    }
+    let status = child.wait()?;
+    ensure!(
+        status.code().is_none(),
+        "it ended by itself ({status}): {seen:?}"
+    );
+    Ok(())
 }
 
 impl Workspace {

@@ -118,19 +118,14 @@ impl Results {
 }
 
 fn main() -> ExitCode {
-    if std::env::args()
+    let as_user = std::env::args()
         .nth(1)
-        .is_some_and(|word| word == lima::AS_USER)
-    {
-        return match lima::as_user() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("bench: error: {error:#}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match run() {
+        .is_some_and(|word| word == lima::AS_USER);
+    let done = match as_user {
+        true => lima::as_user().map(|()| true),
+        false => run(),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

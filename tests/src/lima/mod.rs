@@ -118,17 +118,15 @@ impl Lima {
     }
 }
 
-/// This program once more as the tests' user, for what is no test: `also` are programs that it finds beside itself. The
+/// This program once more as the tests' user, for what is no test. It finds our command line and `also` beside itself; the
 /// directory of the copies has to outlive the command.
 ///
 /// # Errors
 ///
 /// There is no such user, or the programs can't be laid out.
-pub fn as_user(limactl: &Limactl, also: &[&Path]) -> Result<(impl Drop + use<>, Command)> {
+pub fn as_user(limactl: &Limactl, also: &Path) -> Result<(impl Drop + use<>, Command)> {
     let delegate = Delegate::new(std::slice::from_ref(limactl))?;
-    for program in also {
-        delegate.add(program)?;
-    }
+    delegate.add(also)?;
     let command = delegate.command();
     Ok((delegate.into_directory(), command))
 }

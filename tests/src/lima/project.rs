@@ -81,4 +81,24 @@ impl<'a> LimaProject<'a> {
         ensure!(ran.code == Some(0), "{arguments:?}: {ran:#?}");
         Ok(ran.stdout)
     }
+
+    /// Writes a file in an env's home, and onto its disk.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or the env doesn't run.
+    pub fn write_note(&self, env: &str, text: &str) -> Result<()> {
+        let script = "printf %s \"$1\" >note && sync";
+        self.ok(&["exec", env, "--", "sh", "-c", script, "sh", text])
+            .map(drop)
+    }
+
+    /// What is in that file.
+    ///
+    /// # Errors
+    ///
+    /// It isn't there, or the env doesn't run.
+    pub fn note(&self, env: &str) -> Result<String> {
+        self.ok(&["exec", env, "--", "cat", "note"])
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -132,6 +133,26 @@ impl LimaStage {
         let text = fs::read_to_string(self.control().join("calls.jsonl"))?;
         let call = |line: &str| serde_json::from_str(line).context("a line of the calls' log");
         text.lines().map(call).collect()
+    }
+
+    /// Puts so many bytes, which are no hole, on a stopped instance's disk, behind `begin`: farther than the stand-in reads.
+    ///
+    /// # Errors
+    ///
+    /// The disk is too small, or can't be written.
+    pub fn fill_disk(&self, name: &str, begin: u64, bytes: u64) -> Result<()> {
+        let mut file = fs::File::options()
+            .write(true)
+            .open(self.instance(name).join("disk"))?;
+        let length = file.metadata()?.len();
+        ensure!(length >= begin + bytes, "the disk is too small: {length}");
+        file.seek(SeekFrom::Start(begin))?;
+        let block: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
+        for _ in 0..bytes >> 20 {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        Ok(())
     }
 
     /// limactl with the stage's own surroundings.

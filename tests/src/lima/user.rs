@@ -101,7 +101,11 @@ impl Delegate {
 
 /// A link where that can be, for test programs are large.
 fn lay_out(program: &Path, copy: &Path) -> Result<()> {
-    if fs::hard_link(program, copy).is_err() {
+    if let Err(error) = fs::hard_link(program, copy) {
+        // It may be that very file, which a copy onto itself would empty.
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            bail!("{} is laid out already", copy.display());
+        }
         fs::copy(program, copy).with_context(|| format!("cannot copy {}", program.display()))?;
     }
     // A link has its program's mode.

@@ -5,7 +5,7 @@ use super::place::Placed;
 use super::task::Task;
 use crate::backend::{Instance, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, EnvStatus, GuestPort};
+use crate::model::{EnvName, EnvStatus};
 use crate::project::Project;
 use crate::provision;
 use crate::view::Verb;
@@ -75,16 +75,6 @@ impl Engine {
             now,
             from_next_start,
         })
-    }
-}
-
-impl Engine {
-    /// Ports of an env that its engine forwards by itself; none where it can't be seen now.
-    pub async fn native_ports(&self, project: &Project, env: &EnvName) -> Vec<GuestPort> {
-        match self.place(project, env).await {
-            Ok(placed) => placed.instance.settings.native_ports,
-            Err(_) => Vec::new(),
-        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use super::Entrance;
+use super::{Engine, Entrance};
 use crate::backend::ssh::{Access, SshRoute};
 use crate::backend::{GuestStream, Listener, Route, listeners};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::GuestPort;
+use crate::model::{EnvName, GuestPort};
+use crate::project::Project;
 use crate::provision::KeyPair;
 
 impl Entrance {
@@ -52,6 +53,16 @@ impl Entrance {
     /// Those of [`Entrance::route`] and of [`Route::dial`].
     pub async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
         self.route().await?.dial(port).await
+    }
+}
+
+impl Engine {
+    /// Ports of an env that its engine forwards by itself; none where it can't be seen now.
+    pub async fn native_ports(&self, project: &Project, env: &EnvName) -> Vec<GuestPort> {
+        match self.place(project, env).await {
+            Ok(placed) => placed.instance.settings.native_ports,
+            Err(_) => Vec::new(),
+        }
     }
 }
 

@@ -34,7 +34,10 @@ pub struct Seen {
 /// # Errors
 /// `Config`, with the line, for what is no YAML or no mapping.
 pub fn read_settings(yaml: &str) -> Result<Seen> {
-    let all = mapping(yaml)?;
+    mapping(yaml).map(|all| seen(&all))
+}
+
+fn seen(all: &Mapping) -> Seen {
     let text = |key: &str| all.get(key).map(scalar).unwrap_or_default();
     let size = |key: &str| text(key).and_then(|text| size(&text));
     let list = |key: &str| {
@@ -47,7 +50,7 @@ pub fn read_settings(yaml: &str) -> Result<Seen> {
         .filter_map(|image| image.get("arch")?.as_str()?.parse().ok())
         .collect();
     let vz_nat = |network: &Value| network.get("vzNAT").and_then(Value::as_bool) == Some(true);
-    Ok(Seen {
+    Seen {
         limits: Limits {
             cpus: text("cpus").and_then(|count| count.parse().ok()),
             memory: size("memory"),
@@ -61,7 +64,7 @@ pub fn read_settings(yaml: &str) -> Result<Seen> {
             .filter(|arch| images.contains(arch))
             .collect(),
         has_own_address: list("networks").any(vz_nat),
-    })
+    }
 }
 
 /// What is changed of a machine's settings.
@@ -94,7 +97,7 @@ pub fn change(yaml: &str, change: &Change) -> Result<String> {
     set("memory", limits.memory.map(|size| size.to_string().into()));
     set("disk", limits.disk.map(|size| size.to_string().into()));
     // A list that says the same already has more to it perhaps: options, comments.
-    if read_settings(yaml)?.mounts != *mounts {
+    if seen(&before).mounts != *mounts {
         let mounts: Vec<Value> = mounts.iter().map(mount_value).collect::<Result<_>>()?;
         set("mounts", Some(mounts.into()));
     }

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::lima::{LimaProject, LimaStage};
 
 use super::NAME;
 use crate::commands::ended;
-use crate::pairs::Pairs;
+use crate::pairs::{Pairs, time};
 use crate::row::Row;
 
 /// Ours by limactl's, at most.
@@ -93,8 +93,9 @@ pub fn list(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
 fn by_hand(stage: &LimaStage, arguments: &[&str]) -> Result<Duration> {
     let mut command = stage.command(arguments);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let begun = std::time::Instant::now();
-    let status = command.status()?;
-    anyhow::ensure!(status.success(), "{arguments:?}: {status}");
-    Ok(begun.elapsed())
+    time(|| {
+        let status = command.status()?;
+        ensure!(status.success(), "{arguments:?}: {status}");
+        Ok(())
+    })
 }

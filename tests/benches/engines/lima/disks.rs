@@ -1,14 +1,12 @@
 //! Snapshots against the copy of the disk alone.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use lxc_dev_manager_tests::lima::LimaProject;
 
-use super::{NAME, disk};
+use super::NAME;
 use crate::commands::ended;
 use crate::pairs::Pairs;
 use crate::row::Row;
@@ -24,8 +22,8 @@ const PAIRS: (usize, usize) = (1, 5);
 pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
-    let source = disk(project, "dev");
-    fill(&source)?;
+    project.stage().fill_disk("web-dev", BEGIN, HOLDS)?;
+    let source = project.stage().instance("web-dev").join("disk");
     let copy = source.with_file_name("by-hand");
     let cp = || {
         let mut command = Command::new("cp");
@@ -67,21 +65,4 @@ pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Ve
         row("container snapshot create", &snapshot),
         row("container reset", &restore),
     ])
-}
-
-/// Something that is no hole.
-fn fill(disk: &Path) -> Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .open(disk)
-        .with_context(|| format!("{}", disk.display()))?;
-    let length = file.metadata()?.len();
-    ensure!(length >= BEGIN + HOLDS, "the disk is too small: {length}");
-    file.seek(SeekFrom::Start(BEGIN))?;
-    let block: Vec<u8> = (0..1 << 20).map(|index: u32| (index % 251) as u8).collect();
-    for _ in 0..HOLDS >> 20 {
-        file.write_all(&block)?;
-    }
-    file.sync_all()?;
-    Ok(())
 }

@@ -6,7 +6,7 @@ mod commands;
 mod disks;
 mod ports;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -27,8 +27,7 @@ pub fn lima() -> Result<Vec<Row>> {
     if !lima::is_root() {
         return measure(&limactl, &traffic);
     }
-    let ours = limactl.path.with_file_name("lxc-dev-manager");
-    let (_copies, mut command) = lima::as_user(&limactl, &[&ours, &traffic])?;
+    let (_copies, mut command) = lima::as_user(&limactl, &traffic)?;
     let output = command
         .arg(AS_USER)
         .stderr(Stdio::inherit())
@@ -70,9 +69,4 @@ fn measure(limactl: &Limactl, traffic: &Path) -> Result<Vec<Row>> {
         rows.extend(measure(&project, traffic).with_context(|| part.to_owned())?);
     }
     Ok(rows)
-}
-
-/// The disk of an env.
-fn disk(project: &LimaProject, env: &str) -> PathBuf {
-    project.stage().instance(&format!("web-{env}")).join("disk")
 }

@@ -2,10 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::LimaProject;
@@ -14,26 +12,17 @@ use lxc_dev_manager_tests::stage::free_port;
 use super::NAME;
 use crate::memory;
 use crate::ports::cost::Cost;
-use crate::ports::place::{Ended, Way, here, passable};
+use crate::ports::place::{Ended, Way, by_process, here, passable};
+use crate::ports::throughput::{self, CONNECTIONS, Found};
 use crate::ports::{Compared, Wanted, load};
 use crate::row::{Part, Row};
 
-const ROUNDS: usize = 7;
-const SPAN: Duration = Duration::from_millis(1200);
-const STREAMS: [usize; 2] = [1, 8];
-const CONNECTIONS: usize = 64;
+/// Connections of which each is timed.
+const CONNECTS: usize = 140;
 /// Ours by `ssh -L`, at least.
 const LIMIT: f64 = 0.8;
 /// The program for both ends, in the guest.
 const GUEST_PROGRAM: &str = "/tmp/ldm-traffic";
-
-#[derive(Default)]
-struct Found {
-    rates: [Vec<f64>; 2],
-    costs: Vec<f64>,
-    requests: Vec<f64>,
-    firsts: Vec<f64>,
-}
 
 /// The rows.
 pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
@@ -41,58 +30,53 @@ pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
     let port = free_port()?;
     project.ok(&["port", "add", "dev", &port.to_string()])?;
     let _service = serve(project, traffic, port)?;
-    let (proxy, ours) = forwarder(project, port)?;
-    let (ssh, peer) = ssh(project, port)?;
+    let (ours, proxy) = forwarder(project, port)?;
+    let (peer, ssh) = ssh(project, port)?;
     let ways = [ours, peer];
     for way in &ways {
         passable(way)?;
     }
-    let mut found = [Found::default(), Found::default()];
-    for round in 0..ROUNDS {
-        for turn in 0..ways.len() {
-            let index = (round + turn) % ways.len();
-            one(traffic, &ways[index], &mut found[index])?;
-        }
-    }
-    let [ours, peer] = &found;
-    let row = |what: &str, unit, of: fn(&Found) -> &Vec<f64>, wanted| {
+    let found = throughput::measure(traffic, &ways)?;
+    let firsts = first_bytes(&ways)?;
+    let row = |what: &str, unit, [ours, peer]: [&Vec<f64>; 2], wanted| {
         let compared = Compared {
             what: format!("{what} / `ssh -L`"),
             unit,
-            ours: of(ours),
-            peer: of(peer),
+            ours,
+            peer,
         };
         compared.row(NAME, wanted)
     };
+    let both = |of: fn(&Found) -> &Vec<f64>| [of(&found[0]), of(&found[1])];
     let mut rows = vec![
         row(
             "1 stream",
             "Gbit/s",
-            |found| &found.rates[0],
+            both(|found| &found.rates[0]),
             Wanted::AtLeast(LIMIT),
         ),
         row(
             "8 streams",
             "Gbit/s",
-            |found| &found.rates[1],
+            both(|found| &found.rates[1]),
             Wanted::AtLeast(LIMIT),
         ),
         row(
             "processor time a GiB",
             "s",
-            |found| &found.costs,
+            both(|found| &found.costs),
             Wanted::Nothing,
         ),
         row(
             &format!("requests by {CONNECTIONS} kept connections"),
             "a second",
-            |found| &found.requests,
+            both(|found| &found.requests),
             Wanted::Nothing,
         ),
         row(
             "a connection's first byte there and back",
             "ms",
-            |found| &found.firsts,
+            firsts.each_ref(),
             Wanted::Nothing,
         ),
     ];
@@ -109,22 +93,15 @@ pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn one(traffic: &Path, way: &Way, found: &mut Found) -> Result<()> {
-    for (index, streams) in STREAMS.into_iter().enumerate() {
-        let before = way.cost.seconds()?;
-        let rate = load::rate(way.address, streams, SPAN, None)?;
-        found.rates[index].push(rate * 8.0 / 1e9);
-        if streams == 1 {
-            let gib = rate * SPAN.as_secs_f64() / f64::from(1 << 30);
-            found.costs.push((way.cost.seconds()? - before) / gib);
+/// Milliseconds until a new connection has carried a byte there and back, by way, in turns.
+fn first_bytes(ways: &[Way; 2]) -> Result<[Vec<f64>; 2]> {
+    let mut found = [Vec::new(), Vec::new()];
+    for _ in 0..CONNECTS {
+        for (way, found) in ways.iter().zip(&mut found) {
+            found.push(load::first_byte(way.address)? * 1000.0);
         }
     }
-    let requests = load::requests(traffic, way.address, CONNECTIONS, SPAN)?;
-    found.requests.push(requests);
-    for _ in 0..20 {
-        found.firsts.push(load::first_byte(way.address)? * 1000.0);
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// The service in the guest.
@@ -149,16 +126,21 @@ fn serve(project: &LimaProject, traffic: &Path, port: u16) -> Result<Ended> {
     Ok(Ended(child))
 }
 
-fn forwarder(project: &LimaProject, port: u16) -> Result<(Ended, Way)> {
+fn forwarder(project: &LimaProject, port: u16) -> Result<(Way, Ended)> {
     let child = said(project.command(&["proxy", "dev"]), "")?;
     let cost = Cost::Ours {
         proxy: child.id(),
         relay_of: None,
     };
-    Ok((Ended(child), way("ours", here(port), cost)))
+    let way = Way {
+        name: "ours".to_owned(),
+        address: here(port),
+        cost,
+    };
+    Ok((way, Ended(child)))
 }
 
-fn ssh(project: &LimaProject, port: u16) -> Result<(Ended, Way)> {
+fn ssh(project: &LimaProject, port: u16) -> Result<(Way, Ended)> {
     let address = here(free_port()?);
     let config = project.stage().instance("web-dev").join("ssh.config");
     let child = Command::new("ssh")
@@ -172,16 +154,7 @@ fn ssh(project: &LimaProject, port: u16) -> Result<(Ended, Way)> {
         .stdin(Stdio::null())
         .spawn()
         .context("ssh can't be started")?;
-    let cost = Cost::Tree(child.id());
-    Ok((Ended(child), way("`ssh -L`", address, cost)))
-}
-
-fn way(name: &str, address: SocketAddr, cost: Cost) -> Way {
-    Way {
-        name: name.to_owned(),
-        address,
-        cost,
-    }
+    Ok(by_process("`ssh -L`", address, child))
 }
 
 /// A child that has said its first line, which begins so.

@@ -9,7 +9,7 @@ mod late;
 mod latency;
 pub mod load;
 pub mod place;
-mod throughput;
+pub mod throughput;
 
 use anyhow::Result;
 use lxc_dev_manager_tests::engines::TestEngine;

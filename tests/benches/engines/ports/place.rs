@@ -284,7 +284,7 @@ impl Guest {
 }
 
 /// A way whose cost is that of one process and of those that it starts.
-fn by_process(name: &str, address: SocketAddr, child: Child) -> (Way, Ended) {
+pub fn by_process(name: &str, address: SocketAddr, child: Child) -> (Way, Ended) {
     let way = Way {
         name: name.to_owned(),
         address,

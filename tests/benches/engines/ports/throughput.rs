@@ -1,5 +1,6 @@
 //! Bytes a second, requests a second, and what they cost.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,22 +16,22 @@ const SPAN: Duration = Duration::from_millis(1200);
 /// Streams at once.
 const STREAMS: [usize; 2] = [1, 8];
 /// Connections of the requests.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 
 /// What came of one way.
 #[derive(Default)]
-struct Found {
-    /// Gbit/s by number of streams.
-    rates: [Vec<f64>; 2],
+pub struct Found {
+    /// Gbit/s with one stream, and with eight.
+    pub rates: [Vec<f64>; 2],
     /// Seconds of processor time for each GiB, with one stream.
-    costs: Vec<f64>,
+    pub costs: Vec<f64>,
     /// Requests a second.
-    requests: Vec<f64>,
+    pub requests: Vec<f64>,
 }
 
 /// The rows.
 pub fn throughput(place: &Place, engine: &str) -> Result<Vec<Row>> {
-    let outside = measure(place, &place.outside)?;
+    let outside = measure(&place.program, &place.outside)?;
     let mut rows = Vec::new();
     rows.extend(halves(place, &outside[0], engine)?);
     for (index, streams) in STREAMS.iter().enumerate() {
@@ -93,7 +94,7 @@ pub fn throughput(place: &Place, engine: &str) -> Result<Vec<Row>> {
 /// The service on the env's loopback.
 fn inside(place: &Place, engine: &str) -> Result<Vec<Row>> {
     // The first is ours, the second the device.
-    let mut found = measure(place, &place.inside)?;
+    let mut found = measure(&place.program, &place.inside)?;
     found.insert(0, Found::default());
     let device = &place.inside[1];
     let row = |what: String, unit, of: fn(&Found) -> &Vec<f64>, wanted| {
@@ -154,20 +155,20 @@ fn row(
     .row(engine, wanted)
 }
 
-/// Measures ways in turns.
-fn measure(place: &Place, ways: &[Way]) -> Result<Vec<Found>> {
+/// Measures ways in turns, with the program for both ends.
+pub fn measure(program: &Path, ways: &[Way]) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = ways.iter().map(|_| Found::default()).collect();
     for round in 0..ROUNDS {
         for turn in 0..ways.len() {
             // Each is the first one once.
             let index = (round + turn) % ways.len();
-            one(place, &ways[index], &mut found[index])?;
+            one(program, &ways[index], &mut found[index])?;
         }
     }
     Ok(found)
 }
 
-fn one(place: &Place, way: &Way, found: &mut Found) -> Result<()> {
+fn one(program: &Path, way: &Way, found: &mut Found) -> Result<()> {
     for (index, streams) in STREAMS.into_iter().enumerate() {
         let before = way.cost.seconds()?;
         let rate = load::rate(way.address, streams, SPAN, None)?;
@@ -177,7 +178,7 @@ fn one(place: &Place, way: &Way, found: &mut Found) -> Result<()> {
             found.costs.push((way.cost.seconds()? - before) / gib);
         }
     }
-    let requests = load::requests(&place.program, way.address, CONNECTIONS, SPAN)?;
+    let requests = load::requests(program, way.address, CONNECTIONS, SPAN)?;
     found.requests.push(requests);
     Ok(())
 }
