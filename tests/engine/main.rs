@@ -4,6 +4,7 @@ mod clone;
 mod create;
 mod cut_off;
 mod delete_project;
+mod forwards;
 mod preferences;
 mod publish;
 mod recovery;

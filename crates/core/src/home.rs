@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -87,6 +88,18 @@ impl Home {
     pub fn runtime_directory(&self) -> Result<PathBuf> {
         make_private_directory(&self.runtime)?;
         Ok(self.runtime.clone())
+    }
+
+    /// Holds off others who change one of the files that several processes write, until the value is dropped.
+    ///
+    /// # Errors
+    /// `Io` where the directory can't be made or locked.
+    pub(crate) fn lock(&self) -> Result<fs::File> {
+        let root = self.directory("")?;
+        let failed = |error| Error::io(format!("cannot lock {}", root.display()), error);
+        let file = fs::File::open(&root).map_err(failed)?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        Ok(file)
     }
 
     /// The socket on which the app answers.

@@ -91,7 +91,7 @@ async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -
         context.printer.status(&text);
     }
     let shutdown = CancellationToken::new();
-    let (session, running) = Session::new(context.usual.clone(), scopes.clone(), shutdown.clone());
+    let (session, running) = Session::new(context.usual.clone(), scopes, shutdown.clone());
     let shown = async {
         if let Some(env) = focus {
             take_focus(context, &session, env).await?;
@@ -99,8 +99,8 @@ async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -
         context.printer.status("Forwarding until Ctrl+C");
         match std::io::stdout().is_terminal() && !context.printer.json() && !context.printer.quiet()
         {
-            true => show_table(context, &session, &scopes).await,
-            false => show_lines(context, &session, &scopes).await,
+            true => show_table(context, &session).await,
+            false => show_lines(context, &session).await,
         }
     };
     let mut running = std::pin::pin!(running);
@@ -147,14 +147,15 @@ fn concerns(scopes: &[Scope], forward: &ForwardView) -> bool {
 }
 
 /// A line for each forward, and for each change of one.
-async fn show_lines(context: &Context, session: &Session, scopes: &[Scope]) -> Result<()> {
+async fn show_lines(context: &Context, session: &Session) -> Result<()> {
     let mut changes = session.changes();
     let mut known: BTreeMap<(EnvRef, HostPort), ForwardView> = BTreeMap::new();
     loop {
         let forwards = changes.borrow_and_update().clone();
+        let scopes = session.scopes();
         for forward in forwards
             .into_iter()
-            .filter(|forward| concerns(scopes, forward))
+            .filter(|forward| concerns(&scopes, forward))
         {
             let key = (forward.env.clone(), forward.host);
             let before = known.get(&key);
@@ -183,16 +184,17 @@ fn say(context: &Context, forward: &ForwardView) {
 }
 
 /// A table that is drawn anew at each change, and every second while something passes.
-async fn show_table(context: &Context, session: &Session, scopes: &[Scope]) -> Result<()> {
+async fn show_table(context: &Context, session: &Session) -> Result<()> {
     let terminal = Term::stdout();
     let mut changes = session.changes();
     let (mut drawn, mut rates) = (0, Rates::default());
     loop {
         // While another process is just taking over there is nothing to ask.
         if let Ok(forwards) = session.seat().await?.forwards().await {
+            let scopes = session.scopes();
             let own = forwards
                 .into_iter()
-                .filter(|forward| concerns(scopes, forward));
+                .filter(|forward| concerns(&scopes, forward));
             let own: Vec<ForwardView> = own.collect();
             // A line that wraps would be two to take back.
             let width = usize::from(terminal.size().1);

@@ -103,7 +103,8 @@ impl Engine {
         if instance.settings.autostart {
             set_autostart(backend.as_ref(), instance, false).await?;
         }
-        backend.rename(&instance.name, &name).await
+        backend.rename(&instance.name, &name).await?;
+        self.carry_sleep(&instance.name, &name)
     }
 
     fn write_entry(&self, keeper: &Keeper<'_>, placed: &Placed, kept: Kept) -> Result<()> {
@@ -161,6 +162,7 @@ impl Engine {
 
     /// Strikes an entry out; one that isn't there is a success.
     pub(super) fn forget(&self, id: &OperationId) -> Result<()> {
+        self.forget_sleep(&InstanceName::undo(id))?;
         let path = self.entry_path(id)?;
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(

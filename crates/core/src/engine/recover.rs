@@ -283,8 +283,14 @@ impl Engine {
         }
         let aside = InstanceName::undo(&record.id);
         Ok(match find(backend.as_ref(), &aside).await? {
-            Some(_) => "finished; it can be undone",
-            None => "finished",
+            Some(_) => {
+                self.carry_sleep(&record.instance, &aside)?;
+                "finished; it can be undone"
+            }
+            None => {
+                self.forget_sleep(&record.instance)?;
+                "finished"
+            }
         })
     }
 

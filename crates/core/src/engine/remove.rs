@@ -75,6 +75,7 @@ impl Engine {
             Err(error)
                 if error.kind() == ErrorKind::NotFound && project.file().entry(env).is_some() =>
             {
+                self.forget_sleep(&project.instance(env)?)?;
                 project.change(&[Change::RemoveEnv { env: env.clone() }])?;
                 return Ok(Removed::EntryOnly);
             }
@@ -141,6 +142,7 @@ impl Engine {
         } else {
             self.step(task, "deleting it");
             delete_whatever_state(backend.as_ref(), &instance.name).await?;
+            self.forget_sleep(&instance.name)?;
         }
         let env = journal.record.env.env.clone();
         project.change(&[Change::RemoveEnv { env }])
@@ -171,6 +173,7 @@ impl Engine {
             if find(backend, &record.instance).await?.is_none() {
                 backend.rename(&aside, &record.instance).await?;
             }
+            self.carry_sleep(&aside, &record.instance)?;
             self.autostart_again(backend, record).await?;
             if !record.was_running {
                 break;

@@ -9,10 +9,11 @@ use super::recover::{find, open_if_there, start_if_stopped};
 use super::task::Task;
 use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
+use crate::forward;
 use crate::model::{EnvName, InstanceName};
 use crate::project::{Change, Project};
 use crate::provision::identity;
-use crate::view::Verb;
+use crate::view::{EnvRef, Verb};
 
 /// An env that has another name now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +163,7 @@ impl Engine {
         if find(backend.as_ref(), &record.instance).await?.is_some() {
             backend.rename(&record.instance, instance).await?;
         }
+        self.carry_sleep(&record.instance, instance)?;
         let marks = Marks {
             project: project.name(),
             env: Some(new.clone()),
@@ -171,7 +173,9 @@ impl Engine {
         backend.set_marks(instance, &marks).await?;
         identity::set_host_name(backend.as_ref(), instance, &record.instance).await?;
         // Last of all, for nothing after it can fail: the new name counts from here on.
-        self.rename_in_ledger(&record.env, &project.env_ref(new), instance)?;
+        let (old, now) = (&record.env, &project.env_ref(new));
+        self.rename_in_ledger(old, now, instance)?;
+        self.rename_in_forwards(old, now);
         if project.file().entry(new).is_none() {
             project.change(&[Change::RenameEnv {
                 env: record.env.env.clone(),
@@ -179,6 +183,18 @@ impl Engine {
             }])?;
         }
         Ok(())
+    }
+
+    /// Who forwards finds focus and port of its own under the new name. An env without them is renamed all
+    /// the same.
+    fn rename_in_forwards(&self, old: &EnvRef, new: &EnvRef) {
+        if let Err(error) = forward::carry_over(&self.home, old, new) {
+            let why = error.report().message;
+            self.notice(format!(
+                "`{}` may lose the focus and the ports that `{}` had: {why}",
+                new.env, old.env
+            ));
+        }
     }
 
     /// Finishes a rename that was killed.
@@ -206,11 +222,13 @@ impl Engine {
         let Some(Detail::Renamed { env, instance }) = &record.detail else {
             return Ok(());
         };
-        let new = crate::view::EnvRef {
+        let new = EnvRef {
             env: env.clone(),
             ..record.env.clone()
         };
         self.rename_in_ledger(&new, &record.env, &record.instance)?;
+        self.rename_in_forwards(&new, &record.env);
+        self.carry_sleep(instance, &record.instance)?;
         let there = find(backend.as_ref(), &record.instance).await?;
         if there.is_none() && find(backend.as_ref(), instance).await?.is_some() {
             backend.rename(instance, &record.instance).await?;

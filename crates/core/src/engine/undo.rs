@@ -161,6 +161,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::NotFound, message));
             }
         }
+        self.carry_sleep(removal.aside, &entry.instance)?;
         project.bring_back(&entry.env.env, removal.file)?;
         self.forget(&entry.id)
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -42,10 +43,7 @@ impl Engine {
     /// Whether a connection may start an env: its file says so, and nobody has stopped it on purpose.
     #[must_use]
     pub fn may_wake(&self, project: &Project, env: &EnvName) -> bool {
-        let asleep = || -> Result<bool> {
-            let mark = self.home().root().join(ASLEEP);
-            Ok(mark.join(project.instance(env)?.as_str()).exists())
-        };
+        let asleep = || -> Result<bool> { Ok(self.sleep_mark(&project.instance(env)?).exists()) };
         project.file().wake(env) && !asleep().unwrap_or(true)
     }
 
@@ -54,16 +52,20 @@ impl Engine {
         if !project.file().wake(env) {
             return Ok(());
         }
-        let directory = self.home().directory(ASLEEP)?;
-        let mark = directory.join(project.instance(env)?.as_str());
+        self.home().directory(ASLEEP)?;
+        let mark = self.sleep_mark(&project.instance(env)?);
         fs::write(&mark, "")
             .map_err(|error| Error::io(format!("cannot write {}", mark.display()), error))
     }
 
     /// Forgets it: somebody has started the env.
     pub(super) fn wake_up(&self, project: &Project, env: &EnvName) -> Result<()> {
-        let mark = self.home().root().join(ASLEEP);
-        let mark = mark.join(project.instance(env)?.as_str());
+        self.forget_sleep(&project.instance(env)?)
+    }
+
+    /// Forgets it: the instance is gone.
+    pub(super) fn forget_sleep(&self, instance: &InstanceName) -> Result<()> {
+        let mark = self.sleep_mark(instance);
         match fs::remove_file(&mark) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(
                 format!("cannot delete {}", mark.display()),
@@ -71,5 +73,20 @@ impl Engine {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Remembers it under another name of the instance. Does nothing where that was done before.
+    pub(super) fn carry_sleep(&self, old: &InstanceName, new: &InstanceName) -> Result<()> {
+        let (old, new) = (self.sleep_mark(old), self.sleep_mark(new));
+        match fs::rename(&old, &new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("cannot rename {}", old.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sleep_mark(&self, instance: &InstanceName) -> PathBuf {
+        self.home().root().join(ASLEEP).join(instance.as_str())
     }
 }

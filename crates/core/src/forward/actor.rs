@@ -12,13 +12,14 @@ use tokio_util::task::TaskTracker;
 use super::answers::Answers;
 use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
+use super::renames::{Renames, followed};
 use super::service::EnvPort;
 use super::store::{Focus, Key, Stable};
-use super::ways::{Change, Ways};
+use super::ways::Ways;
 use super::{FocusRequest, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{GuestPort, HostPort, InstanceName, PortState, Reach};
+use crate::model::{GuestPort, HostPort, PortState, Reach};
 use crate::proxy::{RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
@@ -28,7 +29,8 @@ const LINGER: Duration = Duration::from_secs(10);
 
 pub(super) struct Actor {
     ways: Arc<Ways>,
-    changes: mpsc::UnboundedReceiver<Change>,
+    /// Envs of which the boot is over to which connections were made.
+    ended: mpsc::UnboundedReceiver<EnvRef>,
     answers: Answers,
     heard: mpsc::UnboundedReceiver<Key>,
     view: View,
@@ -39,8 +41,9 @@ pub(super) struct Actor {
     lingering: BTreeMap<EnvRef, Instant>,
     /// By number, in the order in which they came.
     leases: Vec<(u64, Scope)>,
-    /// Envs whose instances have other names, until the file has them too.
-    renamed: Vec<(EnvRef, InstanceName)>,
+    renames: Renames,
+    /// Envs that have other names, until they are seen under these.
+    renamed: Vec<(EnvRef, EnvRef)>,
     focus: Focus,
     stable: Stable,
     /// Ports that somebody has given up.
@@ -62,12 +65,14 @@ impl Actor {
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        let (focus, stable) = (Focus::read(engine.home())?, Stable::read(engine.home())?);
+        let home = engine.home();
+        let (focus, stable) = (Focus::read(home)?, Stable::read(home)?);
+        let renames = Renames::read(home)?;
         let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
-        let (ways, changes) = Ways::new(engine, tasks.clone(), shutdown);
+        let (ways, ended) = Ways::new(engine, tasks.clone(), shutdown);
         Ok(Self {
             ways,
-            changes,
+            ended,
             answers,
             heard,
             view: View::default(),
@@ -75,6 +80,7 @@ impl Actor {
             up: BTreeSet::new(),
             lingering: BTreeMap::new(),
             leases: Vec::new(),
+            renames,
             renamed: Vec::new(),
             focus,
             stable,
@@ -104,7 +110,7 @@ impl Actor {
                         Some(order) => self.obey(order).await,
                         None => return,
                     },
-                    Some(change) = self.changes.recv() => self.on_change(change),
+                    Some(ended) = self.ended.recv() => self.cut(&ended),
                     Some(key) = self.heard.recv() => {
                         self.answered.insert(key);
                         self.settle().await;
@@ -158,38 +164,25 @@ impl Actor {
         }
     }
 
-    fn on_change(&mut self, change: Change) {
-        match change {
-            Change::Ended(env) => self.cut(&env),
-            Change::Renamed { old, new } => {
-                let known = self.envs.iter().find(|known| known.instance == old);
-                let known = known.map(|known| (known.env.clone(), new));
-                self.renamed.extend(known);
-            }
-        }
-    }
-
-    /// What an env has, it has under its new name as well.
+    /// What an env has, it has under its new name as well: once it is seen by that, so that its ports stay
+    /// open.
     fn carry_over(&mut self) {
-        let envs = &self.envs;
-        let (mut done, mut waiting) = (Vec::new(), Vec::new());
-        for (old, instance) in std::mem::take(&mut self.renamed) {
-            match envs.iter().find(|known| known.instance == instance) {
-                Some(known) => done.push((old, known.env.clone())),
-                None => waiting.push((old, instance)),
-            }
+        match self.renames.fresh() {
+            Ok(fresh) => self.renamed.extend(fresh),
+            Err(error) => tracing::warn!(?error, "renames aren't followed"),
         }
-        self.renamed = waiting;
-        for (old, new) in done {
-            for (_, scope) in &mut self.leases {
-                if *scope == (Scope::Env { env: old.clone() }) {
-                    *scope = Scope::Env { env: new.clone() };
-                }
-            }
-            let carried = self.focus.rename(&old, &new);
-            if let Err(error) = carried.and_then(|()| self.stable.rename(&old, &new)) {
-                tracing::warn!(?error, "what it had isn't remembered under its new name");
-            }
+        let is_known = |env: &EnvRef| self.envs.iter().any(|known| known.env == *env);
+        let is_due =
+            |(old, _): &(EnvRef, EnvRef)| is_known(&followed(old, &self.renamed)) || !is_known(old);
+        if self.renamed.is_empty() || !self.renamed.iter().all(is_due) {
+            return;
+        }
+        let renamed = std::mem::take(&mut self.renamed);
+        for (_, scope) in &mut self.leases {
+            scope.follow(&renamed);
+        }
+        if let Err(error) = self.focus.refresh().and_then(|()| self.stable.refresh()) {
+            tracing::warn!(?error, "what it had isn't remembered under its new name");
         }
     }
 

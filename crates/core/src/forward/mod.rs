@@ -11,6 +11,8 @@ mod answers;
 mod headless;
 mod plan;
 mod ports;
+mod remembered;
+mod renames;
 mod service;
 mod session;
 mod store;
@@ -211,6 +213,16 @@ pub fn browser_url(forward: &ForwardView) -> String {
     let is_by_name = is_here && forward.state == PortState::Forwarded;
     let own = forward.stable_url().filter(|_| !is_by_name);
     own.unwrap_or_else(|| forward.url())
+}
+
+/// What is remembered of an env is so under its new name, and those who forward learn that it has one.
+///
+/// # Errors
+/// `Io` and `Config` where that can't be read or written.
+pub(crate) fn carry_over(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
+    store::Focus::read(home)?.rename(old, new)?;
+    store::Stable::read(home)?.rename(old, new)?;
+    renames::Renames::read(home)?.add(old, new)
 }
 
 /// Gives an env the focus where nobody forwards now: the next who does will know.

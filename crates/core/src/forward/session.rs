@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::headless::Headless;
+use super::renames::Renames;
 use super::{FocusRequest, Forwarding, Scope};
 use crate::control::{self, Answer, Client, Holder, Pushed, Request, Role};
 use crate::engine::Engine;
@@ -104,12 +105,15 @@ pub async fn glance(home: &Home) -> Vec<ForwardView> {
 pub struct Session {
     seat: watch::Receiver<Option<Seat>>,
     told: watch::Receiver<Vec<ForwardView>>,
+    scopes: watch::Receiver<Vec<Scope>>,
 }
 
 /// What the running part tells the other.
 struct Tellers {
     seat: watch::Sender<Option<Seat>>,
     told: watch::Sender<Vec<ForwardView>>,
+    scopes: watch::Sender<Vec<Scope>>,
+    renames: Renames,
 }
 
 impl Session {
@@ -126,14 +130,24 @@ impl Session {
     ) -> (Self, impl Future<Output = Result<()>> + Send) {
         let (seat, seats) = watch::channel(None);
         let (told, tells) = watch::channel(Vec::new());
+        let (scopes, wanted) = watch::channel(scopes);
         let session = Self {
             seat: seats,
             told: tells,
+            scopes: wanted,
         };
-        (
-            session,
-            run(engine, scopes, Tellers { seat, told }, shutdown),
-        )
+        let renames = Renames::read(engine.home());
+        let running = async move {
+            let renames = renames?;
+            let tellers = Tellers {
+                seat,
+                told,
+                scopes,
+                renames,
+            };
+            run(engine, tellers, shutdown).await
+        };
+        (session, running)
     }
 
     /// Where this process sits now; waits while that is being decided.
@@ -158,22 +172,45 @@ impl Session {
     pub fn changes(&self) -> watch::Receiver<Vec<ForwardView>> {
         self.told.clone()
     }
+
+    /// What this process wants forwarded: an env that gets another name is wanted by that.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Scope> {
+        self.scopes.borrow().clone()
+    }
 }
 
-async fn run(
-    engine: Arc<Engine>,
-    scopes: Vec<Scope>,
-    tellers: Tellers,
-    shutdown: CancellationToken,
-) -> Result<()> {
+impl Tellers {
+    /// What is wanted, by the names of now.
+    fn wanted(&mut self) -> Vec<Scope> {
+        match self.renames.fresh() {
+            Ok(renames) if !renames.is_empty() => {
+                let follow = |scope: &mut Scope| scope.follow(&renames);
+                self.scopes
+                    .send_modify(|scopes| scopes.iter_mut().for_each(follow));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(?error, "renames aren't followed"),
+        }
+        self.scopes.borrow().clone()
+    }
+
+    /// Tells what is forwarded, once it is known who is meant by it.
+    fn tell(&mut self, forwards: Vec<ForwardView>) {
+        self.wanted();
+        self.told.send_replace(forwards);
+    }
+}
+
+async fn run(engine: Arc<Engine>, mut tellers: Tellers, shutdown: CancellationToken) -> Result<()> {
     let mut pause = PAUSES.0;
     let mut had_a_seat = false;
     loop {
         let sat = match Holder::claim(engine.home())? {
-            Some(holder) => hold(&engine, holder, &scopes, &tellers, &shutdown)
+            Some(holder) => hold(&engine, holder, &mut tellers, &shutdown)
                 .await
                 .map(|()| Some(STEPPED_DOWN)),
-            None => join(&engine, &scopes, &tellers, &shutdown).await,
+            None => join(&engine, &mut tellers, &shutdown).await,
         };
         tellers.seat.send_replace(None);
         if shutdown.is_cancelled() {
@@ -198,8 +235,7 @@ async fn run(
 async fn hold(
     engine: &Arc<Engine>,
     holder: Holder,
-    scopes: &[Scope],
-    tellers: &Tellers,
+    tellers: &mut Tellers,
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let (tasks, answering) = (TaskTracker::new(), TaskTracker::new());
@@ -215,8 +251,8 @@ async fn hold(
     );
     let served = tokio::spawn(serving);
     let mut leases = Vec::new();
-    for scope in scopes {
-        leases.push(forwarding.lease(scope.clone()).await?);
+    for scope in tellers.wanted() {
+        leases.push(forwarding.lease(scope).await?);
     }
     let mut changes = forwarding.changes();
     tellers.seat.send_replace(Some(Seat::Holder(forwarding)));
@@ -224,7 +260,7 @@ async fn hold(
         tokio::select! {
             () = end.cancelled() => break,
             changed = changes.changed() => match changed {
-                Ok(()) => drop(tellers.told.send_replace(changes.borrow_and_update().clone())),
+                Ok(()) => tellers.tell(changes.borrow_and_update().clone()),
                 Err(_) => break,
             },
         }
@@ -250,8 +286,7 @@ async fn drained(tasks: &TaskTracker) {
 /// Has leases at who forwards. Returns how long to wait then; `None` where there was nobody.
 async fn join(
     engine: &Engine,
-    scopes: &[Scope],
-    tellers: &Tellers,
+    tellers: &mut Tellers,
     shutdown: &CancellationToken,
 ) -> Result<Option<Duration>> {
     let connected = Client::connect(engine.home(), Role::Cli).await;
@@ -260,11 +295,8 @@ async fn join(
         Err(error) if passes(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    for scope in scopes {
-        let request = Request::Lease {
-            scope: scope.clone(),
-        };
-        match client.ask(request).await {
+    for scope in tellers.wanted() {
+        match client.ask(Request::Lease { scope }).await {
             Ok(_) => {}
             Err(error) if passes(&error) => return Ok(None),
             Err(error) => return Err(error),
@@ -285,10 +317,10 @@ fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Io)
 }
 
-async fn listen(mut pushed: mpsc::Receiver<Pushed>, tellers: &Tellers) {
+async fn listen(mut pushed: mpsc::Receiver<Pushed>, tellers: &mut Tellers) {
     while let Some(pushed) = pushed.recv().await {
         if let Pushed::Forwards(forwards) = pushed {
-            tellers.told.send_replace(forwards);
+            tellers.tell(forwards);
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::remembered::Remembered;
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::{Home, read_json, write_json};
+use crate::home::Home;
 use crate::model::{GuestPort, HostPort};
 use crate::proxy::is_free;
 use crate::view::EnvRef;
@@ -22,14 +23,14 @@ const STABLE: std::ops::RangeInclusive<u16> = 20_000..=29_999;
 pub(super) type Key = (EnvRef, GuestPort);
 
 /// `focus.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct FocusFile {
     version: u32,
     ports: BTreeMap<HostPort, EnvRef>,
 }
 
 /// `ports.json`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct PortsFile {
     version: u32,
     ports: Vec<Given>,
@@ -44,64 +45,52 @@ struct Given {
 }
 
 /// Who has the focus of each port.
-#[derive(Debug, Default)]
-pub(super) struct Focus {
-    path: PathBuf,
-    ports: BTreeMap<HostPort, EnvRef>,
-}
+#[derive(Debug)]
+pub(super) struct Focus(Remembered<FocusFile>);
 
 impl Focus {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        let path = home.root().join("focus.json");
-        let (file, warning) = read_json::<FocusFile>(&path)?;
-        warn(warning);
-        let ports = file.unwrap_or_default().ports;
-        Ok(Self { path, ports })
+        Remembered::read(home, "focus.json").map(Self)
+    }
+
+    /// Takes what other processes have written since.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        self.0.refresh()
     }
 
     pub(super) fn of(&self, port: HostPort) -> Option<&EnvRef> {
-        self.ports.get(&port)
+        self.0.file().ports.get(&port)
     }
 
     /// Carries what an env has over to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        let of_env = self.ports.iter().filter(|(_, env)| *env == old);
-        let ports: Vec<HostPort> = of_env.map(|(port, _)| *port).collect();
-        for port in ports {
-            self.set(port, new)?;
-        }
-        Ok(())
+        self.0.change(|file| {
+            let of_env = file.ports.values_mut().filter(|env| *env == old);
+            of_env.for_each(|env| *env = new.clone());
+        })
     }
 
     /// Remembers; returns who had it before.
     pub(super) fn set(&mut self, port: HostPort, env: &EnvRef) -> Result<Option<EnvRef>> {
-        let mut ports = self.ports.clone();
-        let before = ports.insert(port, env.clone());
-        if before.as_ref() != Some(env) {
-            let version = VERSION;
-            let file = FocusFile { version, ports };
-            // First, so that a full disk leaves all as it was.
-            write_json(&self.path, &file)?;
-            self.ports = file.ports;
-        }
-        Ok(before)
+        self.0.change(|file| {
+            file.version = VERSION;
+            file.ports.insert(port, env.clone())
+        })
     }
 }
 
 /// The ports that are one env's alone.
-#[derive(Debug, Default)]
-pub(super) struct Stable {
-    path: PathBuf,
-    given: Vec<Given>,
-}
+#[derive(Debug)]
+pub(super) struct Stable(Remembered<PortsFile>);
 
 impl Stable {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        let path = home.root().join("ports.json");
-        let (file, warning) = read_json::<PortsFile>(&path)?;
-        warn(warning);
-        let given = file.unwrap_or_default().ports;
-        Ok(Self { path, given })
+        Remembered::read(home, "ports.json").map(Self)
+    }
+
+    /// Takes what other processes have written since.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        self.0.refresh()
     }
 
     /// The port of its own that a port of an env has; one is given where it has none yet, or where the one
@@ -109,65 +98,72 @@ impl Stable {
     ///
     /// # Errors
     /// `Conflict` where all are given.
-    pub(super) fn of(
-        &mut self,
-        (env, guest): &Key,
-        shared: &BTreeSet<HostPort>,
-    ) -> Result<HostPort> {
-        let is_it = |given: &Given| given.env == *env && given.guest == *guest;
-        let known = self.given.iter().find(|given| is_it(given));
-        if let Some(given) = known.filter(|given| !shared.contains(&given.host)) {
-            return Ok(given.host);
-        }
-        let free = |port: &HostPort| {
-            let is_given = self.given.iter().any(|given| given.host == *port);
-            !is_given && !shared.contains(port) && is_free(*port)
+    pub(super) fn of(&mut self, key: &Key, shared: &BTreeSet<HostPort>) -> Result<HostPort> {
+        let known = |file: &PortsFile| {
+            let mut given = file.ports.iter().filter(|given| given.is_of(key));
+            let host = given.next().map(|given| given.host);
+            host.filter(|host| !shared.contains(host))
         };
-        let mut candidates = candidates(&self.path, env, *guest);
-        let host = candidates.find(free).ok_or_else(|| {
+        if let Some(host) = known(self.0.file()) {
+            return Ok(host);
+        }
+        let candidates = candidates(self.0.path(), key);
+        let host = self.0.change(|file| {
+            // Another process may have given it meanwhile.
+            known(file).or_else(|| file.give(key, shared, candidates))
+        })?;
+        host.ok_or_else(|| {
             let message = "every port from 20000 to 29999 has been given to an env";
             Error::new(ErrorKind::Conflict, message)
-                .with_hint(format!("delete {}", self.path.display()))
-        })?;
-        let mut given = self.given.clone();
-        given.retain(|given| !is_it(given));
-        given.push(Given {
-            env: env.clone(),
-            guest: *guest,
-            host,
-        });
-        self.write(given)?;
-        Ok(host)
+                .with_hint(format!("delete {}", self.0.path().display()))
+        })
     }
 
     /// Carries what an env has over to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        let mut all = self.given.clone();
-        for given in all.iter_mut().filter(|given| given.env == *old) {
-            given.env = new.clone();
-        }
-        match all == self.given {
-            true => Ok(()),
-            false => self.write(all),
-        }
+        self.0.change(|file| {
+            let of_old = file.ports.iter().filter(|given| given.env == *old);
+            let carried: Vec<GuestPort> = of_old.map(|given| given.guest).collect();
+            // An env that had this name once has left its ports behind.
+            file.ports
+                .retain(|given| given.env != *new || !carried.contains(&given.guest));
+            let of_old = file.ports.iter_mut().filter(|given| given.env == *old);
+            of_old.for_each(|given| given.env = new.clone());
+        })
     }
+}
 
-    fn write(&mut self, ports: Vec<Given>) -> Result<()> {
-        let version = VERSION;
-        let file = PortsFile { version, ports };
-        write_json(&self.path, &file)?;
-        self.given = file.ports;
-        Ok(())
+impl PortsFile {
+    /// Gives the first of the candidates that nobody has.
+    fn give(
+        &mut self,
+        key: &Key,
+        shared: &BTreeSet<HostPort>,
+        mut candidates: impl Iterator<Item = HostPort>,
+    ) -> Option<HostPort> {
+        let given: BTreeSet<HostPort> = self.ports.iter().map(|given| given.host).collect();
+        let host = candidates
+            .find(|port| !given.contains(port) && !shared.contains(port) && is_free(*port))?;
+        self.version = VERSION;
+        self.ports.retain(|given| !given.is_of(key));
+        self.ports.push(Given {
+            env: key.0.clone(),
+            guest: key.1,
+            host,
+        });
+        Some(host)
+    }
+}
+
+impl Given {
+    fn is_of(&self, (env, guest): &Key) -> bool {
+        self.env == *env && self.guest == *guest
     }
 }
 
 /// All ports of the range, from one on that depends on whose it is: users of one machine don't know of
 /// each other's, and should not begin with the same one.
-fn candidates(
-    path: &Path,
-    env: &EnvRef,
-    guest: GuestPort,
-) -> impl Iterator<Item = HostPort> + use<> {
+fn candidates(path: &Path, (env, guest): &Key) -> impl Iterator<Item = HostPort> + use<> {
     let mut hash = Sha256::new();
     for part in [
         path.as_os_str().as_bytes(),
@@ -182,12 +178,6 @@ fn candidates(
     let (first, last) = (*STABLE.start(), *STABLE.end());
     let start = first + u16::from_be_bytes([digest[0], digest[1]]) % (last - first + 1);
     (start..=last).chain(first..start).filter_map(HostPort::new)
-}
-
-fn warn(warning: Option<String>) {
-    if let Some(warning) = warning {
-        tracing::warn!("{warning}");
-    }
 }
 
 #[cfg(test)]
@@ -222,12 +212,28 @@ mod tests {
         let mut later = Stable::read(&home).unwrap();
         assert_eq!(later.of(&(env("other"), guest), &none()).unwrap(), second);
         assert_eq!(later.of(&(env("dev"), guest), &none()).unwrap(), first);
+        // An env that was called so before doesn't come between.
+        later.of(&(env("new"), guest), &none()).unwrap();
         later.rename(&env("dev"), &env("new")).unwrap();
         let mut last = Stable::read(&home).unwrap();
         assert_eq!(last.of(&(env("new"), guest), &none()).unwrap(), first);
         // It has become a port that envs share: it must not lead to whoever has the focus.
         let shared = BTreeSet::from([first]);
         assert_ne!(last.of(&(env("new"), guest), &shared).unwrap(), first);
+    }
+
+    #[test]
+    fn what_another_process_has_written_is_kept() {
+        let (_directory, home) = home();
+        let [dev, other] = [5173, 8000].map(|port| HostPort::new(port).unwrap());
+        let mut here = Focus::read(&home).unwrap();
+        let mut there = Focus::read(&home).unwrap();
+        there.set(dev, &env("dev")).unwrap();
+        here.set(other, &env("other")).unwrap();
+        assert_eq!(here.of(dev), Some(&env("dev")));
+        assert_eq!(there.of(other), None);
+        there.refresh().unwrap();
+        assert_eq!(there.of(other), Some(&env("other")));
     }
 
     #[test]

@@ -30,23 +30,12 @@ const FAILURE: Duration = Duration::from_millis(30);
 /// The same where the engine would tell of a change.
 const HEARD_FAILURE: Duration = Duration::from_secs(1);
 
-/// What became of an env.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// The boot to which connections were made is over.
-    Ended(EnvRef),
-    /// Its instance has another name.
-    Renamed {
-        old: InstanceName,
-        new: InstanceName,
-    },
-}
-
 /// The ways of one process.
 pub(super) struct Ways {
     engine: Arc<Engine>,
     known: Mutex<Known>,
-    changes: mpsc::UnboundedSender<Change>,
+    /// Who is told of envs of which the boot is over to which connections were made.
+    ended: mpsc::UnboundedSender<EnvRef>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -97,12 +86,12 @@ impl Ways {
         engine: Arc<Engine>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Change>) {
-        let (changes, heard) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<EnvRef>) {
+        let (ended, heard) = mpsc::unbounded_channel();
         let ways = Self {
             engine,
             known: Mutex::default(),
-            changes,
+            ended,
             tasks,
             shutdown,
         };
@@ -298,8 +287,6 @@ impl Ways {
                 BackendEvent::Renamed { old, new } => {
                     self.changed(id, &old);
                     self.changed(id, &new);
-                    // As above.
-                    let _ = self.changes.send(Change::Renamed { old, new });
                 }
             }
         }
@@ -330,7 +317,7 @@ impl Ways {
             self.tasks.spawn(async move {
                 if boot.is_over().await && ways.end(&env, &boot) {
                     // An end of the receiver is the end of the process.
-                    let _ = ways.changes.send(Change::Ended(env));
+                    let _ = ways.ended.send(env);
                 }
             });
         }

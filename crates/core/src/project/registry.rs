@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::FILE_NAME;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::home::{Home, read_json, write_json};
 
 const VERSION: u32 = 1;
@@ -64,7 +63,7 @@ impl Registry {
         {
             return Ok(());
         }
-        let _lock = self.lock()?;
+        let _lock = self.home.lock()?;
         // Again, now that nobody else writes.
         let (mut projects, _) = self.projects()?;
         if !projects.iter().any(|known| known.path == directory) {
@@ -79,14 +78,6 @@ impl Registry {
                 projects,
             },
         )
-    }
-
-    fn lock(&self) -> Result<std::fs::File> {
-        let root = self.home.directory("")?;
-        let failed = |error| Error::io(format!("cannot lock {}", root.display()), error);
-        let file = std::fs::File::open(&root).map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(file)
     }
 }
 

@@ -1,0 +1,87 @@
+//! A file that several processes of a user change.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::home::{Home, read_json, write_json};
+
+/// What tells one content of a file from the next: it is replaced as a whole.
+type Stamp = (u64, i64, i64, u64);
+
+/// What a file says. A change reads it anew while nobody else may write.
+#[derive(Debug)]
+pub(super) struct Remembered<T> {
+    home: Home,
+    path: PathBuf,
+    stamp: Option<Stamp>,
+    file: T,
+}
+
+impl<T: Serialize + DeserializeOwned + Default + Clone + PartialEq> Remembered<T> {
+    pub(super) fn read(home: &Home, name: &str) -> Result<Self> {
+        let mut remembered = Self {
+            home: home.clone(),
+            path: home.root().join(name),
+            stamp: None,
+            file: T::default(),
+        };
+        remembered.refresh()?;
+        Ok(remembered)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &T {
+        &self.file
+    }
+
+    /// Takes what other processes have written since.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        let stamp = stamp(&self.path)?;
+        if stamp.is_some() && stamp == self.stamp {
+            return Ok(());
+        }
+        let (file, warning) = read_json::<T>(&self.path)?;
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
+        self.file = file.unwrap_or_default();
+        self.stamp = stamp;
+        Ok(())
+    }
+
+    /// Changes it. Where it can't be written all stays as it was.
+    pub(super) fn change<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        let _lock = self.home.lock()?;
+        self.refresh()?;
+        let mut file = self.file.clone();
+        let changed = change(&mut file);
+        if file != self.file {
+            write_json(&self.path, &file)?;
+            self.file = file;
+            self.stamp = stamp(&self.path)?;
+        }
+        Ok(changed)
+    }
+}
+
+fn stamp(path: &Path) -> Result<Option<Stamp>> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some((
+            found.ino(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.len(),
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(format!("cannot read {}", path.display()), error)),
+    }
+}

@@ -1,0 +1,177 @@
+//! What forwards remember of envs, over changes that happen while somebody forwards and while nobody does.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::engine::Engine;
+use lxc_dev_manager_core::forward::{Scope, Seat, Session, remember_focus};
+use lxc_dev_manager_core::model::{GuestPort, PortState};
+use lxc_dev_manager_core::project::Project;
+use lxc_dev_manager_core::view::{EnvRef, ForwardView};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Stage, env};
+
+/// How long something may take that is about to happen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A process that wants ports forwarded.
+struct Forwarder {
+    session: Session,
+    end: CancellationToken,
+    running: JoinHandle<Result<()>>,
+}
+
+impl Forwarder {
+    fn begin(stage: &Stage, scope: Scope) -> Self {
+        let end = CancellationToken::new();
+        let room = stage.other_process();
+        let (session, running) = Session::new(room, vec![scope], end.clone());
+        let running = tokio::spawn(running);
+        Self {
+            session,
+            end,
+            running,
+        }
+    }
+
+    /// Until an env is forwarded, with a port of its own.
+    async fn shows(&self, env: &EnvRef) -> ForwardView {
+        let mut changes = self.session.changes();
+        let is_it = |forward: &ForwardView| {
+            forward.env == *env && forward.state == PortState::Forwarded && forward.stable.is_some()
+        };
+        let shown = changes.wait_for(|all| all.iter().any(is_it));
+        let shown = tokio::time::timeout(SOON, shown).await;
+        let shown = shown.unwrap_or_else(|_| panic!("{env:?} is never forwarded"));
+        let shown = shown.unwrap().clone();
+        shown.into_iter().find(is_it).unwrap()
+    }
+
+    /// Until it sits with who forwards, or forwards itself.
+    async fn sits(&self) -> Seat {
+        let seat = tokio::time::timeout(SOON, self.session.seat()).await;
+        seat.unwrap().unwrap()
+    }
+
+    async fn end(self) {
+        self.end.cancel();
+        let ended = tokio::time::timeout(SOON, self.running).await;
+        ended.unwrap().unwrap().unwrap();
+    }
+}
+
+/// Two envs that share a port which is free, `other` the first of them.
+async fn stage() -> (Stage, GuestPort) {
+    let stage = Stage::new(Pool::Btrfs);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    let text = format!("project: web\ndefaults: {{ports: [{port}], wake: true}}\ncontainers:\n");
+    std::fs::write(stage.directory().join("containers.yaml"), text).unwrap();
+    for name in ["other", "dev"] {
+        stage.create(name).await.unwrap();
+    }
+    (stage, GuestPort::new(port).unwrap())
+}
+
+fn named(stage: &Stage, name: &str) -> EnvRef {
+    stage.project().env_ref(&env(name))
+}
+
+fn of(stage: &Stage, name: &str) -> Scope {
+    let env = named(stage, name);
+    Scope::Env { env }
+}
+
+async fn rename(stage: &Stage, old: &str, new: &str) {
+    let mut project = stage.project();
+    let engine = &stage.engine;
+    let renamed = engine.rename(&mut project, &env(old), &env(new)).await;
+    renamed.unwrap();
+}
+
+fn is_asleep(engine: &Engine, project: &Project, name: &str) -> bool {
+    !engine.may_wake(project, &env(name))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rename_while_nobody_forwards_keeps_focus_and_own_port() {
+    let (stage, port) = stage().await;
+    let forwarder = Forwarder::begin(&stage, of(&stage, "dev"));
+    let before = forwarder.shows(&named(&stage, "dev")).await;
+    forwarder.end().await;
+    remember_focus(stage.engine.home(), &named(&stage, "dev"), &[port]).unwrap();
+    rename(&stage, "dev", "main").await;
+    let path = stage.project().directory().display().to_string();
+    let forwarder = Forwarder::begin(&stage, Scope::Project { path });
+    let after = forwarder.shows(&named(&stage, "main")).await;
+    assert_eq!(after.stable, before.stable);
+    assert!(after.focused, "{after:?}");
+    forwarder.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_lease_follows_a_renamed_env_when_it_takes_over() {
+    let (stage, _) = stage().await;
+    let holder = Forwarder::begin(&stage, of(&stage, "other"));
+    assert!(matches!(holder.sits().await, Seat::Holder(_)));
+    let joined = Forwarder::begin(&stage, of(&stage, "dev"));
+    let before = joined.shows(&named(&stage, "dev")).await;
+    assert!(matches!(joined.sits().await, Seat::Guest(_)));
+    rename(&stage, "dev", "main").await;
+    let main = named(&stage, "main");
+    assert_eq!(joined.shows(&main).await.stable, before.stable);
+    assert_eq!(joined.session.scopes(), [Scope::Env { env: main.clone() }]);
+    holder.end().await;
+    let mut seats = joined.session.seats();
+    let holds = seats.wait_for(|seat| matches!(seat, Some(Seat::Holder(_))));
+    tokio::time::timeout(SOON, holds).await.unwrap().unwrap();
+    // Told by itself from now on.
+    let Seat::Holder(forwarding) = joined.sits().await else {
+        panic!("it has taken over");
+    };
+    let mut changes = forwarding.changes();
+    let is_main = |all: &Vec<ForwardView>| all.iter().any(|forward| forward.env == main);
+    let seen = tokio::time::timeout(SOON, changes.wait_for(is_main)).await;
+    drop(seen.unwrap().unwrap());
+    joined.end().await;
+}
+
+#[tokio::test]
+async fn an_env_that_was_stopped_on_purpose_sleeps_under_its_new_name_and_after_an_undo() {
+    let (stage, _) = stage().await;
+    let engine = &stage.engine;
+    engine.stop(&stage.project(), &env("dev")).await.unwrap();
+    assert!(is_asleep(engine, &stage.project(), "dev"));
+    rename(&stage, "dev", "main").await;
+    assert!(is_asleep(engine, &stage.project(), "main"));
+    let mut project = stage.project();
+    assert!(engine.remove(&mut project, &env("main")).await.unwrap());
+    engine.undo(&mut project, None).await.unwrap();
+    assert!(is_asleep(engine, &stage.project(), "main"));
+    // Another one of that name has never been stopped.
+    engine.remove(&mut project, &env("main")).await.unwrap();
+    stage.create("main").await.unwrap();
+    assert!(!is_asleep(engine, &stage.project(), "main"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_env_has_focus_and_own_port_again_once_it_is_back() {
+    let (stage, port) = stage().await;
+    let forwarder = Forwarder::begin(&stage, of(&stage, "dev"));
+    let before = forwarder.shows(&named(&stage, "dev")).await;
+    forwarder.end().await;
+    remember_focus(stage.engine.home(), &named(&stage, "dev"), &[port]).unwrap();
+    let mut project = stage.project();
+    let engine = &stage.engine;
+    assert!(engine.remove(&mut project, &env("dev")).await.unwrap());
+    engine.undo(&mut project, None).await.unwrap();
+    let path = project.directory().display().to_string();
+    let forwarder = Forwarder::begin(&stage, Scope::Project { path });
+    let after = forwarder.shows(&named(&stage, "dev")).await;
+    assert_eq!((after.stable, after.focused), (before.stable, true));
+    forwarder.end().await;
+}
