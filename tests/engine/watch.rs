@@ -115,3 +115,56 @@ async fn the_view_follows_engine_operations_and_files() {
         .await
         .unwrap();
 }
+
+/// A stage with an env, and somebody who sees it.
+async fn watched() -> (Stage, Seen, Watch) {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let watch = Watch::start(stage.engine.clone(), &tasks, shutdown);
+    let mut seen = Seen::of(&watch).await;
+    seen.until("the env runs", |seen| {
+        seen.status() == Some(EnvStatus::Running)
+    })
+    .await;
+    (stage, seen, watch)
+}
+
+fn envs(seen: &Seen) -> Option<usize> {
+    Some(seen.view.projects.first()?.envs.len())
+}
+
+#[tokio::test]
+async fn a_file_that_was_away_for_a_moment_is_seen_and_followed_again() {
+    let (stage, mut seen, _watch) = watched().await;
+    let file = stage.directory().join("containers.yaml");
+    let text = stage.file();
+    std::fs::remove_file(&file).unwrap();
+    seen.until("it is gone", |seen| seen.view.projects.is_empty())
+        .await;
+    // As an editor does.
+    let aside = stage.directory().join("containers.yaml~");
+    std::fs::write(&aside, &text).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    seen.until("it is back", |seen| envs(seen) == Some(1)).await;
+    std::fs::write(&file, format!("{text}  other: {{image: x}}\n")).unwrap();
+    seen.until("what was added since", |seen| envs(seen) == Some(2))
+        .await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_away_for_a_moment_is_seen_and_followed_again() {
+    let (stage, mut seen, _watch) = watched().await;
+    let text = stage.file();
+    std::fs::remove_dir_all(stage.directory()).unwrap();
+    seen.until("it is gone", |seen| seen.view.projects.is_empty())
+        .await;
+    // As another checkout does. It may get the very number that the old one had.
+    std::fs::create_dir(stage.directory()).unwrap();
+    let file = stage.directory().join("containers.yaml");
+    std::fs::write(&file, &text).unwrap();
+    seen.until("it is back", |seen| envs(seen) == Some(1)).await;
+    std::fs::write(&file, format!("{text}  other: {{image: x}}\n")).unwrap();
+    seen.until("what was added since", |seen| envs(seen) == Some(2))
+        .await;
+}

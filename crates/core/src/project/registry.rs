@@ -42,31 +42,40 @@ impl Registry {
     /// # Errors
     /// `Io` where the list can't be read.
     pub fn projects(&self) -> Result<(Vec<KnownProject>, Option<String>)> {
-        let (document, warning) = read_json::<Document>(&self.home.projects_file())?;
-        let mut projects = document
-            .map(|document| document.projects)
-            .unwrap_or_default();
+        let (mut projects, warning) = self.read()?;
         projects.retain(|project| project.path.join(FILE_NAME).exists());
         Ok((projects, warning))
     }
 
-    /// Remembers a project. Does nothing where it is known.
+    /// All known projects, also those whose file isn't there now.
+    ///
+    /// # Errors
+    /// `Io` where the list can't be read.
+    pub fn all(&self) -> Result<Vec<KnownProject>> {
+        Ok(self.read()?.0)
+    }
+
+    fn read(&self) -> Result<(Vec<KnownProject>, Option<String>)> {
+        let (document, warning) = read_json::<Document>(&self.home.projects_file())?;
+        let projects = document.map(|document| document.projects);
+        Ok((projects.unwrap_or_default(), warning))
+    }
+
+    /// Remembers a project. Does nothing where it is known. Those whose directory is gone are forgotten; one
+    /// whose file alone is away may be in the middle of a checkout.
     ///
     /// # Errors
     /// `Io` where the list can't be read or written.
     pub fn add(&self, directory: &Path) -> Result<()> {
-        if self
-            .projects()?
-            .0
-            .iter()
-            .any(|known| known.path == directory)
-        {
+        let is_it = |known: &KnownProject| known.path == directory;
+        if self.read()?.0.iter().any(is_it) {
             return Ok(());
         }
         let _lock = self.home.lock()?;
         // Again, now that nobody else writes.
-        let (mut projects, _) = self.projects()?;
-        if !projects.iter().any(|known| known.path == directory) {
+        let (mut projects, _) = self.read()?;
+        projects.retain(|known| known.path.is_dir());
+        if !projects.iter().any(is_it) {
             projects.push(KnownProject {
                 path: directory.to_path_buf(),
             });
@@ -102,5 +111,24 @@ mod tests {
         );
         std::fs::remove_file(project.join(FILE_NAME)).unwrap();
         assert_eq!(registry.projects().unwrap().0, []);
+    }
+
+    #[test]
+    fn one_whose_file_is_away_for_a_moment_is_known_when_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = Registry::new(Home::new(directory.path().join("home"), None, None));
+        let [web, api, gone] = ["web", "api", "gone"].map(|name| directory.path().join(name));
+        for project in [&web, &api, &gone] {
+            std::fs::create_dir(project).unwrap();
+        }
+        registry.add(&web).unwrap();
+        registry.add(&gone).unwrap();
+        std::fs::remove_dir(&gone).unwrap();
+        registry.add(&api).unwrap();
+        let known = registry.all().unwrap();
+        assert_eq!(known, [web.clone(), api].map(|path| KnownProject { path }));
+        assert_eq!(registry.projects().unwrap().0, []);
+        std::fs::write(web.join(FILE_NAME), "project: web\n").unwrap();
+        assert_eq!(registry.projects().unwrap().0, [KnownProject { path: web }]);
     }
 }

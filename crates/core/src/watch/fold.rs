@@ -9,11 +9,13 @@ use tokio_util::task::TaskTracker;
 
 use super::BACKLOG;
 use super::diff::{diff, whole};
-use super::sources::{FileWatch, Input};
+use super::files::FileWatch;
+use super::sources::Input;
 use crate::engine::Engine;
 use crate::error::ErrorReport;
 use crate::event::EventKind;
 use crate::model::{EnvStatus, InstanceName};
+use crate::project::FILE_NAME;
 use crate::view::{
     EnvRef, EnvView, ForwardView, OperationView, Outcome, View, ViewEvent, ViewPatch,
 };
@@ -193,26 +195,25 @@ impl Fold {
         }
     }
 
-    /// The known projects' directories; watches them for changes.
+    /// The known projects' directories; watches them for changes, also those whose file is away: an editor may
+    /// be about to write it.
     fn directories(&mut self) -> Vec<PathBuf> {
-        let registry = self.engine.registry();
-        let known = match registry.projects() {
-            Ok((known, _)) => known,
+        let known = match self.engine.registry().all() {
+            Ok(known) => known,
             Err(error) => {
                 tracing::warn!(?error, "the registry can't be read");
                 Vec::new()
             }
         };
-        let directories: Vec<PathBuf> = known.into_iter().map(|project| project.path).collect();
+        let mut directories: Vec<PathBuf> = known.into_iter().map(|project| project.path).collect();
         // The directories of the registry and of sessions have to be there to be watched.
         let home = self.engine.home();
         let own = [home.directory(""), home.directory("run")];
-        self.files.set(
-            own.into_iter()
-                .flatten()
-                .chain(directories.iter().cloned())
-                .collect(),
-        );
+        let own = own.into_iter().flatten();
+        self.files
+            .set(own.chain(directories.iter().cloned()).collect());
+        // Last, so that a file that comes meanwhile is seen now or heard of.
+        directories.retain(|directory| directory.join(FILE_NAME).exists());
         directories
     }
 

@@ -4,6 +4,7 @@
 //! subscriber gets the whole view first. One task owns the view; [`Watch`] only talks to it.
 
 mod diff;
+mod files;
 mod fold;
 mod sources;
 

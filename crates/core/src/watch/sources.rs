@@ -1,20 +1,17 @@
-//! Where changes come from: the engines' events, our own bus, and files.
+//! Where changes come from: the engines' events, and our own bus.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use notify::{Event, EventKind as FileEvent, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, BackendEvent};
-use crate::engine::{Engine, is_session};
+use crate::engine::Engine;
 use crate::event::EventKind;
 use crate::model::InstanceName;
-use crate::project::FILE_NAME;
 
 /// Something that may change the view.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub(super) enum Input {
     Operation(EventKind),
 }
 
-/// Starts listening everywhere but to files, which [`FileWatch`] does.
+/// Starts listening everywhere but to files, which [`FileWatch`](super::files::FileWatch) does.
 pub(super) fn start(
     engine: &Arc<Engine>,
     inputs: &mpsc::Sender<Input>,
@@ -95,59 +92,4 @@ fn translate(event: BackendEvent) -> Vec<Input> {
         BackendEvent::Started(name) => vec![Input::Started(name)],
         BackendEvent::Renamed { old, new } => vec![Input::Instance(old), Input::Instance(new)],
     }
-}
-
-/// Tells of changes in the registry and in the files of known projects.
-pub(super) struct FileWatch {
-    watcher: Option<RecommendedWatcher>,
-    watched: Vec<std::path::PathBuf>,
-}
-
-impl FileWatch {
-    pub(super) fn new(inputs: mpsc::Sender<Input>) -> Self {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| concerns(&event)) {
-                // A full queue means that everything will be looked at anyway.
-                let _ = inputs.try_send(Input::Everything);
-            }
-        });
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "changes of files won't be seen");
-        }
-        Self {
-            watcher: watcher.ok(),
-            watched: Vec::new(),
-        }
-    }
-
-    /// Watches these directories and no others.
-    pub(super) fn set(&mut self, directories: Vec<std::path::PathBuf>) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for gone in self
-            .watched
-            .iter()
-            .filter(|known| !directories.contains(known))
-        {
-            // It may have been deleted, and with it the watch.
-            let _ = watcher.unwatch(gone);
-        }
-        for new in directories.iter().filter(|new| !self.watched.contains(new)) {
-            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!(directory = %new.display(), %error, "can't be watched");
-            }
-        }
-        self.watched = directories;
-    }
-}
-
-/// Names of files in the home's `run` tell of terminal sessions. Other files are replaced by rename, so their directories are watched, and most of what happens in
-/// those isn't ours.
-fn concerns(event: &Event) -> bool {
-    let ours = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name == FILE_NAME || name == "projects.json" || is_session(name))
-    };
-    !matches!(event.kind, FileEvent::Access(_)) && event.paths.iter().any(|path| ours(path))
 }
