@@ -1,17 +1,21 @@
 //! Engines that a project names, beside the ones that are asked where nothing says which.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lxc_dev_manager_core::backend::fake::{Fake, Pool};
 use lxc_dev_manager_core::backend::{Backend, Remotes};
 use lxc_dev_manager_core::clock::SystemClock;
 use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::home::Home;
-use lxc_dev_manager_core::model::{EngineId, EnvStatus, RemoteName};
+use lxc_dev_manager_core::model::{EngineId, EnvStatus, InstanceName, RemoteName};
 use lxc_dev_manager_core::project::Project;
+use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::watch::Seen;
 use super::{Stage, dev_instance, env, notices, request};
 
 /// One remote, `lab`.
@@ -147,4 +151,96 @@ async fn an_unknown_remote_is_a_problem_of_its_project_alone() {
     let project = Project::open(&directories[1]).unwrap();
     let refused = here.of(&project).map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
+}
+
+/// Somebody who watches a room, from its first view on.
+struct Watcher {
+    seen: Seen,
+    _watch: Watch,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Watcher {
+    async fn of(engine: &Arc<Engine>) -> Self {
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
+        Self {
+            seen: Seen::of(&watch).await,
+            _watch: watch,
+            tasks,
+            shutdown,
+        }
+    }
+
+    /// Until the env of a project is so.
+    async fn until(&mut self, project: &str, wanted: EnvStatus) {
+        let is_it = |seen: &Seen| status(seen, project) == Some(wanted);
+        self.seen
+            .until(&format!("{project} is {wanted:?}"), is_it)
+            .await;
+    }
+}
+
+fn status(seen: &Seen, name: &str) -> Option<EnvStatus> {
+    let mut projects = seen.view.projects.iter();
+    let project = projects.find(|found| found.label() == name)?;
+    Some(project.envs.first()?.status)
+}
+
+/// A remote with an env of a project that names it, beside an env of this machine.
+async fn both() -> (Stage, Arc<Fake>, Arc<Engine>) {
+    let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::remote(Pool::Btrfs)));
+    let here = room(&stage, &remote);
+    stage.create("dev").await.unwrap();
+    let mut project = Project::open(&other(&stage, "lab")).unwrap();
+    let there = here.of(&project).unwrap();
+    let cancel = CancellationToken::new();
+    let made = there.create(&mut project, request("dev"), &cancel).await;
+    made.unwrap();
+    (stage, remote, here)
+}
+
+#[tokio::test]
+async fn what_happens_at_a_remote_is_seen() {
+    let (_stage, remote, here) = both().await;
+    let mut watcher = Watcher::of(&here).await;
+    watcher.until("other", EnvStatus::Running).await;
+    // Somebody else stops it.
+    let name = InstanceName::parse("other-dev").unwrap();
+    remote.stop(&name, true).await.unwrap();
+    watcher.until("other", EnvStatus::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_remote_that_doesnt_answer_holds_nothing_up() {
+    let (_stage, remote, here) = both().await;
+    remote.set_silent(true);
+    let mut watcher = Watcher::of(&here).await;
+    watcher.until("web", EnvStatus::Running).await;
+    assert_eq!(status(&watcher.seen, "other"), Some(EnvStatus::Unreachable));
+    remote.set_silent(false);
+    watcher.until("other", EnvStatus::Running).await;
+    // Nor does it keep the watch from ending.
+    remote.set_silent(true);
+    watcher.shutdown.cancel();
+    watcher.tasks.close();
+    let ended = tokio::time::timeout(Duration::from_secs(5), watcher.tasks.wait());
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_remote_that_is_back_is_asked_at_once() {
+    let (_stage, remote, here) = both().await;
+    remote.set_unreachable(true);
+    let mut watcher = Watcher::of(&here).await;
+    let is_away = |seen: &Seen| {
+        let mut engines = seen.view.engines.iter();
+        let problem = engines.find_map(|engine| engine.problem.clone());
+        problem.is_some_and(|problem| !problem.message.contains("yet"))
+    };
+    watcher.seen.until("it is away", is_away).await;
+    remote.set_unreachable(false);
+    // Long before an engine that was away would be asked again.
+    watcher.until("other", EnvStatus::Running).await;
 }

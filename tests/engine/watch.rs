@@ -14,15 +14,15 @@ use tokio_util::task::TaskTracker;
 use super::{Stage, dev_instance, env};
 
 /// A subscriber that folds what it is told.
-struct Seen {
-    view: View,
+pub(super) struct Seen {
+    pub(super) view: View,
     events: mpsc::Receiver<ViewEvent>,
     last: Option<u64>,
     finished: usize,
 }
 
 impl Seen {
-    async fn of(watch: &Watch) -> Self {
+    pub(super) async fn of(watch: &Watch) -> Self {
         let events = watch.subscribe().await.unwrap();
         Self {
             view: View::default(),
@@ -33,7 +33,7 @@ impl Seen {
     }
 
     /// Until the view is as wanted.
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+    pub(super) async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
         while !wanted(self) {
             let event = tokio::time::timeout(Duration::from_secs(10), self.events.recv()).await;
             let event = event.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.view));

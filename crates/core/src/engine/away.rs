@@ -50,6 +50,11 @@ impl Away {
         answer
     }
 
+    /// It answers again.
+    pub(super) fn forget(&self, id: &EngineId) {
+        self.away().remove(id);
+    }
+
     fn away(&self) -> std::sync::MutexGuard<'_, HashMap<EngineId, (Instant, ErrorReport)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -56,6 +56,7 @@ pub use exec::Entrance;
 pub use image::{ImageStore, Published};
 pub use info::Info;
 pub use lend::Lent;
+pub(crate) use overview::{Answers, survey};
 pub(crate) use place::is_ours;
 pub use rename::Renamed;
 pub use restore::Restored;

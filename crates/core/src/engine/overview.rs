@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -11,8 +12,8 @@ use super::{Engine, is_ours, session};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{
-    BackendChoice, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState, Reach,
-    RemoteName,
+    BackendChoice, EngineId, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState,
+    Reach, RemoteName,
 };
 use crate::project::Project;
 use crate::view::{
@@ -37,6 +38,23 @@ pub(super) type Ask = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<In
 
 /// Projects by the engines that their files mean: a remote, or a kind.
 type ByEngines = BTreeMap<(Option<RemoteName>, BackendChoice), Vec<Project>>;
+
+/// What engines on other machines have answered last.
+pub(crate) type Answers = HashMap<EngineId, Result<Vec<Instance>, ErrorReport>>;
+
+/// The files of some projects, before any engine is asked.
+pub(crate) struct Survey {
+    by_engines: ByEngines,
+    unreadable: Vec<ProjectView>,
+}
+
+/// How engines are asked.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    ask: Ask,
+    /// Those on other machines aren't: this is what they have answered.
+    elsewhere: Option<&'a Answers>,
+}
 
 /// What is known of the instances of some engines.
 #[derive(Default)]
@@ -74,25 +92,64 @@ impl Engine {
     }
 
     async fn overview_by(&self, directories: &[PathBuf], ask: Ask) -> Result<View> {
-        let mut view = View::default();
-        let mut by_engines = ByEngines::new();
-        for directory in directories {
-            let opened = Project::open(directory);
-            match opened.and_then(|project| Ok((engines_of(&project)?, project))) {
-                Ok((engines, project)) => by_engines.entry(engines).or_default().push(project),
-                Err(error) => view.projects.push(unreadable(directory, &error)),
-            }
-        }
-        // Without a project there are engines still.
-        if by_engines.is_empty() {
-            by_engines.insert((None, BackendChoice::Auto), Vec::new());
-        }
+        let elsewhere = None;
+        self.overview_of(survey(directories), Asking { ask, elsewhere })
+            .await
+    }
+
+    /// The view of these projects, in which engines on other machines hold nobody up: they are as they have
+    /// answered last, and away where they haven't yet.
+    ///
+    /// # Errors
+    /// Those of [`Engine::overview`].
+    pub(crate) async fn overview_beside(
+        &self,
+        survey: Survey,
+        elsewhere: &Answers,
+    ) -> Result<View> {
+        let asking = Asking {
+            ask: |backend| backend.instances(),
+            elsewhere: Some(elsewhere),
+        };
+        self.overview_of(survey, asking).await
+    }
+
+    /// The engines on other machines that the files of these projects mean.
+    pub(crate) fn elsewhere(&self, survey: &Survey) -> Vec<Arc<dyn Backend>> {
+        let meant = survey.by_engines.keys();
+        // One that can't be used is a problem of its projects, which the view has.
+        let meant = meant.flat_map(|(remote, choice)| {
+            let found = self.reach(remote.as_ref(), *choice);
+            found.unwrap_or_default()
+        });
+        meant.filter(|backend| backend.id().is_remote()).collect()
+    }
+
+    /// Asks an engine on another machine what it has.
+    ///
+    /// # Errors
+    /// The engine's, of now or of a moment ago.
+    pub(crate) async fn ask_elsewhere(&self, backend: &dyn Backend) -> Result<Vec<Instance>> {
+        self.away.ask(backend, |backend| backend.instances()).await
+    }
+
+    /// An engine answers: what it didn't a moment ago is over.
+    pub(crate) fn is_there(&self, id: &EngineId) {
+        self.away.forget(id);
+    }
+
+    async fn overview_of(&self, survey: Survey, asking: Asking<'_>) -> Result<View> {
+        let mut view = View {
+            projects: survey.unreadable,
+            ..View::default()
+        };
         let known = Known {
             undo: self.undoable()?,
             sessions: session::count(&self.home)?,
         };
-        let asked = by_engines.iter().map(|((remote, choice), projects)| {
-            let seen = self.see(remote.as_ref(), *choice, ask);
+        let asked = survey.by_engines.iter();
+        let asked = asked.map(|((remote, choice), projects)| {
+            let seen = self.see(remote.as_ref(), *choice, asking);
             seen.map(move |seen| (projects, seen))
         });
         for (projects, seen) in futures_util::future::join_all(asked).await {
@@ -113,17 +170,30 @@ impl Engine {
         Ok(view)
     }
 
+    async fn answer(&self, backend: &dyn Backend, asking: Asking<'_>) -> Result<Vec<Instance>> {
+        match asking.elsewhere {
+            Some(answers) if backend.id().is_remote() => match answers.get(backend.id()) {
+                Some(answer) => answer.clone().map_err(Error::from),
+                None => {
+                    let message = format!("{} hasn't answered yet", backend.id());
+                    Err(Error::new(ErrorKind::Unreachable, message))
+                }
+            },
+            _ => self.away.ask(backend, asking.ask).await,
+        }
+    }
+
     /// Asks all engines that may have what is at a remote, or at none and of a kind.
     async fn see(
         &self,
         remote: Option<&RemoteName>,
         choice: BackendChoice,
-        ask: Ask,
+        asking: Asking<'_>,
     ) -> Result<Seen> {
         let backends = self.reach(remote, choice)?;
         let asked = backends
             .iter()
-            .map(|backend| self.away.ask(backend.as_ref(), ask));
+            .map(|backend| self.answer(backend.as_ref(), asking));
         let answers = futures_util::future::join_all(asked).await;
         let mut seen = Seen::default();
         let mut doubt = false;
@@ -155,12 +225,32 @@ impl Engine {
     }
 }
 
+/// Reads the files of these projects.
+pub(crate) fn survey(directories: &[PathBuf]) -> Survey {
+    let (mut by_engines, mut unreadable) = (ByEngines::new(), Vec::new());
+    for directory in directories {
+        let opened = Project::open(directory);
+        match opened.and_then(|project| Ok((engines_of(&project)?, project))) {
+            Ok((engines, project)) => by_engines.entry(engines).or_default().push(project),
+            Err(error) => unreadable.push(unreadable_view(directory, &error)),
+        }
+    }
+    // Without a project there are engines still.
+    if by_engines.is_empty() {
+        by_engines.insert((None, BackendChoice::Auto), Vec::new());
+    }
+    Survey {
+        by_engines,
+        unreadable,
+    }
+}
+
 /// Which engines a project's file means.
 fn engines_of(project: &Project) -> Result<(Option<RemoteName>, BackendChoice)> {
     Ok((project.file().remote()?, project.file().backend()?))
 }
 
-fn unreadable(directory: &Path, error: &Error) -> ProjectView {
+fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
     ProjectView {
         name: None,
         path: directory.display().to_string(),

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::BACKLOG;
 use super::diff::{diff, whole};
+use super::elsewhere::Elsewhere;
 use super::files::FileWatch;
-use super::sources::Input;
-use crate::engine::Engine;
+use super::sources::{Following, Input};
+use crate::engine::{Engine, survey};
 use crate::error::ErrorReport;
 use crate::event::EventKind;
 use crate::model::{EnvStatus, InstanceName};
@@ -50,6 +52,8 @@ pub(super) struct Fold {
     problems: HashMap<EnvRef, ErrorReport>,
     forwards: Vec<ForwardView>,
     files: FileWatch,
+    following: Following,
+    elsewhere: Elsewhere,
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
 }
@@ -59,9 +63,13 @@ impl Fold {
         engine: Arc<Engine>,
         inputs: mpsc::Sender<Input>,
         tasks: TaskTracker,
+        shutdown: CancellationToken,
     ) -> Self {
+        let (room, own) = (engine.clone(), tasks.clone());
         Self {
             files: FileWatch::new(inputs.clone()),
+            following: Following::new(room.clone(), inputs.clone(), own.clone(), shutdown),
+            elsewhere: Elsewhere::new(room, inputs.clone(), own),
             engine,
             base: View::default(),
             view: View::default(),
@@ -102,7 +110,7 @@ impl Fold {
     /// Folds a batch of inputs.
     pub(super) async fn take(&mut self, batch: Vec<Input>) {
         let mut instances: Vec<InstanceName> = Vec::new();
-        let mut everything = false;
+        let (mut everything, mut answered) = (false, false);
         let mut outcomes = Vec::new();
         for input in batch {
             match input {
@@ -113,11 +121,14 @@ impl Fold {
                 }
                 Input::Everything => everything = true,
                 Input::Operation(kind) => outcomes.extend(self.on_operation(kind)),
+                Input::Answered(id, answer) => answered |= self.elsewhere.take(id, answer),
             }
         }
         // What an operation did to file and ledger is seen with its end.
         if everything || !outcomes.is_empty() || instances.iter().any(|name| self.knows(name)) {
             self.refresh_all().await;
+        } else if answered {
+            self.look(false).await;
         } else {
             self.settle();
         }
@@ -180,8 +191,20 @@ impl Fold {
 
     /// Looks at all projects and engines again.
     pub(super) async fn refresh_all(&mut self) {
-        let directories = self.directories();
-        match self.engine.overview(&directories).await {
+        self.look(true).await;
+    }
+
+    /// Looks at all projects and the engines of this machine; asks the others again, too, or takes what they
+    /// have said.
+    async fn look(&mut self, ask: bool) {
+        let survey = survey(&self.directories());
+        let beside = self.engine.elsewhere(&survey);
+        self.following.set(&beside);
+        if ask {
+            self.elsewhere.ask(&beside);
+        }
+        let answers = self.elsewhere.answers();
+        match self.engine.overview_beside(survey, answers).await {
             Ok(view) => {
                 let starting = addressless(&view);
                 let known = addressless(&self.base);

@@ -4,6 +4,7 @@
 //! subscriber gets the whole view first. One task owns the view; [`Watch`] only talks to it.
 
 mod diff;
+mod elsewhere;
 mod files;
 mod fold;
 mod sources;
@@ -43,11 +44,11 @@ impl Watch {
         let (orders, receiver) = mpsc::channel(16);
         let (inputs, changed) = mpsc::channel(256);
         sources::start(&engine, &inputs, tasks, &shutdown);
-        let own = tasks.clone();
+        let fold = Fold::new(engine, inputs, tasks.clone(), shutdown.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = run(engine, receiver, inputs, changed, own) => {}
+                () = run(fold, receiver, changed) => {}
             }
         });
         Self { orders }
@@ -77,13 +78,10 @@ impl Watch {
 }
 
 async fn run(
-    engine: Arc<Engine>,
+    mut fold: Fold,
     mut orders: mpsc::Receiver<Order>,
-    inputs: mpsc::Sender<Input>,
     mut changed: mpsc::Receiver<Input>,
-    tasks: TaskTracker,
 ) {
-    let mut fold = Fold::new(engine, inputs, tasks);
     fold.refresh_all().await;
     let mut forwards = None;
     loop {

@@ -1,5 +1,6 @@
 //! Where changes come from: the engines' events, and our own bus.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -8,10 +9,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::{Backend, BackendEvent};
+use crate::backend::{Backend, BackendEvent, Instance};
 use crate::engine::Engine;
+use crate::error::ErrorReport;
 use crate::event::EventKind;
-use crate::model::InstanceName;
+use crate::model::{EngineId, InstanceName};
 
 /// Something that may change the view.
 #[derive(Debug)]
@@ -24,25 +26,73 @@ pub(super) enum Input {
     Everything,
     /// One of our own operations.
     Operation(EventKind),
+    /// What an engine on another machine has, or why it doesn't say.
+    Answered(EngineId, Result<Vec<Instance>, ErrorReport>),
 }
 
-/// Starts listening everywhere but to files, which [`FileWatch`](super::files::FileWatch) does.
+/// Engines whose events are followed.
+pub(super) struct Following {
+    engine: Arc<Engine>,
+    inputs: mpsc::Sender<Input>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    followed: HashMap<EngineId, CancellationToken>,
+}
+
+impl Following {
+    /// Follows those of this engine room.
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        inputs: mpsc::Sender<Input>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let mut following = Self {
+            engine,
+            inputs,
+            tasks,
+            shutdown,
+            followed: HashMap::new(),
+        };
+        following.set(&[]);
+        following
+    }
+
+    /// Follows those of this engine room, and these beside them, and no others.
+    pub(super) fn set(&mut self, beside: &[Arc<dyn Backend>]) {
+        let own = self.engine.backends().to_vec();
+        let wanted: Vec<Arc<dyn Backend>> = own.into_iter().chain(beside.iter().cloned()).collect();
+        self.followed.retain(|id, end| {
+            let stays = wanted.iter().any(|backend| backend.id() == id);
+            if !stays {
+                end.cancel();
+            }
+            stays
+        });
+        for backend in wanted {
+            if self.followed.contains_key(backend.id()) {
+                continue;
+            }
+            let end = self.shutdown.child_token();
+            self.followed.insert(backend.id().clone(), end.clone());
+            let (engine, inputs) = (self.engine.clone(), self.inputs.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = end.cancelled() => {}
+                    () = follow(&engine, &backend, &inputs) => {}
+                }
+            });
+        }
+    }
+}
+
+/// Starts listening to our own bus.
 pub(super) fn start(
     engine: &Arc<Engine>,
     inputs: &mpsc::Sender<Input>,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
-    for backend in engine.backends() {
-        let (backend, inputs) = (backend.clone(), inputs.clone());
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = follow(backend, inputs) => {}
-            }
-        });
-    }
     let (mut events, inputs, shutdown) =
         (engine.bus().subscribe(), inputs.clone(), shutdown.clone());
     tasks.spawn(async move {
@@ -64,17 +114,22 @@ pub(super) fn start(
 }
 
 /// Follows an engine's events, over its restarts. Ends when nobody listens any more.
-async fn follow(backend: Arc<dyn Backend>, inputs: mpsc::Sender<Input>) {
-    while follow_once(&backend, &inputs).await.is_some() {
+async fn follow(engine: &Engine, backend: &Arc<dyn Backend>, inputs: &mpsc::Sender<Input>) {
+    while follow_once(engine, backend, inputs).await.is_some() {
         backend.returned().await;
     }
 }
 
 /// Until the connection is lost; `None` when nobody listens any more.
-async fn follow_once(backend: &Arc<dyn Backend>, inputs: &mpsc::Sender<Input>) -> Option<()> {
+async fn follow_once(
+    engine: &Engine,
+    backend: &Arc<dyn Backend>,
+    inputs: &mpsc::Sender<Input>,
+) -> Option<()> {
     let Ok(mut events) = backend.events().await else {
         return Some(());
     };
+    engine.is_there(backend.id());
     // What happened before the stream stood is not in it.
     inputs.send(Input::Everything).await.ok()?;
     while let Some(event) = events.next().await {

@@ -51,6 +51,7 @@ impl Backend for Fake {
     }
 
     async fn instances(&self) -> Result<Vec<Instance>> {
+        self.answering().await;
         let state = self.call("instances")?;
         let instances = state.instances.iter();
         Ok(instances.map(|(name, held)| held.view(name)).collect())
@@ -434,6 +435,7 @@ impl Backend for Fake {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, BackendEvent>> {
+        self.answering().await;
         let _state = self.call("events")?;
         let receiver = self.events.subscribe();
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
@@ -443,6 +445,12 @@ impl Backend for Fake {
     }
 
     async fn returned(&self) {
-        std::future::pending().await
+        // The sender is our own.
+        let _ = self
+            .reachable
+            .subscribe()
+            .wait_for(|reachable| *reachable)
+            .await;
+        tokio::task::yield_now().await;
     }
 }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::BackendEvent;
 use crate::error::Result;
@@ -42,22 +42,36 @@ pub struct Fake {
     pool: Pool,
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<BackendEvent>,
+    reachable: watch::Sender<bool>,
+    answers: watch::Sender<bool>,
 }
 
 impl Fake {
     /// An empty engine.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
+        Self::at("memory ", pool)
+    }
+
+    /// One that is on another machine, as far as anybody can tell.
+    #[must_use]
+    pub fn remote(pool: Pool) -> Self {
+        Self::at("https://memory.invalid/", pool)
+    }
+
+    fn at(place: &str, pool: Pool) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         Self {
             id: EngineId {
                 kind: EngineKind::Fake,
-                address: format!("memory {}", NEXT.fetch_add(1, Ordering::Relaxed)),
+                address: format!("{place}{}", NEXT.fetch_add(1, Ordering::Relaxed)),
                 project: EngineProject::default_one(),
             },
             pool,
             state: Arc::new(Mutex::new(State::new())),
             events: broadcast::channel(256).0,
+            reachable: watch::Sender::new(true),
+            answers: watch::Sender::new(true),
         }
     }
 
@@ -69,6 +83,17 @@ impl Fake {
     /// From now on nobody can reach it, or everybody can again.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.lock().unreachable = unreachable;
+        self.reachable.send_replace(!unreachable);
+    }
+
+    /// From now on it lets those wait who ask what it has, as a machine that is off does; or it answers them.
+    pub fn set_silent(&self, silent: bool) {
+        self.answers.send_replace(!silent);
+    }
+
+    async fn answering(&self) {
+        // The sender is our own.
+        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
     }
 
     /// Whether there is an engine at all.
