@@ -20,7 +20,7 @@ use super::{FocusRequest, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GuestPort, HostPort, PortState, Reach};
-use crate::proxy::{RouteName, Table, TrafficView, Upstream};
+use crate::proxy::{Listening, RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
 
@@ -118,9 +118,12 @@ impl Actor {
                     () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look().await,
                     () = sleep_until(next_look), if self.ports.waits() => {
                         next_look = Instant::now() + LOOK;
-                        if self.ports.look_again() {
-                            self.tell();
-                        }
+                        self.ports.look_again();
+                        self.tell();
+                    }
+                    Some(found) = self.ports.found.recv() => {
+                        self.ports.take(found);
+                        self.tell();
                     }
                 }
             }
@@ -237,12 +240,13 @@ impl Actor {
             .iter()
             .flat_map(|env| env.ports.iter().map(|(port, _)| port.on_host()))
             .collect();
+        let listening = self.listening().await;
         let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();
         for claim in self.claims.clone() {
             let upstream = self.upstream(&claim.key, &claim.name);
             let shared = wanted.entry(claim.host).or_default();
             shared.reach = shared.reach.max(claim.reach);
-            match self.stable.of(&claim.key, &self.shared) {
+            match self.stable.of(&claim.key, &self.shared, &listening) {
                 Ok(own) => {
                     let own = wanted.entry(own).or_default();
                     own.inside.focused = Some(upstream);
@@ -258,6 +262,17 @@ impl Actor {
         }
         self.ports.set(wanted).await;
         self.tell();
+    }
+
+    /// What listens here, as far as that has to be known: to give a port to somebody who has none yet.
+    async fn listening(&self) -> Listening {
+        let has_one = |claim: &Claim| self.stable.known(&claim.key, &self.shared).is_some();
+        if self.claims.iter().all(has_one) {
+            return Listening::default();
+        }
+        // Where it can't be looked, a port that somebody has is found out when it is bound.
+        let read = tokio::task::spawn_blocking(Listening::read).await;
+        read.unwrap_or_default()
     }
 
     /// Who is reached by a shared port: from elsewhere, only those whose file opens it.
@@ -383,9 +398,9 @@ impl Actor {
         })
     }
 
-    fn forwards(&mut self) -> Vec<ForwardView> {
-        let claims = self.claims.clone();
-        let mut views: Vec<ForwardView> = claims
+    fn forwards(&self) -> Vec<ForwardView> {
+        let mut views: Vec<ForwardView> = self
+            .claims
             .iter()
             .filter_map(|claim| self.forward(claim))
             .collect();
@@ -393,12 +408,16 @@ impl Actor {
         views
     }
 
-    fn forward(&mut self, claim: &Claim) -> Option<ForwardView> {
+    fn forward(&self, claim: &Claim) -> Option<ForwardView> {
         let (env, guest) = claim.key.clone();
-        let (state, problem) = self.ports.state(claim.host);
-        let own = self.stable.of(&claim.key, &self.shared).ok();
+        let (state, problem) = self.ports.state(claim.host)?;
+        let own = self.stable.known(&claim.key, &self.shared);
         // Another user's, or not ours to open: it leads to no env.
-        let stable = own.filter(|port| self.ports.state(*port).0 == PortState::Forwarded);
+        let is_open = |port: &HostPort| {
+            let state = self.ports.state(*port);
+            state.is_some_and(|(state, _)| state == PortState::Forwarded)
+        };
+        let stable = own.filter(is_open);
         let remembered = self.focus.of(claim.host);
         let has_focus = focused(&self.envs, &self.claims, claim.host, remembered);
         let traffic = self.upstreams.get(&claim.key);

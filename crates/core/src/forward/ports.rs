@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{ErrorKind, ErrorReport};
 use crate::model::{HostPort, PortState, Reach};
-use crate::proxy::{Routes, Shared, Table, bind, is_free, serve};
+use crate::proxy::{Listening, Routes, Shared, Table, bind, serve};
 
 /// How often it is looked whether a port that a stranger has is free.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
@@ -33,6 +34,11 @@ pub(super) struct Ports {
     open: BTreeMap<HostPort, Port>,
     shared: Shared,
     tasks: TaskTracker,
+    finder: mpsc::UnboundedSender<Found>,
+    /// What was found out beside, for [`Ports::take`].
+    pub(super) found: mpsc::UnboundedReceiver<Found>,
+    /// Somebody looks whether ports are free.
+    looking: bool,
 }
 
 struct Port {
@@ -48,18 +54,31 @@ enum State {
     },
     /// Somebody else has it, or we may not.
     Refused {
-        error: ErrorReport,
+        /// Why; `None` while that is being found out.
+        error: Option<ErrorReport>,
         /// Since when nobody has it; `None` while somebody does.
         free_since: Option<Instant>,
     },
 }
 
+/// Something that takes a while to find out.
+pub(super) enum Found {
+    /// Why a port can't be had.
+    Why(HostPort, Reach, ErrorReport),
+    /// Which of those that somebody had are free.
+    Free(Vec<(HostPort, bool)>),
+}
+
 impl Ports {
     pub(super) fn new(tasks: TaskTracker) -> Self {
+        let (finder, found) = mpsc::unbounded_channel();
         Self {
             open: BTreeMap::new(),
             shared: Shared::default(),
             tasks,
+            finder,
+            found,
+            looking: false,
         }
     }
 
@@ -87,45 +106,127 @@ impl Ports {
                 inside,
                 outside,
             } = wanted;
-            let (shared, tasks) = (&self.shared, &self.tasks);
-            let open = self.open.entry(port).or_insert_with(|| {
+            if !self.open.contains_key(&port) {
                 let routes = Arc::<Routes>::default();
-                let state = listen(port, reach, &routes, shared, tasks);
-                Port {
+                let state = self.listen(port, reach, &routes).unwrap_or(State::Refused {
+                    error: None,
+                    free_since: None,
+                });
+                let opened = Port {
                     reach,
                     routes,
                     state,
-                }
-            });
-            open.routes.set(inside, outside);
+                };
+                self.open.insert(port, opened);
+            }
+            if let Some(open) = self.open.get(&port) {
+                open.routes.set(inside, outside);
+            }
         }
     }
 
-    /// Takes those that have been free for long enough. Whether anything has changed.
-    pub(super) fn look_again(&mut self) -> bool {
-        let mut changed = false;
-        for (number, port) in &mut self.open {
-            let State::Refused { error, free_since } = &mut port.state else {
+    /// Listens; `None` where that can't be: why is found out beside.
+    fn listen(&self, port: HostPort, reach: Reach, routes: &Arc<Routes>) -> Option<State> {
+        match bind(port, reach) {
+            Ok(listeners) => {
+                let end = CancellationToken::new();
+                let shared = self.shared.clone();
+                let serving = serve(listeners, routes.clone(), shared, end.clone());
+                let served = self.tasks.spawn(serving);
+                Some(State::Listening { end, served })
+            }
+            Err(refused) => {
+                let finder = self.finder.clone();
+                self.tasks.spawn_blocking(move || {
+                    let why = refused.explain().report();
+                    // With the end of the forwards nobody wants to know.
+                    let _ = finder.send(Found::Why(port, reach, why));
+                });
+                None
+            }
+        }
+    }
+
+    /// Looks whether those that couldn't be had can be by now.
+    pub(super) fn look_again(&mut self) {
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        for (number, port) in &self.open {
+            let State::Refused {
+                error: Some(error), ..
+            } = &port.state
+            else {
                 continue;
             };
-            if error.kind != ErrorKind::Conflict {
+            match error.kind {
+                ErrorKind::Conflict => taken.push((*number, port.reach)),
                 // A right that is given, or an address that comes back, gives no event.
-                port.state = listen(*number, port.reach, &port.routes, &self.shared, &self.tasks);
-                changed |= matches!(port.state, State::Listening { .. });
-                continue;
+                _ => others.push(*number),
             }
-            match (is_free(*number), *free_since) {
-                (false, _) => *free_since = None,
-                (true, None) => *free_since = Some(Instant::now()),
-                (true, Some(since)) if since.elapsed() < FREE => {}
-                (true, Some(_)) => {
-                    port.state =
-                        listen(*number, port.reach, &port.routes, &self.shared, &self.tasks);
-                    changed = true;
+        }
+        for port in others {
+            self.try_again(port);
+        }
+        if taken.is_empty() || self.looking {
+            return;
+        }
+        self.looking = true;
+        let finder = self.finder.clone();
+        self.tasks.spawn_blocking(move || {
+            let listening = Listening::read();
+            let free = |(port, reach)| (port, listening.is_free(port, reach));
+            // As above.
+            let _ = finder.send(Found::Free(taken.into_iter().map(free).collect()));
+        });
+    }
+
+    fn try_again(&mut self, port: HostPort) {
+        let Some(known) = self.open.get(&port) else {
+            return;
+        };
+        let listening = self.listen(port, known.reach, &known.routes);
+        if let (Some(known), Some(listening)) = (self.open.get_mut(&port), listening) {
+            known.state = listening;
+        }
+    }
+
+    /// Takes what was found out: ports that have been free for long enough, too.
+    pub(super) fn take(&mut self, found: Found) {
+        match found {
+            Found::Why(port, reach, why) => match self.open.get_mut(&port) {
+                Some(Port {
+                    reach: now,
+                    state: State::Refused { error, free_since },
+                    ..
+                }) if *now == reach => {
+                    *error = Some(why);
+                    *free_since = None;
+                }
+                // It is wanted otherwise by now, or not at all.
+                _ => {}
+            },
+            Found::Free(ports) => {
+                self.looking = false;
+                for (port, free) in ports {
+                    if self.is_due(port, free) {
+                        self.try_again(port);
+                    }
                 }
             }
         }
-        changed
+    }
+
+    /// Whether a port has been free for long enough.
+    fn is_due(&mut self, port: HostPort, free: bool) -> bool {
+        let state = self.open.get_mut(&port).map(|port| &mut port.state);
+        let Some(State::Refused { free_since, .. }) = state else {
+            return false;
+        };
+        match (free, *free_since) {
+            (false, _) => *free_since = None,
+            (true, None) => *free_since = Some(Instant::now()),
+            (true, Some(since)) => return since.elapsed() >= FREE,
+        }
+        false
     }
 
     /// Whether one waits for a stranger to go, or for a right.
@@ -134,12 +235,13 @@ impl Ports {
         self.open.values().any(is_refused)
     }
 
-    pub(super) fn state(&self, port: HostPort) -> (PortState, Option<ErrorReport>) {
-        match self.open.get(&port).map(|port| &port.state) {
+    /// What a port is, and why; `None` while that is being found out.
+    pub(super) fn state(&self, port: HostPort) -> Option<(PortState, Option<ErrorReport>)> {
+        Some(match self.open.get(&port).map(|port| &port.state) {
             None => (PortState::Idle, None),
             Some(State::Listening { .. }) => (PortState::Forwarded, None),
-            Some(State::Refused { error, .. }) => (PortState::Taken, Some(error.clone())),
-        }
+            Some(State::Refused { error, .. }) => (PortState::Taken, Some(error.clone()?)),
+        })
     }
 }
 
@@ -153,23 +255,31 @@ impl Drop for Ports {
     }
 }
 
-fn listen(
-    port: HostPort,
-    reach: Reach,
-    routes: &Arc<Routes>,
-    shared: &Shared,
-    tasks: &TaskTracker,
-) -> State {
-    match bind(port, reach) {
-        Ok(listeners) => {
-            let end = CancellationToken::new();
-            let serving = serve(listeners, routes.clone(), shared.clone(), end.clone());
-            let served = tasks.spawn(serving);
-            State::Listening { end, served }
-        }
-        Err(error) => State::Refused {
-            error: error.report(),
-            free_since: None,
-        },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_a_port_is_found_out_beside() {
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
+        let mut ports = Ports::new(TaskTracker::new());
+        let wanted = BTreeMap::from([(port, Wanted::default())]);
+        ports.set(wanted).await;
+        // Nobody has waited for it.
+        assert_eq!(ports.state(port), None);
+        let found = ports.found.recv().await.unwrap();
+        ports.take(found);
+        let (state, problem) = ports.state(port).unwrap();
+        assert_eq!(state, PortState::Taken);
+        assert_eq!(problem.unwrap().kind, ErrorKind::Conflict);
+        // It is asked about once at a time.
+        ports.look_again();
+        ports.look_again();
+        let Some(Found::Free(free)) = ports.found.recv().await else {
+            panic!("it wasn't looked whether it is free");
+        };
+        assert_eq!(free, [(port, false)]);
+        assert!(ports.found.try_recv().is_err());
     }
 }

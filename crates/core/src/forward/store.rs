@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::remembered::Remembered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::{GuestPort, HostPort};
-use crate::proxy::is_free;
+use crate::model::{GuestPort, HostPort, Reach};
+use crate::proxy::Listening;
 use crate::view::EnvRef;
 
 const VERSION: u32 = 1;
@@ -93,24 +93,30 @@ impl Stable {
         self.0.refresh()
     }
 
+    /// The port of its own that a port of an env has, where that is not one of the ports that envs share.
+    pub(super) fn known(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
+        self.0.file().known(key, shared)
+    }
+
     /// The port of its own that a port of an env has; one is given where it has none yet, or where the one
     /// that it had has become one of the ports that envs share.
     ///
     /// # Errors
     /// `Conflict` where all are given.
-    pub(super) fn of(&mut self, key: &Key, shared: &BTreeSet<HostPort>) -> Result<HostPort> {
-        let known = |file: &PortsFile| {
-            let mut given = file.ports.iter().filter(|given| given.is_of(key));
-            let host = given.next().map(|given| given.host);
-            host.filter(|host| !shared.contains(host))
-        };
-        if let Some(host) = known(self.0.file()) {
+    pub(super) fn of(
+        &mut self,
+        key: &Key,
+        shared: &BTreeSet<HostPort>,
+        listening: &Listening,
+    ) -> Result<HostPort> {
+        if let Some(host) = self.known(key, shared) {
             return Ok(host);
         }
         let candidates = candidates(self.0.path(), key);
         let host = self.0.change(|file| {
             // Another process may have given it meanwhile.
-            known(file).or_else(|| file.give(key, shared, candidates))
+            let known = file.known(key, shared);
+            known.or_else(|| file.give(key, shared, candidates, listening))
         })?;
         host.ok_or_else(|| {
             let message = "every port from 20000 to 29999 has been given to an env";
@@ -134,16 +140,24 @@ impl Stable {
 }
 
 impl PortsFile {
+    fn known(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
+        let given = self.ports.iter().find(|given| given.is_of(key))?;
+        Some(given.host).filter(|host| !shared.contains(host))
+    }
+
     /// Gives the first of the candidates that nobody has.
     fn give(
         &mut self,
         key: &Key,
         shared: &BTreeSet<HostPort>,
         mut candidates: impl Iterator<Item = HostPort>,
+        listening: &Listening,
     ) -> Option<HostPort> {
         let given: BTreeSet<HostPort> = self.ports.iter().map(|given| given.host).collect();
-        let host = candidates
-            .find(|port| !given.contains(port) && !shared.contains(port) && is_free(*port))?;
+        let host = candidates.find(|port| {
+            let is_free = listening.is_free(*port, Reach::Loopback);
+            !given.contains(port) && !shared.contains(port) && is_free
+        })?;
         self.version = VERSION;
         self.ports.retain(|given| !given.is_of(key));
         self.ports.push(Given {
@@ -195,6 +209,10 @@ mod tests {
         BTreeSet::new()
     }
 
+    fn nobody() -> Listening {
+        Listening::default()
+    }
+
     fn home() -> (tempfile::TempDir, Home) {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
@@ -206,20 +224,36 @@ mod tests {
         let (_directory, home) = home();
         let guest = GuestPort::new(5173).unwrap();
         let mut stable = Stable::read(&home).unwrap();
-        let first = stable.of(&(env("dev"), guest), &none()).unwrap();
-        let second = stable.of(&(env("other"), guest), &none()).unwrap();
+        let first = stable.of(&(env("dev"), guest), &none(), &nobody()).unwrap();
+        let second = stable
+            .of(&(env("other"), guest), &none(), &nobody())
+            .unwrap();
         assert_ne!(first, second);
         let mut later = Stable::read(&home).unwrap();
-        assert_eq!(later.of(&(env("other"), guest), &none()).unwrap(), second);
-        assert_eq!(later.of(&(env("dev"), guest), &none()).unwrap(), first);
+        assert_eq!(
+            later
+                .of(&(env("other"), guest), &none(), &nobody())
+                .unwrap(),
+            second
+        );
+        assert_eq!(
+            later.of(&(env("dev"), guest), &none(), &nobody()).unwrap(),
+            first
+        );
         // An env that was called so before doesn't come between.
-        later.of(&(env("new"), guest), &none()).unwrap();
+        later.of(&(env("new"), guest), &none(), &nobody()).unwrap();
         later.rename(&env("dev"), &env("new")).unwrap();
         let mut last = Stable::read(&home).unwrap();
-        assert_eq!(last.of(&(env("new"), guest), &none()).unwrap(), first);
+        assert_eq!(
+            last.of(&(env("new"), guest), &none(), &nobody()).unwrap(),
+            first
+        );
         // It has become a port that envs share: it must not lead to whoever has the focus.
         let shared = BTreeSet::from([first]);
-        assert_ne!(last.of(&(env("new"), guest), &shared).unwrap(), first);
+        assert_ne!(
+            last.of(&(env("new"), guest), &shared, &nobody()).unwrap(),
+            first
+        );
     }
 
     #[test]
@@ -255,7 +289,7 @@ mod tests {
         assert!(
             Stable::read(&home)
                 .unwrap()
-                .of(&(env("dev"), guest), &none())
+                .of(&(env("dev"), guest), &none(), &nobody())
                 .is_ok()
         );
         assert!(path.with_extension("json.broken").exists());

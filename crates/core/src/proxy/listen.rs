@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::owner::{Owner, owner};
-use crate::error::{Error, ErrorKind, Result};
+use super::owner::{Listening, Owner};
+use crate::error::{Error, ErrorKind};
 use crate::model::{HostPort, Reach};
 
 /// Connections that may wait to be accepted: as many as come at once.
@@ -29,7 +29,7 @@ fn addresses(reach: Reach) -> Vec<(IpAddr, bool)> {
 }
 
 /// How long somebody on this machine may take to accept.
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
 const PROBE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The listeners of one host port.
@@ -47,35 +47,45 @@ impl Listeners {
     }
 }
 
+/// A port that can't be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} port {port}")]
+pub struct Refused {
+    port: HostPort,
+    address: IpAddr,
+    #[source]
+    error: io::Error,
+}
+
 /// Listens on all addresses, or on none.
 ///
 /// # Errors
-/// `Conflict` where somebody has the port, naming who; `PermissionDenied` below 1024 without the right;
-/// `Config` for an address that this machine doesn't have.
-pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners> {
+/// The first address that can't be had: [`Refused::explain`] says why.
+pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners, Refused> {
     let mut sockets = Vec::new();
     for (address, optional) in addresses(reach) {
         match listen((address, port.get()).into()) {
             Ok(listener) => sockets.push(listener),
             // A machine without IPv6 has no ::1.
             Err(error) if optional && is_no_ipv6(&error) => {}
-            Err(error) => return Err(explain(port, address, error)),
+            Err(error) => {
+                return Err(Refused {
+                    port,
+                    address,
+                    error,
+                });
+            }
         }
     }
     Ok(Listeners { sockets, port })
 }
 
-/// Whether nobody else listens on a port now. Takes nothing, so that whoever is about to gets it.
-#[must_use]
-pub fn is_free(port: HostPort) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        owner(port).is_none()
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
-        std::net::TcpStream::connect_timeout(&loopback, PROBE_PATIENCE).is_err()
+impl Listening {
+    /// Whether nobody else listens where this port would be. Takes nothing, so that whoever is about to gets it.
+    #[must_use]
+    pub fn is_free(&self, port: HostPort, reach: Reach) -> bool {
+        let mut addresses = addresses(reach).into_iter();
+        addresses.all(|(address, _)| self.lets(address, port))
     }
 }
 
@@ -112,21 +122,38 @@ fn refuse_shadowing(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn explain(port: HostPort, address: IpAddr, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => taken(port, owner(port)),
-        io::ErrorKind::PermissionDenied => {
-            let message = format!("port {port} is below 1024: only root may listen on it");
-            Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
-                "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
-            ))
+impl Refused {
+    /// Whether somebody else has the port.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+
+    /// Why, and what can be done about it. Looks at all processes where somebody has the port, which may take a
+    /// while: `Conflict` then, naming who; `PermissionDenied` below 1024 without the right; `Config` for an address
+    /// that this machine doesn't have.
+    #[must_use]
+    pub fn explain(self) -> Error {
+        let Self {
+            port,
+            address,
+            error,
+        } = self;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => taken(port, Listening::read().owner(address, port)),
+            io::ErrorKind::PermissionDenied => {
+                let message = format!("port {port} is below 1024: only root may listen on it");
+                Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
+                    "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+                ))
+            }
+            io::ErrorKind::AddrNotAvailable => Error::new(
+                ErrorKind::Config,
+                format!("this machine doesn't have the address {address} to listen on"),
+            )
+            .with_hint("correct `listen:` in containers.yaml"),
+            _ => Error::io(format!("cannot listen on port {port}"), error),
         }
-        io::ErrorKind::AddrNotAvailable => Error::new(
-            ErrorKind::Config,
-            format!("this machine doesn't have the address {address} to listen on"),
-        )
-        .with_hint("correct `listen:` in containers.yaml"),
-        _ => Error::io(format!("cannot listen on port {port}"), error),
     }
 }
 
@@ -172,7 +199,9 @@ mod tests {
         for listener in &listeners.sockets {
             assert!(listener.local_addr().unwrap().ip().is_loopback());
         }
-        let error = bind(port, Reach::default()).unwrap_err();
+        let refused = bind(port, Reach::default()).unwrap_err();
+        assert!(refused.is_taken());
+        let error = refused.explain();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         #[cfg(target_os = "linux")]
         {
@@ -197,10 +226,23 @@ mod tests {
         );
     }
 
+    /// What others do with a port elsewhere is none of our business.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_port_is_free_where_it_is_taken_at_other_addresses_alone() {
+        let stranger = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
+        let listening = Listening::read();
+        assert!(listening.is_free(port, Reach::Loopback));
+        assert!(!listening.is_free(port, Reach::Everywhere));
+        assert!(bind(port, Reach::Loopback).is_ok());
+    }
+
     #[tokio::test]
     async fn an_address_of_another_machine_is_said() {
         let port = free_port().await;
         let elsewhere: Reach = "192.0.2.1".parse().unwrap();
-        assert_eq!(bind(port, elsewhere).unwrap_err().kind(), ErrorKind::Config);
+        let refused = bind(port, elsewhere).unwrap_err();
+        assert_eq!(refused.explain().kind(), ErrorKind::Config);
     }
 }

@@ -29,8 +29,9 @@ mod traffic;
 mod upstream;
 
 pub use hold::passes;
-pub use listen::{Listeners, bind, is_free};
+pub use listen::{Listeners, Refused, bind};
 pub use name::{Asked, RouteName};
+pub use owner::Listening;
 pub use serve::{Routes, Shared, serve};
 pub use sniff::{MAX_HEAD, Protocol, Sniffed, sniff};
 pub use table::Table;
