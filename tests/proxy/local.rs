@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::stage::free_port;
 
 /// How long something may take that is about to happen.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// The tests, each with its name.
 pub fn trials() -> Vec<Trial> {
@@ -54,7 +54,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn trial<F: Future<Output = Result<()>> + 'static>(name: &str, test: fn() -> F) -> Trial {
+pub fn trial<F: Future<Output = Result<()>> + 'static>(name: &str, test: fn() -> F) -> Trial {
     Trial::test(format!("local::{name}"), move || {
         let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -173,7 +173,7 @@ impl Drop for Port {
     }
 }
 
-fn serve(number: u16, table: Table) -> Result<CancellationToken> {
+pub fn serve(number: u16, table: Table) -> Result<CancellationToken> {
     let port = HostPort::new(number).context("no port")?;
     let listeners = proxy::bind(port, Reach::Loopback)?;
     let routes = Arc::new(Routes::default());

@@ -1,6 +1,7 @@
 //! Forwards: sharing, healing, taking over, on real engines; and what clients may do to one, without.
 
 mod control;
+mod dials;
 mod healing;
 mod local;
 mod sharing;
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
         healing::only_what_the_file_opens_is_reached_from_elsewhere,
     ]);
     trials.extend(local::trials());
+    trials.extend(dials::trials());
     harness::run(trials)
 }

@@ -8,9 +8,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::hold;
@@ -27,10 +27,14 @@ use crate::model::HostPort;
 const SILENCE: Duration = Duration::from_millis(5);
 /// How long a head may take that has begun.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a client is held while nobody listens in the env.
+/// How long a client is held while nobody listens in the env, or while a connection to it is being made.
 const HOLD: Duration = Duration::from_secs(5);
 /// The same for a person, who then sees a page that looks again.
 const HOLD_PERSON: Duration = Duration::from_millis(300);
+/// How long a connection is still made for a client that has ended its sending.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes that are taken at most while a connection is being made.
+const MOST: usize = 64 * 1024;
 /// Bytes that are read at once before a connection is on its way.
 const CHUNK: usize = 4096;
 
@@ -158,7 +162,7 @@ impl Opening<'_> {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        read_some(&mut self.client, &mut self.bytes, &mut self.ended).await
+        read_some(&self.client, &mut self.bytes, &mut self.ended).await
     }
 
     /// Hears the client, or the service that was dialled for it.
@@ -194,11 +198,11 @@ impl Opening<'_> {
         let cut = upstream.ticket();
         tokio::select! {
             biased;
-            read = read_some(&mut self.client, &mut self.bytes, &mut self.ended) => {
+            read = read_some(&self.client, &mut self.bytes, &mut self.ended) => {
                 read?;
                 Ok(true)
             }
-            dialled = hold::dial(&upstream, HOLD) => match dialled {
+            dialled = hold::dial(&upstream, Instant::now() + HOLD) => match dialled {
                 Ok(guest) => {
                     let said = Vec::new();
                     self.early = Some(Early { upstream, guest, cut, said });
@@ -228,10 +232,16 @@ impl Opening<'_> {
         }
         self.early = None;
         let cut = upstream.ticket();
-        let guest = match upstream.service.dial().await {
+        let end = Instant::now() + HOLD;
+        let first = tokio::select! {
+            biased;
+            dialled = hold::dial_once(&upstream, end) => dialled,
+            () = self.leaves() => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        let guest = match first {
             Ok(guest) => Ok(guest),
-            Err(error) if !hold::passes(&error) => Err((error, protocol)),
-            Err(_) => self.wait(&upstream, protocol).await?,
+            Err(error) if !hold::passes(&error) || Instant::now() >= end => Err((error, protocol)),
+            Err(_) => self.wait(&upstream, protocol, end).await?,
         };
         match guest {
             Ok(guest) => {
@@ -257,18 +267,37 @@ impl Opening<'_> {
         &mut self,
         upstream: &Upstream,
         mut protocol: Option<Protocol>,
+        end: Instant,
     ) -> io::Result<std::result::Result<GuestStream, (Error, Option<Protocol>)>> {
         // On a port of an env's own nobody has asked yet what the client speaks.
         if !self.table.is_shared() {
             protocol = self.peek_protocol().await?;
         }
-        let patience = match protocol {
-            Some(Protocol::Http1 { html: true }) => HOLD_PERSON,
-            _ => HOLD,
+        let end = match protocol {
+            Some(Protocol::Http1 { html: true }) => end.min(Instant::now() + HOLD_PERSON),
+            _ => end,
         };
         tokio::select! {
-            () = hold::gone(&self.client), if !self.ended => Err(io::ErrorKind::ConnectionAborted.into()),
-            dialled = hold::dial(upstream, patience) => Ok(dialled.map_err(|error| (error, protocol))),
+            biased;
+            dialled = hold::dial(upstream, end) => Ok(dialled.map_err(|error| (error, protocol))),
+            () = self.leaves() => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    /// Resolves when the client has gone away: at once where it was reset. One that has ended its sending may
+    /// still wait for an answer, or it may be gone: it is given a while. What it says meanwhile is kept, for its
+    /// end comes behind that.
+    async fn leaves(&mut self) {
+        loop {
+            let heard = tokio::select! {
+                _ = self.client.ready(Interest::ERROR) => return,
+                () = sleep(FAREWELL), if self.ended => return,
+                heard = read_some(&self.client, &mut self.bytes, &mut self.ended),
+                    if !self.ended && self.bytes.len() < MOST => heard,
+            };
+            if heard.is_err() {
+                return;
+            }
         }
     }
 
@@ -310,11 +339,7 @@ impl Opening<'_> {
 }
 
 /// Reads a bit of what the client says. Loses nothing when it is dropped in between.
-async fn read_some(
-    client: &mut TcpStream,
-    bytes: &mut Vec<u8>,
-    ended: &mut bool,
-) -> io::Result<()> {
+async fn read_some(client: &TcpStream, bytes: &mut Vec<u8>, ended: &mut bool) -> io::Result<()> {
     loop {
         client.readable().await?;
         let mut chunk = [0; CHUNK];

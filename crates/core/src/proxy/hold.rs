@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::upstream::Upstream;
@@ -27,12 +26,20 @@ pub fn passes(error: &Error) -> bool {
     )
 }
 
-/// Connects; tries again until `patience` is over.
+/// Connects, once.
+///
+/// # Errors
+/// The service's; `Timeout` where it hasn't answered until then.
+pub(super) async fn dial_once(upstream: &Upstream, end: Instant) -> Result<GuestStream> {
+    let dialled = timeout_at(end, upstream.service.dial()).await;
+    dialled.unwrap_or_else(|_| Err(no_answer(upstream)))
+}
+
+/// Connects; tries again until then.
 ///
 /// # Errors
 /// Why the last try failed.
-pub(super) async fn dial(upstream: &Upstream, patience: Duration) -> Result<GuestStream> {
-    let end = Instant::now() + patience;
+pub(super) async fn dial(upstream: &Upstream, end: Instant) -> Result<GuestStream> {
     let mut pause = PAUSES.0;
     let mut last = None;
     loop {
@@ -55,14 +62,4 @@ fn no_answer(upstream: &Upstream) -> Error {
         ErrorKind::Timeout,
         format!("`{}` doesn't answer", upstream.env.env),
     )
-}
-
-/// Resolves when the client has gone away without having sent anything more.
-pub(super) async fn gone(client: &TcpStream) {
-    let mut byte = [0];
-    match client.peek(&mut byte).await {
-        Ok(0) | Err(_) => {}
-        // It has more to say; until that is taken, its end can't be seen.
-        Ok(_) => std::future::pending().await,
-    }
 }
