@@ -19,7 +19,8 @@ use lxc_dev_manager_desktop::programs;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::{launch, notice};
+use crate::launch::Launch;
+use crate::notice;
 
 /// The running app.
 pub(crate) struct Desktop {
@@ -98,8 +99,8 @@ impl Desktop {
                 .with_hint("install one: `sudo apt install xterm`, or set TERMINAL to yours")
         })?;
         let place = Path::new(&env.project_path);
-        let command = launch::command(&plan.program, &plan.arguments, place);
-        launch::start(command, || {})
+        self.launch(&plan.program, &plan.arguments, place)
+            .start(|| {})
     }
 
     /// By the command line, which asks this app what is forwarded.
@@ -107,7 +108,13 @@ impl Desktop {
         let program = programs::find(programs::COMMAND_LINE)?;
         let arguments = ["open".to_owned(), env.env.to_string(), port.to_string()];
         let place = Path::new(&env.project_path);
-        launch::start(launch::command(&program, &arguments, place), || {})
+        self.launch(&program, &arguments, place).start(|| {})
+    }
+
+    /// A program that gets what this one was given, and not what it has taken for itself.
+    fn launch(&self, program: &Path, arguments: &[String], directory: &Path) -> Launch {
+        let descriptors = self.forwarding.inherited_descriptors();
+        Launch::new(program, arguments, directory, descriptors)
     }
 
     /// The project of an env, and the engine room for it.
@@ -201,8 +208,8 @@ impl Host for Desktop {
         }
         let runs = self.window_runs.clone();
         let started = programs::find(programs::WINDOW).and_then(|program| {
-            let command = launch::command(&program, &[], Path::new("/"));
-            launch::start(command, move || runs.store(false, Ordering::SeqCst))
+            let launch = self.launch(&program, &[], Path::new("/"));
+            launch.start(move || runs.store(false, Ordering::SeqCst))
         });
         if started.is_err() {
             self.window_runs.store(false, Ordering::SeqCst);

@@ -58,6 +58,8 @@ pub struct Forwarding {
     told: watch::Receiver<Vec<ForwardView>>,
     /// The next lease's number.
     leases: Arc<AtomicU64>,
+    /// How many descriptors this process might have before.
+    inherited: Option<u64>,
 }
 
 /// What the owner of the forwards is asked.
@@ -99,7 +101,7 @@ impl Forwarding {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        raise_descriptors();
+        let inherited = raise_descriptors();
         let (orders, receiver) = mpsc::channel(BACKLOG);
         let (teller, told) = watch::channel(Vec::new());
         let actor = Actor::new(engine, teller, tasks.clone(), shutdown.clone())?;
@@ -116,6 +118,7 @@ impl Forwarding {
             orders,
             told,
             leases,
+            inherited,
         })
     }
 
@@ -163,6 +166,13 @@ impl Forwarding {
         answered.await.map_err(|_| ended())
     }
 
+    /// How many descriptors this process might have before it forwarded, for the programs that it starts: some fail
+    /// with as many as it has now. `None` for as many as it likes.
+    #[must_use]
+    pub fn inherited_descriptors(&self) -> Option<u64> {
+        self.inherited
+    }
+
     /// What is forwarded, told at each change of anything but what passes.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Vec<ForwardView>> {
@@ -186,14 +196,15 @@ fn ended() -> Error {
     Error::new(ErrorKind::Unreachable, "forwarding has ended")
 }
 
-/// Takes as many descriptors as this user may have: two for each connection.
-fn raise_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+/// Takes as many descriptors as this user may have: two for each connection. Returns how many there might be before.
+fn raise_descriptors() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+    let before = getrlimit(Resource::Nofile).current;
+    // Some systems set no limit here and have one elsewhere.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }
+    before
 }
 
 /// How many connections there may be at once: two descriptors each; `None` for as many as memory has.
