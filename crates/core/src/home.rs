@@ -10,10 +10,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Where our state lives.
 #[derive(Debug, Clone)]
@@ -128,21 +128,36 @@ pub(crate) fn make_private_directory(path: &Path) -> Result<()> {
         })
 }
 
-/// Reads a JSON file of ours; a missing one is `None`.
+/// The beginning of each of our files.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    version: u32,
+}
+
+/// Reads a JSON file of ours, of this version or an older one; a missing one is `None`.
 ///
 /// # Errors
-/// `Io` where it can't be read. One that is there and isn't what it should be is renamed to
-/// `NAME.broken` and treated as missing; the second value says so.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<(Option<T>, Option<String>)> {
+/// `Io` where it can't be read; `Config` where a newer version of this program has written it. One that is there and
+/// isn't what it should be is renamed to `NAME.broken` and treated as missing; the second value says so.
+pub fn read_json<T: DeserializeOwned>(
+    path: &Path,
+    version: u32,
+) -> Result<(Option<T>, Option<String>)> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
         Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
     };
+    if let Ok(header) = serde_json::from_slice::<Header>(&text)
+        && header.version > version
+    {
+        return Err(too_new(path, header.version, version));
+    }
     match serde_json::from_slice(&text) {
         Ok(value) => Ok((Some(value), None)),
         Err(error) => {
-            let aside = path.with_extension("json.broken");
+            let aside = aside(path);
             fs::rename(path, &aside)
                 .map_err(|error| Error::io(format!("cannot move {}", path.display()), error))?;
             let warning = format!(
@@ -152,6 +167,53 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<(Option<T>, Option<
             );
             Ok((None, Some(warning)))
         }
+    }
+}
+
+/// Reads all JSON files of a directory. Those of newer versions are left alone, with what they say.
+///
+/// # Errors
+/// `Io` where one can't be read.
+pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path, version: u32) -> Result<Vec<T>> {
+    let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
+    let mut all = Vec::new();
+    for file in fs::read_dir(directory).map_err(failed)? {
+        let path = file.map_err(failed)?.path();
+        if path.extension().is_none_or(|end| end != "json") {
+            continue;
+        }
+        match read_json(&path, version) {
+            Ok((read, warning)) => {
+                all.extend(read);
+                if let Some(warning) = warning {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Config => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+fn too_new(path: &Path, found: u32, known: u32) -> Error {
+    let path = path.display();
+    let message = format!(
+        "{path} was written by a newer version of this program: its format is {found}, and {known} is the newest that \
+         this one knows"
+    );
+    Error::new(ErrorKind::Config, message).with_hint(format!(
+        "update this one; or begin anew without it: `mv {path} {path}.newer`"
+    ))
+}
+
+/// Where a file goes that can't be read: what went there before stays.
+fn aside(path: &Path) -> PathBuf {
+    let first = path.with_extension("json.broken");
+    let mut others = (2..).map(|number: u32| path.with_extension(format!("json.broken-{number}")));
+    match first.exists() {
+        true => others.find(|path| !path.exists()).unwrap_or(first),
+        false => first,
     }
 }
 
@@ -190,13 +252,42 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("projects.json");
         fs::write(&path, "{ not json").unwrap();
-        let (value, warning) = read_json::<Vec<u8>>(&path).unwrap();
+        let (value, warning) = read_json::<Vec<u8>>(&path, 1).unwrap();
         assert_eq!(value, None);
         assert!(warning.unwrap().contains("set aside"));
         assert_eq!(
             fs::read_to_string(path.with_extension("json.broken")).unwrap(),
             "{ not json"
         );
+        // The next one doesn't replace it.
+        fs::write(&path, "worse").unwrap();
+        read_json::<Vec<u8>>(&path, 1).unwrap();
+        let text = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        assert_eq!(text("projects.json.broken"), "{ not json");
+        assert_eq!(text("projects.json.broken-2"), "worse");
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_neither_read_nor_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("focus.json");
+        for later in [r#"{"version": 3, "ports": {}}"#, r#"{"version": 3}"#] {
+            fs::write(&path, later).unwrap();
+            let error = read_json::<serde_json::Value>(&path, 2).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
+            assert!(error.hint().unwrap().contains("update"), "{error:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), later);
+        }
+        let (older, _) = read_json::<serde_json::Value>(&path, 3).unwrap();
+        assert!(older.is_some());
+        // Where each file is of its own, it is left out.
+        write_json(&directory.path().join("mine.json"), &1).unwrap();
+        assert_eq!(read_all::<u32>(directory.path(), 2).unwrap(), [1]);
+        assert!(path.exists());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -84,7 +83,7 @@ impl Preferences {
     /// # Errors
     /// `Io` where the file can't be read.
     pub fn read(home: &Home) -> Result<(Self, Option<String>)> {
-        let (read, warning) = read_json(&home.preferences_file())?;
+        let (read, warning) = read_json(&home.preferences_file(), VERSION)?;
         Ok((read.unwrap_or_default(), warning))
     }
 
@@ -93,10 +92,7 @@ impl Preferences {
     /// # Errors
     /// `Config` for a value that it can't have; `Io` where the file can't be written.
     pub fn set(home: &Home, preference: Preference, value: &str) -> Result<()> {
-        let directory = home.directory("")?;
-        let failed = |error| Error::io(format!("cannot lock {}", directory.display()), error);
-        let lock = std::fs::File::open(&directory).map_err(failed)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let _lock = home.lock()?;
         let (mut now, _) = Self::read(home)?;
         match preference {
             Preference::UndoMaxShare => now.undo.max_share = value.parse()?,

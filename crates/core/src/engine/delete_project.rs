@@ -14,7 +14,7 @@ use super::Engine;
 use super::ledger::KEPT;
 use super::remove::Removed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::{read_json, write_json};
+use crate::home::{read_all, write_json};
 use crate::model::{EnvName, OperationId};
 use crate::project::{KeptFile, Project, restore_file};
 
@@ -143,15 +143,7 @@ impl Engine {
 
     fn deletions(&self) -> Result<Vec<Entry>> {
         let folder = self.home.directory("undo/projects")?;
-        let failed = |error| Error::io(format!("cannot read {}", folder.display()), error);
-        let mut entries = Vec::new();
-        for file in std::fs::read_dir(&folder).map_err(failed)? {
-            let path = file.map_err(failed)?.path();
-            if path.extension().is_some_and(|end| end == "json") {
-                entries.extend(read_json::<Entry>(&path)?.0);
-            }
-        }
-        Ok(entries)
+        read_all(&folder, VERSION)
     }
 
     /// Strikes out the deletions that can no longer be taken back, or all of them.

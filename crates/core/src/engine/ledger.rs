@@ -12,9 +12,11 @@ use super::create::delete_whatever_state;
 use super::place::Placed;
 use crate::backend::{Backend, Instance, Settings};
 use crate::error::{Error, Result};
-use crate::home::{read_json, write_json};
+use crate::home::{read_all, read_json, write_json};
 use crate::model::{EngineId, InstanceName, OperationId, SnapshotName};
 use crate::view::{EnvRef, UndoView, Verb};
+
+const VERSION: u32 = 1;
 
 /// How long an operation can be taken back.
 pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(72);
@@ -110,7 +112,7 @@ impl Engine {
     fn write_entry(&self, keeper: &Keeper<'_>, placed: &Placed, kept: Kept) -> Result<()> {
         let at = self.clock.now();
         let entry = Entry {
-            version: 1,
+            version: VERSION,
             id: keeper.id.clone(),
             verb: keeper.verb,
             env: keeper.env.clone(),
@@ -129,23 +131,12 @@ impl Engine {
 
     /// The entry of one operation; `None` where there is none any more.
     pub(super) fn ledger_entry(&self, id: &OperationId) -> Result<Option<Entry>> {
-        Ok(read_json(&self.entry_path(id)?)?.0)
+        Ok(read_json(&self.entry_path(id)?, VERSION)?.0)
     }
 
     /// The ledger, newest first.
     pub(super) fn ledger(&self) -> Result<Vec<Entry>> {
-        let directory = self.home.directory("undo")?;
-        let files = std::fs::read_dir(&directory)
-            .map_err(|error| Error::io(format!("cannot read {}", directory.display()), error))?;
-        let mut entries = Vec::new();
-        for path in files.flatten().map(|file| file.path()) {
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
-                entries.extend(read_json::<Entry>(&path)?.0);
-            }
-        }
+        let mut entries = read_all(&self.home.directory("undo")?, VERSION)?;
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse(entry.at));
         Ok(entries)
     }

@@ -56,7 +56,7 @@ impl Used {
 
 fn read(home: &Home) -> Result<File> {
     let path = home.root().join("engines.json");
-    Ok(read_json(&path)?.0.unwrap_or_default())
+    Ok(read_json(&path, VERSION)?.0.unwrap_or_default())
 }
 
 #[cfg(test)]

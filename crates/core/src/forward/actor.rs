@@ -19,6 +19,7 @@ use super::ways::Ways;
 use super::{FocusRequest, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::model::{GuestPort, HostPort, PortState, Reach};
 use crate::proxy::{Listening, RouteName, Table, TrafficView, Upstream};
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
@@ -66,7 +67,10 @@ impl Actor {
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let home = engine.home();
-        let (focus, stable) = (Focus::read(home)?, Stable::read(home)?);
+        let (mut focus, mut stable) = (Focus::read(home)?, Stable::read(home)?);
+        for warning in [focus.warning(), stable.warning()].into_iter().flatten() {
+            engine.bus().publish(EventKind::Notice(warning));
+        }
         let renames = Renames::read(home)?;
         let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
         let (ways, ended) = Ways::new(engine, tasks.clone(), shutdown);

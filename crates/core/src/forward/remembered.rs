@@ -19,17 +19,23 @@ type Stamp = (u64, i64, i64, u64);
 pub(super) struct Remembered<T> {
     home: Home,
     path: PathBuf,
+    /// The newest version of its format.
+    version: u32,
     stamp: Option<Stamp>,
     file: T,
+    /// It couldn't be read, and was set aside.
+    warning: Option<String>,
 }
 
 impl<T: Serialize + DeserializeOwned + Default + Clone + PartialEq> Remembered<T> {
-    pub(super) fn read(home: &Home, name: &str) -> Result<Self> {
+    pub(super) fn read(home: &Home, name: &str, version: u32) -> Result<Self> {
         let mut remembered = Self {
             home: home.clone(),
             path: home.root().join(name),
+            version,
             stamp: None,
             file: T::default(),
+            warning: None,
         };
         remembered.refresh()?;
         Ok(remembered)
@@ -37,6 +43,11 @@ impl<T: Serialize + DeserializeOwned + Default + Clone + PartialEq> Remembered<T
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is to be said about it, once.
+    pub(super) fn warning(&mut self) -> Option<String> {
+        self.warning.take()
     }
 
     pub(super) fn file(&self) -> &T {
@@ -49,10 +60,11 @@ impl<T: Serialize + DeserializeOwned + Default + Clone + PartialEq> Remembered<T
         if stamp.is_some() && stamp == self.stamp {
             return Ok(());
         }
-        let (file, warning) = read_json::<T>(&self.path)?;
-        if let Some(warning) = warning {
+        let (file, warning) = read_json::<T>(&self.path, self.version)?;
+        if let Some(warning) = &warning {
             tracing::warn!("{warning}");
         }
+        self.warning = warning.or(self.warning.take());
         self.file = file.unwrap_or_default();
         self.stamp = stamp;
         Ok(())

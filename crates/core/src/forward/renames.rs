@@ -39,7 +39,7 @@ pub(super) struct Renames {
 impl Renames {
     /// Begins to follow with what comes next.
     pub(super) fn read(home: &Home) -> Result<Self> {
-        let kept = Remembered::<File>::read(home, "renames.json")?;
+        let kept = Remembered::<File>::read(home, "renames.json", VERSION)?;
         let seen = kept.file().last;
         Ok(Self { kept, seen })
     }

@@ -50,7 +50,12 @@ pub(super) struct Focus(Remembered<FocusFile>);
 
 impl Focus {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        Remembered::read(home, "focus.json").map(Self)
+        Remembered::read(home, "focus.json", VERSION).map(Self)
+    }
+
+    /// What is to be said about the file, once.
+    pub(super) fn warning(&mut self) -> Option<String> {
+        self.0.warning()
     }
 
     /// Takes what other processes have written since.
@@ -85,7 +90,12 @@ pub(super) struct Stable(Remembered<PortsFile>);
 
 impl Stable {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        Remembered::read(home, "ports.json").map(Self)
+        Remembered::read(home, "ports.json", VERSION).map(Self)
+    }
+
+    /// What is to be said about the file, once.
+    pub(super) fn warning(&mut self) -> Option<String> {
+        self.0.warning()
     }
 
     /// Takes what other processes have written since.
@@ -293,5 +303,20 @@ mod tests {
                 .is_ok()
         );
         assert!(path.with_extension("json.broken").exists());
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_not_overwritten() {
+        let (_directory, home) = home();
+        let path = home.root().join("focus.json");
+        let later = r#"{"version": 2, "ports": {}, "by_project": {}}"#;
+        let port = HostPort::new(5173).unwrap();
+        let mut focus = Focus::read(&home).unwrap();
+        // It comes while an older one runs.
+        std::fs::write(&path, later).unwrap();
+        let error = focus.set(port, &env("dev")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(Focus::read(&home).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), later);
     }
 }

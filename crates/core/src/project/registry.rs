@@ -56,7 +56,7 @@ impl Registry {
     }
 
     fn read(&self) -> Result<(Vec<KnownProject>, Option<String>)> {
-        let (document, warning) = read_json::<Document>(&self.home.projects_file())?;
+        let (document, warning) = read_json::<Document>(&self.home.projects_file(), VERSION)?;
         let projects = document.map(|document| document.projects);
         Ok((projects.unwrap_or_default(), warning))
     }
