@@ -6,12 +6,14 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -102,16 +104,33 @@ impl Home {
         Ok(file)
     }
 
-    /// The socket on which the app answers.
+    /// The socket on which this process would answer. Who answers now is said in the lock's file: it may have been
+    /// given another place for sockets.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
-        self.runtime.join("control.sock")
+        self.runtime.join(self.socket_name("control"))
     }
 
-    /// The file that the process holds locked which owns the control socket.
-    #[must_use]
-    pub fn control_lock(&self) -> PathBuf {
-        self.runtime.join("control.lock")
+    /// The file that the process holds locked which answers for this home. It is beside the state, on which all agree
+    /// who use it, and not beside the sockets.
+    ///
+    /// # Errors
+    /// `Io` where its directory can't be made.
+    pub fn control_lock(&self) -> Result<PathBuf> {
+        Ok(self.directory("run")?.join("control.lock"))
+    }
+
+    /// The name of a socket of this home: the place for sockets may serve several.
+    fn socket_name(&self, name: &str) -> String {
+        if self.runtime.starts_with(&self.root) {
+            return format!("{name}.sock");
+        }
+        let digest = Sha256::digest(self.root.as_os_str().as_bytes());
+        let own: String = digest[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{name}-{own}.sock")
     }
 }
 

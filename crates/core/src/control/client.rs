@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{Call, Hello, Incoming, MAX_REPLY, Reply, Request, Role, lines};
 use super::server::{HELLO_PATIENCE, receive, send};
+use super::sign;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::view::{FocusMove, ForwardView, ViewEvent};
@@ -67,7 +68,7 @@ impl Client {
     /// # Errors
     /// `Unreachable` where no app runs, `Unsupported` where it is another version.
     pub async fn connect(home: &Home, role: Role) -> Result<(Self, mpsc::Receiver<Pushed>)> {
-        let path = home.control_socket();
+        let path = sign::socket(home);
         let stream = UnixStream::connect(&path).await.map_err(|error| {
             let message = format!("no app answers on {}", path.display());
             Error::new(ErrorKind::Unreachable, message)

@@ -1,12 +1,14 @@
 //! Who holds the control socket.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
+use super::sign::Sign;
 use crate::error::{Error, Result};
 use crate::home::Home;
 
@@ -20,14 +22,13 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Takes the socket, unless another process has it (`None`).
+    /// Takes the socket, unless another process has it (`None`), wherever that answers.
     ///
     /// # Errors
-    /// `Io` where the directory can't be written.
+    /// `Io` where the directories can't be written.
     pub fn claim(home: &Home) -> Result<Option<Self>> {
-        home.runtime_directory()?;
-        let (path, lock) = (home.control_socket(), home.control_lock());
-        let failed = |error| Error::io(format!("cannot listen on {}", path.display()), error);
+        let (path, lock) = (home.control_socket(), home.control_lock()?);
+        let failed = |error| Error::io(format!("cannot lock {}", lock.display()), error);
         let mut options = OpenOptions::new();
         let options = options
             .read(true)
@@ -35,26 +36,34 @@ impl Holder {
             .create(true)
             .truncate(false)
             .mode(0o600);
-        let lock = options.open(&lock).map_err(failed)?;
+        let mut lock = options.open(&lock).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(failed(error.into())),
         }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        home.runtime_directory()?;
+        let failed = |error| Error::io(format!("cannot listen on {}", path.display()), error);
+        let listener = listen(&path).map_err(failed)?;
+        let socket = path.clone();
+        Sign { socket }.write(&mut lock).map_err(failed)?;
         Ok(Some(Self {
             listener,
             path,
             _lock: lock,
         }))
     }
+}
+
+/// Listens where nobody may who doesn't have the lock; what is there is stale.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 impl Drop for Holder {
@@ -67,6 +76,7 @@ impl Drop for Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::sign;
 
     #[tokio::test]
     async fn there_is_one_holder_and_a_stale_socket_is_taken_over() {
@@ -78,5 +88,26 @@ mod tests {
         assert!(Holder::claim(&home).unwrap().is_none());
         drop(holder);
         assert!(Holder::claim(&home).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_home_has_one_holder_whatever_place_for_sockets_each_was_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("home");
+        let place = directory.path().join("user");
+        let session = Home::new(root.clone(), Some(place.clone()), None);
+        let cron = Home::new(root, None, None);
+        for (first, second) in [(&session, &cron), (&cron, &session)] {
+            let holder = Holder::claim(first).unwrap().unwrap();
+            assert!(Holder::claim(second).unwrap().is_none());
+            assert_eq!(sign::socket(second), first.control_socket());
+            let found = tokio::net::UnixStream::connect(sign::socket(second)).await;
+            drop((found.unwrap(), holder));
+        }
+        // Another home of the same user has its own there.
+        let other = Home::new(directory.path().join("other"), Some(place), None);
+        let _one = Holder::claim(&session).unwrap().unwrap();
+        let _two = Holder::claim(&other).unwrap().unwrap();
+        assert!(session.control_socket().exists() && other.control_socket().exists());
     }
 }

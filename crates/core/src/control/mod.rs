@@ -2,14 +2,15 @@
 //!
 //! One JSON object a line. The client begins with [`Hello`], the holder answers with its own; then
 //! [`Call`]s and [`Reply`]s. The socket is in a 0700 directory and the peer's user is checked; a line
-//! of more than 64 KiB to the app ends the connection. Whoever has the lock of the socket holds it: a socket
-//! file without a lock is stale.
+//! of more than 64 KiB to the app ends the connection. Whoever has the lock of the home holds it, and says in its
+//! file where the socket is; a socket file without a lock is stale.
 //! Deliberately absent: what is done when asked ([`Host`] is the app's).
 
 mod client;
 mod holder;
 mod protocol;
 mod server;
+mod sign;
 
 pub use client::{Answer, Client, Pushed};
 pub use holder::Holder;
