@@ -69,14 +69,18 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     let _entered = runtime.enter();
     let lookup = |name: &str| std::env::var_os(name);
     let home = assemble::home(&lookup)?;
+    if runtime.block_on(show_running(&home))? {
+        return Ok(());
+    }
+    // Whoever asks on the control socket has to be answered: all that may take time, or fail, comes first.
+    let engine = runtime.block_on(assemble::engine(&lookup, None))?;
+    let mut events = event_loop();
+    let wakes = events.create_proxy();
     let Some(holder) = runtime.block_on(take_over(&home))? else {
         return Ok(());
     };
-    let engine = runtime.block_on(assemble::engine(&lookup, None))?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
-    let mut events = event_loop();
-    let wakes = events.create_proxy();
     let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, shutdown.clone())?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
     let (room, view) = (engine.clone(), watch.clone());
@@ -130,23 +134,33 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
+/// Shows the window of the app that runs, if one does.
+async fn show_running(home: &Home) -> anyhow::Result<bool> {
+    match Client::connect(home, Role::App).await {
+        Ok((client, _)) if client.holder() == Role::App => {
+            client.ask(Request::ShowWindow).await?;
+            Ok(true)
+        }
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::Unreachable => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The right to answer on the control socket: free, or given up by the command that has it. An app that
-/// has it shows its window instead.
+/// has got it meanwhile shows its window instead.
 async fn take_over(home: &Home) -> anyhow::Result<Option<Holder>> {
     let begun = Instant::now();
     loop {
         if let Some(holder) = Holder::claim(home)? {
             return Ok(Some(holder));
         }
-        match Client::connect(home, Role::App).await {
-            Ok((client, _)) if client.holder() == Role::App => {
-                client.ask(Request::ShowWindow).await?;
-                return Ok(None);
-            }
-            // It may be gone before it has answered.
-            Ok((client, _)) => drop(client.ask(Request::StepDown).await),
-            Err(error) if error.kind() != ErrorKind::Unreachable => return Err(error.into()),
-            Err(_) => {}
+        if show_running(home).await? {
+            return Ok(None);
+        }
+        // It may be gone before it has answered.
+        if let Ok((client, _)) = Client::connect(home, Role::App).await {
+            drop(client.ask(Request::StepDown).await);
         }
         anyhow::ensure!(
             begun.elapsed() < TAKE_OVER,
