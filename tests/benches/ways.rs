@@ -131,7 +131,7 @@ impl Guest {
         routes.set(table, Table::default());
         let host = HostPort::new(free.port()).context("no port")?;
         let _inside = self.runtime.enter();
-        let listeners = bind(host, Reach::Loopback)?;
+        let listeners = Arc::new(bind(host, Reach::Loopback)?);
         let serving = serve(
             listeners,
             routes,

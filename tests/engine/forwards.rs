@@ -1,6 +1,6 @@
 //! What forwards remember of envs, over changes that happen while somebody forwards and while nobody does.
 
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
 use lxc_dev_manager_core::Result;
@@ -10,6 +10,8 @@ use lxc_dev_manager_core::forward::{Scope, Seat, Session, remember_focus};
 use lxc_dev_manager_core::model::{GuestPort, PortState};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::{EnvRef, ForwardView};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -174,4 +176,94 @@ async fn a_removed_env_has_focus_and_own_port_again_once_it_is_back() {
     let after = forwarder.shows(&named(&stage, "dev")).await;
     assert_eq!((after.stable, after.focused), (before.stable, true));
     forwarder.end().await;
+}
+
+/// A service in an env that says every byte again, for as long as the test lasts.
+fn echo_in(stage: &Stage, name: &str, port: GuestPort) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let instance = stage.project().instance(&env(name)).unwrap();
+    stage.fake.listen(&instance, port, Some(address)).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut from = client.try_clone().unwrap();
+                let mut to = client;
+                // Whichever side ends it.
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+        }
+    });
+}
+
+/// Says something, and hears it again.
+async fn hears(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut heard = [0; 5];
+    stream.write_all(b"\x01hear").await?;
+    let read = tokio::time::timeout(SOON, stream.read_exact(&mut heard));
+    read.await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+    assert_eq!(&heard, b"\x01hear");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_is_refused_or_cut_when_who_forwards_ends_and_another_goes_on() {
+    let (stage, port) = stage().await;
+    echo_in(&stage, "dev", port);
+    let first = Forwarder::begin(&stage, of(&stage, "dev"));
+    first.shows(&named(&stage, "dev")).await;
+    let second = Forwarder::begin(&stage, of(&stage, "dev"));
+    assert!(matches!(second.sits().await, Seat::Guest(_)));
+    second.shows(&named(&stage, "dev")).await;
+    let address = (std::net::Ipv4Addr::LOCALHOST, port.get());
+    let mut session = TcpStream::connect(address).await.unwrap();
+    hears(&mut session).await.unwrap();
+
+    // Somebody comes again and again, all the while.
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let visitor = tokio::spawn(async move {
+        let mut longest = Duration::ZERO;
+        while !stopped.is_cancelled() {
+            let begun = std::time::Instant::now();
+            let mut stream = TcpStream::connect(address).await?;
+            hears(&mut stream).await?;
+            longest = longest.max(begun.elapsed());
+        }
+        std::io::Result::Ok(longest)
+    });
+    let mut left = first.session.left();
+    let mut seats = second.session.seats();
+    first.end.cancel();
+    let holds = seats.wait_for(|seat| matches!(seat, Some(Seat::Holder(_))));
+    drop(tokio::time::timeout(SOON, holds).await.unwrap().unwrap());
+    second.shows(&named(&stage, "dev")).await;
+    // Both are there at once: the one for its connections, the other for those that come.
+    let waits = left.wait_for(|left| *left > 0);
+    drop(tokio::time::timeout(SOON, waits).await.unwrap().unwrap());
+    hears(&mut session).await.unwrap();
+    stop.cancel();
+    let longest = visitor.await.unwrap().unwrap();
+    println!("the longest that a connection took while the ports passed over: {longest:?}");
+    drop(session);
+    first.end().await;
+    let mut after = TcpStream::connect(address).await.unwrap();
+    hears(&mut after).await.unwrap();
+    second.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_forwards_for_nobody_else_ends_at_once() {
+    let (stage, port) = stage().await;
+    echo_in(&stage, "dev", port);
+    let only = Forwarder::begin(&stage, of(&stage, "dev"));
+    only.shows(&named(&stage, "dev")).await;
+    let address = (std::net::Ipv4Addr::LOCALHOST, port.get());
+    let mut session = TcpStream::connect(address).await.unwrap();
+    hears(&mut session).await.unwrap();
+    let left = only.session.left();
+    only.end().await;
+    assert_eq!(*left.borrow(), 0);
+    assert!(TcpStream::connect(address).await.is_err());
 }

@@ -175,7 +175,7 @@ impl Drop for Port {
 
 pub fn serve(number: u16, table: Table) -> Result<CancellationToken> {
     let port = HostPort::new(number).context("no port")?;
-    let listeners = proxy::bind(port, Reach::Loopback)?;
+    let listeners = Arc::new(proxy::bind(port, Reach::Loopback)?);
     let routes = Arc::new(Routes::default());
     routes.set(table, Table::default());
     let end = CancellationToken::new();

@@ -120,6 +120,12 @@ impl Home {
         Ok(self.directory("run")?.join("control.lock"))
     }
 
+    /// The socket on which listeners are handed over.
+    #[must_use]
+    pub(crate) fn handover_socket(&self) -> PathBuf {
+        self.runtime.join(self.socket_name("next"))
+    }
+
     /// The name of a socket of this home: the place for sockets may serve several.
     fn socket_name(&self, name: &str) -> String {
         if self.runtime.starts_with(&self.root) {

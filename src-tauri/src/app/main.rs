@@ -15,7 +15,7 @@ use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::assemble;
 use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
 use lxc_dev_manager_core::engine::Engine;
-use lxc_dev_manager_core::forward::{Forwarding, Scope};
+use lxc_dev_manager_core::forward::{Forwarding, Inherited, Passed, Scope};
 use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_desktop::{process, programs};
@@ -24,6 +24,7 @@ use tao::event_loop::{ControlFlow, EventLoop, EventLoopBuilder, EventLoopProxy};
 use tao::platform::run_return::EventLoopExtRunReturn;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,20 +77,23 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     let engine = runtime.block_on(assemble::engine(&lookup, None))?;
     let mut events = event_loop();
     let wakes = events.create_proxy();
-    let Some(holder) = runtime.block_on(take_over(&home))? else {
+    let Some(mut holder) = runtime.block_on(take_over(&home))? else {
         return Ok(());
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let inherited = runtime.block_on(Inherited::of(&mut holder));
     let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
-    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, shutdown.clone())?;
+    let forwarding =
+        Forwarding::start(engine.clone(), &watch, &tasks, shutdown.clone(), inherited)?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
     let (room, view) = (engine.clone(), watch.clone());
-    let desktop = Arc::new(Desktop::new(room, view, forwarding, tasks.clone()));
-    tasks.spawn(control::serve(
+    let desktop = Arc::new(Desktop::new(room, view, forwarding.clone(), tasks.clone()));
+    let end_answers = CancellationToken::new();
+    let served = runtime.spawn(control::serve(
         holder,
         desktop.clone(),
         tasks.clone(),
-        shutdown.clone(),
+        end_answers.clone(),
     ));
     tasks.spawn(notice::follow(watch.clone(), shutdown.clone()));
     tasks.spawn(mend(engine));
@@ -123,15 +127,42 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         _ => {}
     });
     tracing::debug!("quitting");
-    drop(lease);
-    shutdown.cancel();
-    tasks.close();
+    drop(tray);
     runtime.block_on(async {
-        if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-            tracing::warn!("an operation still runs; the next start mends what it leaves");
+        let passed = pass_on(&home, &forwarding, end_answers, served).await;
+        drop(lease);
+        shutdown.cancel();
+        drain(&tasks).await;
+        if let Passed::Over = passed {
+            forwarding.farewell(stopped()).await;
         }
     });
     failed.map_or(Ok(()), Err)
+}
+
+/// Ends answering; a command that waits for that has the right to it now, and the ports.
+async fn pass_on(
+    home: &Home,
+    forwarding: &Forwarding,
+    end_answers: CancellationToken,
+    served: JoinHandle<Holder>,
+) -> Passed {
+    // While commands still have their leases, and can be counted: one is our own.
+    let legacy = forwarding.legacy().await.ok();
+    let legacy = legacy.filter(|legacy| legacy.leases() > 1);
+    end_answers.cancel();
+    match (legacy, served.await.ok()) {
+        (Some(legacy), Some(holder)) => legacy.hand_over(home, holder).await,
+        (_, holder) => Passed::NotOver(holder),
+    }
+}
+
+/// Waits for the operations that run, for a while.
+async fn drain(tasks: &TaskTracker) {
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("an operation still runs; the next start mends what it leaves");
+    }
 }
 
 /// Shows the window of the app that runs, if one does.
@@ -190,6 +221,13 @@ async fn mend(engine: Arc<Engine>) {
 }
 
 async fn quit_when_asked(wakes: EventLoopProxy<Wake>) {
+    stopped().await;
+    // An error says that it is quitting already.
+    let _ = wakes.send_event(Wake::Quit);
+}
+
+/// Resolves when somebody asks this process to end.
+async fn stopped() {
     let asked = async {
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
@@ -199,9 +237,8 @@ async fn quit_when_asked(wakes: EventLoopProxy<Wake>) {
         }
         std::io::Result::Ok(())
     };
-    match asked.await {
-        // An error says that it is quitting already.
-        Ok(()) => drop(wakes.send_event(Wake::Quit)),
-        Err(error) => tracing::warn!(%error, "signals can't be heard"),
+    if let Err(error) = asked.await {
+        tracing::warn!(%error, "signals can't be heard");
+        std::future::pending().await
     }
 }

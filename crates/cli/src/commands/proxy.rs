@@ -12,6 +12,7 @@ use lxc_dev_manager_core::view::{EnvRef, ForwardView};
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{focus, several};
@@ -109,8 +110,26 @@ async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -
         shown = shown => shown?,
         () = stopped() => {}
     }
+    let left = session.left();
     shutdown.cancel();
-    running.await
+    tokio::select! {
+        ended = running => ended,
+        () = say_left(context, left) => Ok(()),
+        // Once more: at once.
+        () = stopped() => Ok(()),
+    }
+}
+
+/// Says for whom the end waits.
+async fn say_left(context: &Context, mut left: watch::Receiver<usize>) {
+    if let Ok(left) = left.wait_for(|left| *left > 0).await {
+        let text = match *left {
+            1 => "Another process forwards now; a connection of this one goes on".to_owned(),
+            left => format!("Another process forwards now; {left} connections of this one go on"),
+        };
+        context.printer.status(&format!("{text}, until Ctrl+C"));
+    }
+    std::future::pending().await
 }
 
 /// The env that was asked for gets what names nobody: said, for it may be taken from another.

@@ -18,7 +18,9 @@ pub struct Holder {
     /// Where clients arrive.
     pub(super) listener: UnixListener,
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// Where the one before hands its listeners over.
+    handover: Option<PathBuf>,
 }
 
 impl Holder {
@@ -45,13 +47,36 @@ impl Holder {
         home.runtime_directory()?;
         let failed = |error| Error::io(format!("cannot listen on {}", path.display()), error);
         let listener = listen(&path).map_err(failed)?;
-        let socket = path.clone();
-        Sign { socket }.write(&mut lock).map_err(failed)?;
+        let before = Sign::read(&mut lock);
+        let sign = Sign {
+            socket: path.clone(),
+            handover: None,
+        };
+        sign.write(&mut lock).map_err(failed)?;
         Ok(Some(Self {
             listener,
             path,
-            _lock: lock,
+            lock,
+            handover: before.and_then(|before| before.handover),
         }))
+    }
+
+    /// Where the one who held it before hands its listeners over, once.
+    pub(crate) fn handed_over(&mut self) -> Option<PathBuf> {
+        self.handover.take()
+    }
+
+    /// Gives it back, and says where the next one finds our listeners.
+    ///
+    /// # Errors
+    /// `Io` where that can't be written.
+    pub(crate) fn pass_on(mut self, handover: &Path) -> Result<()> {
+        let sign = Sign {
+            socket: self.path.clone(),
+            handover: Some(handover.to_path_buf()),
+        };
+        let failed = |error| Error::io("cannot write into the lock", error);
+        sign.write(&mut self.lock).map_err(failed)
     }
 }
 

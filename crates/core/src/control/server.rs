@@ -88,17 +88,17 @@ impl Windows {
     }
 }
 
-/// Answers until the token is cancelled. What clients have asked for goes on until it is done;
-/// `tasks` waits for it.
+/// Answers until the token is cancelled, and returns the right to it then. What clients have asked for goes on until
+/// it is done; `tasks` waits for it.
 pub async fn serve(
     holder: Holder,
     host: Arc<dyn Host>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
-) {
+) -> Holder {
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => return holder,
             accepted = holder.listener.accept() => accepted,
         };
         match accepted {

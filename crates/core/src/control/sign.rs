@@ -16,6 +16,9 @@ use crate::home::Home;
 pub(super) struct Sign {
     /// The socket on which it answers.
     pub(super) socket: PathBuf,
+    /// Where the one who has just given the lock back hands its listeners over.
+    #[serde(default)]
+    pub(super) handover: Option<PathBuf>,
 }
 
 impl Sign {

@@ -16,7 +16,7 @@ use super::renames::{Renames, followed};
 use super::service::EnvPort;
 use super::store::{Focus, Key, Stable};
 use super::ways::Ways;
-use super::{FocusRequest, Order, no_such_port};
+use super::{FocusRequest, Legacy, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -27,6 +27,10 @@ use crate::watch::Watch;
 
 /// How long an env that has stopped is taken as running: a restart or a restore closes no port.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// How long listeners are kept that the one before had and nobody wants yet: others who had a lease there are on their
+/// way.
+const INHERITS: Duration = Duration::from_secs(5);
 
 pub(super) struct Actor {
     ways: Arc<Ways>,
@@ -63,6 +67,7 @@ impl Actor {
     pub(super) fn new(
         engine: Arc<Engine>,
         told: watch::Sender<Vec<ForwardView>>,
+        ports: Ports,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self> {
@@ -73,7 +78,7 @@ impl Actor {
         }
         let renames = Renames::read(home)?;
         let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
-        let (ways, ended) = Ways::new(engine, tasks.clone(), shutdown);
+        let (ways, ended) = Ways::new(engine, tasks, shutdown);
         Ok(Self {
             ways,
             ended,
@@ -92,7 +97,7 @@ impl Actor {
             answered: BTreeSet::new(),
             upstreams: HashMap::new(),
             shared: BTreeSet::new(),
-            ports: Ports::new(tasks),
+            ports,
             claims: Vec::new(),
             told,
         })
@@ -101,6 +106,7 @@ impl Actor {
     pub(super) async fn run(mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
         // Kept over the turns of the loop, which others make go round often.
         let mut next_look = Instant::now();
+        let inherits = Instant::now() + INHERITS;
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
             loop {
@@ -120,6 +126,7 @@ impl Actor {
                         self.settle().await;
                     }
                     () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look().await,
+                    () = sleep_until(inherits), if self.ports.inherits() => self.ports.disinherit(),
                     () = sleep_until(next_look), if self.ports.waits() => {
                         next_look = Instant::now() + LOOK;
                         self.ports.look_again();
@@ -214,6 +221,14 @@ impl Actor {
             }
             Order::Forwards(answer) => {
                 let _ = answer.send(self.forwards());
+            }
+            Order::Legacy(answer) => {
+                let listeners = self.ports.copies().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "listeners can't be handed over");
+                    Vec::new()
+                });
+                let leases = self.leases.len();
+                let _ = answer.send(Legacy { listeners, leases });
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod actor;
 mod answers;
+mod handover;
 mod headless;
 mod plan;
 mod ports;
@@ -20,6 +21,7 @@ mod ways;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,13 +31,18 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::{EnvName, GuestPort, HostPort, PortState};
+use crate::proxy::Shared;
 use crate::view::{EnvRef, FocusMove, ForwardView};
 use crate::watch::Watch;
 
 use actor::Actor;
+pub use handover::{Inherited, Legacy, Passed};
 pub use plan::Scope;
+use ports::Ports;
 pub use session::{Seat, Session, glance};
 
+/// How long connections may take to end when somebody else forwards by now.
+const FAREWELL: Duration = Duration::from_secs(30);
 /// Orders that may wait.
 const BACKLOG: usize = 64;
 
@@ -60,6 +67,7 @@ pub struct Forwarding {
     leases: Arc<AtomicU64>,
     /// How many descriptors this process might have before.
     inherited: Option<u64>,
+    connections: TaskTracker,
 }
 
 /// What the owner of the forwards is asked.
@@ -69,6 +77,8 @@ enum Order {
     Focus(FocusRequest, oneshot::Sender<Result<Vec<FocusMove>>>),
     Release(HostPort, oneshot::Sender<Result<()>>),
     Forwards(oneshot::Sender<Vec<ForwardView>>),
+    /// The listeners, for who forwards next, and how many leases there are.
+    Legacy(oneshot::Sender<Legacy>),
 }
 
 /// Ports are forwarded for somebody as long as this is kept.
@@ -90,8 +100,8 @@ impl Drop for Lease {
 }
 
 impl Forwarding {
-    /// Starts forwarding, for nobody yet. The tasks end with the token; `tasks` waits for them, but for
-    /// connections: those end with the process.
+    /// Starts forwarding, for nobody yet, with what the one before has handed over. The tasks end with the token;
+    /// `tasks` waits for them, but for connections: see [`Forwarding::connections`].
     ///
     /// # Errors
     /// `Io` where our own state can't be read.
@@ -100,11 +110,15 @@ impl Forwarding {
         watch: &Watch,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
+        legacy: Inherited,
     ) -> Result<Self> {
         let inherited = raise_descriptors();
         let (orders, receiver) = mpsc::channel(BACKLOG);
         let (teller, told) = watch::channel(Vec::new());
-        let actor = Actor::new(engine, teller, tasks.clone(), shutdown.clone())?;
+        let shared = Shared::default();
+        let connections = shared.connections().clone();
+        let ports = Ports::new(tasks.clone(), shared, legacy);
+        let actor = Actor::new(engine, teller, ports, tasks.clone(), shutdown.clone())?;
         let (watch, shown) = (watch.clone(), told.clone());
         tasks.spawn(async move {
             watch.show_forwards(shown).await;
@@ -119,6 +133,7 @@ impl Forwarding {
             told,
             leases,
             inherited,
+            connections,
         })
     }
 
@@ -163,6 +178,34 @@ impl Forwarding {
     pub async fn forwards(&self) -> Result<Vec<ForwardView>> {
         let (answer, answered) = oneshot::channel();
         self.ask(Order::Forwards(answer)).await?;
+        answered.await.map_err(|_| ended())
+    }
+
+    /// The connections that are open. They outlive the forwarding, for as long as the process does: it is theirs who
+    /// ends that to wait for them.
+    #[must_use]
+    pub fn connections(&self) -> &TaskTracker {
+        &self.connections
+    }
+
+    /// Waits for the connections that are open, once another process forwards: for a while, and no longer than
+    /// until `hurry`.
+    pub async fn farewell(&self, hurry: impl Future<Output = ()>) {
+        self.connections.close();
+        tokio::select! {
+            () = self.connections.wait() => {}
+            () = tokio::time::sleep(FAREWELL) => {}
+            () = hurry => {}
+        }
+    }
+
+    /// What is left to who forwards next. To be asked for while those with a lease still have it.
+    ///
+    /// # Errors
+    /// `Unreachable` where forwarding has ended.
+    pub async fn legacy(&self) -> Result<Legacy> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Order::Legacy(answer)).await?;
         answered.await.map_err(|_| ended())
     }
 

@@ -1,6 +1,8 @@
 //! The listeners that there are, and those that should be.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::handover::Inherited;
 use crate::error::{ErrorKind, ErrorReport};
 use crate::model::{HostPort, PortState, Reach};
-use crate::proxy::{Listening, Routes, Shared, Table, bind, serve};
+use crate::proxy::{Listeners, Listening, Routes, Shared, Table, bind_with, serve};
 
 /// How often it is looked whether a port that a stranger has is free.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
@@ -32,6 +35,8 @@ pub(super) struct Wanted {
 /// The listeners of this process.
 pub(super) struct Ports {
     open: BTreeMap<HostPort, Port>,
+    /// Those of the one who forwarded before that nobody has asked for yet.
+    inherited: Inherited,
     shared: Shared,
     tasks: TaskTracker,
     finder: mpsc::UnboundedSender<Found>,
@@ -49,6 +54,7 @@ struct Port {
 
 enum State {
     Listening {
+        listeners: Arc<Listeners>,
         end: CancellationToken,
         served: JoinHandle<()>,
     },
@@ -70,11 +76,12 @@ pub(super) enum Found {
 }
 
 impl Ports {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    pub(super) fn new(tasks: TaskTracker, shared: Shared, inherited: Inherited) -> Self {
         let (finder, found) = mpsc::unbounded_channel();
         Self {
             open: BTreeMap::new(),
-            shared: Shared::default(),
+            inherited,
+            shared,
             tasks,
             finder,
             found,
@@ -93,7 +100,7 @@ impl Ports {
             .partition(|(port, open)| keep(port, open));
         self.open = kept;
         for port in BTreeMap::into_values(ended) {
-            if let State::Listening { end, served } = port.state {
+            if let State::Listening { end, served, .. } = port.state {
                 end.cancel();
                 // The sockets have to be closed before the same port can be bound in another way. A panic
                 // in there has closed them as well.
@@ -126,14 +133,20 @@ impl Ports {
     }
 
     /// Listens; `None` where that can't be: why is found out beside.
-    fn listen(&self, port: HostPort, reach: Reach, routes: &Arc<Routes>) -> Option<State> {
-        match bind(port, reach) {
+    fn listen(&mut self, port: HostPort, reach: Reach, routes: &Arc<Routes>) -> Option<State> {
+        let inherited = &mut self.inherited;
+        match bind_with(port, reach, &mut |address| inherited.take(address)) {
             Ok(listeners) => {
+                let listeners = Arc::new(listeners);
                 let end = CancellationToken::new();
                 let shared = self.shared.clone();
-                let serving = serve(listeners, routes.clone(), shared, end.clone());
+                let serving = serve(listeners.clone(), routes.clone(), shared, end.clone());
                 let served = self.tasks.spawn(serving);
-                Some(State::Listening { end, served })
+                Some(State::Listening {
+                    listeners,
+                    end,
+                    served,
+                })
             }
             Err(refused) => {
                 let finder = self.finder.clone();
@@ -180,10 +193,11 @@ impl Ports {
     }
 
     fn try_again(&mut self, port: HostPort) {
-        let Some(known) = self.open.get(&port) else {
+        let known = self.open.get(&port);
+        let Some((reach, routes)) = known.map(|known| (known.reach, known.routes.clone())) else {
             return;
         };
-        let listening = self.listen(port, known.reach, &known.routes);
+        let listening = self.listen(port, reach, &routes);
         if let (Some(known), Some(listening)) = (self.open.get_mut(&port), listening) {
             known.state = listening;
         }
@@ -229,6 +243,27 @@ impl Ports {
         false
     }
 
+    /// Whether something is kept that the one before had.
+    pub(super) fn inherits(&self) -> bool {
+        !self.inherited.is_empty()
+    }
+
+    /// Gives up what the one before had and nobody wants.
+    pub(super) fn disinherit(&mut self) {
+        self.inherited = Inherited::default();
+    }
+
+    /// Descriptors of all that listens, for another process.
+    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut all = Vec::new();
+        for port in self.open.values() {
+            if let State::Listening { listeners, .. } = &port.state {
+                all.extend(listeners.copies()?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether one waits for a stranger to go, or for a right.
     pub(super) fn waits(&self) -> bool {
         let is_refused = |port: &Port| matches!(port.state, State::Refused { .. });
@@ -263,7 +298,7 @@ mod tests {
     async fn who_has_a_port_is_found_out_beside() {
         let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
-        let mut ports = Ports::new(TaskTracker::new());
+        let mut ports = Ports::new(TaskTracker::new(), Shared::default(), Inherited::default());
         let wanted = BTreeMap::from([(port, Wanted::default())]);
         ports.set(wanted).await;
         // Nobody has waited for it.

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::headless::Headless;
 use super::renames::Renames;
-use super::{FocusRequest, Forwarding, Scope};
+use super::{FAREWELL, FocusRequest, Forwarding, Inherited, Legacy, Passed, Scope};
 use crate::control::{self, Answer, Client, Holder, Pushed, Request, Role};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -106,6 +106,7 @@ pub struct Session {
     seat: watch::Receiver<Option<Seat>>,
     told: watch::Receiver<Vec<ForwardView>>,
     scopes: watch::Receiver<Vec<Scope>>,
+    left: watch::Receiver<usize>,
 }
 
 /// What the running part tells the other.
@@ -113,7 +114,11 @@ struct Tellers {
     seat: watch::Sender<Option<Seat>>,
     told: watch::Sender<Vec<ForwardView>>,
     scopes: watch::Sender<Vec<Scope>>,
+    /// How many connections are waited for at the end.
+    left: watch::Sender<usize>,
     renames: Renames,
+    /// Connections of the times at which this process has forwarded and then another one took over.
+    passed_on: Vec<TaskTracker>,
 }
 
 impl Session {
@@ -131,10 +136,12 @@ impl Session {
         let (seat, seats) = watch::channel(None);
         let (told, tells) = watch::channel(Vec::new());
         let (scopes, wanted) = watch::channel(scopes);
+        let (left, waited_for) = watch::channel(0);
         let session = Self {
             seat: seats,
             told: tells,
             scopes: wanted,
+            left: waited_for,
         };
         let renames = Renames::read(engine.home());
         let running = async move {
@@ -143,7 +150,9 @@ impl Session {
                 seat,
                 told,
                 scopes,
+                left,
                 renames,
+                passed_on: Vec::new(),
             };
             run(engine, tellers, shutdown).await
         };
@@ -173,6 +182,13 @@ impl Session {
         self.told.clone()
     }
 
+    /// How many connections are waited for, once the token is cancelled: another process forwards, and those that
+    /// came by this one may end by themselves for a while. Who has no patience drops the future.
+    #[must_use]
+    pub fn left(&self) -> watch::Receiver<usize> {
+        self.left.clone()
+    }
+
     /// What this process wants forwarded: an env that gets another name is wanted by that.
     #[must_use]
     pub fn scopes(&self) -> Vec<Scope> {
@@ -195,6 +211,21 @@ impl Tellers {
         self.scopes.borrow().clone()
     }
 
+    /// Waits for the connections that came while this process forwarded, if another one does now: for a while.
+    async fn drain(&self) {
+        let end = tokio::time::Instant::now() + FAREWELL;
+        for connections in &self.passed_on {
+            connections.close();
+            self.left.send_replace(connections.len());
+            if tokio::time::timeout_at(end, connections.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!(left = connections.len(), "connections are cut");
+            }
+        }
+    }
+
     /// Tells what is forwarded, once it is known who is meant by it.
     fn tell(&mut self, forwards: Vec<ForwardView>) {
         self.wanted();
@@ -203,14 +234,25 @@ impl Tellers {
 }
 
 async fn run(engine: Arc<Engine>, mut tellers: Tellers, shutdown: CancellationToken) -> Result<()> {
+    let sat = sit(&engine, &mut tellers, &shutdown).await;
+    tellers.drain().await;
+    sat
+}
+
+/// Holds or has leases, in turn, until the end.
+async fn sit(
+    engine: &Arc<Engine>,
+    tellers: &mut Tellers,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     let mut pause = PAUSES.0;
     let mut had_a_seat = false;
     loop {
         let sat = match Holder::claim(engine.home())? {
-            Some(holder) => hold(&engine, holder, &mut tellers, &shutdown)
+            Some(holder) => hold(engine, holder, tellers, shutdown)
                 .await
                 .map(|()| Some(STEPPED_DOWN)),
-            None => join(&engine, &mut tellers, &shutdown).await,
+            None => join(engine, tellers, shutdown).await,
         };
         tellers.seat.send_replace(None);
         if shutdown.is_cancelled() {
@@ -234,14 +276,16 @@ async fn run(engine: Arc<Engine>, mut tellers: Tellers, shutdown: CancellationTo
 /// Forwards for everybody, until the end or until the app asks for it.
 async fn hold(
     engine: &Arc<Engine>,
-    holder: Holder,
+    mut holder: Holder,
     tellers: &mut Tellers,
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let (tasks, answering) = (TaskTracker::new(), TaskTracker::new());
     let (end, end_answers) = (shutdown.child_token(), CancellationToken::new());
-    let watch = Watch::start(engine.clone(), &tasks, end.clone());
-    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, end.clone())?;
+    let stop = CancellationToken::new();
+    let inherited = Inherited::of(&mut holder).await;
+    let watch = Watch::start(engine.clone(), &tasks, stop.clone());
+    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, stop.clone(), inherited)?;
     let host = Headless::new(watch, forwarding.clone(), end.clone());
     let serving = control::serve(
         holder,
@@ -255,7 +299,9 @@ async fn hold(
         leases.push(forwarding.lease(scope).await?);
     }
     let mut changes = forwarding.changes();
-    tellers.seat.send_replace(Some(Seat::Holder(forwarding)));
+    tellers
+        .seat
+        .send_replace(Some(Seat::Holder(forwarding.clone())));
     loop {
         tokio::select! {
             () = end.cancelled() => break,
@@ -265,15 +311,26 @@ async fn hold(
             },
         }
     }
-    // The ports are free before the lock is, so that who takes over gets them.
-    end.cancel();
-    tasks.close();
-    drained(&tasks).await;
+    // While others still have their leases, and can be counted.
+    let legacy = forwarding.legacy().await.ok();
+    let is_awaited = |legacy: &Legacy| !shutdown.is_cancelled() || legacy.leases() > leases.len();
+    let legacy = legacy.filter(is_awaited);
     end_answers.cancel();
     answering.close();
     drained(&answering).await;
-    // It has ended; what is awaited is that the lock is given back.
-    let _ = served.await;
+    // A panic has given it back.
+    let holder = served.await.ok();
+    let passed = match (legacy, holder) {
+        (Some(legacy), Some(holder)) => legacy.hand_over(engine.home(), holder).await,
+        (_, holder) => Passed::NotOver(holder),
+    };
+    // Where nobody has them, the ports are free before the lock is.
+    stop.cancel();
+    tasks.close();
+    drained(&tasks).await;
+    if let Passed::Over = passed {
+        tellers.passed_on.push(forwarding.connections().clone());
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -39,11 +40,25 @@ pub struct Listeners {
     port: HostPort,
 }
 
+/// Takes a listener that is there already, for an address.
+pub type Ready<'a> = &'a mut dyn FnMut(SocketAddr) -> Option<std::net::TcpListener>;
+
 impl Listeners {
     /// The port.
     #[must_use]
     pub fn port(&self) -> HostPort {
         self.port
+    }
+
+    /// Their descriptors, for another process.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.sockets.iter();
+        sockets
+            .map(|socket| socket.as_fd().try_clone_to_owned())
+            .collect()
     }
 }
 
@@ -62,9 +77,22 @@ pub struct Refused {
 /// # Errors
 /// The first address that can't be had: [`Refused::explain`] says why.
 pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners, Refused> {
+    bind_with(port, reach, &mut |_| None)
+}
+
+/// The same, with listeners that are there already where there are some.
+///
+/// # Errors
+/// Those of [`bind`].
+pub fn bind_with(port: HostPort, reach: Reach, ready: Ready<'_>) -> Result<Listeners, Refused> {
     let mut sockets = Vec::new();
     for (address, optional) in addresses(reach) {
-        match listen((address, port.get()).into()) {
+        let place = SocketAddr::new(address, port.get());
+        let listening = match ready(place) {
+            Some(listener) => TcpListener::from_std(listener),
+            None => listen(place),
+        };
+        match listening {
             Ok(listener) => sockets.push(listener),
             // A machine without IPv6 has no ::1.
             Err(error) if optional && is_no_ipv6(&error) => {}

@@ -29,7 +29,7 @@ mod traffic;
 mod upstream;
 
 pub use hold::passes;
-pub use listen::{Listeners, Refused, bind};
+pub use listen::{Listeners, Ready, Refused, bind, bind_with};
 pub use name::{Asked, RouteName};
 pub use owner::Listening;
 pub use serve::{Routes, Shared, serve};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Listeners;
 use super::connection::{self, Passage};
@@ -58,12 +59,21 @@ impl Routes {
 #[derive(Clone, Default)]
 pub struct Shared {
     pipes: Arc<Pipes>,
+    connections: TaskTracker,
+}
+
+impl Shared {
+    /// Connections that are open, on their way or before it: for who wants to wait for their end.
+    #[must_use]
+    pub fn connections(&self) -> &TaskTracker {
+        &self.connections
+    }
 }
 
 /// Serves a port until the token is cancelled. Connections that were accepted go on by themselves, for as
 /// long as they want.
 pub async fn serve(
-    listeners: Listeners,
+    listeners: Arc<Listeners>,
     routes: Arc<Routes>,
     shared: Shared,
     shutdown: CancellationToken,
@@ -71,7 +81,7 @@ pub async fn serve(
     let port = listeners.port();
     let accepting = listeners
         .sockets
-        .into_iter()
+        .iter()
         .map(|listener| accept(listener, port, &routes, &shared));
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -79,14 +89,14 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: TcpListener, port: HostPort, routes: &Arc<Routes>, shared: &Shared) {
+async fn accept(listener: &TcpListener, port: HostPort, routes: &Arc<Routes>, shared: &Shared) {
     let mut pause = ACCEPT_PAUSE.0;
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
                 pause = ACCEPT_PAUSE.0;
-                let opening = begin(client, port, routes.clone(), shared.clone());
-                tokio::spawn(opening);
+                let opening = begin(client, port, routes.clone(), shared.pipes.clone());
+                shared.connections.spawn(opening);
             }
             Err(error) => {
                 tracing::warn!(%error, %port, "cannot accept");
@@ -97,14 +107,14 @@ async fn accept(listener: TcpListener, port: HostPort, routes: &Arc<Routes>, sha
     }
 }
 
-async fn begin(client: TcpStream, port: HostPort, routes: Arc<Routes>, shared: Shared) {
+async fn begin(client: TcpStream, port: HostPort, routes: Arc<Routes>, pipes: Arc<Pipes>) {
     let table = routes.table(&client);
     // Large and short: it is given back before the part that may take days. A task of its own for that
     // would wake another thread, which costs more than all else here.
     let passage = Box::pin(connection::open(client, &table, port)).await;
     drop(table);
     if let Some(passage) = passage {
-        pass(passage, shared.pipes).await;
+        pass(passage, pipes).await;
     }
 }
 
