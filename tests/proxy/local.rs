@@ -145,7 +145,7 @@ impl Port {
         let table = Table {
             focused: Some(a.upstream.clone()),
             named: vec![a.upstream.clone(), b.upstream.clone()],
-            elsewhere: Vec::new(),
+            names: Arc::default(),
         };
         let end = serve(number, table)?;
         Ok(Self { number, a, b, end })

@@ -1,6 +1,6 @@
 //! The one task that owns the forwards.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::answers::Answers;
 use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
 use super::renames::{Renames, followed};
-use super::service::EnvPort;
 use super::store::{Focus, Key, Stable};
+use super::tables::{Upstreams, shares};
 use super::ways::Ways;
 use super::{FocusRequest, Legacy, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{GuestPort, HostPort, PortState, Reach};
-use crate::proxy::{Listening, RouteName, Table, TrafficView, Upstream};
+use crate::model::{GuestPort, HostPort, PortState};
+use crate::proxy::Listening;
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
 
@@ -33,7 +33,6 @@ const LINGER: Duration = Duration::from_secs(10);
 const INHERITS: Duration = Duration::from_secs(5);
 
 pub(super) struct Actor {
-    ways: Arc<Ways>,
     /// Envs of which the boot is over to which connections were made.
     ended: mpsc::UnboundedReceiver<EnvRef>,
     answers: Answers,
@@ -55,7 +54,9 @@ pub(super) struct Actor {
     released: BTreeSet<HostPort>,
     /// Ports on which a guest has answered.
     answered: BTreeSet<Key>,
-    upstreams: HashMap<Key, Arc<Upstream>>,
+    upstreams: Upstreams,
+    /// Who gets what names nobody, by port.
+    focused: BTreeMap<HostPort, Key>,
     /// Ports that envs have in common, whether they are forwarded or not.
     shared: BTreeSet<HostPort>,
     ports: Ports,
@@ -80,7 +81,6 @@ impl Actor {
         let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
         let (ways, ended) = Ways::new(engine, tasks, shutdown);
         Ok(Self {
-            ways,
             ended,
             answers,
             heard,
@@ -95,7 +95,8 @@ impl Actor {
             stable,
             released: BTreeSet::new(),
             answered: BTreeSet::new(),
-            upstreams: HashMap::new(),
+            upstreams: Upstreams::new(ways),
+            focused: BTreeMap::new(),
             shared: BTreeSet::new(),
             ports,
             claims: Vec::new(),
@@ -120,7 +121,7 @@ impl Actor {
                         Some(order) => self.obey(order).await,
                         None => return,
                     },
-                    Some(ended) = self.ended.recv() => self.cut(&ended),
+                    Some(ended) = self.ended.recv() => self.upstreams.cut(&ended),
                     Some(key) = self.heard.recv() => {
                         self.answered.insert(key);
                         self.settle().await;
@@ -235,127 +236,54 @@ impl Actor {
 
     /// Makes listeners and tables what they should be.
     async fn settle(&mut self) {
-        let envs = &self.envs;
-        let is_known = |key: &Key| envs.iter().any(|known| known.env == key.0);
-        // Connections that are open can be cut until they end.
-        self.upstreams
-            .retain(|key, upstream| is_known(key) || upstream.traffic.view().open > 0);
-        let wants_answers = self
-            .leases
-            .iter()
-            .any(|(_, scope)| *scope == Scope::Answering);
-        let asked = if wants_answers {
-            self.envs.as_slice()
-        } else {
-            &[]
+        self.upstreams.keep(&self.envs);
+        let mut leases = self.leases.iter().map(|(_, scope)| scope);
+        let asked = match leases.any(|scope| *scope == Scope::Answering) {
+            true => self.envs.as_slice(),
+            false => &[],
         };
         for env in self.answers.ask(asked) {
             self.answered.retain(|(of, _)| *of != env);
         }
         let leases = self.leases.iter().map(|(_, scope)| scope);
         self.claims = claims(&self.envs, leases, &self.answered, &self.released);
-        self.shared = self
-            .envs
-            .iter()
-            .flat_map(|env| env.ports.iter().map(|(port, _)| port.on_host()))
-            .collect();
-        let listening = self.listening().await;
+        let ports = self.envs.iter().flat_map(|env| &env.ports);
+        self.shared = ports.map(|(port, _)| port.on_host()).collect();
+        self.give_own_ports().await;
         let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();
-        for claim in self.claims.clone() {
-            let upstream = self.upstream(&claim.key, &claim.name);
+        for claim in &self.claims {
             let shared = wanted.entry(claim.host).or_default();
             shared.reach = shared.reach.max(claim.reach);
-            match self.stable.of(&claim.key, &self.shared, &listening) {
-                Ok(own) => {
-                    let own = wanted.entry(own).or_default();
-                    own.inside.focused = Some(upstream);
-                }
-                Err(error) => tracing::warn!(?error, "no port of its own"),
+            if let Some(own) = self.stable.of(&claim.key, &self.shared) {
+                let upstream = self.upstreams.of(&claim.key, &claim.name);
+                wanted.entry(own).or_default().inside.focused = Some(upstream);
             }
         }
-        let shared: BTreeSet<HostPort> = self.claims.iter().map(|claim| claim.host).collect();
-        for port in shared {
-            let tables = (self.table(port, false), self.table(port, true));
+        self.focused.clear();
+        let shares = shares(&self.envs, &self.claims, &self.focus, &mut self.upstreams);
+        for (port, shares) in shares {
             let wanted = wanted.entry(port).or_default();
-            (wanted.inside, wanted.outside) = tables;
+            (wanted.inside, wanted.outside) = (shares.inside, shares.outside);
+            self.focused.extend(shares.focused.map(|key| (port, key)));
         }
         self.ports.set(wanted).await;
         self.tell();
     }
 
-    /// What listens here, as far as that has to be known: to give a port to somebody who has none yet.
-    async fn listening(&self) -> Listening {
-        let has_one = |claim: &Claim| self.stable.known(&claim.key, &self.shared).is_some();
-        if self.claims.iter().all(has_one) {
-            return Listening::default();
+    /// Gives ports of their own to those who have none yet.
+    async fn give_own_ports(&mut self) {
+        let claims = self.claims.iter();
+        let missing = claims.filter(|claim| self.stable.of(&claim.key, &self.shared).is_none());
+        let missing: Vec<Key> = missing.map(|claim| claim.key.clone()).collect();
+        if missing.is_empty() {
+            return;
         }
         // Where it can't be looked, a port that somebody has is found out when it is bound.
-        let read = tokio::task::spawn_blocking(Listening::read).await;
-        read.unwrap_or_default()
-    }
-
-    /// Who is reached by a shared port: from elsewhere, only those whose file opens it.
-    fn table(&mut self, port: HostPort, from_elsewhere: bool) -> Table {
-        let mut table = Table::default();
-        let is_here = |reach: Reach| !from_elsewhere || reach.is_open();
-        let of_port = self.claims.iter().filter(|claim| claim.host == port);
-        let claims: Vec<Claim> = of_port
-            .filter(|claim| is_here(claim.reach))
-            .cloned()
-            .collect();
-        let reaches = |env: &KnownEnv| {
-            let mut ports = env.ports.iter();
-            ports.any(|(guest, reach)| guest.on_host() == port && is_here(*reach))
-        };
-        let envs: Vec<KnownEnv> = self
-            .envs
-            .iter()
-            .filter(|env| reaches(env))
-            .cloned()
-            .collect();
-        let focused = focused(&envs, &claims, port, self.focus.of(port));
-        let name = |key: &Key| {
-            envs.iter()
-                .find(|env| env.env == key.0)
-                .map(|env| env.name.clone())
-        };
-        table.focused = focused.and_then(|key| Some(self.upstream(&key, &name(&key)?)));
-        // One instance has one name, however many checkouts list it.
-        for env in self.envs.clone().into_iter().filter(|env| !env.is_twin) {
-            let here = env.ports.iter().find(|(guest, _)| guest.on_host() == port);
-            let here = here.filter(|(_, reach)| is_here(*reach));
-            match here {
-                Some((guest, _)) => {
-                    let key = (env.env.clone(), *guest);
-                    let upstream = self.upstream(&key, &env.name);
-                    table.named.push(upstream);
-                }
-                None if from_elsewhere => {}
-                None => table.elsewhere.push(env.name),
-            }
+        let listening = tokio::task::spawn_blocking(Listening::read).await;
+        let listening = listening.unwrap_or_default();
+        if let Err(error) = self.stable.give(&missing, &self.shared, &listening) {
+            tracing::warn!(?error, "no port of its own");
         }
-        table
-    }
-
-    /// The one of a port of an env: the same one for as long as this process lives, for it counts.
-    fn upstream(&mut self, key: &Key, name: &RouteName) -> Arc<Upstream> {
-        let ways = self.ways.clone();
-        let known = self.upstreams.entry(key.clone());
-        let made = known.or_insert_with(|| {
-            let (env, port) = key.clone();
-            let service = EnvPort { ways, env, port };
-            Arc::new(Upstream::new(
-                key.0.clone(),
-                name.clone(),
-                Arc::new(service),
-            ))
-        });
-        made.clone()
-    }
-
-    fn cut(&self, env: &EnvRef) {
-        let of_env = self.upstreams.iter().filter(|((of, _), _)| of == env);
-        of_env.for_each(|(_, upstream)| upstream.cut());
     }
 
     async fn release(&mut self, port: HostPort) -> Result<()> {
@@ -390,7 +318,10 @@ impl Actor {
     }
 
     fn move_focus(&mut self, port: HostPort, request: &FocusRequest) -> Result<FocusMove> {
-        let before = focused(&self.envs, &self.claims, port, self.focus.of(port));
+        let with_port = self.envs.iter();
+        let with_port = with_port.filter_map(|env| Some((env, env.guest(port)?)));
+        let of_port = self.claims.iter().filter(|claim| claim.host == port);
+        let before = focused(with_port, of_port, self.focus.of(port));
         let before = before.filter(|(env, _)| *env != request.env);
         let before = before.and_then(|key| self.upstreams.get(&key).cloned());
         let from = before.as_ref().map(|upstream| upstream.env.clone());
@@ -430,15 +361,14 @@ impl Actor {
     fn forward(&self, claim: &Claim) -> Option<ForwardView> {
         let (env, guest) = claim.key.clone();
         let (state, problem) = self.ports.state(claim.host)?;
-        let own = self.stable.known(&claim.key, &self.shared);
+        let own = self.stable.of(&claim.key, &self.shared);
         // Another user's, or not ours to open: it leads to no env.
         let is_open = |port: &HostPort| {
             let state = self.ports.state(*port);
             state.is_some_and(|(state, _)| state == PortState::Forwarded)
         };
         let stable = own.filter(is_open);
-        let remembered = self.focus.of(claim.host);
-        let has_focus = focused(&self.envs, &self.claims, claim.host, remembered);
+        let has_focus = self.focused.get(&claim.host);
         let traffic = self.upstreams.get(&claim.key);
         Some(ForwardView {
             env,
@@ -449,7 +379,7 @@ impl Actor {
             name: claim.name.host(),
             state,
             problem,
-            focused: state == PortState::Forwarded && has_focus.as_ref() == Some(&claim.key),
+            focused: state == PortState::Forwarded && has_focus == Some(&claim.key),
             reach: claim.reach,
             traffic: traffic
                 .map(|upstream| upstream.traffic.view())
@@ -460,19 +390,13 @@ impl Actor {
     /// Tells what is forwarded, if that differs from what was told in more than what has passed.
     fn tell(&mut self) {
         let now = self.forwards();
-        let still = |views: &[ForwardView]| -> Vec<ForwardView> {
-            let without = |view: &ForwardView| ForwardView {
-                traffic: TrafficView::default(),
-                ..view.clone()
-            };
-            views.iter().map(without).collect()
-        };
         self.told.send_if_modified(|told| {
-            let differs = still(told) != still(&now);
-            if differs {
+            let same = told.len() == now.len()
+                && told.iter().zip(&now).all(|(told, now)| told.is_still(now));
+            if !same {
                 *told = now;
             }
-            differs
+            !same
         });
     }
 }

@@ -17,6 +17,7 @@ mod renames;
 mod service;
 mod session;
 mod store;
+mod tables;
 mod ways;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Which ports there should be listeners for, and who is reached by them: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,14 @@ impl Scope {
     }
 }
 
+impl KnownEnv {
+    /// The port of the env that one of this machine leads to.
+    pub(super) fn guest(&self, port: HostPort) -> Option<GuestPort> {
+        let mut ports = self.ports.iter().map(|(guest, _)| *guest);
+        ports.find(|guest| guest.on_host() == port)
+    }
+}
+
 /// What is to be forwarded, each once, in the order of the leases: who came last is first.
 pub(super) fn claims<'a>(
     envs: &[KnownEnv],
@@ -135,18 +143,18 @@ pub(super) fn claims<'a>(
     released: &BTreeSet<HostPort>,
 ) -> Vec<Claim> {
     let mut claims: Vec<Claim> = Vec::new();
+    let mut claimed = HashSet::new();
     for scope in leases.rev() {
         for env in envs {
             let ports = env.ports.iter();
             let wanted = ports.filter(|(port, _)| scope.wants(env, *port, answered));
             for (port, reach) in wanted {
-                let key = (env.env.clone(), *port);
                 let host = port.on_host();
-                if released.contains(&host) || claims.iter().any(|claim| claim.key == key) {
+                if released.contains(&host) || !claimed.insert((&env.env, *port)) {
                     continue;
                 }
                 claims.push(Claim {
-                    key,
+                    key: (env.env.clone(), *port),
                     project: env.project.clone(),
                     name: env.name.clone(),
                     host,
@@ -158,24 +166,18 @@ pub(super) fn claims<'a>(
     claims
 }
 
-/// Who gets what names nobody: who has the focus, if it has the port and can be reached or is to be
+/// Who gets what names nobody, of those who have a port: who has the focus, if it can be reached or is to be
 /// forwarded, else who came last.
-pub(super) fn focused(
-    envs: &[KnownEnv],
-    claims: &[Claim],
-    port: HostPort,
+pub(super) fn focused<'a>(
+    mut envs: impl Iterator<Item = (&'a KnownEnv, GuestPort)>,
+    claims: impl Iterator<Item = &'a Claim> + Clone,
     remembered: Option<&EnvRef>,
 ) -> Option<Key> {
-    let mut of_port = claims.iter().filter(|claim| claim.host == port);
-    let is_claimed = |env: &EnvRef| of_port.clone().any(|claim| claim.key.0 == *env);
-    let known = envs.iter().find(|known| Some(&known.env) == remembered);
-    let known = known.filter(|known| known.reachable || is_claimed(&known.env));
-    let key = known.and_then(|known| {
-        let mut ports = known.ports.iter().map(|(port, _)| *port);
-        let guest = ports.find(|guest| guest.on_host() == port)?;
-        Some((known.env.clone(), guest))
-    });
-    key.or_else(|| of_port.next().map(|claim| claim.key.clone()))
+    let is_claimed = |env: &EnvRef| claims.clone().any(|claim| claim.key.0 == *env);
+    let known = remembered.and_then(|env| envs.find(|(known, _)| known.env == *env));
+    let known = known.filter(|(known, _)| known.reachable || is_claimed(&known.env));
+    let key = known.map(|(known, guest)| (known.env.clone(), guest));
+    key.or_else(|| claims.clone().next().map(|claim| claim.key.clone()))
 }
 
 #[cfg(test)]
@@ -256,7 +258,10 @@ mod tests {
         let envs = world();
         let claims = claimed(&[of("other.web")], &[]);
         let who = |port: u16, remembered: Option<&EnvRef>| {
-            focused(&envs, &claims, HostPort::new(port).unwrap(), remembered).map(|key| key.0)
+            let port = HostPort::new(port).unwrap();
+            let with_port = envs.iter().filter_map(|env| Some((env, env.guest(port)?)));
+            let of_port = claims.iter().filter(|claim| claim.host == port);
+            focused(with_port, of_port, remembered).map(|key| key.0)
         };
         let other = Some(envs[1].env.clone());
         assert_eq!(who(5173, None), other);

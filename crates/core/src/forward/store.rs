@@ -1,6 +1,6 @@
 //! What forwards remember: who has a port's focus, and which port is whose alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -86,96 +86,124 @@ impl Focus {
 
 /// The ports that are one env's alone.
 #[derive(Debug)]
-pub(super) struct Stable(Remembered<PortsFile>);
+pub(super) struct Stable {
+    kept: Remembered<PortsFile>,
+    /// The same, to be found fast.
+    given: HashMap<Key, HostPort>,
+}
 
 impl Stable {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        Remembered::read(home, "ports.json", VERSION).map(Self)
+        let mut stable = Self {
+            kept: Remembered::read(home, "ports.json", VERSION)?,
+            given: HashMap::new(),
+        };
+        stable.index();
+        Ok(stable)
     }
 
     /// What is to be said about the file, once.
     pub(super) fn warning(&mut self) -> Option<String> {
-        self.0.warning()
+        self.kept.warning()
     }
 
     /// Takes what other processes have written since.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        self.0.refresh()
+        self.kept.refresh()?;
+        self.index();
+        Ok(())
+    }
+
+    fn index(&mut self) {
+        let given = self.kept.file().ports.iter();
+        let given = given.map(|given| ((given.env.clone(), given.guest), given.host));
+        self.given = given.collect();
     }
 
     /// The port of its own that a port of an env has, where that is not one of the ports that envs share.
-    pub(super) fn known(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
-        self.0.file().known(key, shared)
+    pub(super) fn of(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
+        let given = self.given.get(key).copied();
+        given.filter(|host| !shared.contains(host))
     }
 
-    /// The port of its own that a port of an env has; one is given where it has none yet, or where the one
-    /// that it had has become one of the ports that envs share.
+    /// Gives each of these a port of its own, unless another process has by now.
     ///
     /// # Errors
     /// `Conflict` where all are given.
-    pub(super) fn of(
+    pub(super) fn give(
         &mut self,
-        key: &Key,
+        keys: &[Key],
         shared: &BTreeSet<HostPort>,
         listening: &Listening,
-    ) -> Result<HostPort> {
-        if let Some(host) = self.known(key, shared) {
-            return Ok(host);
+    ) -> Result<()> {
+        let path = self.kept.path().to_path_buf();
+        let all = self
+            .kept
+            .change(|file| file.give(keys, shared, listening, &path))?;
+        self.index();
+        match all {
+            true => Ok(()),
+            false => {
+                let message = "every port from 20000 to 29999 has been given to an env";
+                Err(Error::new(ErrorKind::Conflict, message)
+                    .with_hint(format!("delete {}", path.display())))
+            }
         }
-        let candidates = candidates(self.0.path(), key);
-        let host = self.0.change(|file| {
-            // Another process may have given it meanwhile.
-            let known = file.known(key, shared);
-            known.or_else(|| file.give(key, shared, candidates, listening))
-        })?;
-        host.ok_or_else(|| {
-            let message = "every port from 20000 to 29999 has been given to an env";
-            Error::new(ErrorKind::Conflict, message)
-                .with_hint(format!("delete {}", self.0.path().display()))
-        })
     }
 
     /// Carries what an env has over to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        self.0.change(|file| {
-            let of_old = file.ports.iter().filter(|given| given.env == *old);
-            let carried: Vec<GuestPort> = of_old.map(|given| given.guest).collect();
-            // An env that had this name once has left its ports behind.
-            file.ports
-                .retain(|given| given.env != *new || !carried.contains(&given.guest));
-            let of_old = file.ports.iter_mut().filter(|given| given.env == *old);
-            of_old.for_each(|given| given.env = new.clone());
-        })
+        self.kept.change(|file| file.rename(old, new))?;
+        self.index();
+        Ok(())
     }
 }
 
 impl PortsFile {
-    fn known(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
-        let given = self.ports.iter().find(|given| given.is_of(key))?;
-        Some(given.host).filter(|host| !shared.contains(host))
-    }
-
-    /// Gives the first of the candidates that nobody has.
+    /// Gives each the first of its candidates that nobody has; whether each has one then.
     fn give(
         &mut self,
-        key: &Key,
+        keys: &[Key],
         shared: &BTreeSet<HostPort>,
-        mut candidates: impl Iterator<Item = HostPort>,
         listening: &Listening,
-    ) -> Option<HostPort> {
-        let given: BTreeSet<HostPort> = self.ports.iter().map(|given| given.host).collect();
-        let host = candidates.find(|port| {
-            let is_free = listening.is_free(*port, Reach::Loopback);
-            !given.contains(port) && !shared.contains(port) && is_free
-        })?;
+        path: &Path,
+    ) -> bool {
         self.version = VERSION;
-        self.ports.retain(|given| !given.is_of(key));
-        self.ports.push(Given {
-            env: key.0.clone(),
-            guest: key.1,
-            host,
-        });
-        Some(host)
+        let mut taken: BTreeSet<HostPort> = self.ports.iter().map(|given| given.host).collect();
+        let mut all = true;
+        for key in keys {
+            let known = self.ports.iter().find(|given| given.is_of(key));
+            if known.is_some_and(|given| !shared.contains(&given.host)) {
+                continue;
+            }
+            let is_free = |port: &HostPort| {
+                !taken.contains(port)
+                    && !shared.contains(port)
+                    && listening.is_free(*port, Reach::Loopback)
+            };
+            let Some(host) = candidates(path, key).find(is_free) else {
+                all = false;
+                continue;
+            };
+            taken.insert(host);
+            self.ports.retain(|given| !given.is_of(key));
+            self.ports.push(Given {
+                env: key.0.clone(),
+                guest: key.1,
+                host,
+            });
+        }
+        all
+    }
+
+    fn rename(&mut self, old: &EnvRef, new: &EnvRef) {
+        let of_old = self.ports.iter().filter(|given| given.env == *old);
+        let carried: Vec<GuestPort> = of_old.map(|given| given.guest).collect();
+        // An env that had this name once has left its ports behind.
+        self.ports
+            .retain(|given| given.env != *new || !carried.contains(&given.guest));
+        let of_old = self.ports.iter_mut().filter(|given| given.env == *old);
+        of_old.for_each(|given| given.env = new.clone());
     }
 }
 
@@ -215,55 +243,41 @@ mod tests {
         }
     }
 
-    fn none() -> BTreeSet<HostPort> {
-        BTreeSet::new()
-    }
-
-    fn nobody() -> Listening {
-        Listening::default()
-    }
-
     fn home() -> (tempfile::TempDir, Home) {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         (directory, home)
     }
 
+    /// The port of its own that an env has, given where it has none.
+    fn own(stable: &mut Stable, name: &str, shared: &BTreeSet<HostPort>) -> HostPort {
+        let key = (env(name), GuestPort::new(5173).unwrap());
+        let listening = Listening::default();
+        stable
+            .give(std::slice::from_ref(&key), shared, &listening)
+            .unwrap();
+        stable.of(&key, shared).unwrap()
+    }
+
     #[test]
     fn an_own_port_is_given_once_and_for_all() {
         let (_directory, home) = home();
-        let guest = GuestPort::new(5173).unwrap();
+        let none = BTreeSet::new();
         let mut stable = Stable::read(&home).unwrap();
-        let first = stable.of(&(env("dev"), guest), &none(), &nobody()).unwrap();
-        let second = stable
-            .of(&(env("other"), guest), &none(), &nobody())
-            .unwrap();
+        let first = own(&mut stable, "dev", &none);
+        let second = own(&mut stable, "other", &none);
         assert_ne!(first, second);
         let mut later = Stable::read(&home).unwrap();
-        assert_eq!(
-            later
-                .of(&(env("other"), guest), &none(), &nobody())
-                .unwrap(),
-            second
-        );
-        assert_eq!(
-            later.of(&(env("dev"), guest), &none(), &nobody()).unwrap(),
-            first
-        );
+        assert_eq!(own(&mut later, "other", &none), second);
+        assert_eq!(own(&mut later, "dev", &none), first);
         // An env that was called so before doesn't come between.
-        later.of(&(env("new"), guest), &none(), &nobody()).unwrap();
+        own(&mut later, "new", &none);
         later.rename(&env("dev"), &env("new")).unwrap();
         let mut last = Stable::read(&home).unwrap();
-        assert_eq!(
-            last.of(&(env("new"), guest), &none(), &nobody()).unwrap(),
-            first
-        );
+        assert_eq!(own(&mut last, "new", &none), first);
         // It has become a port that envs share: it must not lead to whoever has the focus.
         let shared = BTreeSet::from([first]);
-        assert_ne!(
-            last.of(&(env("new"), guest), &shared, &nobody()).unwrap(),
-            first
-        );
+        assert_ne!(own(&mut last, "new", &shared), first);
     }
 
     #[test]
@@ -295,13 +309,7 @@ mod tests {
         let (_directory, home) = home();
         let path = home.root().join("ports.json");
         std::fs::write(&path, "{").unwrap();
-        let guest = GuestPort::new(1).unwrap();
-        assert!(
-            Stable::read(&home)
-                .unwrap()
-                .of(&(env("dev"), guest), &none(), &nobody())
-                .is_ok()
-        );
+        own(&mut Stable::read(&home).unwrap(), "dev", &BTreeSet::new());
         assert!(path.with_extension("json.broken").exists());
     }
 

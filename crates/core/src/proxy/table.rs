@@ -1,5 +1,6 @@
 //! Who gets a connection that comes in by a listener.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::name::{Asked, RouteName};
@@ -15,8 +16,8 @@ pub struct Table {
     pub focused: Option<Arc<Upstream>>,
     /// Who can be asked for by name. Empty where the listener is one env's own.
     pub named: Vec<Arc<Upstream>>,
-    /// Envs without this port, for the page that lists what there is.
-    pub elsewhere: Vec<RouteName>,
+    /// All envs, with this port or without it, for the page that lists what there is.
+    pub names: Arc<BTreeSet<RouteName>>,
 }
 
 /// What becomes of a connection.
@@ -72,7 +73,7 @@ impl Table {
         match (found.next(), found.next()) {
             (Some(one), None) => Decision::To(one.clone()),
             (Some(_), Some(_)) => Decision::Refused(Refusal::Ambiguous),
-            (None, _) if self.elsewhere.contains(name) => Decision::Refused(Refusal::NoSuchPort),
+            (None, _) if self.names.contains(name) => Decision::Refused(Refusal::NoSuchPort),
             (None, _) => Decision::Refused(Refusal::Unknown),
         }
     }
@@ -89,14 +90,13 @@ pub(super) fn protocol(sniffed: &Sniffed) -> Option<Protocol> {
 
 /// The hosts that lead somewhere, with whether this port is theirs.
 pub(super) fn hosts(table: &Table, port: HostPort) -> Vec<(String, bool)> {
-    let here = table.named.iter().map(|upstream| (&upstream.name, true));
-    let there = table.elsewhere.iter().map(|name| (name, false));
-    let mut hosts: Vec<(String, bool)> = here
-        .chain(there)
-        .map(|(name, here)| (format!("{}:{port}", name.host()), here))
+    let here: BTreeSet<&RouteName> = table.named.iter().map(|upstream| &upstream.name).collect();
+    let all: BTreeSet<&RouteName> = here.iter().copied().chain(table.names.iter()).collect();
+    let mut hosts: Vec<(String, bool)> = all
+        .into_iter()
+        .map(|name| (format!("{}:{port}", name.host()), here.contains(name)))
         .collect();
     hosts.sort();
-    hosts.dedup_by(|a, b| a.0 == b.0);
     hosts
 }
 
@@ -148,7 +148,7 @@ mod tests {
         let table = Table {
             focused: Some(dev.clone()),
             named: vec![dev, other],
-            elsewhere: vec![RouteName::of("db", Some("web"))],
+            names: Arc::new(BTreeSet::from([RouteName::of("db", Some("web"))])),
         };
         let cases = [
             (asked("other.web.localhost"), Ok("other")),
@@ -171,13 +171,30 @@ mod tests {
         let table = Table {
             focused: None,
             named: vec![upstream("/a", "dev"), upstream("/b", "dev")],
-            elsewhere: Vec::new(),
+            names: Arc::default(),
         };
         assert_eq!(
             outcome(&table, &asked("dev.web.localhost")),
             Err(Refusal::Ambiguous)
         );
         assert_eq!(outcome(&table, &asked("localhost")), Err(Refusal::NoFocus));
+    }
+
+    #[test]
+    fn the_page_lists_each_name_once() {
+        let dev = upstream("/a", "dev");
+        let all = ["db", "dev"].map(|env| RouteName::of(env, Some("web")));
+        let table = Table {
+            named: vec![dev],
+            names: Arc::new(BTreeSet::from(all)),
+            ..Table::default()
+        };
+        let port = HostPort::new(80).unwrap();
+        let expected = [
+            ("db.web.localhost:80".to_owned(), false),
+            ("dev.web.localhost:80".to_owned(), true),
+        ];
+        assert_eq!(hosts(&table, port), expected);
     }
 
     #[test]

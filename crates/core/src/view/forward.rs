@@ -53,6 +53,35 @@ impl ForwardView {
         format!("http://127.0.0.1:{}/", self.host)
     }
 
+    /// Whether another one says the same, but for what has passed.
+    #[must_use]
+    pub fn is_still(&self, other: &Self) -> bool {
+        let Self {
+            env,
+            project,
+            guest,
+            host,
+            stable,
+            name,
+            state,
+            problem,
+            focused,
+            reach,
+            traffic: _,
+        } = self;
+        (env, guest, host, stable, state, focused)
+            == (
+                &other.env,
+                &other.guest,
+                &other.host,
+                &other.stable,
+                &other.state,
+                &other.focused,
+            )
+            && (project, name, problem, reach)
+                == (&other.project, &other.name, &other.problem, &other.reach)
+    }
+
     /// The same as [`Self::url`] for what doesn't know `*.localhost`.
     #[must_use]
     pub fn stable_url(&self) -> Option<String> {
