@@ -227,10 +227,17 @@ pub fn a_renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
     let service = stage.service("a", "0.0.0.0")?;
     let _proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
+    // A list asks who forwards for a moment only, and goes without the answer then.
     let own = |stage: &Stage| -> Result<u64> {
-        let forwards = stage.forwards()?;
-        let forward = forwards.first().context("no forward")?;
-        forward["stable"].as_u64().context("no port of its own")
+        let mut own = None;
+        until("it has a port of its own", || {
+            let forwards = stage.forwards()?;
+            own = forwards
+                .first()
+                .and_then(|forward| forward["stable"].as_u64());
+            Ok(own.is_some())
+        })?;
+        own.context("no port of its own")
     };
     let before = own(&stage)?;
     drop(service);
