@@ -1,5 +1,6 @@
 //! Lima: what limactl does, seen on the stand-in of the tests and on a real one where there is one.
 
+mod crashes;
 mod envs;
 mod facts;
 mod killed;
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
     trials.extend(envs::trials(&lima));
     trials.extend(killed::trials(&lima));
     trials.extend(native::trials(&lima));
+    trials.extend(crashes::trials(&lima));
     harness::run(trials)
 }

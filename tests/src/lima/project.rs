@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::{Guest, LimaStage};
 use crate::workspace::Ran;
@@ -100,5 +101,35 @@ impl<'a> LimaProject<'a> {
     /// It isn't there, or the env doesn't run.
     pub fn note(&self, env: &str) -> Result<String> {
         self.ok(&["exec", env, "--", "cat", "note"])
+    }
+
+    /// What a command line says that has to fail with words.
+    ///
+    /// # Errors
+    ///
+    /// It succeeds, or says something else.
+    pub fn refused(&self, arguments: &[&str], words: &str) -> Result<Ran> {
+        let ran = self.run(arguments)?;
+        ensure!(ran.code != Some(0), "{arguments:?}: {ran:#?}");
+        ensure!(
+            ran.stderr.contains(words),
+            "{arguments:?}, {words}: {ran:#?}"
+        );
+        Ok(ran)
+    }
+
+    /// The state of an env in `list`.
+    ///
+    /// # Errors
+    ///
+    /// It isn't listed.
+    pub fn status(&self, env: &str) -> Result<String> {
+        let listed: Value = serde_json::from_str(&self.ok(&["--json", "list"])?)?;
+        let envs = listed["envs"].as_array().context("no envs")?;
+        let found = envs.iter().find(|known| known["name"] == env);
+        let status = found.and_then(|env| env["status"].as_str());
+        status
+            .map(str::to_owned)
+            .with_context(|| format!("{env}: {listed}"))
     }
 }

@@ -1,5 +1,6 @@
 //! What machines need here: Lima itself, room, and for machines of the vz driver the way to them.
 
+use super::directory::Directory;
 use super::{Lima, copy, directory, machines, settings};
 use crate::backend::{Backend, Finding, Level};
 use crate::error::Result;
@@ -21,6 +22,7 @@ pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
     findings.push(names(lima));
     findings.push(volume(lima).await?);
     findings.extend(broken(lima).await?);
+    findings.extend(crashed(lima)?);
     findings.extend(local_network(lima).await);
     tracing::debug!(home = %home.display(), "looked at");
     Ok(findings)
@@ -71,6 +73,23 @@ async fn broken(lima: &Lima) -> Result<Vec<Finding>> {
         let message = format!("`{name}` is broken: one of its processes was killed");
         Finding::new("Lima: machines", Level::Warning, message).with_hint(format!(
             "`limactl stop -f {name}`, or start it: that does the same first"
+        ))
+    });
+    Ok(told.collect())
+}
+
+/// Machines that Lima holds for running because strangers have the numbers of their processes.
+fn crashed(lima: &Lima) -> Result<Vec<Finding>> {
+    let all = Directory::all(lima.limactl.home())?.into_iter();
+    let strangers = all.flat_map(|(name, machine)| {
+        let strangers = machine.strangers().into_iter();
+        strangers.map(move |stranger| (name.clone(), stranger))
+    });
+    let told = strangers.map(|(name, stranger)| {
+        let message = format!("`{name}` was stopped by a crash: {stranger}");
+        let file = stranger.file.display();
+        Finding::new("Lima: machines", Level::Warning, message).with_hint(format!(
+            "never `limactl stop -f {name}`, which would kill it; our own `up` deletes {file} first"
         ))
     });
     Ok(told.collect())

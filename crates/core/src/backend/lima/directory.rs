@@ -2,7 +2,7 @@
 //!
 //! Lima keeps `lima.yaml` there, the disk (`disk`, or a link to `diffdisk` in older ones), and while the
 //! machine runs `ha.pid` and the driver's `vz.pid` or `qemu.pid`. A pid file may be stale, so a pid
-//! counts while such a process lives. Names that begin with a dot or `_` are no machines.
+//! counts while it is the machine's ([`pids`]). Names that begin with a dot or `_` are no machines.
 
 use std::fs;
 use std::io;
@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::Pid;
 
+use super::pids::{self, AGENT, DRIVERS, Holder, Stranger};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
 
@@ -19,8 +20,6 @@ use crate::model::{EnvStatus, InstanceName};
 pub(super) const YAML: &str = "lima.yaml";
 /// Kept while a machine must not be deleted.
 const PROTECTED: &str = "protected";
-/// Of the two drivers, whose process is the machine.
-const DRIVERS: [&str; 2] = ["vz.pid", "qemu.pid"];
 /// The agent comes before its driver: Lima itself calls that broken, for half a second.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(15);
 /// The longest file of Lima's that is read whole.
@@ -104,7 +103,7 @@ impl Directory {
 
     /// What it does.
     pub(super) fn status(&self) -> EnvStatus {
-        let agent = self.pid("ha.pid").is_some();
+        let agent = self.pid(AGENT).is_some();
         let driver = DRIVERS.iter().any(|file| self.pid(file).is_some());
         match (agent, driver) {
             (true, true) => EnvStatus::Running,
@@ -116,14 +115,14 @@ impl Directory {
 
     /// Whether any process of it lives.
     pub(super) fn is_alive(&self) -> bool {
-        let mut files = DRIVERS.iter().chain(std::iter::once(&"ha.pid"));
+        let mut files = DRIVERS.into_iter().chain([AGENT]);
         files.any(|file| self.pid(file).is_some())
     }
 
     /// The agent of this boot: who it is, and since when. Another boot has another one.
     pub(super) fn boot(&self) -> Option<(u32, Option<Timestamp>)> {
-        let pid = self.pid("ha.pid")?;
-        let written = fs::metadata(self.file("ha.pid")).and_then(|found| found.modified());
+        let pid = self.pid(AGENT)?;
+        let written = fs::metadata(self.file(AGENT)).and_then(|found| found.modified());
         let since = written.ok().and_then(|time| Timestamp::try_from(time).ok());
         Some((pid.as_raw_nonzero().get().unsigned_abs(), since))
     }
@@ -131,25 +130,50 @@ impl Directory {
     /// Whether a file was written in this boot: what is older is of the one before.
     pub(super) fn is_of_this_boot(&self, file: &str) -> bool {
         let written = |name| fs::metadata(self.file(name)).and_then(|found| found.modified());
-        let (file, agent) = (written(file), written("ha.pid"));
+        let (file, agent) = (written(file), written(AGENT));
         file.and_then(|file| Ok(file >= agent?)).unwrap_or(false)
     }
 
     fn is_young(&self) -> bool {
-        let written = fs::metadata(self.file("ha.pid")).and_then(|found| found.modified());
+        let written = fs::metadata(self.file(AGENT)).and_then(|found| found.modified());
         let age = written.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
         age.is_ok_and(|age| age < DRIVER_PATIENCE)
     }
 
-    /// The process that a pid file names, while it lives.
+    /// The process of the machine that a pid file names, while it lives.
     fn pid(&self, file: &str) -> Option<Pid> {
-        let text = fs::read_to_string(self.file(file)).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        match test_kill_process(pid) {
-            // Somebody else's has the number of one that is gone.
-            Err(_) => None,
-            Ok(()) => Some(pid),
+        match pids::holder(&self.path, file) {
+            Holder::Machine(pid) => Some(pid),
+            Holder::Nobody | Holder::Stranger(_) => None,
         }
+    }
+
+    /// Processes that Lima takes for the machine's, and that aren't: it was stopped by a crash.
+    pub(super) fn strangers(&self) -> Vec<Stranger> {
+        let files = DRIVERS.into_iter().chain([AGENT]);
+        let holders = files.map(|file| pids::holder(&self.path, file));
+        let strangers = holders.filter_map(|holder| match holder {
+            Holder::Stranger(stranger) => Some(stranger),
+            Holder::Nobody | Holder::Machine(_) => None,
+        });
+        strangers.collect()
+    }
+
+    /// Deletes pid files that name strangers, as Lima does with those that name nobody: else it would hold them
+    /// for the machine, and kill them with it.
+    ///
+    /// # Errors
+    /// `Io`: nothing may be done then that kills.
+    pub(super) fn forget_strangers(&self) -> Result<()> {
+        for stranger in self.strangers() {
+            tracing::warn!(%stranger, "the machine was stopped by a crash; the file is deleted");
+            fs::remove_file(&stranger.file).map_err(|error| {
+                let hint = format!("{stranger}; delete that file");
+                let message = format!("cannot delete {}", stranger.file.display());
+                Error::io(message, error).with_hint(hint)
+            })?;
+        }
+        Ok(())
     }
 
     pub(super) fn is_protected(&self) -> bool {

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Calls;
 use super::words;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,8 +36,6 @@ const PLACES: [&str; 5] = [
 ];
 /// How long a question may take.
 pub(super) const ASK_PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked whether a killed caller's `limactl` has ended.
-const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// More output than any answer has.
 const OUTPUT_LIMIT: u64 = 16 << 20;
 /// How many of its last lines are kept for a message.
@@ -249,7 +248,8 @@ impl Limactl {
             Error::new(ErrorKind::Unreachable, message).caused_by(error)
         })?;
         let group = Group::of(&child);
-        let _note = Note::of(self, call, &child);
+        let changed = call.machine.zip(group.0);
+        let _note = changed.map(|(machine, process)| self.calls().note(machine, process));
         let never = CancellationToken::new();
         let cancel = call.cancel.unwrap_or(&never);
         let what = call.arguments.first().map(|word| word.to_string_lossy());
@@ -278,64 +278,9 @@ impl Limactl {
 }
 
 impl Limactl {
-    /// Waits for what a killed caller has begun on a machine: nobody ends its `limactl` then.
-    ///
-    /// # Errors
-    /// `Timeout`.
-    pub(super) async fn settle(&self, machine: &InstanceName, patience: Duration) -> Result<()> {
-        let path = self.note(machine);
-        let begun = tokio::time::Instant::now();
-        loop {
-            let Ok(text) = std::fs::read_to_string(&path) else {
-                return Ok(());
-            };
-            let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-            let lives =
-                pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-            if !lives {
-                // It is read again only if somebody has begun anew.
-                let _ = std::fs::remove_file(&path);
-                return Ok(());
-            }
-            if begun.elapsed() > patience {
-                let message = format!("limactl still works on `{machine}`");
-                return Err(Error::new(ErrorKind::Timeout, message));
-            }
-            // Nobody but its parent hears of a process's end.
-            tokio::time::sleep(SETTLE_PAUSE).await;
-        }
-    }
-
-    fn note(&self, machine: &InstanceName) -> PathBuf {
-        self.home
-            .join(super::OURS)
-            .join("calls")
-            .join(machine.as_str())
-    }
-}
-
-/// Says who works on a machine, while somebody does.
-struct Note(Option<PathBuf>);
-
-impl Note {
-    fn of(limactl: &Limactl, call: &Call<'_>, child: &Child) -> Self {
-        let Some((machine, pid)) = call.machine.zip(child.id()) else {
-            return Self(None);
-        };
-        let path = limactl.note(machine);
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let noted = super::snapshots::make_directory(directory)
-            .map(|()| std::fs::write(&path, format!("{pid}\n")).is_ok());
-        // Without it a killed caller isn't waited for; this one goes on.
-        Self(noted.unwrap_or(false).then_some(path))
-    }
-}
-
-impl Drop for Note {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
+    /// Who works on which machine.
+    pub(super) fn calls(&self) -> Calls {
+        Calls::of(&self.home.join(super::OURS))
     }
 }
 

@@ -216,6 +216,8 @@ impl Lima {
             EnvStatus::Error => self.kill(name).await?,
             _ => {}
         }
+        // Lima refuses to start what it holds for running.
+        machine.forget_strangers()?;
         let record = Record::read(&machine, name)?;
         if let Some(record) = &record {
             self.snapshots(record).finish_restore(&machine)?;
@@ -297,6 +299,7 @@ impl Lima {
     }
 
     async fn kill(&self, name: &InstanceName) -> Result<()> {
+        self.directory(name).forget_strangers()?;
         let call = Call::change(&["stop", "-f"], name, KILL_PATIENCE);
         self.limactl.succeed(&call).await.map(drop)
     }
@@ -312,6 +315,7 @@ impl Lima {
         }
         // One whose record can't be read is deleted without its snapshots: nobody knows them.
         let record = Record::read(&machine, name).unwrap_or_default();
+        machine.forget_strangers()?;
         // Forced for one whose settings can't be read, which Lima holds for running.
         let call = Call::change(&["delete", "-f"], name, KILL_PATIENCE);
         let answer = self.limactl.run(&call).await?;

@@ -11,6 +11,7 @@
 //! a snapshot of a running machine stops it for a moment; and nobody but its own system can read it, so
 //! a stopped machine is started where a file of it is asked for.
 
+mod calls;
 mod copy;
 mod diagnose;
 mod directory;
@@ -23,6 +24,8 @@ mod limactl;
 mod list;
 mod look;
 mod machines;
+mod pids;
+mod process;
 mod quote;
 mod reach;
 mod record;
@@ -462,7 +465,7 @@ impl Backend for Lima {
     }
 
     async fn settle(&self, name: &InstanceName) -> Result<()> {
-        self.limactl.settle(name, SETTLE_PATIENCE).await?;
+        self.limactl.calls().settle(name, SETTLE_PATIENCE).await?;
         self.sweep_after(name).await;
         Ok(())
     }

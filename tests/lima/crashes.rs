@@ -1,0 +1,82 @@
+//! Envs on Lima after a crash or a reboot: what was left, and what others have meanwhile.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    [lima.fake_trial(
+        "crashes::a_stranger_with_a_machines_pid_lives_on",
+        a_stranger_with_its_pid,
+    )]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A process that nobody of Lima's has started.
+struct Stranger(Child);
+
+impl Stranger {
+    fn new() -> Result<Self> {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// Has the pid files of a machine name it, as they would after a reboot.
+    fn take_over(&self, machine: &Path) -> Result<()> {
+        for name in ["ha.pid", "qemu.pid"] {
+            let path = machine.join(name);
+            fs::write(&path, format!("{}\n", self.0.id()))?;
+            let before = SystemTime::now() - Duration::from_secs(3600);
+            fs::File::options()
+                .write(true)
+                .open(path)?
+                .set_modified(before)?;
+        }
+        Ok(())
+    }
+
+    fn lives(&mut self) -> Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // It may be gone, which the test has said then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn a_stranger_with_its_pid(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let machine = stage.instance("web-dev");
+    let mut stranger = Stranger::new()?;
+
+    project.ok(&["down", "dev"])?;
+    stranger.take_over(&machine)?;
+    ensure!(project.status("dev")? == "stopped", "it isn't stopped");
+    let told = project.run(&["doctor"])?;
+    ensure!(told.stdout.contains("stopped by a crash"), "{told:?}");
+    // Looking changes nothing.
+    ensure!(machine.join("ha.pid").exists(), "its file is gone");
+    project.ok(&["up", "dev"])?;
+    ensure!(project.status("dev")? == "running", "it doesn't run");
+    ensure!(stranger.lives()?, "starting has killed it");
+
+    project.ok(&["down", "dev"])?;
+    stranger.take_over(&machine)?;
+    project.ok(&["remove", "dev", "-f"])?;
+    ensure!(!machine.exists(), "it is still there");
+    ensure!(stranger.lives()?, "deleting has killed it");
+    Ok(())
+}
