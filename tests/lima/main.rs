@@ -4,6 +4,7 @@ mod crashes;
 mod envs;
 mod facts;
 mod killed;
+mod leftovers;
 mod native;
 
 use std::process::ExitCode;
@@ -27,5 +28,6 @@ fn main() -> ExitCode {
     trials.extend(killed::trials(&lima));
     trials.extend(native::trials(&lima));
     trials.extend(crashes::trials(&lima));
+    trials.extend(leftovers::trials(&lima));
     harness::run(trials)
 }

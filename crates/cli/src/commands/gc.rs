@@ -1,5 +1,6 @@
 //! `gc`
 
+use lxc_dev_manager_core::model::ByteSize;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
@@ -10,24 +11,28 @@ use crate::progress;
 
 pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
     if args.all && !args.force {
-        let count = context.engine.kept()?.len();
-        if count > 0 {
-            let goes = format!("{count} operations can't be undone any more then.");
-            confirm::ask(&goes, "Delete what is kept for them?")?;
+        let goes = what_goes(context).await?;
+        if !goes.is_empty() {
+            confirm::ask(&goes.join(" "), "Delete it?")?;
         }
     }
     let collected = progress::show(context, context.engine.collect(args.all)).await?;
     let data = json!({
         "deleted": collected.deleted,
         "left": collected.left,
+        "leftovers": collected.leftovers,
         "failed": collected.failed,
     });
     context.printer.done(&data, |_| {
-        format!(
+        let kept = format!(
             "Deleted what was kept of {}; {} can still be undone",
             operations(collected.deleted),
             operations(collected.left)
-        )
+        );
+        match collected.leftovers {
+            0 => kept,
+            count => format!("{kept}; deleted what {} had left", machines(count)),
+        }
     });
     if collected.failed.is_empty() {
         return Ok(());
@@ -37,6 +42,26 @@ pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
         collected.failed.join("; ")
     );
     Err(Error::new(ErrorKind::Engine, message))
+}
+
+/// What nobody can bring back then, in sentences.
+async fn what_goes(context: &Context) -> Result<Vec<String>> {
+    let kept = context.engine.kept()?.len();
+    let undo = (kept > 0).then(|| format!("{kept} operations can't be undone any more then."));
+    // What an engine can't tell now is told by the deletion.
+    let left = context.engine.leftovers().await.unwrap_or_default();
+    let left = left.into_iter().map(|left| {
+        let size = ByteSize(left.bytes);
+        format!("{} that was deleted past us ({size}) go.", left.what)
+    });
+    Ok(undo.into_iter().chain(left).collect())
+}
+
+fn machines(count: usize) -> String {
+    match count {
+        1 => "a deleted machine".to_owned(),
+        count => format!("{count} deleted machines"),
+    }
 }
 
 fn operations(count: usize) -> String {

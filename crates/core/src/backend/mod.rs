@@ -51,8 +51,8 @@ pub use listener::{LIST_LISTENERS, Listener, Process, listeners};
 pub use route::Route;
 pub use stream::{Channel, GuestStream};
 pub use types::{
-    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Loan, Marks,
-    Mount, Nesting, Progress, Settings, Space, Step, Usage,
+    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Leftover, Loan,
+    Marks, Mount, Nesting, Progress, Settings, Space, Step, Usage,
 };
 
 /// What to do where a storage pool is full.
@@ -324,6 +324,20 @@ pub trait Backend: Send + Sync {
     /// Looks for what keeps envs from being made, from being reached or from being undone.
     async fn diagnose(&self) -> Result<Vec<Finding>> {
         Ok(Vec::new())
+    }
+
+    /// What is left of instances that somebody has deleted past us, where the engine itself doesn't delete it.
+    async fn leftovers(&self) -> Result<Vec<Leftover>> {
+        Ok(Vec::new())
+    }
+
+    /// Deletes what is left, by its id; what belongs to somebody after all stays.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn delete_leftover(&self, id: &str) -> Result<()> {
+        let message = format!("nothing is left of {id}");
+        Err(Error::new(ErrorKind::NotFound, message))
     }
 
     /// Waits for what the engine itself still does on an instance: work that a killed caller began.

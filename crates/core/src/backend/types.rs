@@ -229,6 +229,17 @@ pub struct Space {
     pub total: u64,
 }
 
+/// What is left of an instance that somebody has deleted past us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Names it.
+    pub id: String,
+    /// What it is, in words.
+    pub what: String,
+    /// Bytes that it holds.
+    pub bytes: u64,
+}
+
 /// Something that happened in the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendEvent {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, InstanceName, SnapshotName};
+use crate::model::{EngineKind, EnvName, InstanceName, SnapshotName};
 use crate::project::{FILE_NAME, Project};
 use crate::view::EnvRef;
 
@@ -120,6 +120,9 @@ impl Engine {
             }
             Some(placed) => Err(not_ours(&placed, &name)),
             None => {
+                if let Some(error) = self.renamed_by_hand(project, env, &name).await {
+                    return Err(error);
+                }
                 let image = project.file().image(env);
                 let image = image.map_or("debian:12".to_owned(), |image| image.to_string());
                 let message = format!("`{env}` is in {FILE_NAME}, but no engine has `{name}`");
@@ -128,6 +131,39 @@ impl Engine {
                 )))
             }
         }
+    }
+
+    /// What to say of an env whose instance somebody has given another name past us, if that is so.
+    async fn renamed_by_hand(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        name: &InstanceName,
+    ) -> Option<Error> {
+        for backend in &self.backends {
+            let all = backend.glance().await.unwrap_or_default();
+            let is_it = |instance: &&Instance| {
+                !instance.name.is_undo()
+                    && !instance.is_foreign
+                    && instance.marks.operation.is_none()
+                    && instance.marks.path.as_deref() == Some(project.directory())
+                    && instance.marks.env.as_ref() == Some(env)
+                    && is_ours(instance, project, env)
+            };
+            if let Some(found) = all.iter().find(is_it) {
+                let (kind, now) = (backend.kind(), &found.name);
+                let message = format!("`{name}` was renamed to `{now}` in {kind}, past us");
+                let command = match kind {
+                    EngineKind::Lxd => "lxc",
+                    EngineKind::Incus => "incus",
+                    EngineKind::Lima => "limactl",
+                    EngineKind::Fake => "fake",
+                };
+                let hint = format!("give it its name back: `{command} rename {now} {name}`");
+                return Some(Error::new(ErrorKind::Conflict, message).with_hint(hint));
+            }
+        }
+        None
     }
 
     /// The instance of this exact name, in the first engine that has it.

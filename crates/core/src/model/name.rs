@@ -334,6 +334,12 @@ impl InstanceName {
     pub fn undo(operation: &OperationId) -> Self {
         Self(format!("{UNDO_PREFIX}{}", operation.short()))
     }
+
+    /// Whether this is a removed env, which lists hide.
+    #[must_use]
+    pub fn is_undo(&self) -> bool {
+        self.0.starts_with(UNDO_PREFIX)
+    }
 }
 
 impl OperationId {

@@ -2,9 +2,9 @@
 
 use super::directory::Directory;
 use super::{Lima, copy, directory, machines, settings};
-use crate::backend::{Backend, Finding, Level};
+use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
-use crate::model::{EngineKind, EnvStatus, InstanceName};
+use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
 
 /// A volume that is fuller than this, in percent, will soon be in the way.
 const FULL: u64 = 90;
@@ -23,6 +23,8 @@ pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
     findings.push(volume(lima).await?);
     findings.extend(broken(lima).await?);
     findings.extend(crashed(lima)?);
+    findings.extend(renamed(lima)?);
+    findings.extend(orphans(lima));
     findings.extend(local_network(lima).await);
     tracing::debug!(home = %home.display(), "looked at");
     Ok(findings)
@@ -76,6 +78,40 @@ async fn broken(lima: &Lima) -> Result<Vec<Finding>> {
         ))
     });
     Ok(told.collect())
+}
+
+/// Machines that have another name than their envs know.
+fn renamed(lima: &Lima) -> Result<Vec<Finding>> {
+    let renamed = lima.renamed()?.into_iter();
+    let told = renamed.map(|(name, old)| {
+        let message = format!("`{old}` was renamed to `{name}` by hand: its env isn't found");
+        Finding::new("Lima: machines", Level::Warning, message)
+            .with_hint(format!("`limactl rename {name} {old}`"))
+    });
+    Ok(told.collect())
+}
+
+/// Snapshots of machines that there are no more.
+fn orphans(lima: &Lima) -> Vec<Finding> {
+    let subject = "Lima: snapshots";
+    match lima.orphans() {
+        Ok(all) => {
+            let told = all.into_iter().map(|Leftover { what, bytes, .. }| {
+                let message = format!("{what} that Lima has no more hold {}", ByteSize(bytes));
+                Finding::new(subject, Level::Warning, message)
+                    .with_hint("`lxc-dev-manager gc --all` deletes them")
+            });
+            told.collect()
+        }
+        Err(error) => {
+            let report = error.report();
+            let finding = Finding::new(subject, Level::Warning, report.message);
+            vec![match report.hint {
+                Some(hint) => finding.with_hint(hint),
+                None => finding,
+            }]
+        }
+    }
 }
 
 /// Machines that Lima holds for running because strangers have the numbers of their processes.

@@ -20,6 +20,7 @@ mod exec;
 mod files;
 mod images;
 mod keep;
+mod leftovers;
 mod limactl;
 mod list;
 mod look;
@@ -29,6 +30,7 @@ mod process;
 mod quote;
 mod reach;
 mod record;
+mod restore;
 mod route;
 mod settings;
 mod snapshots;
@@ -48,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile, Image,
-    Instance, LaunchSpec, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
+    Instance, LaunchSpec, Leftover, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -462,6 +464,15 @@ impl Backend for Lima {
 
     async fn diagnose(&self) -> Result<Vec<Finding>> {
         diagnose::all(self).await
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>> {
+        self.orphans()
+    }
+
+    async fn delete_leftover(&self, id: &str) -> Result<()> {
+        let (lima, id) = (self.clone(), id.to_owned());
+        blocking(move || lima.delete_orphan(&id)).await
     }
 
     async fn settle(&self, name: &InstanceName) -> Result<()> {

@@ -2,10 +2,11 @@
 //!
 //! Lima's own `rename`, `clone` and `delete` take files along that they don't know, so it is where the
 //! machine is. A machine without one isn't ours. A copy that Lima itself has made carries its source's:
-//! such a one is known by the name in it.
+//! such a one is known by the name in it, while its source has the same. Where nobody else has it, the machine was
+//! renamed.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -103,18 +104,30 @@ impl Record {
         let Some(text) = directory.text(FILE)? else {
             return Ok(None);
         };
-        let read: Self = serde_json::from_str(&text).map_err(|error| {
-            let path = directory.file(FILE);
-            Error::new(
-                ErrorKind::Config,
-                format!("{} can't be read", path.display()),
-            )
-            .caused_by(error)
-            .with_hint("delete that file to give the machine up: nothing else of it changes")
-        })?;
+        let read: Self = serde_json::from_str(&text)
+            .map_err(|error| unreadable(&directory.file(FILE)).caused_by(error))?;
         let names = std::iter::once(&read.name).chain(&read.previous);
         let is_its_own = names.into_iter().any(|known| known == name.as_str());
-        Ok(is_its_own.then_some(read))
+        Ok((is_its_own || read.is_the_only_one(directory)).then_some(read))
+    }
+
+    /// Whether no other machine has the same id. Of one whose record can't be read nobody knows.
+    fn is_the_only_one(&self, directory: &Directory) -> bool {
+        let own = directory.path();
+        let machines = own.parent().and_then(|home| std::fs::read_dir(home).ok());
+        let Some(machines) = machines else {
+            return false;
+        };
+        let mut others = machines.flatten().map(|entry| entry.path());
+        others.all(|other| {
+            other == own || id_at(&other.join(FILE)).is_ok_and(|id| id != Some(self.id))
+        })
+    }
+
+    /// The name that we gave the machine, where it has another one now.
+    pub(super) fn other_name(&self, name: &InstanceName) -> Option<String> {
+        let mut names = std::iter::once(&self.name).chain(&self.previous);
+        (!names.any(|known| known == name.as_str())).then(|| self.name.clone())
     }
 
     /// Notes that the machine gets another name. Written before its directory has it, and once more after.
@@ -135,7 +148,7 @@ impl Record {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn write_at(&self, path: &std::path::Path) -> Result<()> {
+    pub(super) fn write_at(&self, path: &Path) -> Result<()> {
         write_json(path, self)
     }
 
@@ -200,6 +213,34 @@ impl Record {
     }
 }
 
+/// The id in a record; `None` where there is no such file.
+///
+/// # Errors
+/// `Config` for one that can't be read.
+pub(super) fn id_at(path: &Path) -> Result<Option<Uuid>> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: Uuid,
+    }
+    // What isn't below a directory isn't there either.
+    let Ok(text) = std::fs::read(path) else {
+        return match path.symlink_metadata() {
+            Ok(_) => Err(unreadable(path)),
+            Err(_) => Ok(None),
+        };
+    };
+    match serde_json::from_slice(&text) {
+        Ok(Id { id }) => Ok(Some(id)),
+        Err(error) => Err(unreadable(path).caused_by(error)),
+    }
+}
+
+fn unreadable(path: &Path) -> Error {
+    let message = format!("{} can't be read", path.display());
+    Error::new(ErrorKind::Config, message)
+        .with_hint("delete that file to give the machine up: nothing else of it changes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +269,10 @@ mod tests {
         assert_eq!(read.nesting(), Nesting::Docker);
         // Lima's own clone has copied it.
         let other: InstanceName = "copy".parse().unwrap();
-        assert!(Record::read(&directory, &other).unwrap().is_none());
+        let copy = Directory::new(home.path(), &other);
+        std::fs::create_dir(copy.path()).unwrap();
+        std::fs::copy(directory.file(FILE), copy.file(FILE)).unwrap();
+        assert!(Record::read(&copy, &other).unwrap().is_none());
         // Half renamed, it is ours under both names.
         let mut record = read;
         record.rename(Some(&name), &other);
@@ -236,6 +280,16 @@ mod tests {
         for name in [&name, &other] {
             assert!(Record::read(&directory, name).unwrap().is_some());
         }
+        record.rename(None, &name);
+        record.write(&directory).unwrap();
+        // Lima's own rename is a clone without its source.
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        let renamed = Record::read(&copy, &other).unwrap().unwrap();
+        assert_eq!(renamed.id, record.id);
+        assert_eq!(renamed.other_name(&other).as_deref(), Some("web-dev"));
+        // Its name may have another machine meanwhile.
+        Record::new(&name).write(&directory).unwrap();
+        assert!(Record::read(&copy, &other).unwrap().is_some());
         std::fs::write(directory.file(FILE), "{").unwrap();
         let error = Record::read(&directory, &name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

@@ -2,9 +2,7 @@
 //!
 //! `LIMA_HOME/.lxc-dev-manager/snapshots/ID/NAME/` holds `disk`, `vz-efi` where there is one, and
 //! `snapshot.json`; Lima passes over what begins with a dot. A snapshot is made under another name and
-//! gets its own when it is whole, so it is there or it isn't. Going back copies the snapshot beside the
-//! disk and renames it over the disk; a note (`restoring`) stands until all files are replaced, and the
-//! next who touches the machine finishes what it says. All functions block.
+//! gets its own when it is whole, so it is there or it isn't. All functions block.
 
 use std::fs;
 use std::io;
@@ -24,22 +22,23 @@ use crate::model::SnapshotName;
 /// What describes one.
 const META: &str = "snapshot.json";
 /// The snapshot's copy of the disk.
-const DISK: &str = "disk";
+pub(super) const DISK: &str = "disk";
 /// The store of the machine's firmware: small, and part of its state.
-const EFI: &str = "vz-efi";
-/// The note of a restore that has begun.
-const RESTORING: &str = "restoring";
+pub(super) const EFI: &str = "vz-efi";
 /// How names of what isn't whole begin.
 const PART: &str = ".part-";
 
 /// The snapshots of one machine.
 pub(super) struct Snapshots {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
     version: u32,
+    /// What its machine was called then.
+    #[serde(default)]
+    machine: String,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
@@ -52,7 +51,7 @@ impl Snapshots {
         }
     }
 
-    fn at(&self, snapshot: &SnapshotName) -> PathBuf {
+    pub(super) fn at(&self, snapshot: &SnapshotName) -> PathBuf {
         self.root.join(snapshot.as_str())
     }
 
@@ -173,67 +172,12 @@ impl Snapshots {
         }
         let meta = Meta {
             version: 1,
+            machine: machine.name(),
             created_at: now,
             expires_at,
         };
         write_json(&part.join(META), &meta)?;
         sync_directory(part)
-    }
-
-    /// Sets a stopped machine back.
-    ///
-    /// # Errors
-    /// `NotFound`; `Engine` where there is no room, `Io`: the machine is as before then, or the restore is
-    /// finished later.
-    pub(super) fn put_back(
-        &self,
-        machine: &Directory,
-        snapshot: &SnapshotName,
-        progress: &Progress,
-    ) -> Result<()> {
-        let disk = self.disk(snapshot)?;
-        let fresh = beside(machine, DISK);
-        remove_file(&fresh)?;
-        expect_room(machine.path(), &[&disk])?;
-        copy(&disk, &fresh, progress)?;
-        // From here on it is finished, whoever does it.
-        let noted =
-            expect_still(machine).and_then(|()| write_json(&self.root.join(RESTORING), &snapshot));
-        if noted.is_err() {
-            remove_file(&fresh)?;
-        }
-        noted?;
-        self.finish_restore(machine)
-    }
-
-    /// Finishes a restore that was cut off after its copy. One whose machine has run since is given up: what
-    /// was done in it counts.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(super) fn finish_restore(&self, machine: &Directory) -> Result<()> {
-        let note = self.root.join(RESTORING);
-        let Ok(text) = fs::read(&note) else {
-            return Ok(());
-        };
-        let fresh = beside(machine, DISK);
-        if machine.is_alive() || is_newer(&machine.disk()?, &note) {
-            remove_file(&fresh)?;
-            return remove_file(&note);
-        }
-        if fresh.is_file() {
-            rename(&fresh, &machine.disk()?)?;
-        }
-        if let Ok(snapshot) = serde_json::from_slice::<SnapshotName>(&text) {
-            let (kept, fresh) = (self.at(&snapshot).join(EFI), beside(machine, EFI));
-            if kept.is_file() {
-                remove_file(&fresh)?;
-                copy(&kept, &fresh, &Progress::none())?;
-                rename(&fresh, &machine.file(EFI))?;
-            }
-        }
-        sync_directory(machine.path())?;
-        remove_file(&note)
     }
 
     /// Deletes one.
@@ -272,6 +216,16 @@ impl Snapshots {
         Ok(held(&self.disk(snapshot)?))
     }
 
+    /// What their machine was called last, how many there are, and how many bytes they hold.
+    pub(super) fn summary(&self) -> (Option<String>, usize, u64) {
+        let mut all = self.metas().unwrap_or_default();
+        all.sort_by_key(|(_, meta)| meta.created_at);
+        let names = all.iter().rev().map(|(_, meta)| meta.machine.clone());
+        let machine = names.into_iter().find(|name| !name.is_empty());
+        let disks = all.iter().map(|(name, _)| held(&self.at(name).join(DISK)));
+        (machine, all.len(), disks.sum())
+    }
+
     /// Deletes those whose time is over.
     ///
     /// # Errors
@@ -299,7 +253,7 @@ impl Snapshots {
 
 /// # Errors
 /// `Conflict` where a process of the machine lives, which may write to its disk.
-fn expect_still(machine: &Directory) -> Result<()> {
+pub(super) fn expect_still(machine: &Directory) -> Result<()> {
     match machine.is_alive() {
         false => Ok(()),
         true => {
@@ -307,19 +261,6 @@ fn expect_still(machine: &Directory) -> Result<()> {
             Err(Error::new(ErrorKind::Conflict, message).with_hint("stop it, and try again"))
         }
     }
-}
-
-/// Whether a file was written after another one.
-fn is_newer(file: &Path, other: &Path) -> bool {
-    let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
-    written(file)
-        .and_then(|file| Ok(file > written(other)?))
-        .unwrap_or(false)
-}
-
-/// Where a file's successor is made. Lima leaves names with this end out of its copies.
-fn beside(machine: &Directory, file: &str) -> PathBuf {
-    machine.file(&format!("{file}.restoring.tmp"))
 }
 
 /// Makes a directory of ours, and those above it.
@@ -337,12 +278,12 @@ fn move_into_place(part: &Path, whole: &Path) -> Result<()> {
     sync_directory(whole.parent().unwrap_or(Path::new("/")))
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     let renamed = fs::rename(from, to);
     renamed.map_err(|error| Error::io(format!("cannot rename {}", from.display()), error))
 }
 
-fn remove_file(path: &Path) -> Result<()> {
+pub(super) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let message = format!("cannot delete {}", path.display());
@@ -353,17 +294,18 @@ fn remove_file(path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::InstanceName;
 
-    struct Place {
+    /// A machine with a disk, and its snapshots.
+    pub(in super::super) struct Place {
         _home: tempfile::TempDir,
-        machine: Directory,
-        snapshots: Snapshots,
+        pub(in super::super) machine: Directory,
+        pub(in super::super) snapshots: Snapshots,
     }
 
-    fn place() -> Place {
+    pub(in super::super) fn place() -> Place {
         let home = tempfile::tempdir().unwrap();
         let name: InstanceName = "web-dev".parse().unwrap();
         fs::create_dir(home.path().join("web-dev")).unwrap();
@@ -380,90 +322,24 @@ mod tests {
     }
 
     impl Place {
-        fn keep(&self, name: &str, expires_at: Option<Timestamp>) -> Result<()> {
+        pub(in super::super) fn keep(
+            &self,
+            name: &str,
+            expires_at: Option<Timestamp>,
+        ) -> Result<()> {
             let (now, progress) = (Timestamp::now(), Progress::none());
             let name = name.parse().unwrap();
             self.snapshots
                 .keep(&self.machine, &name, now, expires_at, &progress)
         }
 
-        fn names(&self) -> Vec<String> {
+        pub(in super::super) fn names(&self) -> Vec<String> {
             let all = self.snapshots.all().unwrap();
             all.iter().map(|one| one.name.to_string()).collect()
         }
 
-        fn text(&self, file: &str) -> String {
+        pub(in super::super) fn text(&self, file: &str) -> String {
             fs::read_to_string(self.machine.file(file)).unwrap()
-        }
-    }
-
-    #[test]
-    fn a_machine_goes_back_to_what_was_kept() {
-        let place = place();
-        place.keep("first", None).unwrap();
-        assert_eq!(
-            place.keep("first", None).unwrap_err().kind(),
-            ErrorKind::AlreadyExists
-        );
-        fs::write(place.machine.file(DISK), "two").unwrap();
-        fs::write(place.machine.file(EFI), "firmware two").unwrap();
-        place.keep("second", None).unwrap();
-        assert_eq!(place.names(), ["first", "second"]);
-        let (first, progress) = ("first".parse().unwrap(), Progress::none());
-        place
-            .snapshots
-            .put_back(&place.machine, &first, &progress)
-            .unwrap();
-        assert_eq!(
-            (place.text(DISK), place.text(EFI)),
-            ("one".into(), "firmware one".into())
-        );
-        place.snapshots.delete(&first).unwrap();
-        assert_eq!(place.names(), ["second"]);
-        let again = place.snapshots.put_back(&place.machine, &first, &progress);
-        assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(place.text(DISK), "one");
-    }
-
-    #[test]
-    fn a_link_to_the_disk_stays_one() {
-        let place = place();
-        fs::rename(place.machine.file(DISK), place.machine.file("diffdisk")).unwrap();
-        std::os::unix::fs::symlink("diffdisk", place.machine.file(DISK)).unwrap();
-        place.keep("first", None).unwrap();
-        fs::write(place.machine.file("diffdisk"), "two").unwrap();
-        let (first, progress) = ("first".parse().unwrap(), Progress::none());
-        place
-            .snapshots
-            .put_back(&place.machine, &first, &progress)
-            .unwrap();
-        assert!(place.machine.file(DISK).is_symlink());
-        assert_eq!(place.text("diffdisk"), "one");
-    }
-
-    #[test]
-    fn a_restore_that_was_cut_off_is_as_before_or_finished() {
-        let place = place();
-        place.keep("first", None).unwrap();
-        fs::write(place.machine.file(DISK), "two").unwrap();
-        // Cut off in its copy: nothing has happened.
-        fs::write(beside(&place.machine, DISK), "o").unwrap();
-        place.snapshots.finish_restore(&place.machine).unwrap();
-        assert_eq!(place.text(DISK), "two");
-        // Cut off after it, before or after the rename.
-        for copied in [true, false] {
-            fs::write(place.machine.file(DISK), if copied { "two" } else { "one" }).unwrap();
-            fs::write(place.machine.file(EFI), "firmware two").unwrap();
-            remove_file(&beside(&place.machine, DISK)).unwrap();
-            if copied {
-                fs::write(beside(&place.machine, DISK), "one").unwrap();
-            }
-            let first: SnapshotName = "first".parse().unwrap();
-            write_json(&place.snapshots.root.join(RESTORING), &first).unwrap();
-            place.snapshots.finish_restore(&place.machine).unwrap();
-            assert_eq!(place.text(DISK), "one");
-            assert_eq!(place.text(EFI), "firmware one");
-            assert!(!place.snapshots.root.join(RESTORING).exists());
         }
     }
 

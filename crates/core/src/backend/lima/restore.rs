@@ -1,0 +1,166 @@
+//! Setting a machine back to one of its snapshots.
+//!
+//! The snapshot is copied beside the disk and renamed over it; a note (`restoring`) stands until all files are
+//! replaced, and the next who touches the machine finishes what it says. All functions block.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::copy::{copy, expect_room, sync_directory};
+use super::directory::Directory;
+use super::snapshots::{DISK, EFI, Snapshots, expect_still, remove_file, rename};
+use crate::backend::Progress;
+use crate::error::Result;
+use crate::home::write_json;
+use crate::model::SnapshotName;
+
+/// The note of a restore that has begun.
+const RESTORING: &str = "restoring";
+
+impl Snapshots {
+    /// Sets a stopped machine back.
+    ///
+    /// # Errors
+    /// `NotFound`; `Engine` where there is no room, `Io`: the machine is as before then, or the restore is
+    /// finished later.
+    pub(super) fn put_back(
+        &self,
+        machine: &Directory,
+        snapshot: &SnapshotName,
+        progress: &Progress,
+    ) -> Result<()> {
+        let disk = self.disk(snapshot)?;
+        let fresh = beside(machine, DISK);
+        remove_file(&fresh)?;
+        expect_room(machine.path(), &[&disk])?;
+        copy(&disk, &fresh, progress)?;
+        // From here on it is finished, whoever does it.
+        let noted =
+            expect_still(machine).and_then(|()| write_json(&self.root.join(RESTORING), &snapshot));
+        if noted.is_err() {
+            remove_file(&fresh)?;
+        }
+        noted?;
+        self.finish_restore(machine)
+    }
+
+    /// Finishes a restore that was cut off after its copy. One whose machine has run since is given up: what
+    /// was done in it counts.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn finish_restore(&self, machine: &Directory) -> Result<()> {
+        let note = self.root.join(RESTORING);
+        let Ok(text) = fs::read(&note) else {
+            return Ok(());
+        };
+        let fresh = beside(machine, DISK);
+        if machine.is_alive() || is_newer(&machine.disk()?, &note) {
+            remove_file(&fresh)?;
+            return remove_file(&note);
+        }
+        if fresh.is_file() {
+            rename(&fresh, &machine.disk()?)?;
+        }
+        if let Ok(snapshot) = serde_json::from_slice::<SnapshotName>(&text) {
+            let (kept, fresh) = (self.at(&snapshot).join(EFI), beside(machine, EFI));
+            if kept.is_file() {
+                remove_file(&fresh)?;
+                copy(&kept, &fresh, &Progress::none())?;
+                rename(&fresh, &machine.file(EFI))?;
+            }
+        }
+        sync_directory(machine.path())?;
+        remove_file(&note)
+    }
+}
+
+/// Whether a file was written after another one.
+fn is_newer(file: &Path, other: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
+    written(file)
+        .and_then(|file| Ok(file > written(other)?))
+        .unwrap_or(false)
+}
+
+/// Where a file's successor is made. Lima leaves names with this end out of its copies.
+fn beside(machine: &Directory, file: &str) -> PathBuf {
+    machine.file(&format!("{file}.restoring.tmp"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshots::tests::place;
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_machine_goes_back_to_what_was_kept() {
+        let place = place();
+        place.keep("first", None).unwrap();
+        assert_eq!(
+            place.keep("first", None).unwrap_err().kind(),
+            ErrorKind::AlreadyExists
+        );
+        fs::write(place.machine.file(DISK), "two").unwrap();
+        fs::write(place.machine.file(EFI), "firmware two").unwrap();
+        place.keep("second", None).unwrap();
+        assert_eq!(place.names(), ["first", "second"]);
+        let (first, progress) = ("first".parse().unwrap(), Progress::none());
+        place
+            .snapshots
+            .put_back(&place.machine, &first, &progress)
+            .unwrap();
+        assert_eq!(
+            (place.text(DISK), place.text(EFI)),
+            ("one".into(), "firmware one".into())
+        );
+        place.snapshots.delete(&first).unwrap();
+        assert_eq!(place.names(), ["second"]);
+        let again = place.snapshots.put_back(&place.machine, &first, &progress);
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(place.text(DISK), "one");
+    }
+
+    #[test]
+    fn a_link_to_the_disk_stays_one() {
+        let place = place();
+        fs::rename(place.machine.file(DISK), place.machine.file("diffdisk")).unwrap();
+        std::os::unix::fs::symlink("diffdisk", place.machine.file(DISK)).unwrap();
+        place.keep("first", None).unwrap();
+        fs::write(place.machine.file("diffdisk"), "two").unwrap();
+        let (first, progress) = ("first".parse().unwrap(), Progress::none());
+        place
+            .snapshots
+            .put_back(&place.machine, &first, &progress)
+            .unwrap();
+        assert!(place.machine.file(DISK).is_symlink());
+        assert_eq!(place.text("diffdisk"), "one");
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_off_is_as_before_or_finished() {
+        let place = place();
+        place.keep("first", None).unwrap();
+        fs::write(place.machine.file(DISK), "two").unwrap();
+        // Cut off in its copy: nothing has happened.
+        fs::write(beside(&place.machine, DISK), "o").unwrap();
+        place.snapshots.finish_restore(&place.machine).unwrap();
+        assert_eq!(place.text(DISK), "two");
+        // Cut off after it, before or after the rename.
+        for copied in [true, false] {
+            fs::write(place.machine.file(DISK), if copied { "two" } else { "one" }).unwrap();
+            fs::write(place.machine.file(EFI), "firmware two").unwrap();
+            remove_file(&beside(&place.machine, DISK)).unwrap();
+            if copied {
+                fs::write(beside(&place.machine, DISK), "one").unwrap();
+            }
+            let first: SnapshotName = "first".parse().unwrap();
+            write_json(&place.snapshots.root.join(RESTORING), &first).unwrap();
+            place.snapshots.finish_restore(&place.machine).unwrap();
+            assert_eq!(place.text(DISK), "one");
+            assert_eq!(place.text(EFI), "firmware one");
+            assert!(!place.snapshots.root.join(RESTORING).exists());
+        }
+    }
+}
