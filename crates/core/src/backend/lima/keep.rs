@@ -17,11 +17,10 @@ impl Lima {
         let snapshots = record.ok().map(|record| self.snapshots(&record));
         let images = self.images_of_ours();
         let swept = blocking(move || {
-            images.sweep();
             if let Some(snapshots) = snapshots {
                 snapshots.sweep();
             }
-            Ok(())
+            images.sweep()
         });
         if let Err(error) = swept.await {
             tracing::info!(?error, %name, "what a killed operation has left stays");

@@ -18,6 +18,7 @@ mod directory;
 mod events;
 mod exec;
 mod files;
+mod image_files;
 mod images;
 mod keep;
 mod leftovers;
