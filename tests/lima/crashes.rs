@@ -5,15 +5,21 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    [lima.fake_trial(
-        "crashes::a_stranger_with_a_machines_pid_lives_on",
-        a_stranger_with_its_pid,
-    )]
+    [
+        lima.fake_trial(
+            "crashes::a_stranger_with_a_machines_pid_lives_on",
+            a_stranger_with_its_pid,
+        ),
+        lima.fake_trial(
+            "crashes::what_a_newer_program_wrote_is_named_and_left_alone",
+            a_newer_record,
+        ),
+    ]
     .into_iter()
     .flatten()
     .collect()
@@ -78,5 +84,49 @@ fn a_stranger_with_its_pid(stage: &LimaStage) -> Result<()> {
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!machine.exists(), "it is still there");
     ensure!(stranger.lives()?, "deleting has killed it");
+    Ok(())
+}
+
+fn a_newer_record(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["container", "snapshot", "create", "dev", "before"])?;
+    let snapshots = stage.lima_home().join(".lxc-dev-manager/snapshots");
+    let of_machine = fs::read_dir(snapshots)?
+        .next()
+        .context("no snapshots")??
+        .path();
+    fs::write(of_machine.join("before/snapshot.json"), "{")?;
+    let listed = project.ok(&["list", "--json"])?;
+    ensure!(
+        listed.contains("broken: it can only be deleted"),
+        "{listed}"
+    );
+    project.refused(&["container", "reset", "dev", "before"], "snapshot.json")?;
+    project.refused(
+        &["container", "snapshot", "create", "dev", "before"],
+        "already",
+    )?;
+    project.ok(&["container", "snapshot", "delete", "dev", "before", "-f"])?;
+    project.ok(&["container", "snapshot", "create", "dev", "before"])?;
+
+    let path = stage.instance("web-dev").join("lxc-dev-manager.json");
+    let text = fs::read_to_string(&path)?;
+    fs::write(&path, text.replace("\"version\": 1", "\"version\": 2"))?;
+    for arguments in [
+        ["down", "dev"].as_slice(),
+        &["remove", "dev", "-f"],
+        &["container", "snapshot", "create", "dev", "x"],
+    ] {
+        let refused = project.refused(arguments, "written by a newer")?;
+        ensure!(
+            refused.stderr.contains("lxc-dev-manager.json"),
+            "{refused:?}"
+        );
+    }
+    let told = project.run(&["doctor"])?;
+    ensure!(told.stdout.contains("written by a newer"), "{told:?}");
+    fs::write(&path, text)?;
+    project.ok(&["remove", "dev", "-f"])?;
     Ok(())
 }

@@ -79,6 +79,8 @@ pub struct InstanceSnapshot {
     pub name: SnapshotName,
     /// When it was made.
     pub created_at: Timestamp,
+    /// It can be deleted, and nothing else: what is known of it can't be read.
+    pub is_broken: bool,
 }
 
 /// What we write on an instance to know it again.

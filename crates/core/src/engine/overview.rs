@@ -391,7 +391,10 @@ fn snapshot_views(project: &Project, env: &EnvName, instance: &Instance) -> Vec<
         .map(|snapshot| SnapshotView {
             name: snapshot.name.clone(),
             created_at: snapshot.created_at,
-            description: described(snapshot.name.as_str()),
+            description: match snapshot.is_broken {
+                true => Some("broken: it can only be deleted".to_owned()),
+                false => described(snapshot.name.as_str()),
+            },
         })
         .collect()
 }

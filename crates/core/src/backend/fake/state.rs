@@ -158,6 +158,7 @@ impl Held {
         let snapshots = self.snapshots.iter().map(|kept| InstanceSnapshot {
             name: kept.name.clone(),
             created_at: kept.created_at,
+            is_broken: false,
         });
         Instance {
             name: name.clone(),

@@ -1,6 +1,7 @@
 //! What machines need here: Lima itself, room, and for machines of the vz driver the way to them.
 
 use super::directory::Directory;
+use super::record::Record;
 use super::{Lima, copy, directory, machines, settings};
 use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
@@ -23,6 +24,7 @@ pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
     findings.push(volume(lima).await?);
     findings.extend(broken(lima).await?);
     findings.extend(crashed(lima)?);
+    findings.extend(unreadable(lima)?);
     findings.extend(renamed(lima)?);
     findings.extend(orphans(lima));
     findings.extend(local_network(lima).await);
@@ -93,25 +95,29 @@ fn renamed(lima: &Lima) -> Result<Vec<Finding>> {
 
 /// Snapshots of machines that there are no more.
 fn orphans(lima: &Lima) -> Vec<Finding> {
-    let subject = "Lima: snapshots";
-    match lima.orphans() {
-        Ok(all) => {
-            let told = all.into_iter().map(|Leftover { what, bytes, .. }| {
-                let message = format!("{what} that Lima has no more hold {}", ByteSize(bytes));
-                Finding::new(subject, Level::Warning, message)
-                    .with_hint("`lxc-dev-manager gc --all` deletes them")
-            });
-            told.collect()
+    // Where a record can't be read nobody knows of any; that is told of itself.
+    let all = lima.orphans().unwrap_or_default().into_iter();
+    let told = all.map(|Leftover { what, bytes, .. }| {
+        let message = format!("{what} that Lima has no more hold {}", ByteSize(bytes));
+        Finding::new("Lima: snapshots", Level::Warning, message)
+            .with_hint("`lxc-dev-manager gc --all` deletes them")
+    });
+    told.collect()
+}
+
+/// Machines of which nobody knows whose they are.
+fn unreadable(lima: &Lima) -> Result<Vec<Finding>> {
+    let all = Directory::all(lima.limactl.home())?.into_iter();
+    let errors = all.filter_map(|(name, machine)| Record::read(&machine, &name).err());
+    let told = errors.map(|error| {
+        let report = error.report();
+        let finding = Finding::new("Lima: machines", Level::Bad, report.message);
+        match report.hint {
+            Some(hint) => finding.with_hint(hint),
+            None => finding,
         }
-        Err(error) => {
-            let report = error.report();
-            let finding = Finding::new(subject, Level::Warning, report.message);
-            vec![match report.hint {
-                Some(hint) => finding.with_hint(hint),
-                None => finding,
-            }]
-        }
-    }
+    });
+    Ok(told.collect())
 }
 
 /// Machines that Lima holds for running because strangers have the numbers of their processes.

@@ -9,6 +9,7 @@ use rustix::fs::{SeekFrom as Place, seek};
 
 use super::directory::YAML;
 use super::images::{DISK, Images, META, Meta, unwritable, write_text};
+use super::json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Fingerprint, ImageName};
 
@@ -59,7 +60,8 @@ impl Images {
             let read = entry.by_ref().take(TEXT_LIMIT).read_to_string(&mut text);
             read.map_err(no_image).map(|_| text)
         };
-        let mut meta: Meta = serde_json::from_str(&text(META)?).map_err(no_image)?;
+        let mut meta: Meta =
+            json::parse(Path::new(META), text(META)?.as_bytes()).map_err(no_image)?;
         let yaml = text(YAML)?;
         if meta.length > DISK_LIMIT {
             return Err(no_image("its disk is too large"));
@@ -180,12 +182,12 @@ mod tests {
 
     #[test]
     fn what_is_no_image_leaves_nothing() {
-        let (home, images, _) = with_image();
+        let (home, images, image) = with_image();
         let name: ImageName = "bad".parse().unwrap();
         let meta = Meta {
             fingerprint: new_fingerprint().unwrap(),
             length: 10,
-            ..images.metas().remove(0)
+            ..images.meta(&image).unwrap()
         };
         let mut outside = Vec::new();
         let mut archive = tar::Builder::new(&mut outside as &mut dyn Write);

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::copy::{copy, expect_room, held, sync_directory};
 use super::directory::YAML;
+use super::json;
 use super::snapshots::make_directory;
 use crate::backend::{Progress, StoredImage};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,36 +72,62 @@ impl Images {
         self.root.join(image.as_str())
     }
 
-    /// All of them. One that can't be read is left out.
+    /// All of them. One that can't be read says so.
     pub(super) fn all(&self) -> Vec<StoredImage> {
-        let metas = self.metas().into_iter().map(|meta| StoredImage {
-            size: held(&self.at(&meta.fingerprint).join(DISK)),
-            fingerprint: meta.fingerprint,
-            aliases: meta.aliases,
-            description: meta.description,
-            architecture: meta.architecture,
-            created_at: Some(meta.created_at),
-            cached: false,
+        let all = self.found().into_iter().map(|(fingerprint, meta)| {
+            let size = held(&self.at(&fingerprint).join(DISK));
+            match meta {
+                Ok(meta) => StoredImage {
+                    size,
+                    fingerprint,
+                    aliases: meta.aliases,
+                    description: meta.description,
+                    architecture: meta.architecture,
+                    created_at: Some(meta.created_at),
+                    cached: false,
+                },
+                Err(error) => StoredImage {
+                    size,
+                    aliases: self.aliases(&fingerprint),
+                    fingerprint,
+                    description: error.report().message,
+                    architecture: String::new(),
+                    created_at: None,
+                    cached: false,
+                },
+            }
         });
-        metas.collect()
+        all.collect()
     }
 
-    pub(super) fn metas(&self) -> Vec<Meta> {
+    fn found(&self) -> Vec<(Fingerprint, Result<Meta>)> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let metas = entries.filter_map(|entry| {
+        let found = entries.filter_map(|entry| {
             let name = Fingerprint::parse(entry.file_name().to_str()?).ok()?;
-            let meta: Meta =
-                serde_json::from_slice(&fs::read(entry.path().join(META)).ok()?).ok()?;
-            (meta.fingerprint == name).then_some(meta)
+            let meta = json::read(&entry.path().join(META));
+            Some((name, meta))
         });
-        metas.collect()
+        found.collect()
+    }
+
+    /// The names of one, of whatever version.
+    fn aliases(&self, image: &Fingerprint) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Names {
+            aliases: Vec<String>,
+        }
+        let text = fs::read(self.at(image).join(META)).unwrap_or_default();
+        serde_json::from_slice(&text).map_or_else(|_| Vec::new(), |Names { aliases }| aliases)
     }
 
     /// The one of this name.
     pub(super) fn named(&self, alias: &ImageName) -> Option<Fingerprint> {
-        let has = |meta: &Meta| meta.aliases.iter().any(|known| known == alias.as_str());
-        let found = self.metas().into_iter().find(has);
-        found.map(|meta| meta.fingerprint)
+        let mut all = self.found().into_iter().map(|(fingerprint, _)| fingerprint);
+        all.find(|image| {
+            self.aliases(image)
+                .iter()
+                .any(|known| known == alias.as_str())
+        })
     }
 
     /// Disk, settings and architecture of one.
@@ -116,12 +143,18 @@ impl Images {
     }
 
     pub(super) fn meta(&self, image: &Fingerprint) -> Result<Meta> {
-        let mut all = self.metas().into_iter();
-        let found = all.find(|meta| meta.fingerprint == *image);
-        found.ok_or_else(|| {
-            let message = format!("Lima has no image {}", image.short());
-            Error::new(ErrorKind::NotFound, message)
-        })
+        self.expect(image)?;
+        json::read(&self.at(image).join(META))
+    }
+
+    fn expect(&self, image: &Fingerprint) -> Result<()> {
+        match self.at(image).is_dir() {
+            true => Ok(()),
+            false => {
+                let message = format!("Lima has no image {}", image.short());
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
+        }
     }
 
     /// Makes an image.
@@ -139,7 +172,7 @@ impl Images {
         expect_room(&self.root, &[source.disk])?;
         let length = fs::metadata(source.disk).map(|metadata| metadata.len());
         let meta = Meta {
-            version: 1,
+            version: json::VERSION,
             fingerprint: new_fingerprint()?,
             aliases: vec![alias.to_string()],
             description: source.description.clone(),
@@ -156,7 +189,7 @@ impl Images {
     /// Fills an image's directory and gives it its names. Where it has come meanwhile, that one gets them as well.
     pub(super) fn put(
         &self,
-        mut meta: Meta,
+        meta: Meta,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Fingerprint> {
         let part = self.begin()?;
@@ -166,9 +199,9 @@ impl Images {
             self.expect_free(&ImageName::parse(alias)?)?;
         }
         let whole = self.at(&meta.fingerprint);
-        if let Ok(known) = self.meta(&meta.fingerprint) {
-            meta.aliases.extend(known.aliases);
-            return write_json(&whole.join(META), &meta).map(|()| meta.fingerprint);
+        if let Ok(mut known) = self.meta(&meta.fingerprint) {
+            known.aliases.extend(meta.aliases);
+            return write_json(&whole.join(META), &known).map(|()| known.fingerprint);
         }
         write_json(&part.path.join(META), &meta)?;
         sync_directory(&part.path)?;
@@ -251,7 +284,7 @@ impl Images {
         let part = self.part();
         {
             let _lock = self.lock()?;
-            self.meta(image)?;
+            self.expect(image)?;
             rename(&self.at(image), &part)?;
         }
         // It is gone by its name; what is left is swept.
@@ -370,7 +403,7 @@ pub(super) mod tests {
         let meta = Meta {
             fingerprint: new_fingerprint().unwrap(),
             aliases: vec![alias.to_owned()],
-            ..images.metas().remove(0)
+            ..images.found().remove(0).1.unwrap()
         };
         images.put(meta, |part| {
             meanwhile(part);
@@ -405,5 +438,23 @@ pub(super) mod tests {
         .unwrap();
         assert!(!abandoned.exists());
         assert_eq!(images.all().len(), 3);
+    }
+
+    #[test]
+    fn one_of_a_newer_version_keeps_its_name_and_can_be_deleted() {
+        let (_home, images, image) = with_image();
+        let base = "base".parse().unwrap();
+        let path = images.at(&image).join(META);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+        assert_eq!(images.named(&base), Some(image.clone()));
+        let error = images.find(&image).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.report().message.contains(META), "{error:?}");
+        let listed = images.all().remove(0);
+        assert_eq!(listed.aliases, ["base"]);
+        assert!(listed.description.contains("newer"), "{listed:?}");
+        images.delete(&image).unwrap();
+        assert_eq!(images.named(&base), None);
     }
 }

@@ -20,6 +20,7 @@ mod exec;
 mod files;
 mod image_files;
 mod images;
+mod json;
 mod keep;
 mod leftovers;
 mod limactl;

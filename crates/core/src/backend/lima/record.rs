@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::directory::Directory;
+use super::json;
 use crate::backend::{Marks, Mount, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::write_json;
@@ -76,7 +77,7 @@ impl Record {
     /// One of a new machine.
     pub(super) fn new(name: &InstanceName) -> Self {
         Self {
-            version: 1,
+            version: json::VERSION,
             id: Uuid::new_v4(),
             name: name.to_string(),
             previous: None,
@@ -98,14 +99,13 @@ impl Record {
     /// That of a machine; `None` for one that isn't ours.
     ///
     /// # Errors
-    /// `Config` for a file that can't be read: nobody knows then whose the machine is, so nothing is done
-    /// to it.
+    /// `Config` for a file that can't be read, `Unsupported` for a newer one: nobody knows then whose the
+    /// machine is, so nothing is done to it.
     pub(super) fn read(directory: &Directory, name: &InstanceName) -> Result<Option<Self>> {
         let Some(text) = directory.text(FILE)? else {
             return Ok(None);
         };
-        let read: Self = serde_json::from_str(&text)
-            .map_err(|error| unreadable(&directory.file(FILE)).caused_by(error))?;
+        let read: Self = json::parse(&directory.file(FILE), text.as_bytes()).map_err(explained)?;
         let names = std::iter::once(&read.name).chain(&read.previous);
         let is_its_own = names.into_iter().any(|known| known == name.as_str());
         Ok((is_its_own || read.is_the_only_one(directory)).then_some(read))
@@ -216,29 +216,30 @@ impl Record {
 /// The id in a record; `None` where there is no such file.
 ///
 /// # Errors
-/// `Config` for one that can't be read.
+/// `Config` for one that can't be read, `Unsupported` for a newer one.
 pub(super) fn id_at(path: &Path) -> Result<Option<Uuid>> {
     #[derive(Deserialize)]
     struct Id {
         id: Uuid,
     }
     // What isn't below a directory isn't there either.
-    let Ok(text) = std::fs::read(path) else {
-        return match path.symlink_metadata() {
-            Ok(_) => Err(unreadable(path)),
-            Err(_) => Ok(None),
-        };
-    };
-    match serde_json::from_slice(&text) {
-        Ok(Id { id }) => Ok(Some(id)),
-        Err(error) => Err(unreadable(path).caused_by(error)),
+    match path.symlink_metadata() {
+        Ok(_) => {
+            let Id { id } = json::read(path).map_err(explained)?;
+            Ok(Some(id))
+        }
+        Err(_) => Ok(None),
     }
 }
 
-fn unreadable(path: &Path) -> Error {
-    let message = format!("{} can't be read", path.display());
-    Error::new(ErrorKind::Config, message)
-        .with_hint("delete that file to give the machine up: nothing else of it changes")
+/// Says what can be done about a record that isn't whole.
+fn explained(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Config => {
+            error.with_hint("delete that file to give the machine up: nothing else of it changes")
+        }
+        _ => error,
+    }
 }
 
 #[cfg(test)]
@@ -293,5 +294,10 @@ mod tests {
         std::fs::write(directory.file(FILE), "{").unwrap();
         let error = Record::read(&directory, &name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.hint().is_some());
+        std::fs::write(directory.file(FILE), "{\"version\": 9}").unwrap();
+        let error = Record::read(&directory, &name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.report().message.contains(FILE), "{error:?}");
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::copy::{copy, expect_room, held, sync_directory};
 use super::directory::Directory;
+use super::json;
 use crate::backend::{InstanceSnapshot, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::write_json;
@@ -55,24 +56,32 @@ impl Snapshots {
         self.root.join(snapshot.as_str())
     }
 
-    /// All of them, oldest first. One that can't be read is left out.
+    /// All of them, oldest first. One whose record can't be read is broken, and as old as its directory.
     ///
     /// # Errors
     /// `Io` where they are there and can't be listed.
     pub(super) fn all(&self) -> Result<Vec<InstanceSnapshot>> {
-        let mut all: Vec<_> = self
+        let listed = self
             .metas()?
             .into_iter()
             .map(|(name, meta)| InstanceSnapshot {
+                is_broken: meta.is_err(),
+                created_at: meta.map_or_else(|_| self.begun(&name), |meta| meta.created_at),
                 name,
-                created_at: meta.created_at,
-            })
-            .collect();
+            });
+        let mut all: Vec<_> = listed.collect();
         all.sort_by(|one, other| (one.created_at, &one.name).cmp(&(other.created_at, &other.name)));
         Ok(all)
     }
 
-    fn metas(&self) -> Result<Vec<(SnapshotName, Meta)>> {
+    /// When a snapshot's directory was made, nearly.
+    fn begun(&self, snapshot: &SnapshotName) -> Timestamp {
+        let written = fs::metadata(self.at(snapshot)).and_then(|found| found.modified());
+        let written = written.ok().and_then(|time| Timestamp::try_from(time).ok());
+        written.unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn metas(&self) -> Result<Vec<(SnapshotName, Result<Meta>)>> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -83,8 +92,10 @@ impl Snapshots {
         };
         let metas = entries.flatten().filter_map(|entry| {
             let name = SnapshotName::parse(entry.file_name().to_str()?).ok()?;
-            let text = fs::read(entry.path().join(META)).ok()?;
-            Some((name, serde_json::from_slice(&text).ok()?))
+            let path = entry.path().join(META);
+            // It gets its name when it is whole.
+            path.symlink_metadata().ok()?;
+            Some((name, json::read(&path)))
         });
         Ok(metas.collect())
     }
@@ -94,7 +105,7 @@ impl Snapshots {
     /// # Errors
     /// `NotFound`.
     pub(super) fn expect(&self, snapshot: &SnapshotName) -> Result<()> {
-        match self.at(snapshot).join(META).is_file() {
+        match self.at(snapshot).join(META).symlink_metadata().is_ok() {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::NotFound,
@@ -103,12 +114,20 @@ impl Snapshots {
         }
     }
 
-    /// The disk of a snapshot.
+    /// The disk of a snapshot that can be used.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Config` and `Unsupported` for a broken one.
     pub(super) fn disk(&self, snapshot: &SnapshotName) -> Result<PathBuf> {
         self.expect(snapshot)?;
+        let meta: Result<Meta> = json::read(&self.at(snapshot).join(META));
+        meta.map_err(|error| {
+            let error = error.context(format!("the snapshot `{snapshot}` is broken"));
+            match error.kind() {
+                ErrorKind::Config => error.with_hint("it can be deleted, and nothing else"),
+                _ => error,
+            }
+        })?;
         Ok(self.at(snapshot).join(DISK))
     }
 
@@ -171,7 +190,7 @@ impl Snapshots {
             copy(&efi, &part.join(EFI), &Progress::none())?;
         }
         let meta = Meta {
-            version: 1,
+            version: json::VERSION,
             machine: machine.name(),
             created_at: now,
             expires_at,
@@ -213,15 +232,17 @@ impl Snapshots {
     /// # Errors
     /// `NotFound`.
     pub(super) fn held_by(&self, snapshot: &SnapshotName) -> Result<u64> {
-        Ok(held(&self.disk(snapshot)?))
+        self.expect(snapshot)?;
+        Ok(held(&self.at(snapshot).join(DISK)))
     }
 
     /// What their machine was called last, how many there are, and how many bytes they hold.
     pub(super) fn summary(&self) -> (Option<String>, usize, u64) {
-        let mut all = self.metas().unwrap_or_default();
-        all.sort_by_key(|(_, meta)| meta.created_at);
-        let names = all.iter().rev().map(|(_, meta)| meta.machine.clone());
-        let machine = names.into_iter().find(|name| !name.is_empty());
+        let all = self.metas().unwrap_or_default();
+        let read = all.iter().filter_map(|(_, meta)| meta.as_ref().ok());
+        let latest = read.max_by_key(|meta| meta.created_at);
+        let machine = latest.map(|meta| meta.machine.clone());
+        let machine = machine.filter(|name| !name.is_empty());
         let disks = all.iter().map(|(name, _)| held(&self.at(name).join(DISK)));
         (machine, all.len(), disks.sum())
     }
@@ -232,7 +253,8 @@ impl Snapshots {
     /// `Io`.
     pub(super) fn expire(&self, now: Timestamp) -> Result<()> {
         let over = self.metas()?.into_iter();
-        let mut over = over.filter(|(_, meta)| meta.expires_at.is_some_and(|until| until <= now));
+        let is_over = |meta: &Meta| meta.expires_at.is_some_and(|until| until <= now);
+        let mut over = over.filter(|(_, meta)| meta.as_ref().is_ok_and(is_over));
         over.try_for_each(|(name, _)| self.delete(&name))
     }
 
@@ -366,5 +388,28 @@ pub(super) mod tests {
         assert!(place.snapshots.held_by(&"kept".parse().unwrap()).is_ok());
         place.snapshots.delete_all().unwrap();
         assert!(place.names().is_empty());
+    }
+
+    #[test]
+    fn one_whose_record_cannot_be_read_is_broken_and_keeps_its_name() {
+        let place = place();
+        for (name, text) in [("odd", "{"), ("newer", "{\"version\": 2}")] {
+            place.keep(name, None).unwrap();
+            let name: SnapshotName = name.parse().unwrap();
+            let path = place.snapshots.at(&name).join(META);
+            fs::write(&path, text).unwrap();
+            let listed = place.snapshots.all().unwrap();
+            assert!(listed.len() == 1 && listed[0].is_broken, "{listed:?}");
+            let taken = place.keep(name.as_str(), None).unwrap_err();
+            assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+            let progress = Progress::none();
+            let refused = place.snapshots.put_back(&place.machine, &name, &progress);
+            let refused = refused.unwrap_err().report();
+            assert!(refused.message.contains("is broken"), "{refused:?}");
+            let causes = format!("{refused:?}");
+            assert!(causes.contains(META), "{causes}");
+            place.snapshots.delete(&name).unwrap();
+            assert!(place.names().is_empty());
+        }
     }
 }

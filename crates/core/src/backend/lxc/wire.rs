@@ -326,6 +326,7 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
             Some(InstanceSnapshot {
                 name,
                 created_at: snapshot.created_at,
+                is_broken: false,
             })
         })
         .collect();

@@ -1,0 +1,79 @@
+//! Our JSON files, and which versions of them this program reads.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The version that we write. There is no older one.
+pub(super) const VERSION: u32 = 1;
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// What a file's text says.
+///
+/// # Errors
+/// `Unsupported` for a version that is newer than ours: nobody knows what else is said there. `Config` for
+/// what can't be read.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
+    let failed = |error| unreadable(path).caused_by(error);
+    let Versioned { version } = serde_json::from_slice(text).map_err(failed)?;
+    if version > VERSION {
+        let message = format!(
+            "{} was written by a newer lxc-dev-manager: it is version {version}, and this one reads {VERSION}",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint("use the newer one, on this machine too"));
+    }
+    serde_json::from_slice(text).map_err(failed)
+}
+
+/// What a file says.
+///
+/// # Errors
+/// Those of [`parse`], and `Config` for one that can't be opened.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read(path).map_err(|error| unreadable(path).caused_by(error))?;
+    parse(path, &text)
+}
+
+fn unreadable(path: &Path) -> Error {
+    let message = format!("{} can't be read", path.display());
+    Error::new(ErrorKind::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_version_is_no_broken_file() {
+        #[derive(Debug, Deserialize)]
+        struct One {
+            one: u8,
+        }
+        let path = Path::new("/home/x.json");
+        let parse = |text: &str| parse::<One>(path, text.as_bytes());
+        assert_eq!(parse("{\"version\": 1, \"one\": 1}").unwrap().one, 1);
+        // Whatever else it has become.
+        let newer = parse("{\"version\": 2, \"one\": []}").unwrap_err();
+        assert_eq!(newer.kind(), ErrorKind::Unsupported);
+        assert!(
+            newer
+                .report()
+                .message
+                .starts_with("/home/x.json was written by a newer")
+        );
+        for bad in ["{\"version\": 1}", "{\"one\": 1}", "{", ""] {
+            let error = parse(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(error.report().message.contains("/home/x.json"));
+        }
+    }
+}
