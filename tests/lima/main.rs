@@ -6,6 +6,7 @@ mod facts;
 mod killed;
 mod leftovers;
 mod native;
+mod scripts;
 
 use std::process::ExitCode;
 
@@ -29,5 +30,6 @@ fn main() -> ExitCode {
     trials.extend(native::trials(&lima));
     trials.extend(crashes::trials(&lima));
     trials.extend(leftovers::trials(&lima));
+    trials.extend(scripts::trials(&lima));
     harness::run(trials)
 }

@@ -21,7 +21,7 @@ use super::directory::{self, Directory};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::snapshots::{Snapshots, make_directory};
-use super::{Lima, files, missing, settings};
+use super::{Lima, files, missing, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
@@ -251,12 +251,15 @@ impl Lima {
         machine: &Directory,
         record: Option<Record>,
     ) -> Result<()> {
-        let output = run_script(self, name, PROVISIONED, &[], Vec::new()).await?;
+        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
+        let by = match scripts::all_note(&yaml) {
+            true => "notes",
+            false => "words",
+        };
+        let output = run_script(self, name, PROVISIONED, &[by], Vec::new()).await?;
         if output.code == NOT_PROVISIONED {
-            let message = format!("a script of the template failed in `{name}`");
-            let words = String::from_utf8_lossy(&output.stdout);
-            return Err(Error::new(ErrorKind::Guest, message)
-                .with_hint(format!("it says: {}", words.trim())));
+            let told = String::from_utf8_lossy(&output.stdout);
+            return Err(scripts::failure(name.as_str(), &told));
         }
         let Some(mut record) = record else {
             return Ok(());
@@ -271,7 +274,6 @@ impl Lima {
             }
             record.is_new = false;
         }
-        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
         if settings::has_own_address(&yaml) {
             let output = run_script(self, name, ADDRESS, &[], Vec::new()).await?;
             let address = String::from_utf8_lossy(&output.stdout).trim().parse().ok();

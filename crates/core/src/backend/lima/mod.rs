@@ -34,6 +34,7 @@ mod reach;
 mod record;
 mod restore;
 mod route;
+mod scripts;
 mod settings;
 mod snapshots;
 mod words;

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::directory::{Directory, YAML};
 use super::images::{Images, fingerprint_of};
 use super::record::Record;
+use super::scripts;
 use crate::backend::{Image, LaunchSpec, Mount, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
@@ -77,7 +78,7 @@ pub(super) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) 
         written: template::read_settings(&yaml)?.limits,
         defaults: defaults.limits,
         template_mounts: defaults.mounts,
-        yaml,
+        yaml: scripts::noting(&yaml)?,
         base_image,
         is_copy,
     })
