@@ -18,6 +18,18 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             "leftovers::a_machine_renamed_by_limactl_keeps_its_snapshots",
             renamed_by_limactl,
         ),
+        lima.trials(
+            "leftovers::half_a_machine_of_ours_is_cleared_away",
+            half_a_machine,
+        ),
+        lima.trials(
+            "leftovers::what_is_no_machine_is_named_and_left_alone",
+            no_machine,
+        ),
+        lima.trials(
+            "leftovers::unfinished_machines_are_swept_once_their_maker_is_gone",
+            unfinished,
+        ),
     ]
     .into_iter()
     .flatten()
@@ -75,5 +87,72 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
     project.ok(&["container", "reset", "dev", "before"])?;
     project.ok(&["up", "dev"])?;
     ensure!(note(&project)? == "one", "its snapshot is gone");
+    Ok(())
+}
+
+fn half_a_machine(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["down", "dev"])?;
+    let machine = stage.instance("web-dev");
+    fs::remove_file(machine.join("lima.yaml"))?;
+    ensure!(project.status("dev")? == "error", "it isn't broken");
+    project.refused(&["up", "dev"], "there is only half")?;
+    project.ok(&["remove", "dev", "-f"])?;
+    ensure!(!machine.exists(), "it blocks its name");
+    ensure!(snapshots(stage)? == 0, "its snapshots are left");
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    Ok(())
+}
+
+fn no_machine(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["down", "dev"])?;
+    let machine = stage.instance("web-dev");
+    // Lima began with what makes it ours.
+    for file in ["lima.yaml", "lxc-dev-manager.json"] {
+        fs::remove_file(machine.join(file))?;
+    }
+    let path = machine.canonicalize()?;
+    let hint = format!("rm -r {}", path.display());
+    for arguments in [
+        ["remove", "dev", "-f"].as_slice(),
+        &["up", "dev"],
+        &["container", "create", "dev", "debian:12"],
+    ] {
+        let refused = project.refused(arguments, "isn't known to be ours")?;
+        ensure!(refused.stderr.contains(&hint), "{hint}: {refused:?}");
+    }
+    ensure!(machine.join("disk").exists(), "it was touched");
+    fs::remove_dir_all(path)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    Ok(())
+}
+
+fn unfinished(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let (dead, living) = ("ldm-new-0000dead", "ldm-new-11110000");
+    for name in [dead, living] {
+        stage.create(name, "")?;
+    }
+    let new = stage.lima_home().join(".lxc-dev-manager/new");
+    fs::create_dir_all(new.join(format!("{dead}.d")))?;
+    let draft = new.join(format!("{living}.yaml"));
+    let maker = fs::File::create(&draft)?;
+    maker.lock()?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    ensure!(!stage.instance(dead).exists(), "nobody makes it any more");
+    ensure!(!new.join(format!("{dead}.d")).exists(), "nobody copies it");
+    ensure!(
+        stage.instance(living).exists() && draft.exists(),
+        "its maker lives"
+    );
+    drop(maker);
+    project.ok(&["remove", "dev", "-f"])?;
+    ensure!(
+        !stage.instance(living).exists() && !draft.exists(),
+        "it is left"
+    );
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::record::Record;
-use super::{Lima, copy, directory, machines, settings};
+use super::{Lima, copy, directory, drafts, settings};
 use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
 use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
@@ -143,7 +143,7 @@ async fn local_network(lima: &Lima) -> Option<Finding> {
     let instance = all.iter().find(|instance| instance.address.is_some())?;
     let machine = lima.existing(&instance.name).ok()?;
     let yaml = machine.text(directory::YAML).ok()??;
-    if !settings::has_own_address(&yaml) || machines::is_draft(&instance.name) {
+    if !settings::has_own_address(&yaml) || drafts::is_draft(&instance.name) {
         return None;
     }
     // Its SSH server listens there in any case.

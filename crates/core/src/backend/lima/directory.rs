@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use rustix::process::Pid;
 
 use super::pids::{self, AGENT, DRIVERS, Holder, Stranger};
+use super::record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
 
@@ -81,9 +82,19 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Whether there is a machine, whole or not.
+    /// Whether there is a machine, whole or not: what Lima has deleted by half may have our record still.
     pub(super) fn exists(&self) -> bool {
+        self.is_whole() || self.file(record::FILE).symlink_metadata().is_ok()
+    }
+
+    /// Whether Lima has anything to do with it.
+    pub(super) fn is_whole(&self) -> bool {
         self.file(YAML).symlink_metadata().is_ok()
+    }
+
+    /// Whether there is something in its place that is no machine.
+    pub(super) fn is_rubble(&self) -> bool {
+        self.path.symlink_metadata().is_ok() && !self.exists()
     }
 
     /// Text of a file; a missing one is `None`.
@@ -113,7 +124,7 @@ impl Directory {
         let driver = DRIVERS.iter().any(|file| self.pid(file).is_some());
         match (agent, driver) {
             (true, true) => EnvStatus::Running,
-            (false, false) => EnvStatus::Stopped,
+            (false, false) if self.is_whole() => EnvStatus::Stopped,
             (true, false) if self.is_young() => EnvStatus::Running,
             _ => EnvStatus::Error,
         }
@@ -272,6 +283,16 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn what_lima_has_deleted_by_half_is_known_by_our_record() {
+        let (_home, directory) = machine();
+        fs::remove_file(directory.file(YAML)).unwrap();
+        assert!(directory.is_rubble() && !directory.exists());
+        fs::write(directory.file(record::FILE), "{}").unwrap();
+        assert!(directory.exists() && !directory.is_whole() && !directory.is_rubble());
+        assert_eq!(directory.status(), EnvStatus::Error);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::directory::{self, Directory};
 use super::record::Record;
-use super::{Lima, copy, machines, settings};
+use super::{Lima, copy, drafts, settings};
 use crate::backend::{Instance, Usage, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName, SnapshotName};
@@ -52,7 +52,7 @@ impl Lima {
         status: impl Fn(&InstanceName, &Directory) -> EnvStatus,
     ) -> Result<Vec<Instance>> {
         let all = Directory::all(self.limactl.home())?.into_iter();
-        let whole = all.filter(|(name, _)| !machines::is_draft(name));
+        let whole = all.filter(|(name, _)| !drafts::is_draft(name));
         let seen = whole.filter_map(|(name, machine)| {
             let status = status(&name, &machine);
             match self.look(&name, status, with_snapshots) {

@@ -1,23 +1,20 @@
 //! Making, starting, stopping, renaming, copying and deleting machines.
 //!
-//! A machine appears under its name as a whole: Lima makes it under a name of ours (`ldm-new-…`), a copy
-//! is put together in our own directory, and either is renamed when it is complete. So a killed process
-//! leaves none half made, and one of the same name that isn't ours is never touched. What was left under
-//! names of ours is swept by the next who makes one: a file that its maker holds locked says whether
-//! anybody still works on it.
+//! A machine appears under its name as a whole ([`drafts`]), and one of the same name that isn't ours is never
+//! touched. One that Lima has deleted by half is ours to clear away where our record is still there.
+//!
+//! [`drafts`]: super::drafts
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::copy::{copy, expect_room, sync_directory};
 use super::directory::{self, Directory};
+use super::drafts::{Draft, is_draft, longest_draft};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::snapshots::{Snapshots, make_directory};
@@ -26,16 +23,12 @@ use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
 
-/// How the names of machines that aren't complete begin.
-const NEW: &str = "ldm-new-";
-/// Images are downloaded meanwhile.
-const CREATE_PATIENCE: Duration = Duration::from_secs(3600);
 /// Longer than Lima itself waits for a machine (10 minutes).
 const START_PATIENCE: Duration = Duration::from_secs(720);
 /// A guest is asked to shut down; qemu's driver waits three minutes for it.
 const STOP_PATIENCE: Duration = Duration::from_secs(210);
 /// Killing one takes no time.
-const KILL_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(60);
 /// Gives a copy a machine id of its own.
 const NEW_IDENTITY: &str = include_str!("new_identity.sh");
 /// Says which of a template's scripts have failed in this boot.
@@ -56,157 +49,35 @@ const LEFT_OUT: [&str; 8] = [
     record::FILE,
 ];
 
-/// A machine that is being made, under a name of ours.
-struct Draft {
-    name: InstanceName,
-    /// Its settings; locked while its maker lives.
-    file: File,
-    path: PathBuf,
-}
-
-impl Draft {
-    fn new(ours: &Path) -> Result<Self> {
-        let directory = ours.join("new");
-        make_directory(&directory)?;
-        let random = Uuid::new_v4().simple().to_string();
-        let name = InstanceName::parse(&format!("{NEW}{}", &random[..8]))?;
-        let path = directory.join(format!("{name}.yaml"));
-        let made = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|file| file.lock().map(|()| file));
-        let file =
-            made.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
-        Ok(Self { name, file, path })
-    }
-
-    fn write(&self, text: &str) -> Result<()> {
-        let written = (&self.file).write_all(text.as_bytes());
-        written.map_err(|error| Error::io(format!("cannot write {}", self.path.display()), error))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // One that stays is swept.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Whether a machine's name says that it isn't complete.
-pub(super) fn is_draft(name: &InstanceName) -> bool {
-    name.as_str().starts_with(NEW)
-}
-
 impl Lima {
-    /// Has Lima make a machine of these settings.
-    pub(super) async fn make(
-        &self,
-        yaml: &str,
-        mut record: Record,
-        name: &InstanceName,
-        progress: &Progress,
-        cancel: &CancellationToken,
-    ) -> Result<()> {
-        self.expect_free(name)?;
-        self.sweep().await;
-        let draft = Draft::new(&self.ours())?;
-        draft.write(yaml)?;
-        let path = draft.path.clone();
-        let name_of_draft = format!("--name={}", draft.name);
-        let mut call = Call::new(&["create", &name_of_draft], CREATE_PATIENCE);
-        call.arguments.push(path.as_os_str());
-        call.machine = Some(name);
-        call.progress = Some(progress);
-        call.cancel = Some(cancel);
-        let made = match cancel.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Cancelled, "stopped by the user")),
-            false => self.limactl.succeed(&call).await.map(drop),
-        };
-        let made = made.and_then(|()| {
-            let machine = self.directory(&draft.name);
-            record.rename(None, name);
-            record.write(&machine)?;
-            put_in_place(machine.path(), self.directory(name).path())
-        });
-        if made.is_err() {
-            self.discard(&draft.name).await;
-        }
-        made
-    }
-
-    /// What Lima has against settings: nothing where they are good; `None` where there is no Lima to ask.
-    ///
-    /// # Errors
-    /// Those of calling it.
-    pub async fn validate(&self, yaml: &str) -> Result<Option<Vec<String>>> {
-        if self.limactl.program().is_none() {
-            return Ok(None);
-        }
-        let draft = Draft::new(&self.ours())?;
-        draft.write(yaml)?;
-        let mut call = Call::new(&["validate"], limactl::ASK_PATIENCE);
-        call.arguments.push(draft.path.as_os_str());
-        let answer = self.limactl.run(&call).await?;
-        Ok(Some(match answer.status.success() {
-            true => Vec::new(),
-            false => vec![answer.reason()],
-        }))
-    }
-
-    /// Deletes what was made under a name of ours; what stays is swept later.
-    async fn discard(&self, draft: &InstanceName) {
-        let machine = self.directory(draft);
-        if machine.path().symlink_metadata().is_err() {
-            return;
-        }
-        let call = Call::change(&["delete", "-f"], draft, KILL_PATIENCE);
-        if let Err(error) = self.limactl.run(&call).await {
-            tracing::warn!(?error, %draft, "Lima doesn't delete what it has begun");
-        }
-        // Lima refuses to delete what isn't whole.
-        let _ = fs::remove_dir_all(machine.path());
-    }
-
-    /// Deletes what killed processes have left under names of ours.
-    pub(super) async fn sweep(&self) {
-        let entries = fs::read_dir(self.ours().join("new"));
-        for entry in entries.into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                continue;
-            }
-            let Ok(file) = File::open(&path) else {
-                continue;
-            };
-            let name = path.file_stem().and_then(|stem| stem.to_str());
-            let name = name.and_then(|name| InstanceName::parse(name).ok());
-            // Locked: somebody is at it.
-            if let (Ok(()), Some(name)) = (file.try_lock(), name) {
-                self.discard(&name).await;
-                let _ = fs::remove_dir_all(path.with_extension("d"));
-                let _ = fs::remove_file(&path);
-            }
-        }
-    }
-
     /// Refuses a name that is taken, by whomever, or that is too long.
     pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
         let home = self.limactl.home();
         // The name under which it is made is no shorter than that.
         directory::expect_short(home, name)?;
-        directory::expect_short(home, &InstanceName::parse(&format!("{NEW}12345678"))?)?;
-        match self.directory(name).path().symlink_metadata() {
-            Ok(_) => Err(taken(self.directory(name).path(), name)),
+        directory::expect_short(home, &longest_draft()?)?;
+        let machine = self.directory(name);
+        self.expect_no_rubble(&machine)?;
+        match machine.path().symlink_metadata() {
+            Ok(_) => Err(taken(machine.path(), name)),
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a name that something has which is no machine: what Lima has deleted by half, or never finished.
+    pub(super) fn expect_no_rubble(&self, machine: &Directory) -> Result<()> {
+        match machine.is_rubble() {
+            true => Err(rubble(machine)),
+            false => Ok(()),
         }
     }
 
     /// Starts a machine, and waits until commands can be run in it.
     pub(super) async fn start_machine(&self, name: &InstanceName) -> Result<()> {
         let machine = self.existing(name)?;
+        if !machine.is_whole() {
+            return Err(half(name));
+        }
         match machine.status() {
             EnvStatus::Running => {
                 let message = format!("`{name}` is already running");
@@ -308,6 +179,7 @@ impl Lima {
 
     /// Deletes a stopped machine and its snapshots.
     pub(super) async fn delete_machine(&self, name: &InstanceName) -> Result<()> {
+        self.sweep().await;
         let machine = self.existing(name)?;
         expect_stopped(&machine, name)?;
         if machine.is_protected() {
@@ -317,15 +189,25 @@ impl Lima {
         }
         // One whose record can't be read is deleted without its snapshots: nobody knows them.
         let record = Record::read(&machine, name).unwrap_or_default();
-        machine.forget_strangers()?;
-        // Forced for one whose settings can't be read, which Lima holds for running.
-        let call = Call::change(&["delete", "-f"], name, KILL_PATIENCE);
-        let answer = self.limactl.run(&call).await?;
-        if machine.exists() {
-            return Err(limactl::failure(&answer));
+        if machine.is_whole() {
+            machine.forget_strangers()?;
+            // Forced for one whose settings can't be read, which Lima holds for running.
+            let call = Call::change(&["delete", "-f"], name, KILL_PATIENCE);
+            let answer = self.limactl.run(&call).await?;
+            if machine.is_whole() {
+                return Err(limactl::failure(&answer));
+            }
+        } else if record.is_none() {
+            return Err(rubble(&machine));
         }
         // What Lima has left there is no machine any more.
-        let _ = fs::remove_dir_all(machine.path());
+        match fs::remove_dir_all(machine.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let message = format!("cannot delete {}", machine.path().display());
+                return Err(Error::io(message, error));
+            }
+            _ => {}
+        }
         match record {
             Some(record) => self.snapshots(&record).delete_all(),
             None => Ok(()),
@@ -449,7 +331,7 @@ fn is_left_out(name: &str) -> bool {
 }
 
 /// Gives a complete machine its name, unless somebody has it.
-fn put_in_place(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|error| {
         let name = to.file_name().unwrap_or_default().to_string_lossy();
         match error {
@@ -471,6 +353,20 @@ pub(super) fn expect_stopped(machine: &Directory, name: &InstanceName) -> Result
             format!("`{name}` is running"),
         )),
     }
+}
+
+/// What to say of what is in the place of a machine.
+fn rubble(machine: &Directory) -> Error {
+    let path = machine.path().display();
+    let message = format!("{path} has no lima.yaml, and isn't known to be ours");
+    let hint = format!("Lima may have left it: if no `limactl` is at work, `rm -r {path}`");
+    Error::new(ErrorKind::NotOurs, message).with_hint(hint)
+}
+
+/// What to say of a machine that Lima has deleted by half.
+fn half(name: &InstanceName) -> Error {
+    let message = format!("of `{name}` there is only half: Lima has no settings of it any more");
+    Error::new(ErrorKind::Engine, message).with_hint("remove the env, and create it anew")
 }
 
 fn taken(path: &Path, name: &InstanceName) -> Error {

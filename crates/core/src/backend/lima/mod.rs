@@ -1,6 +1,6 @@
 //! Lima: a virtual machine for each instance, by the program `limactl` and the files of `LIMA_HOME`.
 //!
-//! `limactl` makes, starts, stops, deletes and lists machines ([`limactl`], [`machines`], [`list`]).
+//! `limactl` makes, starts, stops, deletes and lists machines ([`limactl`], [`drafts`], [`machines`], [`list`]).
 //! Everything else is in their directories ([`directory`]): what they do, how they are reached
 //! ([`reach`]), what happens to them ([`events`]). What Lima doesn't know of is ours and lies beside
 //! them: a record in each machine's directory ([`record`]), and below `LIMA_HOME/.lxc-dev-manager`
@@ -15,6 +15,7 @@ mod calls;
 mod copy;
 mod diagnose;
 mod directory;
+mod drafts;
 mod events;
 mod exec;
 mod files;
@@ -220,6 +221,7 @@ impl Backend for Lima {
 
     async fn instance(&self, name: &InstanceName) -> Result<Instance> {
         self.expect_installed()?;
+        self.expect_no_rubble(&self.directory(name))?;
         let machine = self.existing(name)?;
         self.look(name, machine.status(), true)
     }

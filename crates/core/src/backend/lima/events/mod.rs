@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::directory::{Directory, YAML};
-use super::machines::is_draft;
+use super::drafts::is_draft;
 use super::record;
 use crate::backend::BackendEvent;
 use crate::error::Result;
