@@ -91,7 +91,8 @@ pub async fn a_copy_needs_a_source_and_a_free_name(stage: &Stage) -> Result<()> 
 
 pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
-    let shrinks = stage.backend.capabilities().await?.disks_shrink;
+    let can = stage.backend.capabilities().await?;
+    let shrinks = can.disks_shrink;
     let narrow = Settings {
         limits: Limits {
             cpus: Some(1),
@@ -100,13 +101,25 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
             disk: Some(ByteSize(if shrinks { 2 << 30 } else { 60 << 30 })),
         },
         nesting: Nesting::Off,
-        autostart: true,
+        autostart: can.autostart,
         mounts: Vec::new(),
         ..Settings::default()
     };
     stage.backend.configure(&name, &narrow).await?;
     let seen = stage.backend.instance(&name).await?.settings;
     ensure!(seen == narrow, "{seen:?}");
+    if !can.autostart {
+        let by_itself = Settings {
+            autostart: true,
+            ..Settings::default()
+        };
+        expect_kind(
+            stage.backend.configure(&name, &by_itself).await,
+            ErrorKind::Unsupported,
+        )?;
+        let seen = stage.backend.instance(&name).await?.settings;
+        ensure!(seen == narrow, "a refused change was made: {seen:?}");
+    }
     if !shrinks {
         let mut smaller = narrow.clone();
         smaller.limits.disk = Some(ByteSize(2 << 30));

@@ -25,6 +25,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             fails_and_leaves_nothing,
         ),
         lima.fake_trial("envs::an_old_limactl_is_named", old_limactl),
+        lima.trials("envs::autostart_is_refused_in_words", autostart_is_refused),
         lima.trials("envs::templates_pass_limas_own_check", templates_are_valid),
     ]
     .into_iter()
@@ -155,5 +156,33 @@ fn templates_are_valid(stage: &LimaStage) -> Result<()> {
         ensure!(template["by_lima"] == true, "{template}");
         ensure!(template["valid"] == true, "{template}");
     }
+    Ok(())
+}
+
+fn autostart_is_refused(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let path = stage.path("project/containers.yaml");
+    let words = "Lima starts no machine by itself";
+    let text = fs::read_to_string(&path)?;
+    let create = ["container", "create", "dev", "debian:12"];
+    fs::write(
+        &path,
+        text.replace("defaults: {", "defaults: {autostart: true, "),
+    )?;
+    let refused = project.refused(&create, words)?;
+    ensure!(
+        refused.stderr.contains("start-at-login web-dev"),
+        "{refused:?}"
+    );
+    ensure!(!stage.instance("web-dev").exists(), "it was made");
+    fs::write(&path, text)?;
+    project.ok(&create)?;
+    let text = fs::read_to_string(&path)?;
+    fs::write(
+        &path,
+        text.replace("defaults: {", "defaults: {autostart: true, "),
+    )?;
+    project.refused(&["config", "apply", "dev"], words)?;
+    ensure!(project.status("dev")? == "running", "it was touched");
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub snapshots_running: bool,
     /// A copy becomes a machine of its own by itself when it starts: machine id, host name and host keys.
     pub renews_identity: bool,
+    /// Instances can be started by the engine when it starts itself.
+    pub autostart: bool,
     /// A disk can be made smaller than it was.
     pub disks_shrink: bool,
     /// Each running instance has an address that this machine reaches.

@@ -42,6 +42,7 @@ impl Backend for Fake {
             copies_running: true,
             snapshots_running: true,
             renews_identity: false,
+            autostart: true,
             disks_shrink: true,
             addresses: true,
             native_forwards: false,

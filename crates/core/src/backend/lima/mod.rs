@@ -206,6 +206,7 @@ impl Backend for Lima {
             copies_running: false,
             snapshots_running: false,
             renews_identity: true,
+            autostart: false,
             disks_shrink: false,
             addresses: false,
             native_forwards: true,

@@ -45,8 +45,6 @@ pub(super) struct Record {
     pub(super) defaults: Limits,
     #[serde(default)]
     nesting: String,
-    #[serde(default)]
-    pub(super) autostart: bool,
     /// Directories that its template has it see, beside the env's own.
     #[serde(default)]
     pub(super) template_mounts: Vec<Mount>,
@@ -86,7 +84,6 @@ impl Record {
             written: Limits::default(),
             defaults: Limits::default(),
             nesting: String::new(),
-            autostart: false,
             template_mounts: Vec::new(),
             native_ports: Vec::new(),
             rosetta: false,
@@ -158,7 +155,6 @@ impl Record {
         self.defaults = source.defaults;
         self.limits = source.limits;
         self.nesting.clone_from(&source.nesting);
-        self.autostart = source.autostart;
         self.template_mounts.clone_from(&source.template_mounts);
         self.native_ports.clone_from(&source.native_ports);
         self.rosetta = source.rosetta;
@@ -201,7 +197,6 @@ impl Record {
     /// Notes what was asked for; mounts stand in `lima.yaml`.
     pub(super) fn set_settings(&mut self, settings: &Settings) {
         self.limits = settings.limits;
-        self.autostart = settings.autostart;
         self.native_ports.clone_from(&settings.native_ports);
         self.rosetta = settings.rosetta;
         self.nesting = match settings.nesting {

@@ -34,8 +34,9 @@ pub(super) struct Made {
 ///
 /// # Errors
 /// `NotFound` for an image that is gone, `Config` for a template that can't be used, `Unsupported` for an
-/// image of an engine.
+/// image of an engine, and for what Lima can't do.
 pub(super) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) -> Result<Made> {
+    expect_possible(&spec.settings, spec.name.as_str())?;
     let (template, image, base_image) = match &spec.image {
         Image::Template { name } => {
             let template = templates.get(&name.parse()?)?;
@@ -90,6 +91,22 @@ fn forwarding(ports: &[GuestPort]) -> Forwarding {
     Forwarding::Native(both.collect())
 }
 
+/// # Errors
+/// `Unsupported` for machines that start by themselves: nothing of Lima's runs before the first of them does.
+/// It can have the system start one when its user logs in, by a file outside of `LIMA_HOME` that names the machine:
+/// after a rename or a removal of ours that would start another one, or make one.
+fn expect_possible(settings: &Settings, machine: &str) -> Result<()> {
+    if !settings.autostart {
+        return Ok(());
+    }
+    let message = "Lima starts no machine by itself, so `autostart: true` can't be set";
+    let hint = format!(
+        "leave it out; `limactl start-at-login {machine}` starts the machine when you log in, until \
+         it is renamed or removed"
+    );
+    Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint))
+}
+
 /// The driver of this system: on macOS the only one with a network of its own.
 fn vm() -> Option<Vm> {
     cfg!(target_os = "macos").then_some(Vm::Vz)
@@ -117,7 +134,7 @@ pub(super) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
             disk: asked_or(asked.disk, written.disk, seen.limits.disk),
         },
         nesting: record.nesting(),
-        autostart: record.autostart,
+        autostart: false,
         mounts: without(seen.mounts, &record.template_mounts),
         native_ports: record.native_ports.clone(),
         rosetta: record.rosetta,
@@ -144,8 +161,9 @@ fn asked_or<T: PartialEq>(asked: Option<T>, written: Option<T>, seen: Option<T>)
 /// Sets what stands in `settings`, from the next start on.
 ///
 /// # Errors
-/// `Unsupported` for a disk that would shrink, with nothing changed.
+/// `Unsupported` for a disk that would shrink and for what Lima can't do, with nothing changed.
 pub(super) fn change(machine: &Directory, mut record: Record, settings: &Settings) -> Result<()> {
+    expect_possible(settings, &machine.name())?;
     let yaml = machine.text(YAML)?.unwrap_or_default();
     let now = template::read_settings(&yaml)?.limits;
     let defaults = record.defaults;

@@ -124,6 +124,7 @@ impl LxcBackend {
             copies_running: true,
             snapshots_running: true,
             renews_identity: false,
+            autostart: true,
             disks_shrink: true,
             addresses: true,
             native_forwards: false,
