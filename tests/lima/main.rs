@@ -1,11 +1,13 @@
 //! Lima: what limactl does, seen on the stand-in of the tests and on a real one where there is one.
 
+mod bad_limactl;
 mod crashes;
 mod envs;
 mod facts;
 mod killed;
 mod leftovers;
 mod native;
+mod ports;
 mod scripts;
 
 use std::process::ExitCode;
@@ -31,5 +33,7 @@ fn main() -> ExitCode {
     trials.extend(crashes::trials(&lima));
     trials.extend(leftovers::trials(&lima));
     trials.extend(scripts::trials(&lima));
+    trials.extend(bad_limactl::trials(&lima));
+    trials.extend(ports::trials(&lima));
     harness::run(trials)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use super::pids::{self, AGENT, DRIVERS, Holder, Stranger};
+use super::pids::{self, AGENT, DRIVERS, Holder, Living, Stranger};
 use super::record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
@@ -163,6 +163,14 @@ impl Directory {
             Holder::Machine(pid) => Some(pid),
             Holder::Nobody | Holder::Stranger(_) => None,
         }
+    }
+
+    /// The machine's processes that live.
+    pub(super) fn processes(&self) -> Vec<Living> {
+        let files = DRIVERS.into_iter().chain([AGENT]);
+        files
+            .filter_map(|file| Living::of(self.pid(file)?))
+            .collect()
     }
 
     /// Processes that Lima takes for the machine's, and that aren't: it was stopped by a crash.

@@ -8,6 +8,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -245,7 +246,8 @@ impl Limactl {
         let mut command = self.command(call)?;
         let mut child = command.spawn().map_err(|error| {
             let message = format!("{} can't be started", self.named());
-            Error::new(ErrorKind::Unreachable, message).caused_by(error)
+            let error = Error::new(ErrorKind::Unreachable, message).caused_by(error);
+            error.with_hint(INSTALL)
         })?;
         let group = Group::of(&child);
         let changed = call.machine.zip(group.0);
@@ -295,7 +297,11 @@ const INSTALL: &str =
 /// What a failed call says.
 pub(super) fn failure(answer: &Answer) -> Error {
     let reason = answer.reason();
-    let error = Error::new(ErrorKind::Engine, format!("Lima: {reason}"));
+    let message = match answer.status.signal() {
+        Some(signal) => format!("limactl was ended by signal {signal}; its last words: {reason}"),
+        None => format!("Lima: {reason}"),
+    };
+    let error = Error::new(ErrorKind::Engine, message);
     match crate::backend::is_full(&reason) {
         true => error.with_hint(super::FULL_HINT),
         false => error,

@@ -18,7 +18,7 @@ use super::drafts::{Draft, is_draft, longest_draft};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::snapshots::{Snapshots, make_directory};
-use super::{Lima, files, missing, scripts, settings};
+use super::{Lima, files, missing, pids, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
@@ -29,6 +29,8 @@ const START_PATIENCE: Duration = Duration::from_secs(720);
 const STOP_PATIENCE: Duration = Duration::from_secs(210);
 /// Killing one takes no time.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a killed process may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Gives a copy a machine id of its own.
 const NEW_IDENTITY: &str = include_str!("new_identity.sh");
 /// Says which of a template's scripts have failed in this boot.
@@ -172,9 +174,13 @@ impl Lima {
     }
 
     async fn kill(&self, name: &InstanceName) -> Result<()> {
-        self.directory(name).forget_strangers()?;
+        let machine = self.directory(name);
+        machine.forget_strangers()?;
+        let running = machine.processes();
         let call = Call::change(&["stop", "-f"], name, KILL_PATIENCE);
-        self.limactl.succeed(&call).await.map(drop)
+        self.limactl.succeed(&call).await?;
+        // Of a machine whose settings it can't read Lima knows no processes.
+        pids::end(running, END_PATIENCE).await
     }
 
     /// Deletes a stopped machine and its snapshots.

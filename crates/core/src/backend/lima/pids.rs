@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::process;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The host agent's.
 pub(super) const AGENT: &str = "ha.pid";
@@ -19,6 +20,8 @@ pub(super) const AGENT: &str = "ha.pid";
 pub(super) const DRIVERS: [&str; 2] = ["vz.pid", "qemu.pid"];
 /// How exactly a process's begin is known.
 const TOLERANCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a killed process has ended.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How much of a stranger's command is shown.
 const SHOWN: usize = 60;
 
@@ -42,6 +45,48 @@ pub(super) struct Stranger {
     pub(super) pid: i32,
     /// Its command, shortened; empty where it isn't ours to see.
     pub(super) command: String,
+}
+
+/// A process of a machine, known from others of its number.
+#[derive(Debug)]
+pub(super) struct Living {
+    pid: Pid,
+    identity: String,
+}
+
+impl Living {
+    pub(super) fn of(pid: Pid) -> Option<Self> {
+        let identity = process::look(pid)?.identity;
+        Some(Self { pid, identity })
+    }
+
+    fn lives(&self) -> bool {
+        process::look(self.pid).is_some_and(|process| process.identity == self.identity)
+    }
+}
+
+/// Kills what still lives of a machine's processes, and waits for their end.
+///
+/// # Errors
+/// `Timeout`.
+pub(super) async fn end(mut processes: Vec<Living>, patience: Duration) -> Result<()> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        processes.retain(Living::lives);
+        let Some(first) = processes.first() else {
+            return Ok(());
+        };
+        if begun.elapsed() > patience {
+            let message = format!("process {} doesn't end", first.pid.as_raw_nonzero());
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        for process in &processes {
+            // It may have ended in this very moment.
+            let _ = kill_process(process.pid, Signal::KILL);
+        }
+        // Nobody but its parent hears of a process's end.
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Who has the number in a pid file of a machine's directory.
@@ -140,7 +185,8 @@ mod tests {
 
     impl Drop for Waits {
         fn drop(&mut self) {
-            self.0.kill().unwrap();
+            // It may be ended already.
+            let _ = self.0.kill();
             self.0.wait().unwrap();
         }
     }
@@ -169,6 +215,20 @@ mod tests {
         assert!(stranger.to_string().contains("read -r _"), "{stranger}");
         drop(child);
         assert_eq!(holder(machine, AGENT), Holder::Nobody);
+    }
+
+    #[tokio::test]
+    async fn what_still_lives_is_ended_and_nobody_else() {
+        let mut child = Waits::new("anything");
+        let pid = Pid::from_raw(child.0.id().try_into().unwrap()).unwrap();
+        let identity = "another boot".to_owned();
+        end(vec![Living { pid, identity }], Duration::ZERO)
+            .await
+            .unwrap();
+        assert!(child.0.try_wait().unwrap().is_none(), "it was killed");
+        let living = Living::of(pid).unwrap();
+        end(vec![living], Duration::from_secs(20)).await.unwrap();
+        assert!(child.0.try_wait().unwrap().is_some());
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! Our commands with a limactl that isn't there, doesn't answer, dies, or says odd things, and with what people do to
+//! its files.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use lxc_dev_manager_tests::workspace::Ran;
+use rustix::process::{Pid, Signal, kill_process};
+
+const CREATE: [&str; 4] = ["container", "create", "dev", "debian:12"];
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    type Test = fn(&LimaStage) -> Result<()>;
+    let on_the_stand_in: [(&str, Test); 9] = [
+        ("one_that_hangs_is_given_up_and_named", hangs),
+        ("ctrl_c_ends_one_that_hangs", interrupted),
+        ("one_that_dies_is_told_and_leaves_nothing", dies),
+        ("rubbish_among_its_answers_is_passed_over", rubbish),
+        ("one_that_is_not_there_is_named", not_there),
+        ("a_lima_home_that_is_too_long_is_refused", too_long),
+        (
+            "settings_broken_by_hand_are_told_and_removed",
+            broken_settings,
+        ),
+        ("a_machine_deleted_past_us_is_not_found", deleted),
+        ("a_broken_machine_is_told_and_mended", broken),
+    ];
+    let trials = on_the_stand_in
+        .into_iter()
+        .flat_map(|(name, test)| lima.fake_trial(&format!("bad_limactl::{name}"), test));
+    trials.collect()
+}
+
+/// The process of the last call of this command, once it is there.
+fn call_of(stage: &LimaStage, command: &str) -> Result<u32> {
+    let mut found = None;
+    stage.until("limactl is called", || {
+        let calls = stage.calls()?.into_iter();
+        found = calls
+            .rev()
+            .find(|call| call.args.iter().any(|word| word == command));
+        Ok(found.is_some())
+    })?;
+    Ok(found.context("no call")?.pid)
+}
+
+/// Whether a process has ended. Nobody may have looked after it yet.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+fn hangs(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    stage.faults(&["hang list"])?;
+    let told = project.run(&["--json", "list"])?;
+    let words = "limactl list gave no answer within 20 s";
+    ensure!(format!("{told:?}").contains(words), "{told:?}");
+    ensure!(is_gone(call_of(stage, "list")?), "it was left running");
+    stage.faults(&["hang version"])?;
+    project.refused(&["down", "dev"], "limactl --version gave no answer")?;
+    stage.faults(&[])?;
+    ensure!(
+        project.status("dev")? == "running",
+        "it doesn't run any more"
+    );
+    Ok(())
+}
+
+fn interrupted(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    stage.faults(&["hang create"])?;
+    let mut command = project.command(&CREATE);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let limactl = call_of(stage, "create")?;
+    let ours = Pid::from_raw(child.id().try_into()?).context("no process")?;
+    kill_process(ours, Signal::INT)?;
+    let ended: Ran = child.wait_with_output()?.into();
+    ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    ensure!(ended.stderr.contains("stopped by the user"), "{ended:?}");
+    ensure!(is_gone(limactl), "limactl was left running");
+    stage.faults(&[])?;
+    ensure!(
+        stage.ok(&["list", "--quiet"])?.is_empty(),
+        "a machine was left"
+    );
+    project.ok(&CREATE)?;
+    Ok(())
+}
+
+fn dies(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    for fault in ["die create yaml", "die start running"] {
+        stage.faults(&[fault])?;
+        project.refused(&CREATE, "limactl was ended by signal 9")?;
+        stage.faults(&[])?;
+        let left = stage.ok(&["list", "--quiet"])?;
+        ensure!(left.is_empty(), "{fault}: {left}");
+    }
+    project.ok(&CREATE)?;
+    stage.faults(&["die delete half"])?;
+    project.refused(&["remove", "dev", "-f"], "limactl was ended by signal 9")?;
+    stage.faults(&[])?;
+    project.ok(&["remove", "dev", "-f"])?;
+    ensure!(!stage.instance("web-dev").exists(), "it is left");
+    Ok(())
+}
+
+fn rubbish(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    stage.faults(&[
+        "rubbish list",
+        "warn list",
+        "rubbish version",
+        "warn version",
+    ])?;
+    ensure!(project.status("dev")? == "running", "it isn't listed");
+    project.ok(&["down", "dev"])?;
+    ensure!(project.status("dev")? == "stopped", "it isn't stopped");
+    Ok(())
+}
+
+fn not_there(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let limactl = stage.path("no/limactl");
+    let ran: Ran = project
+        .command(&CREATE)
+        .env("LIMACTL", &limactl)
+        .output()?
+        .into();
+    ensure!(ran.code == Some(3), "{ran:?}");
+    ensure!(
+        ran.stderr.contains(limactl.to_str().context("odd")?),
+        "{ran:?}"
+    );
+    ensure!(ran.stderr.contains("brew install lima"), "{ran:?}");
+    Ok(())
+}
+
+fn too_long(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let home = stage.path(&"l".repeat(80));
+    fs::create_dir(&home)?;
+    let ran: Ran = project
+        .command(&CREATE)
+        .env("LIMA_HOME", &home)
+        .output()?
+        .into();
+    ensure!(ran.code == Some(1), "{ran:?}");
+    ensure!(
+        ran.stderr.contains("set LIMA_HOME to a shorter path"),
+        "{ran:?}"
+    );
+    let calls = stage.calls()?;
+    let created = calls
+        .iter()
+        .any(|call| call.args.iter().any(|word| word == "create"));
+    ensure!(!created, "limactl was asked to make it");
+    Ok(())
+}
+
+fn broken_settings(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    let machine = stage.instance("web-dev");
+    let yaml = machine.join("lima.yaml");
+    let good = fs::read_to_string(&yaml)?;
+    let agent: u32 = fs::read_to_string(machine.join("ha.pid"))?.trim().parse()?;
+    fs::write(&yaml, "cpus: [\n")?;
+    ensure!(project.status("dev")? == "error", "it isn't broken");
+    // Lima kills nothing of it, and would let it run without its directory.
+    project.ok(&["remove", "dev", "-f"])?;
+    ensure!(is_gone(agent), "its host agent was left");
+    ensure!(!machine.exists(), "it is left");
+
+    project.ok(&CREATE)?;
+    project.ok(&["down", "dev"])?;
+    fs::write(&yaml, "cpus: [\n")?;
+    let refused = project.refused(&["up", "dev"], "Lima: ")?;
+    ensure!(refused.stderr.contains("lima.yaml"), "{refused:?}");
+    fs::write(&yaml, good)?;
+    project.ok(&["up", "dev"])?;
+    Ok(())
+}
+
+fn deleted(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    stage.ok(&["delete", "-f", "web-dev"])?;
+    ensure!(project.status("dev")? == "not-found", "it is still there");
+    project.refused(&["exec", "dev", "true"], "no engine has `web-dev`")?;
+    project.ok(&["remove", "dev", "-f"])?;
+    project.ok(&CREATE)?;
+    Ok(())
+}
+
+fn broken(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    let agent = fs::read_to_string(stage.instance("web-dev").join("ha.pid"))?;
+    let agent = Pid::from_raw(agent.trim().parse()?).context("no agent")?;
+    kill_process(agent, Signal::KILL)?;
+    stage.until(
+        "its agent is gone",
+        || Ok(project.status("dev")? == "error"),
+    )?;
+    let told = project.run(&["doctor"])?;
+    ensure!(
+        told.stdout.contains("one of its processes was killed"),
+        "{told:?}"
+    );
+    project.ok(&["up", "dev"])?;
+    ensure!(project.status("dev")? == "running", "it wasn't mended");
+    Ok(())
+}
