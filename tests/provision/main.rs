@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         passwords::log_in_only_where_one_is_named,
         users::of_any_allowed_name_work_on_debian,
         users::of_any_allowed_name_work_on_busybox,
+        users::are_changed_as_a_whole,
         users::of_the_image_are_taken_over,
         users::of_services_are_refused_by_name,
         users::can_log_in_again_after_a_restart_of_busybox,

@@ -48,6 +48,40 @@ pub fn of_any_allowed_name_work_on_busybox(engine: &TestEngine) -> Result<()> {
     work(engine, &busybox_image())
 }
 
+pub fn are_changed_as_a_whole(engine: &TestEngine) -> Result<()> {
+    for image in [image(), busybox_image()] {
+        let guest = Guest::of(engine, &image)?;
+        let (ada, one, two) = (
+            user("ada", "one")?,
+            "ssh-ed25519 AAAA one",
+            "ssh-ed25519 AAAA two",
+        );
+        guest.set_up_with(&ada, &[one.to_owned()])?;
+        // Whoever reads a file while it is changed still has the old one.
+        let keep = "cd /home/ada/.ssh && ln authorized_keys kept && ln /etc/shadow /etc/shadow.kept && \
+                    cat /etc/shadow && stat -c '%a %u %g' /etc/shadow";
+        let before = guest.run(&["sh", "-c", keep])?;
+        ensure!(before.code == 0, "{image}: {before:?}");
+        guest.set_up_with(&user("ada", "two")?, &[two.to_owned()])?;
+        let keys = guest.run(&[
+            "cat",
+            "/home/ada/.ssh/kept",
+            "/home/ada/.ssh/authorized_keys",
+        ])?;
+        ensure!(
+            keys.stdout == format!("{one}\n{two}\n").into_bytes(),
+            "{image}: {keys:?}"
+        );
+        let after = "cat /etc/shadow.kept && stat -c '%a %u %g' /etc/shadow";
+        let after = guest.run(&["sh", "-c", after])?;
+        ensure!(before == after, "{image}: {before:?} {after:?}");
+        let owner = "stat -c '%a %U' /home/ada/.ssh/authorized_keys";
+        let owner = guest.run(&["sh", "-c", owner])?;
+        ensure!(owner.stdout == b"600 ada\n", "{image}: {owner:?}");
+    }
+    Ok(())
+}
+
 pub fn of_the_image_are_taken_over(engine: &TestEngine) -> Result<()> {
     let guest = Guest::of(engine, &image())?;
     let made = guest.run(&["useradd", "-m", "-u", "1000", "-s", "/bin/sh", "ubuntu"])?;

@@ -93,6 +93,8 @@ set_hash() {
         umask 077
         [ -e /etc/shadow ] || : >/etc/shadow
         entry shadow >/dev/null || append /etc/shadow "$user:!:19700:0:99999:7:::"
+        # Whose it is, and who may read it, differs from system to system.
+        cp -p /etc/shadow /etc/shadow.new
         while IFS= read -r line; do
             case $line in
             "$user:"*)
@@ -103,9 +105,8 @@ set_hash() {
             printf '%s\n' "$line"
         done </etc/shadow >/etc/shadow.new
     )
-    # Into the same file: whose it is, and who may read it, differs from system to system.
-    cat /etc/shadow.new >/etc/shadow
-    rm -f /etc/shadow.new
+    # As a whole: somebody may log in at this moment.
+    mv -f /etc/shadow.new /etc/shadow
 }
 
 if entry passwd >/dev/null; then expect_person; else make_user; fi
@@ -130,7 +131,15 @@ mv -f /etc/sudoers.d/90-lxc-dev-manager.new /etc/sudoers.d/90-lxc-dev-manager
 
 home=$(entry passwd | cut -d: -f6)
 mkdir -p "$home/.ssh"
-if [ -n "$keys" ]; then printf '%s\n' "$keys" >"$home/.ssh/authorized_keys"; fi
+if [ -n "$keys" ]; then
+    # As a whole: somebody may log in by them at this moment.
+    (
+        umask 077
+        printf '%s\n' "$keys" >"$home/.ssh/authorized_keys.new"
+    )
+    chown "$user:$(id -g "$user")" "$home/.ssh/authorized_keys.new"
+    mv -f "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
+fi
 chmod 0700 "$home/.ssh"
 if [ -f "$home/.ssh/authorized_keys" ]; then chmod 0600 "$home/.ssh/authorized_keys"; fi
 chown -R "$user:$(id -g "$user")" "$home/.ssh"
