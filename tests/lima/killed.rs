@@ -12,13 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 type Test = fn(&LimaStage) -> Result<()>;
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 8] = [
         ("killed::create_is_taken_back_or_finished", create),
         ("killed::reset_is_taken_back_or_finished", reset),
         ("killed::snapshot_is_there_or_not", snapshot),
         ("killed::removal_is_done_or_taken_back", removal),
         ("killed::clone_is_there_or_not", clone),
         ("killed::rename_is_done_or_taken_back", rename),
+        ("killed::image_is_there_or_not", image),
         ("killed::in_the_middle_of_a_copy", copy),
     ];
     tests
@@ -322,6 +323,36 @@ fn rename(stage: &LimaStage) -> Result<()> {
         if is == "new" {
             project.ok(&["rename", "new", "dev"])?;
         }
+    }
+    Ok(())
+}
+
+fn image(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.write_note("dev", "here")?;
+    for at in [
+        At::Step("taking"),
+        At::Step("making"),
+        At::Limactl("stop begin"),
+        At::Limactl("start agent"),
+    ] {
+        project.ok(&["up", "dev"])?;
+        kill(&project, &["image", "create", "dev", "base"], at)?;
+        let next = project.run(&["up", "dev"])?;
+        ensure!(next.code == Some(0), "{at:?}: {next:?}");
+        ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
+        // Its name is free, or the image is whole.
+        let listed = project.ok(&["image", "list"])?;
+        if !listed.contains("base") {
+            project.ok(&["image", "create", "dev", "base"])?;
+        }
+        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+        project.ok(&["container", "create", "other", "base"])?;
+        ensure!(note(&project, "other")? == "here", "{at:?}: {listed}");
+        project.ok(&["remove", "other", "-f"])?;
+        project.ok(&["gc", "--all", "-f"])?;
+        project.ok(&["image", "delete", "base", "-f"])?;
     }
     Ok(())
 }

@@ -6,8 +6,6 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
-use super::envs::{note, write_note};
-
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.trials(
@@ -66,9 +64,9 @@ fn deleted_by_limactl(stage: &LimaStage) -> Result<()> {
 fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    write_note(&project, "one")?;
+    project.write_note("dev", "one")?;
     project.ok(&["container", "snapshot", "create", "dev", "before"])?;
-    write_note(&project, "two")?;
+    project.write_note("dev", "two")?;
     project.ok(&["down", "dev"])?;
     stage.ok(&["rename", "web-dev", "web-x"])?;
 
@@ -86,7 +84,7 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
     stage.ok(&["rename", "web-x", "web-dev"])?;
     project.ok(&["container", "reset", "dev", "before"])?;
     project.ok(&["up", "dev"])?;
-    ensure!(note(&project)? == "one", "its snapshot is gone");
+    ensure!(project.note("dev")? == "one", "its snapshot is gone");
     Ok(())
 }
 

@@ -8,25 +8,6 @@ use crate::error::Result;
 use crate::model::{InstanceName, SnapshotName};
 
 impl Lima {
-    /// Deletes what a killed operation on a machine has begun to write. Nobody else is at it: who calls has the env's lock.
-    pub(super) async fn sweep_after(&self, name: &InstanceName) {
-        self.sweep().await;
-        let record = self
-            .existing(name)
-            .and_then(|machine| self.record(name, &machine));
-        let snapshots = record.ok().map(|record| self.snapshots(&record));
-        let images = self.images_of_ours();
-        let swept = blocking(move || {
-            if let Some(snapshots) = snapshots {
-                snapshots.sweep();
-            }
-            images.sweep()
-        });
-        if let Err(error) = swept.await {
-            tracing::info!(?error, %name, "what a killed operation has left stays");
-        }
-    }
-
     /// Keeps a running machine from running while its disk is copied.
     pub(super) async fn keep(
         &self,

@@ -1,4 +1,5 @@
-//! What is left of machines that somebody has deleted or renamed past us, by `limactl` or by hand.
+//! What is left by a killed operation of ours, and of machines that somebody has deleted or renamed past us, by `limactl`
+//! or by hand.
 //!
 //! Snapshots lie beside the machines and belong to the one whose record has their id, whatever its name is. Where no
 //! directory below `LIMA_HOME` has such a record they belong to nobody. Of a record that can't be read nobody
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::record::{self, Record};
 use super::snapshots::{Snapshots, rename};
-use super::{Lima, directory::Directory};
+use super::{Lima, blocking, directory::Directory};
 use crate::backend::Leftover;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
@@ -22,6 +23,25 @@ use crate::model::InstanceName;
 const GONE: &str = ".gone-";
 
 impl Lima {
+    /// Deletes what a killed operation on a machine has begun to write. Nobody else is at it: who calls has the env's lock.
+    pub(super) async fn sweep_after(&self, name: &InstanceName) {
+        self.sweep().await;
+        let record = self
+            .existing(name)
+            .and_then(|machine| self.record(name, &machine));
+        let snapshots = record.ok().map(|record| self.snapshots(&record));
+        let images = self.images_of_ours();
+        let swept = blocking(move || {
+            if let Some(snapshots) = snapshots {
+                snapshots.sweep();
+            }
+            images.sweep()
+        });
+        if let Err(error) = swept.await {
+            tracing::info!(?error, %name, "what a killed operation has left stays");
+        }
+    }
+
     /// The ids of all machines, and where their records are: those that aren't complete too, and copies
     /// that Lima itself has made.
     ///
