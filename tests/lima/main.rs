@@ -9,6 +9,7 @@ mod leftovers;
 mod native;
 mod ports;
 mod scripts;
+mod still;
 
 use std::process::ExitCode;
 
@@ -35,5 +36,6 @@ fn main() -> ExitCode {
     trials.extend(scripts::trials(&lima));
     trials.extend(bad_limactl::trials(&lima));
     trials.extend(ports::trials(&lima));
+    trials.extend(still::trials(&lima));
     harness::run(trials)
 }

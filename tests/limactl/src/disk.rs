@@ -174,16 +174,23 @@ fn shown(size: u64) -> String {
     format!("{}{unit}", (number * 1000.0).round() / 1000.0)
 }
 
-/// Writes the guest's root back: beside the disk that is meant, then in its place.
-pub(crate) fn pack(user: &User, root: &Path, dir: &Path, faults: &Faults) -> Result<()> {
+/// Writes the guest's root back: beside the disk that is meant, then in its place. For `freeze` the guest still runs, and
+/// may change files that are being read.
+pub(crate) fn pack(
+    user: &User,
+    root: &Path,
+    dir: &Path,
+    faults: &Faults,
+    command: &str,
+) -> Result<()> {
     let disk = dir
         .join("disk")
         .canonicalize()
         .context("the disk is gone")?;
     let size = std::fs::metadata(&disk)?.len();
     let temporary = disk.with_file_name("disk.pack.tmp");
-    faults.point("stop", "before-pack");
-    faults.disk("stop", &temporary)?;
+    faults.point(command, "before-pack");
+    faults.disk(command, &temporary)?;
     let file = File::create(&temporary)?;
     let output = namespace::as_guest_root(user)
         .args(["tar", "--numeric-owner", "--warning=no-file-ignored", "-C"])
@@ -194,7 +201,9 @@ pub(crate) fn pack(user: &User, root: &Path, dir: &Path, faults: &Faults) -> Res
         .stderr(Stdio::piped())
         .output()
         .context("cannot run tar")?;
-    if !output.status.success() {
+    // tar's word for files that have changed meanwhile.
+    let has_changed = command == "freeze" && output.status.code() == Some(1);
+    if !output.status.success() && !has_changed {
         bail!(
             "cannot pack the root: {}",
             String::from_utf8_lossy(&output.stderr).trim()
@@ -206,7 +215,7 @@ pub(crate) fn pack(user: &User, root: &Path, dir: &Path, faults: &Faults) -> Res
     }
     file.set_len(size)?;
     file.sync_all()?;
-    faults.point("stop", "packed");
+    faults.point(command, "packed");
     std::fs::rename(&temporary, &disk)?;
     Ok(())
 }

@@ -144,6 +144,11 @@ impl Faults {
         self.find(&["hang", "boot"]).is_some()
     }
 
+    /// Whether guests can freeze their disks.
+    pub(crate) fn freezes(&self) -> bool {
+        self.find(&["no", "freeze"]).is_none()
+    }
+
     /// Writes a call down, where the log is wanted: its file is there.
     pub(crate) fn log_call(&self, args: &[String]) {
         let path = self.control.join("calls.jsonl");

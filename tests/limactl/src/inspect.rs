@@ -236,10 +236,12 @@ pub(crate) fn read_pid(path: &Path) -> u32 {
     };
     match text.trim().parse() {
         Ok(pid) if is_alive(pid) => pid,
-        _ => {
+        Ok(_) => {
             let _ = std::fs::remove_file(path);
             0
         }
+        // It is being written at this moment.
+        Err(_) => 0,
     }
 }
 

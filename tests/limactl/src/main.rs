@@ -12,18 +12,20 @@
 //!   - `vz`: takes `vmType: vz`, which Linux doesn't have
 //!   - `hang COMMAND [POINT]`, `die COMMAND [POINT]`: stops for ever, or ends as if killed. Without a point at the begin of
 //!     the command; points of `create`: `dir yaml image disk`; of `start`: `agent running`; of `stop`: `before-pack packed`
-//!     (in the host agent); of `clone` and `rename`: `half`; of `delete`: `half`; of `edit`: `before-write`. What hangs has
-//!     added `COMMAND POINT PID` to the file `hung`
+//!     (in the host agent), and the same of `freeze`, which is the guest's; of `clone` and `rename`: `half`; of `delete`:
+//!     `half`; of `edit`: `before-write`. What hangs has added `COMMAND POINT PID` to the file `hung`
 //!   - `slow COMMAND MILLISECONDS`; `slow boot MILLISECONDS`, `hang boot` for the guest itself
 //!   - `rubbish COMMAND`, `warn COMMAND`: writes something else on stdout first
-//!   - `full create`, `full stop`, `full clone`: no space is left for the disk
+//!   - `full create`, `full stop`, `full freeze`, `full clone`: no space is left for the disk
+//!   - `no freeze`: guests have no `fsfreeze`
 //! * `scratch/NAME`: the root of a running guest.
 //!
 //! # What it is made of
 //!
 //! The disk of an instance is a tar of its root in a sparse file. `start` starts the host agent (`agent`), which outlives
 //! this process; it starts the "driver", `unshare`, whose child unpacks the disk, makes it its root (`guest`) and boots it.
-//! Stopping packs the root and renames it over the disk. A killed driver is a power cut: what was not packed is lost.
+//! Stopping packs the root and renames it over the disk, and so does `fsfreeze` in the guest. A killed driver is a power
+//! cut: what was not packed is lost.
 //!
 //! Deliberately absent: downloads, networks, disks apart from the first, snapshots, and all that changes the host.
 

@@ -292,6 +292,18 @@ impl InstanceName {
             .caused_by(error)
         })
     }
+
+    /// The name under which a removed env is kept for `undo`.
+    #[must_use]
+    pub fn undo(operation: &OperationId) -> Self {
+        Self(format!("{UNDO_PREFIX}{}", operation.short()))
+    }
+
+    /// Whether this is a removed env, which lists hide.
+    #[must_use]
+    pub fn is_undo(&self) -> bool {
+        self.0.starts_with(UNDO_PREFIX)
+    }
 }
 
 impl SnapshotName {
@@ -325,20 +337,6 @@ impl Fingerprint {
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..12]
-    }
-}
-
-impl InstanceName {
-    /// The name under which a removed env is kept for `undo`.
-    #[must_use]
-    pub fn undo(operation: &OperationId) -> Self {
-        Self(format!("{UNDO_PREFIX}{}", operation.short()))
-    }
-
-    /// Whether this is a removed env, which lists hide.
-    #[must_use]
-    pub fn is_undo(&self) -> bool {
-        self.0.starts_with(UNDO_PREFIX)
     }
 }
 
@@ -393,31 +391,10 @@ mod tests {
         for good in ["dev", "a", "dev2", "feature-login", "X9"] {
             assert!(EnvName::parse(good).is_ok(), "{good}");
         }
-        let long = "a".repeat(64);
+        let (long, turned) = ("a".repeat(64), "a\u{202e}b");
         for bad in [
-            "\0",
-            "a\n",
-            "a\u{202e}b",
-            "..",
-            "~",
-            "*",
-            "null\u{0}",
-            "a.b",
-            "a:b",
-            "$(id)",
-            "IMAGE",
-            &long,
-            "",
-            "2dev",
-            "-dev",
-            "dev-",
-            "a--b",
-            "a_b",
-            "List",
-            "config",
-            "a b",
-            "ä",
-            "a/b",
+            turned, "\0", "a\n", "..", "~", "*", "null\0", "a.b", "a:b", "$(id)", "IMAGE", &long,
+            "", "2dev", "-dev", "dev-", "a--b", "a_b", "List", "config", "a b", "ä", "a/b",
         ] {
             let error = EnvName::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidName, "{bad}");
@@ -468,31 +445,10 @@ mod tests {
 
     #[test]
     fn user_names_that_would_be_shell_text_are_refused() {
-        let long = "n".repeat(33);
+        let (long, command) = ("n".repeat(33), "x; rm -rf /");
         for bad in [
-            "x; rm -rf /",
-            "$(id)",
-            "`id`",
-            "-r",
-            "Root",
-            "a b",
-            "",
-            "a:b",
-            "a/b",
-            "..",
-            "a\nb",
-            "a\0",
-            "0day",
-            "é",
-            "a$",
-            "a'",
-            "a\"",
-            "~",
-            "#",
-            "a\\",
-            "%u",
-            "*",
-            &long,
+            command, "$(id)", "`id`", "-r", "Root", "a b", "", "a:b", "a/b", "..", "a\nb", "a\0",
+            "0day", "é", "a$", "a'", "a\"", "~", "#", "a\\", "%u", "*", &long,
         ] {
             let error = UserName::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidName, "{bad:?}");

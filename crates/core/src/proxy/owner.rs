@@ -31,6 +31,7 @@ pub struct Listening {
 
 /// Whether a listener at one address keeps another one from an address of the same port. One that listens at all
 /// addresses of IPv6 may take IPv4 as well: the system doesn't say.
+#[cfg(any(target_os = "linux", test))]
 fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
     let (listener, wanted) = (listener.to_canonical(), wanted.to_canonical());
     let one_family = listener.is_ipv4() == wanted.is_ipv4();

@@ -25,7 +25,7 @@ use crate::commands::Context;
 use crate::faults::Faults;
 use crate::flags::Given;
 use crate::guest::{Spec, Told};
-use crate::home::hostname;
+use crate::home::{Home, hostname};
 use crate::inspect::{Instance, existing, read_pid};
 use crate::yaml::Yaml;
 use crate::{disk, edit, log, namespace, shell};
@@ -101,7 +101,7 @@ fn serve(
     events.emit(json!({"sshLocalPort": agent.listener.port()}));
     let clean = agent.run(&receiver, events, progress);
     shell::end_master(&instance);
-    agent.save(context, clean)
+    agent.save(clean)
 }
 
 /// Of the two that end it. Nothing of ours may be written in a handler, so the runtime's do it.
@@ -153,6 +153,7 @@ fn write_ssh_config(context: &Context, instance: &Instance, yaml: &Yaml, port: u
 
 /// A guest that runs, and what belongs to it.
 struct Agent {
+    home: Home,
     instance: Instance,
     yaml: Yaml,
     scratch: PathBuf,
@@ -189,6 +190,7 @@ impl Agent {
         writeln!(input, "{}", serde_json::to_string(&spec)?)?;
         hear(driver, sender)?;
         Ok(Self {
+            home: context.home.clone(),
             instance,
             yaml,
             scratch,
@@ -266,6 +268,21 @@ impl Agent {
                     );
                 }
             }
+            Told::Freeze => {
+                let root = self.scratch.join("root");
+                let user = &self.yaml.user;
+                let faults = Faults::read(&self.home);
+                let packed = disk::pack(user, &root, &self.instance.dir, &faults, "freeze");
+                let answer = match packed {
+                    Ok(()) => "frozen",
+                    Err(error) => {
+                        log::agent("warning", format!("{error:#}"));
+                        "not frozen"
+                    }
+                };
+                // A guest that has ended doesn't hear it.
+                let _ = writeln!(self.input, "{answer}");
+            }
             Told::Failed(what) => {
                 log::agent("error", &what);
                 events.emit(json!({
@@ -307,13 +324,13 @@ impl Agent {
     }
 
     /// Writes the disk where the guest has ended well; a killed one loses what it had in memory, and here that is all.
-    fn save(&self, context: &Context, clean: bool) -> Result<()> {
+    fn save(&self, clean: bool) -> Result<()> {
         let _ = std::fs::remove_file(&self.driver_pid);
         let root = self.scratch.join("root");
         // What it is told now, not when it was started.
-        let faults = Faults::read(&context.home);
+        let faults = Faults::read(&self.home);
         if clean && self.scratch.join("booted").exists() {
-            disk::pack(&self.yaml.user, &root, &self.instance.dir, &faults)?;
+            disk::pack(&self.yaml.user, &root, &self.instance.dir, &faults, "stop")?;
         }
         disk::remove_scratch(&self.yaml.user, &self.scratch)
     }
@@ -339,6 +356,7 @@ fn spec(context: &Context, instance: &Instance, yaml: &Yaml, scratch: &Path) -> 
         dies_with_agent: yaml.vm_type == "vz",
         boot_delay: context.faults.boot_delay(),
         boot_hangs: context.faults.boot_hangs(),
+        freezes: context.faults.freezes(),
     })
 }
 

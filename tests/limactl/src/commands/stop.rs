@@ -121,7 +121,7 @@ fn save(context: &Context, instance: &Instance, was_running: bool) {
     namespace::end_guest(&scratch);
     if was_running
         && scratch.join("booted").exists()
-        && let Err(error) = disk::pack(&yaml.user, &root, &instance.dir, &context.faults)
+        && let Err(error) = disk::pack(&yaml.user, &root, &instance.dir, &context.faults, "stop")
     {
         log::warn(format!("{error:#}"));
     }

@@ -21,6 +21,8 @@ use crate::yaml::{Mount, Provision, User};
 
 /// How long processes have after SIGTERM.
 const TERM: Duration = Duration::from_secs(3);
+/// There while somebody wants the disk frozen.
+const FREEZE: &str = "/run/freeze";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What the host agent says first, in one line.
@@ -40,6 +42,8 @@ pub(crate) struct Spec {
     pub(crate) dies_with_agent: bool,
     pub(crate) boot_delay: Duration,
     pub(crate) boot_hangs: bool,
+    /// Whether its disk can be frozen.
+    pub(crate) freezes: bool,
 }
 
 /// What the agent is told, a line each.
@@ -55,6 +59,8 @@ pub(crate) enum Told {
     Failed(String),
     /// All scripts have ended.
     Booted(i32),
+    /// The disk is to be what the guest has now.
+    Freeze,
 }
 
 fn tell(told: &Told) {
@@ -79,10 +85,26 @@ pub(crate) fn run() -> Result<ExitCode> {
     let dies_with_agent = spec.dies_with_agent;
     std::thread::spawn(move || obey(input, dies_with_agent));
     let booted = root::enter(&spec).and_then(|()| boot::boot(&spec));
+    if spec.freezes {
+        std::thread::spawn(|| freeze());
+    }
     if let Err(error) = booted {
         tell(&Told::Failed(format!("{error:#}")));
     }
     reap()
+}
+
+/// Has the disk written when somebody in the guest asks for it.
+fn freeze() -> ! {
+    let mut asked = false;
+    loop {
+        let asks = Path::new(FREEZE).exists();
+        if asks && !asked {
+            tell(&Told::Freeze);
+        }
+        asked = asks;
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Waits for every child, whoever's it was.
@@ -112,9 +134,15 @@ fn wait_for(child: &Child) -> i32 {
 /// What the agent says, until it ends or this does.
 fn obey(input: impl BufRead, dies_with_agent: bool) {
     for line in input.lines().map_while(Result::ok) {
-        if line == "poweroff" {
-            end_processes();
-            std::process::exit(0);
+        match line.as_str() {
+            "poweroff" => {
+                end_processes();
+                std::process::exit(0);
+            }
+            // Who has asked may be gone.
+            "frozen" => drop(std::fs::write(FREEZE.to_owned() + "/done", "")),
+            "not frozen" => drop(std::fs::write(FREEZE.to_owned() + "/failed", "")),
+            _ => {}
         }
     }
     if dies_with_agent {

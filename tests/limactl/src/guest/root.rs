@@ -17,6 +17,8 @@ use super::Spec;
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
+const FREEZER: &str = include_str!("fsfreeze.sh");
+
 pub(super) fn enter(spec: &Spec) -> Result<()> {
     let root = &spec.root;
     unpack(&spec.disk, root)?;
@@ -32,6 +34,9 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
     // The address and the way out that a guest of Lima's own network has. Nothing is behind them.
     run("ip", &["addr", "add", "192.168.5.15/24", "dev", "lo"])?;
     run("ip", &["route", "add", "default", "dev", "lo"])?;
+    if spec.freezes {
+        freezer(root)?;
+    }
     let old = root.join(".host");
     fs::create_dir_all(&old)?;
     pivot_root(root, &old).context("cannot change the root")?;
@@ -97,6 +102,19 @@ fn system_mounts(root: &Path) -> Result<()> {
         symlink(target, dev.join(link))?;
     }
     file_system("tmpfs", &root.join("run"), safe, "mode=755")
+}
+
+/// Puts a program that asks the agent in the place of the one that asks the kernel, which doesn't let a guest in namespaces
+/// freeze what is the host's.
+fn freezer(root: &Path) -> Result<()> {
+    let (own, known) = (root.join("run/fsfreeze"), root.join("usr/sbin/fsfreeze"));
+    fs::write(&own, FREEZER)?;
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o755))?;
+    if !known.exists() {
+        fs::create_dir_all(root.join("usr/sbin"))?;
+        File::create(&known)?;
+    }
+    mount_bind(&own, &known).context("cannot bind fsfreeze")
 }
 
 fn bind(source: &Path, target: &Path, writable: bool) -> Result<()> {

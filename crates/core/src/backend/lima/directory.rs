@@ -30,6 +30,11 @@ const LONGEST_SOCKET: usize = "/ssh.sock.1234567890123456".len();
 /// What a path of a socket may have, its end not counted.
 const SOCKET_LIMIT: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
+/// How disks begin that aren't raw: qcow2, Apple's sparse images, VMware's and Microsoft's.
+const FORMATS: [&[u8]; 4] = [b"QFI\xfb", b"shdw", b"KDMV", b"vhdxfile"];
+/// The longest of those.
+const MAGIC: usize = 8;
+
 /// The directory of one machine.
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
@@ -128,6 +133,18 @@ impl Directory {
             (true, false) if self.is_young() => EnvStatus::Running,
             _ => EnvStatus::Error,
         }
+    }
+
+    /// Whether the disk's bytes are the guest's own, each in its place. Of the other formats the hypervisor keeps a part in
+    /// its memory, so a copy of one that is in use is nothing.
+    pub(super) fn has_raw_disk(&self) -> bool {
+        use io::Read;
+        let mut begin = [0; MAGIC];
+        let disk = self.disk().and_then(|path| {
+            let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin));
+            read.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
+        });
+        disk.is_ok() && !FORMATS.iter().any(|format| begin.starts_with(format))
     }
 
     /// Whether any process of it lives.

@@ -1,4 +1,7 @@
 //! Snapshots of machines that may be running: one that runs is stopped for it, and started again.
+//!
+//! But for the snapshot that an env begins with: nobody works in it yet, and a second boot would double what it takes to make
+//! one. There the guest holds its disk still ([`still`](super::still)) where it can.
 
 use jiff::Timestamp;
 
@@ -26,6 +29,16 @@ impl Lima {
         // Before anything changes: a machine isn't stopped for what can't be done.
         snapshots.expect_possible(&machine, snapshot)?;
         let runs = machine.is_alive();
+        if runs && snapshot.is_initial_state() && machine.has_raw_disk() {
+            let (snapshots, machine) = (snapshots.clone(), machine.clone());
+            let wanted = snapshot.clone();
+            let copied = self.while_still(name, move || {
+                snapshots.begin(&machine, &wanted, now, expires_at, &Progress::none())
+            });
+            if let Some(copied) = copied.await {
+                return blocking(move || copied?.finish()).await;
+            }
+        }
         if runs && let Err(error) = self.stop_machine(name, false).await {
             if !machine.is_alive() {
                 self.start_machine(name).await?;

@@ -38,6 +38,7 @@ mod route;
 mod scripts;
 mod settings;
 mod snapshots;
+mod still;
 mod words;
 
 use std::ffi::OsString;

@@ -30,6 +30,7 @@ pub(super) const EFI: &str = "vz-efi";
 const PART: &str = ".part-";
 
 /// The snapshots of one machine.
+#[derive(Clone)]
 pub(super) struct Snapshots {
     pub(super) root: PathBuf,
 }
@@ -163,31 +164,33 @@ impl Snapshots {
     ) -> Result<()> {
         self.expect_possible(machine, snapshot)?;
         expect_still(machine)?;
-        let part = self.part();
-        make_directory(&part)?;
-        let kept = self.fill(&part, machine, now, expires_at, progress);
+        let part = self.begin(machine, snapshot, now, expires_at, progress)?;
         // One that somebody has started meanwhile was written to.
-        let kept = kept.and_then(|()| expect_still(machine));
-        let kept = kept.and_then(|()| move_into_place(&part, &self.at(snapshot)));
-        if kept.is_err() {
-            // What can't be deleted now is swept with the next one.
-            let _ = fs::remove_dir_all(&part);
-        }
-        kept
+        expect_still(machine)?;
+        part.finish()
     }
 
-    fn fill(
+    /// Copies what a snapshot is made of. Who calls sees to it that nothing writes to the disk meanwhile.
+    ///
+    /// # Errors
+    /// `Io`, with nothing left of it.
+    pub(super) fn begin(
         &self,
-        part: &Path,
         machine: &Directory,
+        snapshot: &SnapshotName,
         now: Timestamp,
         expires_at: Option<Timestamp>,
         progress: &Progress,
-    ) -> Result<()> {
-        copy(&machine.disk()?, &part.join(DISK), progress)?;
+    ) -> Result<Part> {
+        let part = Part {
+            path: self.part(),
+            whole: self.at(snapshot),
+        };
+        make_directory(&part.path)?;
+        copy(&machine.disk()?, &part.path.join(DISK), progress)?;
         let efi = machine.file(EFI);
         if efi.is_file() {
-            copy(&efi, &part.join(EFI), &Progress::none())?;
+            copy(&efi, &part.path.join(EFI), &Progress::none())?;
         }
         let meta = Meta {
             version: json::VERSION,
@@ -195,8 +198,9 @@ impl Snapshots {
             created_at: now,
             expires_at,
         };
-        write_json(&part.join(META), &meta)?;
-        sync_directory(part)
+        write_json(&part.path.join(META), &meta)?;
+        sync_directory(&part.path)?;
+        Ok(part)
     }
 
     /// Deletes one.
@@ -273,6 +277,30 @@ impl Snapshots {
     }
 }
 
+/// A snapshot that has no name yet. Without one it goes.
+pub(super) struct Part {
+    path: PathBuf,
+    whole: PathBuf,
+}
+
+impl Part {
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// `Io`, with nothing left of it.
+    pub(super) fn finish(self) -> Result<()> {
+        rename(&self.path, &self.whole)?;
+        sync_directory(self.whole.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // With a name there is nothing here any more. What can't be deleted now is swept with the next one.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 /// # Errors
 /// `Conflict` where a process of the machine lives, which may write to its disk.
 pub(super) fn expect_still(machine: &Directory) -> Result<()> {
@@ -293,11 +321,6 @@ pub(super) fn make_directory(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path);
     made.map_err(|error| Error::io(format!("cannot make {}", path.display()), error))
-}
-
-fn move_into_place(part: &Path, whole: &Path) -> Result<()> {
-    rename(part, whole)?;
-    sync_directory(whole.parent().unwrap_or(Path::new("/")))
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -1,0 +1,129 @@
+//! The snapshot that an env begins with: taken while its guest holds its disk still, and after a stop where it can't.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root};
+
+/// What holds it still.
+const STILL: &str = include_str!("../../crates/core/src/backend/lima/still.sh");
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    let mut trials = lima.trials("still::a_guest_lets_go_by_itself", lets_go);
+    trials.extend(lima.fake_trial("still::an_env_is_made_with_one_boot", one_boot));
+    trials.extend(lima.fake_trial("still::without_fsfreeze_it_is_stopped", stopped));
+    trials.extend(lima.fake_trial(
+        "still::a_freeze_that_fails_is_followed_by_a_stop",
+        not_frozen,
+    ));
+    if is_root() {
+        trials.push(Trial::test("still::on_ext4", || Ok(on_ext4()?)));
+    } else {
+        eprintln!("skipped: still::on_ext4 (mounting a disk takes root)");
+    }
+    trials
+}
+
+/// The kernel's own freezing, and a copy under a writer that never rests.
+fn on_ext4() -> Result<()> {
+    let image = std::env::var("LDM_TEST_LIMA_IMAGE").context("tests/engines/lima.sh up")?;
+    let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/still_on_ext4.sh");
+    let still = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/core/src/backend/lima/still.sh"
+    );
+    let place = tempfile::tempdir_in("/var/tmp")?;
+    let ran = Command::new("unshare")
+        .args(["--mount", "sh", lima, &image, still])
+        .arg(place.path())
+        .output()?;
+    ensure!(ran.status.success(), "{ran:?}");
+    Ok(())
+}
+
+/// How often limactl was called with this command.
+fn called(stage: &LimaStage, command: &str) -> Result<usize> {
+    let calls = stage.calls()?;
+    let of_command = calls
+        .iter()
+        .filter(|call| call.args.iter().any(|word| word == command));
+    Ok(of_command.count())
+}
+
+fn made_with(stage: &LimaStage, starts: usize, stops: usize) -> Result<LimaProject<'_>> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let found = (called(stage, "start")?, called(stage, "stop")?);
+    ensure!(
+        found == (starts, stops),
+        "starts and stops: {found:?}, {:#?}",
+        stage.calls()?
+    );
+    // It is what the env was: set up, and with nothing of later.
+    project.write_note("dev", "later")?;
+    project.ok(&["container", "reset", "dev"])?;
+    ensure!(project.run(&["exec", "dev", "--", "cat", "note"])?.code != Some(0));
+    let user = project.ok(&["exec", "dev", "--", "sudo", "-n", "id", "-un"])?;
+    ensure!(user.trim() == "root", "it isn't set up: {user}");
+    Ok(project)
+}
+
+fn one_boot(stage: &LimaStage) -> Result<()> {
+    let project = made_with(stage, 1, 0)?;
+    // Others are what they say that they are: of a machine that was stopped.
+    project.ok(&["up", "dev"])?;
+    let before = called(stage, "stop")?;
+    project.ok(&["container", "snapshot", "create", "dev", "other"])?;
+    ensure!(called(stage, "stop")? == before + 1, "it wasn't stopped");
+    Ok(())
+}
+
+fn stopped(stage: &LimaStage) -> Result<()> {
+    stage.faults(&["no freeze"])?;
+    made_with(stage, 2, 1).map(drop)
+}
+
+fn not_frozen(stage: &LimaStage) -> Result<()> {
+    stage.faults(&["full freeze"])?;
+    made_with(stage, 2, 1).map(drop)
+}
+
+/// Whoever held it may be gone, and its input may never end.
+fn lets_go(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    for (patience, ends_early) in [("1", false), ("60", true)] {
+        let began = Instant::now();
+        let words = ["exec", "-u", "root", "dev", "--", "sh", "-c", STILL, "sh"];
+        let mut command = project.command(&words);
+        command.arg(patience).stdin(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut output = BufReader::new(child.stdout.take().context("no output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        ensure!(line == "still\n", "{line:?}");
+        let stdin = child.stdin.take();
+        if !ends_early {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        drop(stdin);
+        let status = child.wait()?;
+        let mut errors = String::new();
+        child
+            .stderr
+            .take()
+            .context("no errors")?
+            .read_to_string(&mut errors)?;
+        ensure!(
+            status.success() == ends_early,
+            "{patience}: {status}, {errors}"
+        );
+        ensure!(began.elapsed() < Duration::from_secs(30), "it held on");
+        // It writes again.
+        project.write_note("dev", patience)?;
+    }
+    Ok(())
+}
