@@ -36,7 +36,10 @@ pub async fn a_copy_has_the_files_and_no_snapshots(stage: &Stage) -> Result<()> 
     let source = stage.create("source").await?;
     let first = SnapshotName::parse("first")?;
     write(stage, &source, "/root/file", "old").await?;
-    stage.backend.snapshot(&source, &first, None).await?;
+    stage
+        .backend
+        .snapshot(&source, &first, None, &Progress::none())
+        .await?;
     write(stage, &source, "/root/file", "new").await?;
     let of_snapshot = copy(stage, &source, Some(&first), "a").await?;
     ensure!(read(stage, &of_snapshot, "/root/file").await? == "old");

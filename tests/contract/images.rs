@@ -18,7 +18,10 @@ async fn published(stage: &Stage, name: &str) -> Result<(InstanceName, Fingerpri
     let source = stage.create("source").await?;
     write(stage, &source, "/root/file", &stage.prefix).await?;
     let snapshot = SnapshotName::parse("first")?;
-    stage.backend.snapshot(&source, &snapshot, None).await?;
+    stage
+        .backend
+        .snapshot(&source, &snapshot, None, &Progress::none())
+        .await?;
     let image = publish(stage, &source, name).await?;
     Ok((source, image))
 }

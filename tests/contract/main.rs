@@ -10,6 +10,7 @@ mod snapshots;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
@@ -21,6 +22,9 @@ use lxc_dev_manager_core::model::{ImageName, InstanceName};
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
 use lxc_dev_manager_tests::{engines, harness};
 use tokio_util::sync::CancellationToken;
+
+/// How long a promise may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A backend, and the names that one promise may use on it.
 struct Stage {
@@ -172,7 +176,13 @@ fn on_lima() -> Result<Vec<Trial>> {
                 "ports" => Guest::Debian,
                 _ => Guest::Busybox,
             };
-            run(promise, Arc::new(stage.backend(image)?), None)
+            // A real one fetches its image, and boots several times.
+            let patience = if stage.is_fake() {
+                PATIENCE
+            } else {
+                PATIENCE * 8
+            };
+            run(promise, Arc::new(stage.backend(image)?), None, patience)
         })
     });
     Ok(trials.collect())
@@ -186,12 +196,17 @@ fn trial(
     fake: Option<Arc<Fake>>,
 ) -> Trial {
     Trial::test(format!("{label}::{name}"), move || {
-        run(promise, backend, fake).map_err(|error| Failed::from(format!("{error:#}")))
+        run(promise, backend, fake, PATIENCE).map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 
 /// Sees whether a backend keeps a promise.
-fn run(promise: Promise, backend: Arc<dyn Backend>, fake: Option<Arc<Fake>>) -> Result<()> {
+fn run(
+    promise: Promise,
+    backend: Arc<dyn Backend>,
+    fake: Option<Arc<Fake>>,
+    patience: Duration,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -202,10 +217,9 @@ fn run(promise: Promise, backend: Arc<dyn Backend>, fake: Option<Arc<Fake>>) -> 
             fake,
             prefix,
         };
-        let patience = std::time::Duration::from_secs(120);
         let result = tokio::time::timeout(patience, promise(&stage)).await;
         stage.clear().await;
-        result.unwrap_or_else(|_| anyhow::bail!("no end within 120 s"))
+        result.unwrap_or_else(|_| anyhow::bail!("no end within {} s", patience.as_secs()))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::backend::Marks;
+use lxc_dev_manager_core::backend::{Marks, Progress};
 use lxc_dev_manager_core::model::{InstanceName, OperationId, SnapshotName};
 
 use super::guest::{read, write};
@@ -14,7 +14,10 @@ async fn stop_and_restore(
     snapshot: &SnapshotName,
 ) -> Result<()> {
     stage.backend.stop(name, true).await?;
-    stage.backend.restore(name, snapshot).await?;
+    stage
+        .backend
+        .restore(name, snapshot, &Progress::none())
+        .await?;
     stage.backend.start(name).await?;
     Ok(())
 }
@@ -26,9 +29,15 @@ pub async fn restore_brings_files_back(stage: &Stage) -> Result<()> {
         SnapshotName::parse("second")?,
     );
     write(stage, &name, "/root/note", b"one").await?;
-    stage.backend.snapshot(&name, &first, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &first, None, &Progress::none())
+        .await?;
     write(stage, &name, "/root/note", b"two").await?;
-    stage.backend.snapshot(&name, &second, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &second, None, &Progress::none())
+        .await?;
     write(stage, &name, "/root/note", b"three").await?;
     stop_and_restore(stage, &name, &first).await?;
     ensure!(
@@ -53,9 +62,15 @@ pub async fn restore_brings_files_back(stage: &Stage) -> Result<()> {
 pub async fn restore_of_a_running_instance_is_a_conflict(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     let snapshot = SnapshotName::parse("one")?;
-    stage.backend.snapshot(&name, &snapshot, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &snapshot, None, &Progress::none())
+        .await?;
     expect_kind(
-        stage.backend.restore(&name, &snapshot).await,
+        stage
+            .backend
+            .restore(&name, &snapshot, &Progress::none())
+            .await,
         ErrorKind::Conflict,
     )
 }
@@ -63,13 +78,19 @@ pub async fn restore_of_a_running_instance_is_a_conflict(stage: &Stage) -> Resul
 pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let snapshot = SnapshotName::parse("one")?;
-    stage.backend.snapshot(&name, &snapshot, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &snapshot, None, &Progress::none())
+        .await?;
     let marks = Marks {
         operation: Some(OperationId::random()),
         ..stage.backend.instance(&name).await?.marks
     };
     stage.backend.set_marks(&name, &marks).await?;
-    stage.backend.restore(&name, &snapshot).await?;
+    stage
+        .backend
+        .restore(&name, &snapshot, &Progress::none())
+        .await?;
     ensure!(
         stage.backend.instance(&name).await?.marks == marks,
         "the snapshot's marks came back"
@@ -81,7 +102,10 @@ pub async fn a_missing_snapshot_is_not_found(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let missing = SnapshotName::parse("missing")?;
     expect_kind(
-        stage.backend.restore(&name, &missing).await,
+        stage
+            .backend
+            .restore(&name, &missing, &Progress::none())
+            .await,
         ErrorKind::NotFound,
     )?;
     expect_kind(
@@ -93,8 +117,14 @@ pub async fn a_missing_snapshot_is_not_found(stage: &Stage) -> Result<()> {
 pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let (one, two) = (SnapshotName::parse("one")?, SnapshotName::parse("two")?);
-    stage.backend.snapshot(&name, &one, None).await?;
-    stage.backend.snapshot(&name, &two, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &one, None, &Progress::none())
+        .await?;
+    stage
+        .backend
+        .snapshot(&name, &two, None, &Progress::none())
+        .await?;
     let taken = stage.backend.instance(&name).await?.snapshots;
     let names: Vec<_> = taken.iter().map(|snapshot| snapshot.name.clone()).collect();
     ensure!(names == [one.clone(), two.clone()], "{names:?}");
@@ -107,7 +137,10 @@ pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {
 pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let one = SnapshotName::parse("one")?;
-    stage.backend.snapshot(&name, &one, None).await?;
+    stage
+        .backend
+        .snapshot(&name, &one, None, &Progress::none())
+        .await?;
     let space = stage.backend.pool_space().await?;
     let space = space.context("a pool tells how full it is")?;
     ensure!(space.used <= space.total && space.total > 0, "{space:?}");

@@ -26,6 +26,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         ),
         lima.fake_trial("envs::an_old_limactl_is_named", old_limactl),
         lima.trials("envs::autostart_is_refused_in_words", autostart_is_refused),
+        lima.trials("envs::mounts_and_setup_are_there", mounts_and_setup),
         lima.trials("envs::templates_pass_limas_own_check", templates_are_valid),
     ]
     .into_iter()
@@ -66,6 +67,47 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
         .iter()
         .find(|call| call.env.contains_key("XPC_SERVICE_NAME"));
     ensure!(odd.is_none(), "{odd:?}");
+    Ok(())
+}
+
+fn mounts_and_setup(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let directory = stage.path("project");
+    for name in ["shared", "fixed"] {
+        fs::create_dir(directory.join(name))?;
+        fs::write(directory.join(name).join("file"), format!("{name} 'here'"))?;
+    }
+    let text = "project: web\nbackend: lima\ncontainers:\n  dev:\n    image: debian:12\n    mounts:\n    \
+                - {host: ./shared, guest: /srv/shared}\n    - {host: ./fixed, guest: /srv/it's fixed, readonly: true}\n    \
+                setup: |\n      #!/bin/sh\n      cat /srv/shared/file \"/srv/it's fixed/file\" >note\n      \
+                sudo -n touch /etc/was-set-up\n      echo \"a line of it's own\"\n";
+    fs::write(directory.join("containers.yaml"), text)?;
+    let made = project.run(&["container", "create", "dev"])?;
+    ensure!(made.code == Some(0), "{made:?}");
+    let shown = [&made.stdout, &made.stderr].map(|text| text.contains("a line of it's own"));
+    ensure!(shown.contains(&true), "{made:?}");
+    ensure!(
+        project.note("dev")? == "shared 'here'fixed 'here'",
+        "{}",
+        project.note("dev")?
+    );
+    project.ok(&["exec", "dev", "--", "test", "-f", "/etc/was-set-up"])?;
+    project.ok(&["exec", "dev", "--", "cp", "note", "/srv/shared/back"])?;
+    ensure!(fs::read_to_string(directory.join("shared/back"))?.starts_with("shared"));
+    let written = project.run(&["exec", "dev", "--", "touch", "/srv/it's fixed/new"])?;
+    ensure!(written.code != Some(0), "it could be written: {written:?}");
+
+    // One that fails fails the creation.
+    project.ok(&["remove", "dev", "-f"])?;
+    fs::write(
+        directory.join("containers.yaml"),
+        "project: web\nbackend: lima\ncontainers:\n  dev:\n    image: debian:12\n    setup: |\n      echo so it goes\n      exit 3\n",
+    )?;
+    let failed = project.refused(&["container", "create", "dev"], "exit code 3")?;
+    ensure!(
+        !stage.instance("web-dev").exists(),
+        "it was left: {failed:?}"
+    );
     Ok(())
 }
 

@@ -123,7 +123,7 @@ fn parts(place: &std::path::Path) -> Result<Vec<String>> {
             continue;
         }
         let begun = [".part-", "ldm-new-", "restoring"];
-        if begun.iter().any(|begin| name.starts_with(begin)) {
+        if begun.iter().any(|begin| name.starts_with(begin)) || name.ends_with(".restoring") {
             found.push(entry.path().display().to_string());
         } else if entry.file_type()?.is_dir() {
             found.extend(parts(&entry.path())?);
@@ -151,6 +151,9 @@ fn create(stage: &LimaStage) -> Result<()> {
         At::Limactl("create disk"),
         At::Limactl("start agent"),
         At::Limactl("start running"),
+        // The guest holds its disk still, and its machine dies.
+        At::Limactl("freeze before-pack"),
+        At::Limactl("freeze packed"),
     ] {
         kill(&project, &["container", "create", "dev", "debian:12"], at)?;
         let next = mended(&project, &["down", "dev"], "create of `dev`")?;

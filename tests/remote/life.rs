@@ -94,11 +94,13 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     // Stopped: while a guest boots, files that come and go make LXD's snapshot of it fail.
     backend.stop(name, true).await?;
     let snapshot = SnapshotName::parse("first")?;
-    backend.snapshot(name, &snapshot, None).await?;
+    backend
+        .snapshot(name, &snapshot, None, &Progress::none())
+        .await?;
     backend.start(name).await?;
     said(backend, name, &["rm", "/root/file"]).await?;
     backend.stop(name, true).await?;
-    backend.restore(name, &snapshot).await?;
+    backend.restore(name, &snapshot, &Progress::none()).await?;
     backend.start(name).await?;
     ensure!(said(backend, name, &["cat", "/root/file"]).await? == "from outside");
     let glanced = backend.glance().await?;

@@ -192,10 +192,16 @@ pub trait Backend: Send + Sync {
         name: &InstanceName,
         snapshot: &SnapshotName,
         expires_at: Option<Timestamp>,
+        progress: &Progress,
     ) -> Result<()>;
 
     /// Sets a stopped instance back to one of its snapshots. Our marks stay as they were before.
-    async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()>;
+    async fn restore(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        progress: &Progress,
+    ) -> Result<()>;
 
     /// Deletes a snapshot.
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()>;

@@ -1,4 +1,4 @@
-//! Deleting what undo keeps.
+//! Deleting what undo keeps, and what instances have left that somebody has deleted past us.
 
 use super::Engine;
 use crate::backend::Leftover;
@@ -80,6 +80,7 @@ impl Engine {
         collected.left = collected.left.saturating_sub(given_up);
         Ok(collected)
     }
+
     /// Deletes what deleted instances have left.
     async fn clear(&self, collected: &mut Collected) {
         for backend in self

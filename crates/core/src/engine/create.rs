@@ -328,7 +328,9 @@ impl Engine {
         if allowed {
             self.step(task, "taking the snapshot `initial-state`");
             let initial = SnapshotName::initial_state();
-            backend.snapshot(name, &initial, None).await?;
+            backend
+                .snapshot(name, &initial, None, &self.progress(task))
+                .await?;
         } else {
             let project = &backend.id().project;
             self.notice(format!(

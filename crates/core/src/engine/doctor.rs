@@ -41,8 +41,7 @@ impl Engine {
         if answering == 0 {
             let message = "no engine answers";
             findings.push(
-                Finding::new("engines", Level::Bad, message)
-                    .with_hint("install one: `sudo apt install incus`"),
+                Finding::new("engines", Level::Bad, message).with_hint(super::place::INSTALL),
             );
         }
         findings.extend(firewall::look(answering > 0).await);

@@ -121,7 +121,9 @@ impl Engine {
         self.step(task, "taking a snapshot");
         // It expires by itself, should everything else fail.
         let expires_at = Some(self.clock.now() + super::ledger::KEPT);
-        backend.snapshot(&instance.name, copy, expires_at).await?;
+        backend
+            .snapshot(&instance.name, copy, expires_at, &self.progress(task))
+            .await?;
         if running {
             self.step(task, "starting it again");
             start_if_stopped(backend.as_ref(), &instance.name).await?;

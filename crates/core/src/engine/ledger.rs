@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::create::delete_whatever_state;
 use super::place::Placed;
+use super::task::Task;
 use crate::backend::{Backend, Instance, Settings};
 use crate::error::{Error, Result};
 use crate::home::{read_all, read_json, write_json};
@@ -73,14 +74,20 @@ impl Entry {
 
 impl Engine {
     /// Keeps what an env is now, before a restore.
-    pub(super) async fn keep_for_undo(&self, keeper: &Keeper<'_>, placed: &Placed) -> Result<()> {
+    pub(super) async fn keep_for_undo(&self, task: &Task, placed: &Placed) -> Result<()> {
+        let keeper = task.keeper();
         let name = SnapshotName::undo(keeper.id);
         let expires_at = self.clock.now() + KEPT;
         placed
             .backend
-            .snapshot(&placed.instance.name, &name, Some(expires_at))
+            .snapshot(
+                &placed.instance.name,
+                &name,
+                Some(expires_at),
+                &self.progress(task),
+            )
             .await?;
-        self.write_entry(keeper, placed, Kept::Snapshot { name })
+        self.write_entry(&keeper, placed, Kept::Snapshot { name })
     }
 
     /// Renames a stopped env so that its name is free and it can come back.

@@ -268,6 +268,13 @@ pub(super) fn not_ours(placed: &Placed, name: &InstanceName) -> Error {
         .with_hint("choose another name for the env, or for the project")
 }
 
+/// What to do on a machine without an engine.
+pub(super) const INSTALL: &str = if cfg!(target_os = "macos") {
+    "install one: `brew install lima`"
+} else {
+    "install one: `sudo apt install incus`"
+};
+
 /// One error of several engines: the one that a user can mend first, with the others as causes.
 fn no_engine(mut failures: Vec<Error>) -> Error {
     failures.sort_by_key(|error| error.kind() == ErrorKind::Unreachable);
@@ -279,11 +286,11 @@ fn no_engine(mut failures: Vec<Error>) -> Error {
         Some(first) if first.kind() != ErrorKind::Unreachable => first,
         Some(first) => Error::new(ErrorKind::Unreachable, "no engine answers")
             .with_hint(format!(
-                "install one: `sudo apt install incus`; or {}",
+                "{INSTALL}; or {}",
                 first.hint().unwrap_or("start it")
             ))
             .caused_by(Error::new(ErrorKind::Unreachable, told.join("; "))),
         None => Error::new(ErrorKind::Unreachable, "no engine is known on this machine")
-            .with_hint("install one: `sudo apt install incus`"),
+            .with_hint(INSTALL),
     }
 }

@@ -9,7 +9,7 @@ use super::image::mend_publish;
 use super::journal::{Detail, Journal, JournalStep, Record};
 use super::lock::EnvLock;
 use super::transfer::mend_transfer;
-use crate::backend::{Backend, Instance};
+use crate::backend::{Backend, Instance, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{InstanceName, SnapshotName};
@@ -246,7 +246,9 @@ impl Engine {
             restart(backend.as_ref(), record).await?;
             return Ok("dropped: the snapshot is gone");
         };
-        let restored = backend.restore(&record.instance, snapshot).await;
+        let restored = backend
+            .restore(&record.instance, snapshot, &Progress::none())
+            .await;
         // Also where that failed: it ran before.
         restart(backend.as_ref(), record).await?;
         restored?;

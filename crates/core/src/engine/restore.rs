@@ -101,7 +101,7 @@ impl Engine {
             if undoable {
                 // Once it is stopped: nothing is written meanwhile, and some engines stop it for a snapshot.
                 self.step(task, "keeping what it is now");
-                self.keep_for_undo(&task.keeper(), &placed).await?;
+                self.keep_for_undo(task, &placed).await?;
             }
             journal.enter(JournalStep::Committing)
         };
@@ -138,7 +138,8 @@ impl Engine {
     ) -> Result<()> {
         let Placed { backend, instance } = placed;
         self.step(task, "restoring");
-        let restored = backend.restore(&instance.name, snapshot).await;
+        let progress = self.progress(task);
+        let restored = backend.restore(&instance.name, snapshot, &progress).await;
         if restored.as_ref().is_err_and(Error::is_uncertain) {
             return restored;
         }

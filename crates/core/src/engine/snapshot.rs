@@ -99,7 +99,9 @@ impl Engine {
                 false => "taking the snapshot",
             },
         );
-        if let Err(error) = placed.backend.snapshot(name, snapshot, None).await {
+        let progress = self.progress(task);
+        let taken = placed.backend.snapshot(name, snapshot, None, &progress);
+        if let Err(error) = taken.await {
             // Where it may have been taken all the same, recovery looks.
             if !error.is_uncertain() {
                 journal.close();

@@ -114,10 +114,10 @@ impl Engine {
     }
 
     /// Hands the steps of a backend on to the bus.
-    pub(super) fn progress(self: &std::sync::Arc<Self>, task: &Task) -> Progress {
-        let (engine, id, env) = (self.clone(), task.id.clone(), task.env.clone());
+    pub(super) fn progress(&self, task: &Task) -> Progress {
+        let (bus, id, env) = (self.bus.clone(), task.id.clone(), task.env.clone());
         Progress::new(move |step| {
-            engine.bus.publish(EventKind::Progress {
+            bus.publish(EventKind::Progress {
                 id: id.clone(),
                 env: env.clone(),
                 step,

@@ -130,14 +130,14 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
     set_ports(all, &Forwarding::Off, &guest.ports);
     match guest.vm {
         Some(Vm::Vz) => {
-            all.insert("vmType".into(), "vz".into());
-            default(
-                all,
-                "networks",
-                Value::from(vec![pairs(&[("vzNAT", true.into())])]),
-            );
+            default(all, "vmType", "vz".into());
+            // The other drivers don't have that network.
+            if all.get("vmType").and_then(Value::as_str) == Some("vz") {
+                let network = pairs(&[("vzNAT", true.into())]);
+                default(all, "networks", Value::from(vec![network]));
+            }
         }
-        Some(Vm::Qemu) => drop(all.insert("vmType".into(), "qemu".into())),
+        Some(Vm::Qemu) => default(all, "vmType", "qemu".into()),
         None => {}
     }
     if guest.rosetta {

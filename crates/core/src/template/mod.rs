@@ -16,6 +16,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde_yaml::Value;
+
 use crate::error::{Error, ErrorKind, Result};
 
 pub use check::{Level, Problem, check};
@@ -24,7 +26,7 @@ pub use seen::{Change, Seen, change, read_settings};
 pub use store::{Info, Origin, Templates};
 
 /// What of a machine's settings goes with its disk.
-const OF_A_DISK: [&str; 13] = [
+const OF_A_DISK: [&str; 12] = [
     "arch",
     "containerd",
     "cpus",
@@ -37,7 +39,6 @@ const OF_A_DISK: [&str; 13] = [
     "os",
     "ssh",
     "user",
-    "vmType",
 ];
 /// The longest name of a template.
 const MAX_NAME: usize = 64;
@@ -140,6 +141,10 @@ impl Template {
     pub fn of_machine(yaml: &str) -> Result<Self> {
         let mut all = seen::mapping(yaml)?;
         all.retain(|key, _| key.as_str().is_some_and(|key| OF_A_DISK.contains(&key)));
+        if let Some(ssh) = all.get_mut("ssh").and_then(Value::as_mapping_mut) {
+            // Which keys let somebody in, and whether an agent is lent, is never a disk's to say.
+            ssh.retain(|key, _| key.as_str() == Some("overVsock"));
+        }
         Ok(Self {
             name: TemplateName("machine".to_owned()),
             text: seen::write(&all)?,
@@ -199,9 +204,10 @@ mod tests {
     #[test]
     fn what_was_a_machines_own_does_not_go_with_its_disk() {
         let yaml = "cpus: 2\nmounts: [{location: '~', writable: true}]\n\
-                    provision: [{mode: system, script: x}]\nportForwards: []\nvmType: vz\n";
+                    provision: [{mode: system, script: x}]\nportForwards: []\nvmType: vz\n\
+                    ssh: {forwardAgent: true, overVsock: false}\n";
         let template = Template::of_machine(yaml).unwrap();
-        assert_eq!(template.text, "cpus: 2\nvmType: vz\n");
+        assert_eq!(template.text, "cpus: 2\nssh:\n  overVsock: false\n");
     }
 
     #[test]

@@ -55,8 +55,8 @@ pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Ro
             Ok(taken)
         },
     )?;
-    let note = "ours sets up the user and SSH, and takes `initial-state`, for which Lima has to stop the machine and \
-                start it again; the stand-in boots in well under a second, so what is ours weighs more than on a VM";
+    let note = "ours sets up the user and SSH, and takes `initial-state`, for which the stand-in packs its guest's files; it \
+                boots in well under a second, so what is ours weighs more than on a VM";
     Ok(vec![
         Row::pairs_below(
             NAME,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::load;
 use super::place::{Place, Way};
@@ -162,7 +162,8 @@ pub fn measure(program: &Path, ways: &[Way]) -> Result<Vec<Found>> {
         for turn in 0..ways.len() {
             // Each is the first one once.
             let index = (round + turn) % ways.len();
-            one(program, &ways[index], &mut found[index])?;
+            let measured = one(program, &ways[index], &mut found[index]);
+            measured.with_context(|| format!("{}, round {round}", ways[index].name))?;
         }
     }
     Ok(found)

@@ -263,6 +263,7 @@ impl Backend for Fake {
         name: &InstanceName,
         snapshot: &SnapshotName,
         _expires_at: Option<Timestamp>,
+        _progress: &Progress,
     ) -> Result<()> {
         self.travel(|| {
             let mut state = self.call("snapshot")?;
@@ -287,7 +288,12 @@ impl Backend for Fake {
         .await
     }
 
-    async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+    async fn restore(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        _progress: &Progress,
+    ) -> Result<()> {
         self.travel(|| {
             let mut state = self.call("restore")?;
             let held = state.held(name)?;

@@ -65,9 +65,9 @@ fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
     let target = create(to)?;
     match rustix::fs::ioctl_ficlone(&target, source) {
         Ok(()) => Ok(Some(target)),
-        Err(_) => {
+        Err(error) => {
             fs::remove_file(to)?;
-            Ok(None)
+            only_unable(error)
         }
     }
 }
@@ -80,7 +80,16 @@ fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
         // It has its source's mode, which may forbid to write.
         Ok(()) => Ok(Some(File::open(to)?)),
         Err(rustix::io::Errno::EXIST) => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(_) => Ok(None),
+        Err(error) => only_unable(error),
+    }
+}
+
+/// A full volume has no room for bytes either; all else may be done byte by byte.
+fn only_unable(error: rustix::io::Errno) -> io::Result<Option<File>> {
+    use rustix::io::Errno;
+    match error {
+        Errno::NOSPC | Errno::DQUOT | Errno::IO => Err(error.into()),
+        _ => Ok(None),
     }
 }
 
@@ -146,10 +155,13 @@ pub(super) fn shares(directory: &Path) -> bool {
 /// # Errors
 /// `Engine`, saying how much is missing.
 pub(super) fn expect_room(directory: &Path, files: &[&Path]) -> Result<()> {
-    if shares(directory) {
-        return Ok(());
-    }
-    let needed: u64 = files.iter().map(|file| held(file)).sum();
+    let volume = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let here = volume(directory);
+    let is_shared = |file: &&&Path| here.is_some() && volume(file) == here;
+    let shares = shares(directory);
+    // What shares its blocks takes none at first.
+    let copied = files.iter().filter(|file| !(shares && is_shared(file)));
+    let needed: u64 = copied.map(|file| held(file)).sum();
     let free = free(directory)?;
     if needed.saturating_add(MARGIN) <= free {
         return Ok(());

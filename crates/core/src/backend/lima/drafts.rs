@@ -172,6 +172,7 @@ impl Lima {
 
     /// Deletes what killed processes have left under names of ours.
     pub(super) async fn sweep(&self) {
+        self.sweep_gone();
         let directory = self.ours().join("new");
         for draft in self.drafts(&directory) {
             let path = file_of(&directory, &draft);

@@ -70,7 +70,9 @@ impl Images {
         let length = meta.length;
         // One that is there already gets the name as well.
         if self.meta(&meta.fingerprint).is_ok() {
-            return self.put(meta, |_| Ok(()));
+            let _lock = self.lock()?;
+            let named = self.name_known(&meta)?;
+            return named.ok_or_else(|| no_image("somebody has deleted it meanwhile"));
         }
         self.put(meta, |part| {
             write_text(&part.join(YAML), &yaml)?;

@@ -195,19 +195,31 @@ impl Images {
         let part = self.begin()?;
         fill(&part.path)?;
         let _lock = self.lock()?;
-        for alias in &meta.aliases {
-            self.expect_free(&ImageName::parse(alias)?)?;
+        if let Some(known) = self.name_known(&meta)? {
+            return Ok(known);
         }
         let whole = self.at(&meta.fingerprint);
-        if let Ok(mut known) = self.meta(&meta.fingerprint) {
-            known.aliases.extend(meta.aliases);
-            return write_json(&whole.join(META), &known).map(|()| known.fingerprint);
-        }
         write_json(&part.path.join(META), &meta)?;
         sync_directory(&part.path)?;
         rename(&part.path, &whole)?;
         sync_directory(&self.root)?;
         Ok(meta.fingerprint)
+    }
+
+    /// Gives an image that is there another's names, if it is; the caller has the lock.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name that is taken, `Io`.
+    pub(super) fn name_known(&self, meta: &Meta) -> Result<Option<Fingerprint>> {
+        for alias in &meta.aliases {
+            self.expect_free(&ImageName::parse(alias)?)?;
+        }
+        let Ok(mut known) = self.meta(&meta.fingerprint) else {
+            return Ok(None);
+        };
+        known.aliases.extend(meta.aliases.iter().cloned());
+        let file = self.at(&meta.fingerprint).join(META);
+        write_json(&file, &known).map(|()| Some(known.fingerprint))
     }
 
     /// Waits until nobody else looks at names or gives any; until the file is dropped nobody does.

@@ -5,18 +5,30 @@
 
 use jiff::Timestamp;
 
-use super::{Lima, blocking};
+use super::directory::{self, Directory};
+use super::{Lima, blocking, copy, images, settings};
 use crate::backend::Progress;
 use crate::error::Result;
-use crate::model::{InstanceName, SnapshotName};
+use crate::model::{Fingerprint, ImageName, InstanceName, SnapshotName};
+use crate::template::Template;
+
+/// The most that a disk may hold that is copied byte by byte while its guest waits.
+const SOON: u64 = 2 << 30;
 
 impl Lima {
+    /// Whether a guest can be kept waiting for a copy of its disk.
+    fn is_copied_soon(&self, machine: &Directory) -> bool {
+        let is_small = || machine.disk().is_ok_and(|disk| copy::held(&disk) <= SOON);
+        machine.has_raw_disk() && (copy::shares(self.limactl.home()) || is_small())
+    }
+
     /// Keeps a running machine from running while its disk is copied.
     pub(super) async fn keep(
         &self,
         name: &InstanceName,
         snapshot: &SnapshotName,
         expires_at: Option<Timestamp>,
+        progress: &Progress,
     ) -> Result<()> {
         let machine = self.existing(name)?;
         let record = self.record(name, &machine)?;
@@ -29,11 +41,11 @@ impl Lima {
         // Before anything changes: a machine isn't stopped for what can't be done.
         snapshots.expect_possible(&machine, snapshot)?;
         let runs = machine.is_alive();
-        if runs && snapshot.is_initial_state() && machine.has_raw_disk() {
+        if runs && snapshot.is_initial_state() && self.is_copied_soon(&machine) {
             let (snapshots, machine) = (snapshots.clone(), machine.clone());
-            let wanted = snapshot.clone();
+            let (wanted, progress) = (snapshot.clone(), progress.clone());
             let copied = self.while_still(name, move || {
-                snapshots.begin(&machine, &wanted, now, expires_at, &Progress::none())
+                snapshots.begin(&machine, &wanted, now, expires_at, &progress)
             });
             if let Some(copied) = copied.await {
                 return blocking(move || copied?.finish()).await;
@@ -45,14 +57,43 @@ impl Lima {
             }
             return Err(error);
         }
-        let wanted = snapshot.clone();
-        let kept =
-            blocking(move || snapshots.keep(&machine, &wanted, now, expires_at, &Progress::none()));
+        let (wanted, progress) = (snapshot.clone(), progress.clone());
+        let kept = blocking(move || snapshots.keep(&machine, &wanted, now, expires_at, &progress));
         let kept = kept.await;
         if runs && let Err(error) = self.start_machine(name).await {
             // The snapshot is there or it isn't, whatever has become of the start: the caller looks.
             tracing::warn!(?error, %name, "it doesn't start again");
         }
         kept
+    }
+
+    /// Makes an image of a machine's snapshot.
+    pub(super) async fn publish_snapshot(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        alias: &ImageName,
+        progress: &Progress,
+    ) -> Result<Fingerprint> {
+        let machine = self.existing(name)?;
+        let disk = self
+            .snapshots(&self.record(name, &machine)?)
+            .disk(snapshot)?;
+        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
+        // What else is said there is this machine's: places on this disk, scripts and what they know.
+        let yaml = Template::of_machine(&yaml)?.text;
+        let (images, alias, progress) = (self.images_of_ours(), alias.clone(), progress.clone());
+        let description = format!("{name}, {snapshot}");
+        blocking(move || {
+            let source = images::Source {
+                disk: &disk,
+                architecture: settings::architecture(&yaml),
+                yaml: &yaml,
+                description,
+                now: Timestamp::now(),
+            };
+            images.publish(&source, &alias, &progress)
+        })
+        .await
     }
 }

@@ -107,7 +107,7 @@ impl Lima {
     }
 
     /// Deletes what was on its way out already.
-    fn sweep_gone(&self) {
+    pub(super) fn sweep_gone(&self) {
         let root = self.ours().join("snapshots");
         for name in names_in(&root).unwrap_or_default() {
             if name.starts_with(GONE) {

@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Calls;
+use super::known::Known;
 use super::words;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
@@ -167,6 +168,10 @@ impl Limactl {
             )
             .with_hint("run this as yourself, without sudo"));
         }
+        let known = self.program.as_deref().and_then(Known::of);
+        if let Some(told) = known.as_ref().and_then(|known| known.told(&self.home)) {
+            return Ok(told);
+        }
         let answer = self
             .run_any(&Call::new(&["--version"], ASK_PATIENCE))
             .await?;
@@ -184,7 +189,11 @@ impl Limactl {
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_hint("`brew upgrade lima`, or https://lima-vm.io/docs/installation"));
         }
-        Ok(version.trim_start_matches('v').to_owned())
+        let version = version.trim_start_matches('v').to_owned();
+        if let Some(known) = known {
+            known.keep(&self.home, &version);
+        }
+        Ok(version)
     }
 
     fn named(&self) -> String {

@@ -17,7 +17,8 @@ use super::directory::{self, Directory};
 use super::drafts::{Draft, is_draft, longest_draft};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
-use super::snapshots::{Snapshots, make_directory};
+use super::restore::SUCCESSOR;
+use super::snapshots::{EFI, Snapshots, make_directory};
 use super::{Lima, files, missing, pids, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
@@ -307,6 +308,8 @@ impl Lima {
 fn assemble(source: &Directory, disk: &Path, part: &Path, progress: &Progress) -> Result<()> {
     make_directory(part)?;
     let own = source.disk()?;
+    // A snapshot has the firmware's store of its own moment.
+    let kept = disk.with_file_name(EFI);
     let failed = |error| Error::io(format!("cannot copy {}", source.path().display()), error);
     for entry in fs::read_dir(source.path()).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -324,6 +327,8 @@ fn assemble(source: &Directory, disk: &Path, part: &Path, progress: &Progress) -
             File::create(&to).map_err(failed)?;
         } else if from.file_name() == own.file_name() {
             copy(disk, &to, progress)?;
+        } else if name == EFI && kept.is_file() {
+            copy(&kept, &to, &Progress::none())?;
         } else if kind.is_file() {
             copy(&from, &to, &Progress::none())?;
         }
@@ -332,7 +337,7 @@ fn assemble(source: &Directory, disk: &Path, part: &Path, progress: &Progress) -
 }
 
 fn is_left_out(name: &str) -> bool {
-    let ends = [".pid", ".sock", ".tmp", ".log"];
+    let ends = [".pid", ".sock", ".tmp", ".log", SUCCESSOR];
     LEFT_OUT.contains(&name) || ends.iter().any(|end| name.ends_with(end))
 }
 

@@ -8,8 +8,8 @@
 //! ([`exec`], [`route`]).
 //!
 //! Two things are unlike an engine of containers. A disk can only be copied while nobody writes to it, so
-//! a snapshot of a running machine stops it for a moment; and nobody but its own system can read it, so
-//! a stopped machine is started where a file of it is asked for.
+//! a snapshot of a running machine stops it for a moment, or its guest holds it still ([`keep`], [`still`]); and nobody
+//! but its own system can read it, so a stopped machine is started where a file of it is asked for.
 
 mod calls;
 mod copy;
@@ -23,6 +23,7 @@ mod image_files;
 mod images;
 mod json;
 mod keep;
+mod known;
 mod leftovers;
 mod limactl;
 mod list;
@@ -340,20 +341,26 @@ impl Backend for Lima {
         name: &InstanceName,
         snapshot: &SnapshotName,
         expires_at: Option<Timestamp>,
+        progress: &Progress,
     ) -> Result<()> {
         self.expect_installed()?;
-        self.keep(name, snapshot, expires_at).await
+        self.keep(name, snapshot, expires_at, progress).await
     }
 
-    async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+    async fn restore(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        progress: &Progress,
+    ) -> Result<()> {
         let machine = self.existing(name)?;
         let snapshots = self.snapshots(&self.record(name, &machine)?);
         snapshots.expect(snapshot)?;
         machines::expect_stopped(&machine, name)?;
-        let wanted = snapshot.clone();
+        let (wanted, progress) = (snapshot.clone(), progress.clone());
         blocking(move || {
             snapshots.finish_restore(&machine)?;
-            snapshots.put_back(&machine, &wanted, &Progress::none())
+            snapshots.put_back(&machine, &wanted, &progress)
         })
         .await
     }
@@ -383,24 +390,7 @@ impl Backend for Lima {
         progress: &Progress,
         _cancel: &CancellationToken,
     ) -> Result<Fingerprint> {
-        let machine = self.existing(name)?;
-        let disk = self
-            .snapshots(&self.record(name, &machine)?)
-            .disk(snapshot)?;
-        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
-        let (images, alias, progress) = (self.images_of_ours(), alias.clone(), progress.clone());
-        let description = format!("{name}, {snapshot}");
-        blocking(move || {
-            let source = images::Source {
-                disk: &disk,
-                architecture: settings::architecture(&yaml),
-                yaml: &yaml,
-                description,
-                now: Timestamp::now(),
-            };
-            images.publish(&source, &alias, &progress)
-        })
-        .await
+        self.publish_snapshot(name, snapshot, alias, progress).await
     }
 
     async fn delete_image(&self, image: &Fingerprint) -> Result<()> {

@@ -5,6 +5,7 @@
 //! such a one is known by the name in it, while its source has the same. Where nobody else has it, the machine was
 //! renamed.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -223,7 +224,23 @@ pub(super) fn id_at(path: &Path) -> Result<Option<Uuid>> {
             let Id { id } = json::read(path).map_err(explained)?;
             Ok(Some(id))
         }
-        Err(_) => Ok(None),
+        Err(error) if is_absent(path, &error) => Ok(None),
+        // Nobody knows whose machine it is then.
+        Err(error) => Err(Error::io(
+            format!("cannot look at {}", path.display()),
+            error,
+        )),
+    }
+}
+
+/// Whether a file isn't there, and neither is what it would be in: a link to a volume that isn't mounted may well lead there.
+fn is_absent(path: &Path, error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let is_link = path.parent().is_some_and(Path::is_symlink);
+    match error.kind() {
+        NotFound => !is_link || path.parent().is_some_and(Path::exists),
+        NotADirectory => true,
+        _ => false,
     }
 }
 

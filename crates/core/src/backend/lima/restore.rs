@@ -21,8 +21,8 @@ impl Snapshots {
     /// Sets a stopped machine back.
     ///
     /// # Errors
-    /// `NotFound`; `Engine` where there is no room, `Io`: the machine is as before then, or the restore is
-    /// finished later.
+    /// `NotFound`; `Conflict` where somebody has started it meanwhile; `Engine` where there is no room, `Io`: the
+    /// machine is as before then, or the restore is finished later.
     pub(super) fn put_back(
         &self,
         machine: &Directory,
@@ -41,7 +41,13 @@ impl Snapshots {
             remove_file(&fresh)?;
         }
         noted?;
-        self.finish_restore(machine)
+        // Its own note is younger than all that was done in the machine: that rule is for those found later.
+        if let Err(error) = expect_still(machine) {
+            remove_file(&fresh)?;
+            remove_file(&self.root.join(RESTORING))?;
+            return Err(error);
+        }
+        self.replace(machine, Some(snapshot))
     }
 
     /// Finishes a restore that was cut off after its copy. One whose machine has run since is given up: what
@@ -59,11 +65,18 @@ impl Snapshots {
             remove_file(&fresh)?;
             return remove_file(&note);
         }
+        let snapshot = serde_json::from_slice::<SnapshotName>(&text).ok();
+        self.replace(machine, snapshot.as_ref())
+    }
+
+    /// Puts what was copied in the place of what the machine has, and takes the note away.
+    fn replace(&self, machine: &Directory, snapshot: Option<&SnapshotName>) -> Result<()> {
+        let fresh = beside(machine, DISK);
         if fresh.is_file() {
             rename(&fresh, &machine.disk()?)?;
         }
-        if let Ok(snapshot) = serde_json::from_slice::<SnapshotName>(&text) {
-            let (kept, fresh) = (self.at(&snapshot).join(EFI), beside(machine, EFI));
+        if let Some(snapshot) = snapshot {
+            let (kept, fresh) = (self.at(snapshot).join(EFI), beside(machine, EFI));
             if kept.is_file() {
                 remove_file(&fresh)?;
                 copy(&kept, &fresh, &Progress::none())?;
@@ -71,7 +84,7 @@ impl Snapshots {
             }
         }
         sync_directory(machine.path())?;
-        remove_file(&note)
+        remove_file(&self.root.join(RESTORING))
     }
 }
 
@@ -83,9 +96,13 @@ fn is_newer(file: &Path, other: &Path) -> bool {
         .unwrap_or(false)
 }
 
-/// Where a file's successor is made. Lima leaves names with this end out of its copies.
+/// How the names of files end that are on their way to their places. Not by `.tmp`, which Lima deletes when it stops a
+/// machine by force.
+pub(super) const SUCCESSOR: &str = ".restoring";
+
+/// Where a file's successor is made.
 fn beside(machine: &Directory, file: &str) -> PathBuf {
-    machine.file(&format!("{file}.restoring.tmp"))
+    machine.file(&format!("{file}{SUCCESSOR}"))
 }
 
 #[cfg(test)]

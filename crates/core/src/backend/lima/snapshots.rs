@@ -1,4 +1,4 @@
-//! Snapshots: copies of a stopped machine's disk, beside the machines and on their volume.
+//! Snapshots: copies of a machine's disk while nobody writes to it, beside the machines and on their volume.
 //!
 //! `LIMA_HOME/.lxc-dev-manager/snapshots/ID/NAME/` holds `disk`, `vz-efi` where there is one, and
 //! `snapshot.json`; Lima passes over what begins with a dot. A snapshot is made under another name and

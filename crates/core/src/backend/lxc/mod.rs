@@ -328,6 +328,7 @@ impl Backend for LxcBackend {
         name: &InstanceName,
         snapshot: &SnapshotName,
         expires_at: Option<Timestamp>,
+        _progress: &Progress,
     ) -> Result<()> {
         let mut body = json!({ "name": snapshot, "stateful": false });
         if let Some(at) = expires_at {
@@ -337,7 +338,12 @@ impl Backend for LxcBackend {
         vanished::again(|| self.client.change("POST", &path, &body)).await
     }
 
-    async fn restore(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+    async fn restore(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        _progress: &Progress,
+    ) -> Result<()> {
         instance::restore(self, &self.client, name, snapshot).await
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
+use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
-use russh::{ChannelOpenFailure, ChannelStream, Preferred, cipher};
+use russh::{ChannelOpenFailure, ChannelStream, Limits, Preferred, cipher};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -43,6 +43,16 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::CHACHA20_POLY1305,
     cipher::AES_256_CTR,
 ];
+
+/// How much one key of ours may carry, in each direction. The server asks for another one by the bounds of the cipher, and
+/// earlier. When we ask, what is on its way to us meanwhile ends the session in this library, if it is more than twice the
+/// window of one channel: a few busy channels are enough.
+const KEY_BYTES: usize = 32 << 30;
+/// How long one key of ours may be used.
+const KEY_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often we ask whether a silent server is there, and how often it may not answer.
+const ALIVE: Duration = Duration::from_secs(15);
+const ALIVE_MISSED: usize = 3;
 
 /// What became of a channel.
 pub(in crate::backend) enum Opened {
@@ -265,6 +275,13 @@ fn config() -> Arc<client::Config> {
             cipher: Cow::Borrowed(CIPHERS),
             ..Preferred::DEFAULT
         },
+        limits: Limits {
+            rekey_read_limit: KEY_BYTES,
+            rekey_write_limit: KEY_BYTES,
+            rekey_time_limit: KEY_TIME,
+        },
+        keepalive_interval: Some(ALIVE),
+        keepalive_max: ALIVE_MISSED,
         ..client::Config::default()
     })
 }
@@ -294,6 +311,19 @@ pub(in crate::backend) struct Server {
 
 impl client::Handler for Server {
     type Error = russh::Error;
+
+    async fn disconnected(
+        &mut self,
+        why: DisconnectReason<russh::Error>,
+    ) -> Result<(), russh::Error> {
+        match why {
+            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            DisconnectReason::Error(error) => {
+                tracing::debug!(%error, "an SSH session has ended");
+                Err(error)
+            }
+        }
+    }
 
     async fn check_server_key(
         &mut self,
