@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root};
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root, setting};
 
 /// What holds it still.
 const STILL: &str = include_str!("../../crates/core/src/backend/lima/still.sh");
@@ -29,7 +29,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
 
 /// The kernel's own freezing, and a copy under a writer that never rests.
 fn on_ext4() -> Result<()> {
-    let image = std::env::var("LDM_TEST_LIMA_IMAGE").context("tests/engines/lima.sh up")?;
+    let image = setting("LDM_TEST_LIMA_IMAGE")?;
     let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/still_on_ext4.sh");
     let still = concat!(
         env!("CARGO_MANIFEST_DIR"),

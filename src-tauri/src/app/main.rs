@@ -173,7 +173,8 @@ async fn show_running(home: &Home) -> anyhow::Result<bool> {
             Ok(true)
         }
         Ok(_) => Ok(false),
-        Err(error) if error.kind() == ErrorKind::Unreachable => Ok(false),
+        // `Io`: it ends at this moment.
+        Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Io) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -123,7 +123,7 @@ impl Storm {
             _ => {
                 let port = place.stage.port.to_string();
                 run(&["focus", env, &port])?;
-                // One that is stopped has it from its next start on; until then who came last is asked.
+                // One that is stopped has it, and answers from its next start on.
                 if !place.has_focus(env)? {
                     return Ok("focus moved to one that is stopped");
                 }

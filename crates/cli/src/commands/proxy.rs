@@ -127,7 +127,9 @@ async fn say_left(context: &Context, mut left: watch::Receiver<usize>) {
             1 => "Another process forwards now; a connection of this one goes on".to_owned(),
             left => format!("Another process forwards now; {left} connections of this one go on"),
         };
-        context.printer.status(&format!("{text}, until Ctrl+C"));
+        context
+            .printer
+            .status(&format!("{text}, for 30 s or until Ctrl+C"));
     }
     std::future::pending().await
 }

@@ -227,7 +227,12 @@ impl Engine {
             ..record.env.clone()
         };
         self.rename_in_ledger(&new, &record.env, &record.instance)?;
-        self.rename_in_forwards(&new, &record.env);
+        if let Err(error) = forward::carry_back(&self.home, &record.env, &new) {
+            tracing::warn!(
+                ?error,
+                "focus and ports of its own may stay with the new name"
+            );
+        }
         self.carry_sleep(instance, &record.instance)?;
         let there = find(backend.as_ref(), &record.instance).await?;
         if there.is_none() && find(backend.as_ref(), instance).await?.is_some() {

@@ -206,7 +206,14 @@ impl Actor {
         match order {
             Order::Lease(number, scope) => {
                 // Whoever wants a port wants it also if somebody gave it up before.
-                self.released.clear();
+                let wanted = claims(
+                    &self.envs,
+                    [&scope].into_iter(),
+                    &self.answered,
+                    &BTreeSet::new(),
+                );
+                self.released
+                    .retain(|port| wanted.iter().all(|claim| claim.host != *port));
                 self.leases.push((number, scope));
                 self.settle().await;
             }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::Interest;
@@ -31,37 +31,50 @@ const COMES: Duration = Duration::from_secs(2);
 /// How long the one before may take to give them.
 const GIVES: Duration = Duration::from_secs(2);
 
-/// Listeners of the process that forwarded before, by their addresses.
+/// What a process has before it forwards.
 #[derive(Debug, Default)]
-pub struct Inherited(BTreeMap<SocketAddr, TcpListener>);
+pub struct Inherited {
+    /// Listeners of the one that forwarded before, by their addresses.
+    listeners: BTreeMap<SocketAddr, TcpListener>,
+    /// How many descriptors it might have; `None` for as many as it likes.
+    pub(super) descriptors: Option<u64>,
+}
 
 impl Inherited {
-    /// Those that the one who held the lock before hands over; none where it was killed.
+    /// Takes as many descriptors as there may be, and what the one who held the lock before hands over: nothing where it
+    /// was killed.
     pub async fn of(holder: &mut Holder) -> Self {
-        let Some(path) = holder.handed_over() else {
-            return Self::default();
+        // First: the kernel drops listeners for which there is no room.
+        let descriptors = super::raise_descriptors();
+        let fetched = match holder.handed_over() {
+            Some(path) => tokio::time::timeout(GIVES, fetch(&path)).await,
+            None => Ok(Ok(BTreeMap::new())),
         };
-        match tokio::time::timeout(GIVES, fetch(&path)).await {
+        let listeners = match fetched {
             Ok(Ok(listeners)) => listeners,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "no listener is handed over");
-                Self::default()
+                BTreeMap::new()
             }
-            Err(_) => Self::default(),
+            Err(_) => BTreeMap::new(),
+        };
+        Self {
+            listeners,
+            descriptors,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.listeners.is_empty()
     }
 
     /// The one at an address.
     pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        self.0.remove(&address)
+        self.listeners.remove(&address)
     }
 }
 
-async fn fetch(path: &Path) -> io::Result<Inherited> {
+async fn fetch(path: &Path) -> io::Result<BTreeMap<SocketAddr, TcpListener>> {
     let stream = UnixStream::connect(path).await?;
     let mut listeners = BTreeMap::new();
     loop {
@@ -69,7 +82,7 @@ async fn fetch(path: &Path) -> io::Result<Inherited> {
             .async_io(Interest::READABLE, || receive(&stream))
             .await?;
         if received.is_empty() {
-            return Ok(Inherited(listeners));
+            return Ok(listeners);
         }
         for descriptor in received {
             let listener = TcpListener::from(descriptor);
@@ -87,7 +100,12 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let flags = RecvFlags::empty();
     #[cfg(target_os = "linux")]
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    recvmsg(stream, &mut into, &mut ancillary, flags)?;
+    let message = recvmsg(stream, &mut into, &mut ancillary, flags)?;
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        tracing::warn!(
+            "some listeners didn't fit: their ports are taken once the one before lets go"
+        );
+    }
     let mut received = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -236,7 +254,7 @@ mod tests {
         };
         let mut inherited = Inherited::of(&mut second).await;
         assert!(matches!(giver.await.unwrap(), Passed::Over));
-        assert_eq!(inherited.0.len(), AT_ONCE + 1);
+        assert_eq!(inherited.listeners.len(), AT_ONCE + 1);
         // Not even who has come before is lost.
         let taken = inherited.take(address).unwrap();
         let (accepted, _) = taken.accept().unwrap();
@@ -244,6 +262,6 @@ mod tests {
         drop(second);
         // Whoever comes next finds nothing to fetch.
         let mut third = Holder::claim(&home).unwrap().unwrap();
-        assert!(Inherited::of(&mut third).await.0.is_empty());
+        assert!(Inherited::of(&mut third).await.is_empty());
     }
 }

@@ -42,6 +42,8 @@ pub use plan::Scope;
 use ports::Ports;
 pub use session::{Seat, Session, glance};
 
+/// How long the one task may take to tell what is left.
+const LEGACY: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long connections may take to end when somebody else forwards by now.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// Orders that may wait.
@@ -113,7 +115,7 @@ impl Forwarding {
         shutdown: CancellationToken,
         legacy: Inherited,
     ) -> Result<Self> {
-        let inherited = raise_descriptors();
+        let inherited = legacy.descriptors;
         let (orders, receiver) = mpsc::channel(BACKLOG);
         let (teller, told) = watch::channel(Vec::new());
         let shared = Shared::default();
@@ -203,11 +205,16 @@ impl Forwarding {
     /// What is left to who forwards next. To be asked for while those with a lease still have it.
     ///
     /// # Errors
-    /// `Unreachable` where forwarding has ended.
+    /// `Unreachable` where forwarding has ended, or hasn't begun.
     pub async fn legacy(&self) -> Result<Legacy> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Order::Legacy(answer)).await?;
-        answered.await.map_err(|_| ended())
+        let asked = async {
+            self.ask(Order::Legacy(answer)).await?;
+            answered.await.map_err(|_| ended())
+        };
+        // At the end of a process nobody waits for an engine that hangs.
+        let answered = tokio::time::timeout(LEGACY, asked).await;
+        answered.unwrap_or_else(|_| Err(ended()))
     }
 
     /// How many descriptors this process might have before it forwarded, for the programs that it starts: some fail
@@ -278,6 +285,17 @@ pub(crate) fn carry_over(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> 
     store::Focus::read(home)?.rename(old, new)?;
     store::Stable::read(home)?.rename(old, new)?;
     renames::Renames::read(home)?.add(old, new)
+}
+
+/// Takes back what [`carry_over`] has done, if it has: an env that had the new name before may have left its own there.
+///
+/// # Errors
+/// Those of [`carry_over`].
+pub(crate) fn carry_back(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
+    match renames::Renames::read(home)?.ends_with(old, new) {
+        true => carry_over(home, new, old),
+        false => Ok(()),
+    }
 }
 
 /// Gives an env the focus where nobody forwards now: the next who does will know.

@@ -166,18 +166,16 @@ pub(super) fn claims<'a>(
     claims
 }
 
-/// Who gets what names nobody, of those who have a port: who has the focus, if it can be reached or is to be
-/// forwarded, else who came last.
+/// Who gets what names nobody, of those who have a port: whoever was given the focus for as long as that env has the port,
+/// running or not, else who came last. A client whose database is down must not find another env's in its place.
 pub(super) fn focused<'a>(
     mut envs: impl Iterator<Item = (&'a KnownEnv, GuestPort)>,
-    claims: impl Iterator<Item = &'a Claim> + Clone,
+    mut claims: impl Iterator<Item = &'a Claim>,
     remembered: Option<&EnvRef>,
 ) -> Option<Key> {
-    let is_claimed = |env: &EnvRef| claims.clone().any(|claim| claim.key.0 == *env);
     let known = remembered.and_then(|env| envs.find(|(known, _)| known.env == *env));
-    let known = known.filter(|(known, _)| known.reachable || is_claimed(&known.env));
     let key = known.map(|(known, guest)| (known.env.clone(), guest));
-    key.or_else(|| claims.clone().next().map(|claim| claim.key.clone()))
+    key.or_else(|| claims.next().map(|claim| claim.key.clone()))
 }
 
 #[cfg(test)]
@@ -267,8 +265,14 @@ mod tests {
         assert_eq!(who(5173, None), other);
         // Whether anybody wants it forwarded or not.
         assert_eq!(who(5173, Some(&envs[3].env)), Some(envs[3].env.clone()));
-        // One that doesn't run, and that nobody wants forwarded, can't have it.
-        assert_eq!(who(5173, Some(&envs[2].env)), other);
+        // Nor whether it runs: it isn't another one's meanwhile.
+        assert_eq!(who(5173, Some(&envs[2].env)), Some(envs[2].env.clone()));
+        // One that is gone has lost it.
+        let gone = EnvRef {
+            env: "gone".parse().unwrap(),
+            ..envs[1].env.clone()
+        };
+        assert_eq!(who(5173, Some(&gone)), other);
         assert_eq!(who(8000, Some(&envs[1].env)), None);
     }
 

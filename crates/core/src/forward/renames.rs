@@ -58,6 +58,17 @@ impl Renames {
         })
     }
 
+    /// Whether the last that is known of one of these names is that it was given up for the other.
+    pub(super) fn ends_with(&self, old: &EnvRef, new: &EnvRef) -> bool {
+        let of_them = |known: &&Rename| {
+            [&known.old, &known.new]
+                .iter()
+                .any(|env| [old, new].contains(env))
+        };
+        let last = self.kept.file().renames.iter().rev().find(of_them);
+        last.is_some_and(|known| known.old == *old && known.new == *new)
+    }
+
     /// What came since this was asked last, the oldest first: old names with new ones.
     pub(super) fn fresh(&mut self) -> Result<Vec<(EnvRef, EnvRef)>> {
         self.kept.refresh()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,8 @@ use crate::watch::Watch;
 /// How long the app has to take what it has asked for.
 const STEPPED_DOWN: Duration = Duration::from_millis(500);
 /// Pauses between two tries to hold or to join, while another one is just about to hold: long enough that the
+/// How long one that has the lock may not answer: an app takes a while to start.
+const UNANSWERED: Duration = Duration::from_secs(30);
 /// app, which tries more often, comes first.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How long what runs may take to end.
@@ -247,6 +250,7 @@ async fn sit(
 ) -> Result<()> {
     let mut pause = PAUSES.0;
     let mut had_a_seat = false;
+    let mut unanswered: Option<Instant> = None;
     loop {
         let sat = match Holder::claim(engine.home())? {
             Some(holder) => hold(engine, holder, tellers, shutdown)
@@ -261,9 +265,13 @@ async fn sit(
         pause = match sat {
             Ok(Some(wait)) => {
                 had_a_seat = true;
+                unanswered = None;
                 wait
             }
             // Who just took the lock doesn't answer yet.
+            Ok(None) if unanswered.get_or_insert_with(Instant::now).elapsed() > UNANSWERED => {
+                return Err(nobody_answers(engine.home()));
+            }
             Ok(None) => (pause * 2).min(PAUSES.1),
             // Who has forwarded until now waits for the one that takes its time.
             Err(error) if had_a_seat && error.kind() == ErrorKind::Timeout => PAUSES.1,
@@ -271,6 +279,15 @@ async fn sit(
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+fn nobody_answers(home: &Home) -> Error {
+    let message = "another process forwards for this home, and can't be asked";
+    let lock = home.control_lock().unwrap_or_default();
+    Error::new(ErrorKind::Unreachable, message).with_hint(format!(
+        "its place for sockets may have gone with a session: `fuser {}` tells its pid",
+        lock.display()
+    ))
 }
 
 /// Forwards for everybody, until the end or until the app asks for it.

@@ -12,6 +12,8 @@ use crate::model::{HostPort, Reach};
 
 /// Connections that may wait to be accepted: as many as come at once.
 const BACKLOG: u32 = 4096;
+/// Ports below it take a right of their own.
+const PRIVILEGED: u16 = 1024;
 
 /// The addresses to bind, and whether this machine may lack each.
 fn addresses(reach: Reach) -> Vec<(IpAddr, bool)> {
@@ -169,7 +171,7 @@ impl Refused {
         } = self;
         match error.kind() {
             io::ErrorKind::AddrInUse => taken(port, Listening::read().owner(address, port)),
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied if port.get() < PRIVILEGED => {
                 let message = format!("port {port} is below 1024: only root may listen on it");
                 Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
                     "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"

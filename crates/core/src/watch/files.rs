@@ -41,10 +41,13 @@ impl FileWatch {
         let known = Arc::<Mutex<Known>>::default();
         let shared = known.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            if event.is_ok_and(|event| known.take(&event)) {
-                // A full queue means that everything will be looked at anyway.
-                let _ = inputs.try_send(Input::Everything);
+            let is_ours = event.is_ok_and(|event| {
+                let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                known.take(&event)
+            });
+            // This thread is the watcher's own: it may wait until there is room. Whoever is gone needs no answer.
+            if is_ours {
+                let _ = inputs.blocking_send(Input::Everything);
             }
         });
         if let Err(error) = &watcher {

@@ -25,44 +25,43 @@ pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Ve
     project.stage().fill_disk("web-dev", BEGIN, HOLDS)?;
     let source = project.stage().instance("web-dev").join("disk");
     let copy = source.with_file_name("by-hand");
-    let cp = || {
+    let cp = |flushed: bool| {
         let mut command = Command::new("cp");
         command.args(["--reflink=auto", "--sparse=always", "--"]);
         command.arg(&source).arg(&copy);
-        let taken = ended(command)?;
+        let mut taken = ended(command)?;
+        if flushed {
+            let mut command = Command::new("sync");
+            command.arg(&copy);
+            taken += ended(command)?;
+        }
         std::fs::remove_file(&copy)?;
         Ok(taken)
     };
-    let snapshot = Pairs::take(
-        PAIRS.0,
-        PAIRS.1,
-        || {
-            let taken = ended(project.command(&["container", "snapshot", "create", "dev", "s"]))?;
-            project.ok(&["container", "snapshot", "delete", "dev", "s"])?;
-            Ok(taken)
-        },
-        cp,
-    )?;
-    project.ok(&["config", "set", "undo.on_dir", "false"])?;
-    project.ok(&["container", "snapshot", "create", "dev", "s"])?;
-    let restore = Pairs::take(
-        PAIRS.0,
-        PAIRS.1,
-        || ended(project.command(&["container", "reset", "dev", "s"])),
-        cp,
-    )?;
-    let note = format!("a disk with {} MiB on ext4, so both copy", HOLDS >> 20);
-    let row = |what: &str, pairs| {
-        Row::pairs_below(
-            NAME,
-            &format!("`{what}` of a stopped env / `cp --sparse` of its disk"),
-            pairs,
-            LIMIT,
-        )
-        .noting(Some(note.clone()))
+    let keep = || {
+        let taken = ended(project.command(&["container", "snapshot", "create", "dev", "s"]))?;
+        project.ok(&["container", "snapshot", "delete", "dev", "s"])?;
+        Ok(taken)
     };
-    Ok(vec![
-        row("container snapshot create", &snapshot),
-        row("container reset", &restore),
-    ])
+    let reset = || ended(project.command(&["container", "reset", "dev", "s"]));
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    let kept = [false, true].map(|flushed| Pairs::take(PAIRS.0, PAIRS.1, keep, || cp(flushed)));
+    project.ok(&["container", "snapshot", "create", "dev", "s"])?;
+    let restored =
+        [false, true].map(|flushed| Pairs::take(PAIRS.0, PAIRS.1, reset, || cp(flushed)));
+    let note = format!(
+        "a disk with {} MiB on ext4, so both copy; ours is on the disk when it ends, which `cp` leaves to later",
+        HOLDS >> 20
+    );
+    let mut rows = Vec::new();
+    for (what, pairs) in [
+        ("container snapshot create", kept),
+        ("container reset", restored),
+    ] {
+        let [alone, flushed] = pairs;
+        let row = format!("`{what}` of a stopped env / `cp --sparse` of its disk");
+        rows.push(Row::pairs_below(NAME, &row, &alone?, LIMIT).noting(Some(note.clone())));
+        rows.push(Row::pairs(NAME, &format!("{row}, then `sync`"), &flushed?));
+    }
+    Ok(rows)
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use rustix::fs::{SeekFrom, seek};
 
@@ -14,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
+/// After so many bytes what is written begins its way to the disk, while the copy goes on.
+const FLUSHED: u64 = 64 << 20;
 /// What has to be left free on a volume: a machine that finds none stops in the middle of its work.
 const MARGIN: u64 = 64 << 20;
 
@@ -46,8 +49,25 @@ fn try_copy(from: &Path, to: &Path, progress: &Progress) -> io::Result<()> {
         return shared.sync_all();
     }
     let target = create(to)?;
-    copy_data(source, &target, progress)?;
+    flushed_meanwhile(&target, |due| copy_data(source, &target, progress, &due))?;
     target.sync_all()
+}
+
+/// Has a file flushed by another thread while work writes to it and says when it is due.
+fn flushed_meanwhile(
+    target: &File,
+    work: impl FnOnce(SyncSender<()>) -> io::Result<()>,
+) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let (due, written) = sync_channel(1);
+        // An error is told once, to whoever asks first.
+        let flushed = scope.spawn(move || written.iter().try_for_each(|()| target.sync_data()));
+        let done = work(due);
+        let flushed = flushed
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        done.and(flushed)
+    })
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -94,7 +114,12 @@ fn only_unable(error: rustix::io::Errno) -> io::Result<Option<File>> {
 }
 
 /// Copies what holds data, and leaves the same holes.
-fn copy_data(mut source: File, mut target: &File, progress: &Progress) -> io::Result<()> {
+fn copy_data(
+    mut source: File,
+    mut target: &File,
+    progress: &Progress,
+    due: &SyncSender<()>,
+) -> io::Result<()> {
     let metadata = source.metadata()?;
     let length = metadata.len();
     let held = (metadata.blocks() * 512).clamp(1, length.max(1));
@@ -115,6 +140,10 @@ fn copy_data(mut source: File, mut target: &File, progress: &Progress) -> io::Re
             target.write_all(&piece[..read])?;
             left -= read as u64;
             done += read as u64;
+            if done % FLUSHED < read as u64 {
+                // Where the last one isn't over, there will be another.
+                let _ = due.try_send(());
+            }
             let percent = u8::try_from(done.min(held) * 100 / held).ok();
             if percent != told {
                 told = percent;
