@@ -112,6 +112,8 @@ impl Storm {
                 Ok("stopped and started in pairs")
             }
             7 if kill => {
+                // A process says its first line once there is something to forward.
+                run(&["up", env])?;
                 place.kill_holder()?;
                 place.add_session()?;
                 // The project's other process has taken over by then, or does it now.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::busy;
 use super::transport::{Stream, Transport};
 use super::unheard::{Socket, Unheard};
 use super::wire::{Envelope, Operation};
@@ -88,6 +89,10 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<()> {
+        busy::wait_out(|| self.change_once(method, path, body)).await
+    }
+
+    async fn change_once(&self, method: &str, path: &str, body: &serde_json::Value) -> Result<()> {
         let envelope = self.send(method, path, body).await?;
         match envelope.kind.as_str() {
             "async" => self

@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: the engines' command-line tools. No process is started.
 
+mod busy;
 mod client;
 mod clients;
 mod config;
