@@ -156,7 +156,7 @@ fn copy_data(
 }
 
 /// Where the next data or hole begins; `None` beyond the last one.
-fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+pub(super) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
     match seek(file.as_fd(), from) {
         Ok(at) => Ok(Some(at)),
         Err(rustix::io::Errno::NXIO) => Ok(None),

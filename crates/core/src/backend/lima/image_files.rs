@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::{SeekFrom as Place, seek};
+use rustix::fs::SeekFrom as Place;
 
+use super::copy::next;
 use super::directory::YAML;
 use super::images::{DISK, Images, META, Meta, unwritable, write_text};
 use super::json;
@@ -120,14 +121,6 @@ fn append_disk(
         at = end;
     }
     Ok(())
-}
-
-fn next(file: &File, from: Place) -> io::Result<Option<u64>> {
-    match seek(file, from) {
-        Ok(at) => Ok(Some(at)),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Writes a piece of a disk where it belongs, without its empty blocks.

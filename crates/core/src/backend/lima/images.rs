@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::copy::{copy, expect_room, held, sync_directory};
 use super::directory::YAML;
 use super::json;
-use super::snapshots::make_directory;
+use super::snapshots::{make_directory, rename};
 use crate::backend::{Progress, StoredImage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::write_json;
@@ -356,11 +356,6 @@ pub(super) fn fingerprint_of(text: &str) -> Option<Fingerprint> {
 
 pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(unwritable)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    let renamed = fs::rename(from, to);
-    renamed.map_err(|error| Error::io(format!("cannot rename {}", from.display()), error))
 }
 
 #[cfg(test)]

@@ -35,16 +35,11 @@ impl Snapshots {
         expect_room(machine.path(), &[&disk])?;
         copy(&disk, &fresh, progress)?;
         // From here on it is finished, whoever does it.
-        let noted =
-            expect_still(machine).and_then(|()| write_json(&self.root.join(RESTORING), &snapshot));
-        if noted.is_err() {
-            remove_file(&fresh)?;
-        }
-        noted?;
+        let note = self.root.join(RESTORING);
         // Its own note is younger than all that was done in the machine: that rule is for those found later.
-        if let Err(error) = expect_still(machine) {
+        if let Err(error) = write_json(&note, &snapshot).and_then(|()| expect_still(machine)) {
             remove_file(&fresh)?;
-            remove_file(&self.root.join(RESTORING))?;
+            remove_file(&note)?;
             return Err(error);
         }
         self.replace(machine, Some(snapshot))
