@@ -1,4 +1,4 @@
-//! Builds the relay that runs in guests, and embeds it.
+//! Builds the relay that runs in guests, and embeds it, packed (zlib).
 //!
 //! It has to run in any guest, whatever C library that has, so it is linked statically: with the same
 //! target as ours and flags of its own, hence by a cargo of its own. For a host that isn't Linux there
@@ -7,8 +7,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 const PACKAGE: &str = "lxc-dev-manager-relay";
 
@@ -19,15 +23,16 @@ fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
     let embedded = out.join("relay.rs");
     let text = if variable("CARGO_CFG_TARGET_OS") == "linux" {
-        let program = build(&out);
-        format!("Some(include_bytes!({:?}))", program.display().to_string())
+        let packed = out.join("relay.zlib");
+        write(&packed, &pack(&build(&out)));
+        format!("Some(include_bytes!({:?}))", packed.display().to_string())
     } else {
         "None".to_owned()
     };
-    write(&embedded, &text);
+    write(&embedded, text.as_bytes());
 }
 
-fn build(out: &std::path::Path) -> PathBuf {
+fn build(out: &Path) -> PathBuf {
     let (directory, target) = (out.join("relay"), variable("TARGET"));
     let target = target.to_string_lossy().into_owned();
     let mut cargo = Command::new(variable("CARGO"));
@@ -65,8 +70,19 @@ fn build(out: &std::path::Path) -> PathBuf {
     directory.join(target).join("release").join(PACKAGE)
 }
 
-fn write(path: &std::path::Path, text: &str) {
-    if let Err(error) = fs::write(path, text) {
+fn pack(program: &Path) -> Vec<u8> {
+    let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
+    let packed = fs::read(program)
+        .and_then(|bytes| packer.write_all(&bytes))
+        .and_then(|()| packer.finish());
+    match packed {
+        Ok(packed) => packed,
+        Err(error) => panic!("cannot pack {}: {error}", program.display()),
+    }
+}
+
+fn write(path: &Path, content: &[u8]) {
+    if let Err(error) = fs::write(path, content) {
         panic!("cannot write {}: {error}", path.display());
     }
 }

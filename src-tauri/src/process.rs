@@ -5,16 +5,23 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Writes logs to stderr, as many as `LDM_LOG` says.
 pub fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LDM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("LDM_LOG").ok();
+    let wanted = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
+    let wanted = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let output = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         // Its complaint about a stderr that is gone would panic: the terminal may be closed by now.
-        .log_internal_errors(false)
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(output.with_filter(wanted))
         .init();
 }
 

@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -86,6 +89,64 @@ pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
+/// Who forwards is asked to end while others have a lease: nobody is refused meanwhile, what is open goes on, and ends with
+/// its env though another process forwards by then.
+pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
+    let stage = Stage::new(engine, &["a", "b"])?;
+    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    let mut first = stage.proxy(&["a"])?;
+    let _second = stage.proxy(&["b"])?;
+    until("both are forwarded", || {
+        Ok(stage.ask_for("a")? == "a" && stage.ask_for("b")? == "b")
+    })?;
+    let mut transfer = TcpStream::connect(("127.0.0.1", stage.port))?;
+    transfer.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        transfer,
+        "GET /long HTTP/1.1\r\nHost: {}\r\n\r\n",
+        stage.name("a")
+    )?;
+    let mut some = [0; 4096];
+    ensure!(transfer.read(&mut some)? > 0);
+    let asking = Arc::new(AtomicBool::new(true));
+    let (port, name, go_on) = (stage.port, stage.name("b"), asking.clone());
+    let others = std::thread::spawn(move || -> Result<usize> {
+        let mut answered = 0;
+        while go_on.load(Ordering::Relaxed) {
+            ensure!(ask(port, &name)? == "b");
+            answered += 1;
+        }
+        Ok(answered)
+    });
+    let pid = first.child.id().to_string();
+    let interrupted = Command::new("kill").args(["-INT", &pid]).status()?;
+    ensure!(interrupted.success());
+    // The second one has no `a`: its part of the port goes with the first.
+    until("it is handed over", || {
+        let forwards = stage.forwards()?;
+        let is_open = |forward: &&serde_json::Value| forward["state"] == "forwarded";
+        Ok(forwards.iter().filter(is_open).count() == 1)
+    })?;
+    ensure!(transfer.read(&mut some)? > 0);
+    asking.store(false, Ordering::Relaxed);
+    let answered = others.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+    ensure!(answered > 0, "nobody was asked");
+    ensure!(first.child.try_wait()?.is_none(), "it waits for nobody");
+    stage.workspace.ok(&["down", "a"])?;
+    let mut rest = Vec::new();
+    let ended = transfer.read_to_end(&mut rest);
+    let reset = ended.err().context("it ended as if it were complete")?;
+    ensure!(
+        reset.kind() == std::io::ErrorKind::ConnectionReset,
+        "{reset}"
+    );
+    until("it ends with its last connection", || {
+        Ok(first.child.try_wait()?.is_some())
+    })?;
+    ensure!(stage.ask()? == "b");
+    Ok(())
+}
+
 /// A stranger has the port: it is said who, and it is forwarded once it has been free for a while.
 pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
@@ -154,11 +215,7 @@ pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
     let proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
     let pid = proxy.child.id().to_string();
-    let signal = |name: &str| {
-        std::process::Command::new("kill")
-            .args([name, &pid])
-            .status()
-    };
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status();
     signal("-STOP")?;
     stage.workspace.ok(&["restart", "a"])?;
     // A list asks it and isn't held up.

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         healing::services_and_envs_come_back,
         healing::a_restore_in_mid_transfer,
         healing::who_has_a_lease_takes_over,
+        healing::who_ends_hands_its_ports_over,
         healing::a_stranger_is_named_and_waited_for,
         healing::a_connection_wakes_an_env,
         healing::a_frozen_forwarder_heals,

@@ -15,16 +15,14 @@ use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::assemble;
 use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
 use lxc_dev_manager_core::engine::Engine;
-use lxc_dev_manager_core::forward::{Forwarding, Inherited, Passed, Scope};
+use lxc_dev_manager_core::forward::{Forwarding, Passed, Scope};
 use lxc_dev_manager_core::home::Home;
-use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_desktop::{process, programs};
 use tao::event::{Event, StartCause};
 use tao::event_loop::{ControlFlow, EventLoop, EventLoopBuilder, EventLoopProxy};
 use tao::platform::run_return::EventLoopExtRunReturn;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,16 +73,16 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     }
     // Whoever asks on the control socket has to be answered: all that may take time, or fail, comes first.
     let engine = runtime.block_on(assemble::engine(&lookup, None))?;
+    Forwarding::check(&home)?;
+    engine.registry().all()?;
     let mut events = event_loop();
     let wakes = events.create_proxy();
     let Some(mut holder) = runtime.block_on(take_over(&home))? else {
         return Ok(());
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let inherited = runtime.block_on(Inherited::of(&mut holder));
-    let watch = Watch::start(engine.clone(), &tasks, shutdown.clone());
-    let forwarding =
-        Forwarding::start(engine.clone(), &watch, &tasks, shutdown.clone(), inherited)?;
+    let taken_up = Forwarding::take_up(&engine, &mut holder, &tasks, &shutdown);
+    let (watch, forwarding) = runtime.block_on(taken_up)?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
     let (room, view) = (engine.clone(), watch.clone());
     let desktop = Arc::new(Desktop::new(room, view, forwarding.clone(), tasks.clone()));
@@ -129,7 +127,10 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
     tracing::debug!("quitting");
     drop(tray);
     runtime.block_on(async {
-        let passed = pass_on(&home, &forwarding, end_answers, served).await;
+        let served = async { served.await.ok() };
+        let passed = forwarding
+            .pass_on(&home, (1, false), end_answers, served)
+            .await;
         drop(lease);
         shutdown.cancel();
         drain(&tasks).await;
@@ -138,23 +139,6 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         }
     });
     failed.map_or(Ok(()), Err)
-}
-
-/// Ends answering; a command that waits for that has the right to it now, and the ports.
-async fn pass_on(
-    home: &Home,
-    forwarding: &Forwarding,
-    end_answers: CancellationToken,
-    served: JoinHandle<Holder>,
-) -> Passed {
-    // While commands still have their leases, and can be counted: one is our own.
-    let legacy = forwarding.legacy().await.ok();
-    let legacy = legacy.filter(|legacy| legacy.leases() > 1);
-    end_answers.cancel();
-    match (legacy, served.await.ok()) {
-        (Some(legacy), Some(holder)) => legacy.hand_over(home, holder).await,
-        (_, holder) => Passed::NotOver(holder),
-    }
 }
 
 /// Waits for the operations that run, for a while.

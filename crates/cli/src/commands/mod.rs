@@ -35,7 +35,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use tokio::runtime::Builder;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{Cli, Command, ContainerCommand, ProjectCommand, SnapshotCommand};
 use crate::context::Context;
@@ -47,11 +50,7 @@ const EXEC_FAILED: u8 = 125;
 /// Parses, runs and renders.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("LDM_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    log();
     let printer = Printer::new(&cli.global);
     let in_guest = matches!(
         cli.command,
@@ -68,6 +67,17 @@ pub(crate) fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Logs what `LDM_LOG` asks for (`debug`, `lxc_dev_manager_core=debug,info`), to stderr.
+fn log() {
+    let wanted = std::env::var("LDM_LOG").ok();
+    let wanted = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
+    let Some(wanted) = wanted else { return };
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(output.with_filter(wanted))
+        .init();
 }
 
 fn run(cli: Cli, printer: &Printer) -> Result<u8> {

@@ -20,17 +20,20 @@ use super::{FocusRequest, Legacy, Order, no_such_port};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::model::{GuestPort, HostPort, PortState};
+use crate::model::{EnvStatus, GuestPort, HostPort, PortState};
 use crate::proxy::Listening;
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
 
-/// How long an env that has stopped is taken as running: a restart or a restore closes no port.
+/// How long an env that has stopped is taken as running, and one whose file is away as being there: a restart, a restore
+/// or a checkout of another branch closes no port.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// How long listeners are kept that the one before had and nobody wants yet: others who had a lease there are on their
 /// way.
 const INHERITS: Duration = Duration::from_secs(5);
+/// The same while an engine doesn't say which envs run.
+const INHERITS_UNSEEN: Duration = Duration::from_secs(60);
 
 pub(super) struct Actor {
     /// Envs of which the boot is over to which connections were made.
@@ -43,6 +46,8 @@ pub(super) struct Actor {
     up: BTreeSet<EnvRef>,
     /// Those that have just stopped, until they are taken for stopped.
     lingering: BTreeMap<EnvRef, Instant>,
+    /// Those whose whole project has just gone, until they are taken for gone.
+    away: BTreeMap<EnvRef, Instant>,
     /// By number, in the order in which they came.
     leases: Vec<(u64, Scope)>,
     renames: Renames,
@@ -64,13 +69,29 @@ pub(super) struct Actor {
     told: watch::Sender<Vec<ForwardView>>,
 }
 
+/// What is left of it while connections that came before are still open.
+pub(super) struct Farewell {
+    ended: mpsc::UnboundedReceiver<EnvRef>,
+    upstreams: Upstreams,
+}
+
+impl Farewell {
+    /// Cuts those whose boot is over.
+    pub(super) async fn cut(&mut self) {
+        while let Some(ended) = self.ended.recv().await {
+            self.upstreams.cut(&ended);
+        }
+    }
+}
+
 impl Actor {
     pub(super) fn new(
         engine: Arc<Engine>,
         told: watch::Sender<Vec<ForwardView>>,
         ports: Ports,
         tasks: TaskTracker,
-        shutdown: CancellationToken,
+        // Of listening, and of the last connection.
+        (shutdown, over): (CancellationToken, CancellationToken),
     ) -> Result<Self> {
         let home = engine.home();
         let (mut focus, mut stable) = (Focus::read(home)?, Stable::read(home)?);
@@ -78,8 +99,8 @@ impl Actor {
             engine.bus().publish(EventKind::Notice(warning));
         }
         let renames = Renames::read(home)?;
-        let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown.clone());
-        let (ways, ended) = Ways::new(engine, tasks, shutdown);
+        let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown);
+        let (ways, ended) = Ways::new(engine, tasks, over);
         Ok(Self {
             ended,
             answers,
@@ -88,6 +109,7 @@ impl Actor {
             envs: Vec::new(),
             up: BTreeSet::new(),
             lingering: BTreeMap::new(),
+            away: BTreeMap::new(),
             leases: Vec::new(),
             renames,
             renamed: Vec::new(),
@@ -104,14 +126,18 @@ impl Actor {
         })
     }
 
-    pub(super) async fn run(mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
+    pub(super) async fn run(&mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
         // Kept over the turns of the loop, which others make go round often.
         let mut next_look = Instant::now();
-        let inherits = Instant::now() + INHERITS;
+        let mut begun = None;
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
+            // Not before the first view: an engine may take its time.
+            let begun = *begun.get_or_insert_with(Instant::now);
             loop {
-                let lingers = self.lingering.values().min().copied();
+                let lingers = self.lingering.values().chain(self.away.values());
+                let lingers = lingers.min().copied();
+                let inherits = begun + self.inherits();
                 tokio::select! {
                     event = events.recv() => match event {
                         Some(event) => self.see(event, &mut events).await,
@@ -142,6 +168,15 @@ impl Actor {
         }
     }
 
+    /// Closes the listeners. What is open goes on.
+    pub(super) async fn close(mut self) -> Farewell {
+        self.ports.set(BTreeMap::new()).await;
+        Farewell {
+            ended: self.ended,
+            upstreams: self.upstreams,
+        }
+    }
+
     /// Folds an event, and those that wait behind it, into the view.
     async fn see(&mut self, event: ViewEvent, more: &mut mpsc::Receiver<ViewEvent>) {
         self.view.apply(&event.patch);
@@ -156,6 +191,7 @@ impl Actor {
     async fn look(&mut self) {
         let mut now = envs(&self.view, &self.envs);
         let moment = Instant::now();
+        now.extend(self.still_away(moment));
         let up: BTreeSet<EnvRef> = now
             .iter()
             .filter(|env| env.up)
@@ -177,6 +213,36 @@ impl Actor {
             self.carry_over();
             self.settle().await;
         }
+    }
+
+    /// How long what the one before had is kept.
+    fn inherits(&self) -> Duration {
+        let mut envs = self.view.projects.iter().flat_map(|project| &project.envs);
+        match envs.any(|env| env.status == EnvStatus::Unreachable) {
+            true => INHERITS_UNSEEN,
+            false => INHERITS,
+        }
+    }
+
+    /// Envs of which the whole project isn't there any more, as they were, for a while.
+    fn still_away(&mut self, now: Instant) -> Vec<KnownEnv> {
+        let is_there = |env: &&KnownEnv| {
+            let mut projects = self.view.projects.iter();
+            projects.any(|project| project.path == env.env.project_path)
+        };
+        let mut away: Vec<KnownEnv> = self
+            .envs
+            .iter()
+            .filter(|env| !is_there(env))
+            .cloned()
+            .collect();
+        let until = |env: &EnvRef| self.away.get(env).copied().unwrap_or(now + LINGER);
+        let since = away
+            .iter()
+            .map(|known| (known.env.clone(), until(&known.env)));
+        self.away = since.filter(|(_, until)| *until > now).collect();
+        away.retain(|known| self.away.contains_key(&known.env));
+        away
     }
 
     /// What an env has, it has under its new name as well: once it is seen by that, so that its ports stay

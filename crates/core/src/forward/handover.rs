@@ -33,7 +33,7 @@ const GIVES: Duration = Duration::from_secs(2);
 
 /// What a process has before it forwards.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub(super) struct Inherited {
     /// Listeners of the one that forwarded before, by their addresses.
     listeners: BTreeMap<SocketAddr, TcpListener>,
     /// How many descriptors it might have; `None` for as many as it likes.
@@ -43,7 +43,7 @@ pub struct Inherited {
 impl Inherited {
     /// Takes as many descriptors as there may be, and what the one who held the lock before hands over: nothing where it
     /// was killed.
-    pub async fn of(holder: &mut Holder) -> Self {
+    pub(super) async fn of(holder: &mut Holder) -> Self {
         // First: the kernel drops listeners for which there is no room.
         let descriptors = super::raise_descriptors();
         let fetched = match holder.handed_over() {
@@ -178,8 +178,9 @@ fn send(stream: &UnixStream, listeners: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// What who ends leaves to who forwards next.
-pub struct Legacy {
+pub(super) struct Legacy {
     pub(super) listeners: Vec<OwnedFd>,
+    /// How many leases there are, this process's own as well.
     pub(super) leases: usize,
 }
 
@@ -192,15 +193,9 @@ pub enum Passed {
 }
 
 impl Legacy {
-    /// How many leases there are, this process's own as well.
-    #[must_use]
-    pub fn leases(&self) -> usize {
-        self.leases
-    }
-
     /// Gives the right to answer back, and the listeners to who takes it. Until then connections are accepted here, so
     /// forwarding has to go on until this has ended.
-    pub async fn hand_over(self, home: &Home, holder: Holder) -> Passed {
+    pub(super) async fn hand_over(self, home: &Home, holder: Holder) -> Passed {
         let offer = match Offer::new(home) {
             Ok(offer) => offer,
             Err(error) => {

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::control::Holder;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
@@ -37,13 +38,14 @@ use crate::view::{EnvRef, FocusMove, ForwardView};
 use crate::watch::Watch;
 
 use actor::Actor;
-pub use handover::{Inherited, Legacy, Passed};
+pub use handover::Passed;
+use handover::{Inherited, Legacy};
 pub use plan::Scope;
 use ports::Ports;
 pub use session::{Seat, Session, glance};
 
 /// How long the one task may take to tell what is left.
-const LEGACY: std::time::Duration = std::time::Duration::from_millis(500);
+const LEGACY: Duration = Duration::from_millis(500);
 /// How long connections may take to end when somebody else forwards by now.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// Orders that may wait.
@@ -103,12 +105,36 @@ impl Drop for Lease {
 }
 
 impl Forwarding {
-    /// Starts forwarding, for nobody yet, with what the one before has handed over. The tasks end with the token;
-    /// `tasks` waits for them, but for connections: see [`Forwarding::connections`].
+    /// Whether what forwards remember can be read: to be asked before somebody else is made to give way.
     ///
     /// # Errors
-    /// `Io` where our own state can't be read.
-    pub fn start(
+    /// `Io` and `Config` where it can't.
+    pub fn check(home: &Home) -> Result<()> {
+        store::Focus::read(home)?;
+        store::Stable::read(home)?;
+        renames::Renames::read(home)?;
+        Ok(())
+    }
+
+    /// Takes up forwarding, for nobody yet, with what the one before hands over to the holder. Listening, and the watch,
+    /// end with the token, and `tasks` waits for them. Connections go on ([`Forwarding::connections`]), and are cut when
+    /// their env's boot is over, for as long as the process lasts.
+    ///
+    /// # Errors
+    /// `Io` and `Config` where our own state can't be read.
+    pub async fn take_up(
+        engine: &Arc<Engine>,
+        holder: &mut Holder,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<(Watch, Self)> {
+        let inherited = Inherited::of(holder).await;
+        let watch = Watch::start(engine.clone(), tasks, shutdown.clone());
+        let forwarding = Self::start(engine.clone(), &watch, tasks, shutdown.clone(), inherited)?;
+        Ok((watch, forwarding))
+    }
+
+    fn start(
         engine: Arc<Engine>,
         watch: &Watch,
         tasks: &TaskTracker,
@@ -121,13 +147,24 @@ impl Forwarding {
         let shared = Shared::default();
         let connections = shared.connections().clone();
         let ports = Ports::new(tasks.clone(), shared, legacy);
-        let actor = Actor::new(engine, teller, ports, tasks.clone(), shutdown.clone())?;
+        let over = CancellationToken::new();
+        let ends = (shutdown.clone(), over.clone());
+        let mut actor = Actor::new(engine, teller, ports, tasks.clone(), ends)?;
         let (watch, shown) = (watch.clone(), told.clone());
-        tasks.spawn(async move {
+        let (listening, open) = (tasks.token(), connections.clone());
+        tokio::spawn(async move {
+            let _over = over.drop_guard();
             watch.show_forwards(shown).await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = actor.run(watch, receiver) => {}
+            }
+            let mut farewell = actor.close().await;
+            drop(listening);
+            open.close();
+            tokio::select! {
+                () = open.wait() => {}
+                () = farewell.cut() => {}
             }
         });
         let leases = Arc::default();
@@ -202,11 +239,28 @@ impl Forwarding {
         }
     }
 
-    /// What is left to who forwards next. To be asked for while those with a lease still have it.
-    ///
-    /// # Errors
-    /// `Unreachable` where forwarding has ended, or hasn't begun.
-    pub async fn legacy(&self) -> Result<Legacy> {
+    /// Ends answering, and hands the listeners to who answers next: to those who have a lease here beside this process's
+    /// `own`, or, where somebody has asked for it (`must`), to whoever comes. To be called while forwarding goes on, and
+    /// with `served` giving the right to answer back once `answers` is cancelled.
+    pub async fn pass_on(
+        &self,
+        home: &Home,
+        (own, must): (usize, bool),
+        answers: CancellationToken,
+        served: impl Future<Output = Option<Holder>>,
+    ) -> Passed {
+        // While others still have their leases, and can be counted.
+        let legacy = self.legacy().await.ok();
+        let legacy = legacy.filter(|legacy| must || legacy.leases > own);
+        answers.cancel();
+        match (legacy, served.await) {
+            (Some(legacy), Some(holder)) => legacy.hand_over(home, holder).await,
+            (_, holder) => Passed::NotOver(holder),
+        }
+    }
+
+    /// What is left to who forwards next.
+    async fn legacy(&self) -> Result<Legacy> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
             self.ask(Order::Legacy(answer)).await?;

@@ -10,20 +10,19 @@ use tokio_util::task::TaskTracker;
 
 use super::headless::Headless;
 use super::renames::Renames;
-use super::{FAREWELL, FocusRequest, Forwarding, Inherited, Legacy, Passed, Scope};
+use super::{FAREWELL, FocusRequest, Forwarding, Passed, Scope};
 use crate::control::{self, Answer, Client, Holder, Pushed, Request, Role};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::HostPort;
 use crate::view::{FocusMove, ForwardView};
-use crate::watch::Watch;
 
 /// How long the app has to take what it has asked for.
 const STEPPED_DOWN: Duration = Duration::from_millis(500);
-/// Pauses between two tries to hold or to join, while another one is just about to hold: long enough that the
 /// How long one that has the lock may not answer: an app takes a while to start.
 const UNANSWERED: Duration = Duration::from_secs(30);
+/// Pauses between two tries to hold or to join, while another one is just about to hold: long enough that the
 /// app, which tries more often, comes first.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How long what runs may take to end.
@@ -300,9 +299,7 @@ async fn hold(
     let (tasks, answering) = (TaskTracker::new(), TaskTracker::new());
     let (end, end_answers) = (shutdown.child_token(), CancellationToken::new());
     let stop = CancellationToken::new();
-    let inherited = Inherited::of(&mut holder).await;
-    let watch = Watch::start(engine.clone(), &tasks, stop.clone());
-    let forwarding = Forwarding::start(engine.clone(), &watch, &tasks, stop.clone(), inherited)?;
+    let (watch, forwarding) = Forwarding::take_up(engine, &mut holder, &tasks, &stop).await?;
     let host = Headless::new(watch, forwarding.clone(), end.clone());
     let serving = control::serve(
         holder,
@@ -328,19 +325,16 @@ async fn hold(
             },
         }
     }
-    // While others still have their leases, and can be counted.
-    let legacy = forwarding.legacy().await.ok();
-    let is_awaited = |legacy: &Legacy| !shutdown.is_cancelled() || legacy.leases() > leases.len();
-    let legacy = legacy.filter(is_awaited);
-    end_answers.cancel();
-    answering.close();
-    drained(&answering).await;
-    // A panic has given it back.
-    let holder = served.await.ok();
-    let passed = match (legacy, holder) {
-        (Some(legacy), Some(holder)) => legacy.hand_over(engine.home(), holder).await,
-        (_, holder) => Passed::NotOver(holder),
+    let served = async {
+        answering.close();
+        drained(&answering).await;
+        // A panic has given it back.
+        served.await.ok()
     };
+    let whose = (leases.len(), !shutdown.is_cancelled());
+    let passed = forwarding
+        .pass_on(engine.home(), whose, end_answers, served)
+        .await;
     // Where nobody has them, the ports are free before the lock is.
     stop.cancel();
     tasks.close();

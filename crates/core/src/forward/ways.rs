@@ -36,8 +36,10 @@ pub(super) struct Ways {
     known: Mutex<Known>,
     /// Who is told of envs of which the boot is over to which connections were made.
     ended: mpsc::UnboundedSender<EnvRef>,
+    /// Those of starting envs.
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+    /// Cancelled once no connection is left that could be cut.
+    over: CancellationToken,
 }
 
 #[derive(Default)]
@@ -85,7 +87,7 @@ impl Ways {
     pub(super) fn new(
         engine: Arc<Engine>,
         tasks: TaskTracker,
-        shutdown: CancellationToken,
+        over: CancellationToken,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<EnvRef>) {
         let (ended, heard) = mpsc::unbounded_channel();
         let ways = Self {
@@ -93,7 +95,7 @@ impl Ways {
             known: Mutex::default(),
             ended,
             tasks,
-            shutdown,
+            over,
         };
         (Arc::new(ways), heard)
     }
@@ -256,8 +258,8 @@ impl Ways {
             known.followed.insert(id, false);
         }
         let (ways, backend) = (self.clone(), backend.clone());
-        self.tasks.spawn(async move {
-            let shutdown = ways.shutdown.clone();
+        tokio::spawn(async move {
+            let over = ways.over.clone();
             let follow = async {
                 loop {
                     ways.follow_once(&backend).await;
@@ -265,7 +267,7 @@ impl Ways {
                 }
             };
             tokio::select! {
-                () = shutdown.cancelled() => {}
+                () = over.cancelled() => {}
                 () = follow => {}
             }
         });
@@ -314,7 +316,7 @@ impl Ways {
         drop(known);
         for (env, boot) in doubtful {
             let ways = self.clone();
-            self.tasks.spawn(async move {
+            tokio::spawn(async move {
                 if boot.is_over().await && ways.end(&env, &boot) {
                     // An end of the receiver is the end of the process.
                     let _ = ways.ended.send(env);

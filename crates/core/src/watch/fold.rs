@@ -43,6 +43,8 @@ impl Subscriber {
 
 pub(super) struct Fold {
     engine: Arc<Engine>,
+    /// Directories of the known projects, as they could be read last.
+    known: Vec<PathBuf>,
     /// What files and engines say.
     base: View,
     /// The same with operations and problems: what was told.
@@ -71,6 +73,7 @@ impl Fold {
             following: Following::new(room.clone(), inputs.clone(), own.clone(), shutdown),
             elsewhere: Elsewhere::new(room, inputs.clone(), own),
             engine,
+            known: Vec::new(),
             base: View::default(),
             view: View::default(),
             subscribers: Vec::new(),
@@ -221,14 +224,12 @@ impl Fold {
     /// The known projects' directories; watches them for changes, also those whose file is away: an editor may
     /// be about to write it.
     fn directories(&mut self) -> Vec<PathBuf> {
-        let known = match self.engine.registry().all() {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::warn!(?error, "the registry can't be read");
-                Vec::new()
-            }
-        };
-        let mut directories: Vec<PathBuf> = known.into_iter().map(|project| project.path).collect();
+        match self.engine.registry().all() {
+            Ok(known) => self.known = known.into_iter().map(|project| project.path).collect(),
+            // Those that were known don't vanish from sight because of that.
+            Err(error) => tracing::warn!(?error, "the registry can't be read"),
+        }
+        let mut directories = self.known.clone();
         // The directories of the registry and of sessions have to be there to be watched.
         let home = self.engine.home();
         let own = [home.directory(""), home.directory("run")];

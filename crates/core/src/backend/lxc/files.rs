@@ -21,7 +21,7 @@ use crate::model::{EngineKind, InstanceName};
 /// How long the engine may take to begin an answer. It mounts a stopped instance first.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes in one piece of a file on its way.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Listing {

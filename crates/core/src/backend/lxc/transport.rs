@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -18,6 +19,10 @@ use crate::model::{EngineId, EngineKind};
 
 /// How long a remote may take until a connection stands.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// After how long of silence a remote is asked by the kernel whether it is still there, how often then, and after how many
+/// questions without an answer it is gone: a stream of events may be silent for days, and a laptop that slept has lost
+/// connections of which no end arrives.
+const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
 /// An open connection to an engine.
 pub(super) type Stream = Either<UnixStream, TlsStream<TcpStream>>;
@@ -106,6 +111,7 @@ impl Remote {
         let server = ServerName::try_from(self.host.clone())?;
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
         Ok(self.connector.connect(server, stream).await?)
     }
 
@@ -134,6 +140,15 @@ impl Remote {
             ))
             .caused_by(error)
     }
+}
+
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let (silence, pause, questions) = ALIVE;
+    sockopt::set_tcp_keepidle(stream, silence)?;
+    sockopt::set_tcp_keepintvl(stream, pause)?;
+    sockopt::set_tcp_keepcnt(stream, questions)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 /// The engine's own command-line client, for hints.

@@ -2,10 +2,12 @@
 
 use std::env::consts::ARCH;
 use std::fmt::Write;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::read::ZlibDecoder;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -18,7 +20,7 @@ use crate::backend::lxc::{exec, files};
 use crate::backend::{Content, ExecIo, ExecSpec, GuestFile, Ownership};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The relay, where this program runs on Linux.
+/// The relay, packed, where this program runs on Linux.
 const RELAY: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/relay.rs"));
 /// Becomes the relay. `$1` its path, `$2` where it has just been written, or nothing.
 const START: &str = include_str!("start.sh");
@@ -59,7 +61,7 @@ pub(super) async fn run(guest: &Arc<Guest>, opened: impl Fn(Door)) -> Result<()>
             NOT_RUN => continue,
             code => return ended(guest, code),
         }
-        let Ok(written) = put(guest, &directory, &path, relay).await else {
+        let Ok(written) = put(guest, &directory, &path, &unpacked(relay)?).await else {
             continue;
         };
         match attempt(guest, &path, &written, &opened).await? {
@@ -86,6 +88,13 @@ fn ended(guest: &Guest, code: i32) -> Result<()> {
             Err(Error::new(ErrorKind::Unreachable, message))
         }
     }
+}
+
+fn unpacked(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut relay = Vec::new();
+    let unpacked = ZlibDecoder::new(packed).read_to_end(&mut relay);
+    unpacked.map_err(|error| Error::io("the relay that is carried along is damaged", error))?;
+    Ok(relay)
 }
 
 /// Of every content a name of its own, so that programs of several versions don't meet.
@@ -182,12 +191,13 @@ mod tests {
 
     #[test]
     fn the_relay_is_a_static_program_of_this_machine() {
-        let relay = RELAY.unwrap();
+        let packed = RELAY.unwrap();
+        let relay = unpacked(packed).unwrap();
         assert!(relay.starts_with(b"\x7fELF"));
         // Nothing in it asks for a loader, whose path would stand in it.
         let loader = b"/ld-linux";
         assert!(!relay.windows(loader.len()).any(|part| part == loader));
-        let name = file_name(relay);
+        let name = file_name(packed);
         assert_eq!(name.len(), RELAY_NAME.len() + 12);
         assert_ne!(name, file_name(b"another"));
     }
