@@ -106,6 +106,16 @@ pub fn ports_come_and_go_with_the_file(engine: &TestEngine) -> Result<()> {
     until("it is closed", || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", other)).is_err())
     })?;
+    // A checkout of another branch, which takes the file away for a moment, closes nothing.
+    let file = stage.workspace.directory().join("containers.yaml");
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside)?;
+    for _ in 0..10 {
+        ensure!(std::net::TcpStream::connect(("127.0.0.1", stage.port)).is_ok());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    std::fs::rename(&aside, &file)?;
+    until("it answers again", || Ok(stage.ask()? == "a"))?;
     stage
         .workspace
         .ok(&["port", "release", &stage.port.to_string()])?;

@@ -14,6 +14,7 @@ pub mod forward;
 pub mod home;
 pub mod image_names;
 pub mod model;
+mod near;
 pub mod preferences;
 pub mod project;
 pub mod provision;

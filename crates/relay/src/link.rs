@@ -1,7 +1,7 @@
 //! A connection of the host, and the one that it is led to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::{
@@ -236,10 +236,17 @@ fn begin(target: SocketAddr) -> Result<OwnedFd> {
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    unpaced(&socket);
     match connect(&socket, &target) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
+}
+
+/// Has a socket, or those that are accepted at it, send as fast as is taken: all that we have lead through memory, and
+/// where the guest's congestion control is BBR they would send by a timer. Where that can't be, it is only slower.
+pub(crate) fn unpaced(socket: &impl AsFd) {
+    let _ = sockopt::set_tcp_congestion(socket, "reno");
 }
 
 /// Whether nobody is there; a guest without IPv6 says so in its own way.

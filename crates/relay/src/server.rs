@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto};
 
-use crate::link::{Link, Next};
+use crate::link::{Link, Next, unpaced};
 use crate::order::Order;
 use crate::pipes::Pipes;
 
@@ -52,6 +52,7 @@ impl<'a> Server<'a> {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let listener = net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        unpaced(&listener);
         net::bind(&listener, &SocketAddr::new(order.address, 0))?;
         net::listen(&listener, BACKLOG)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;

@@ -131,9 +131,9 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         let passed = forwarding
             .pass_on(&home, (1, false), end_answers, served)
             .await;
-        drop(lease);
         shutdown.cancel();
         drain(&tasks).await;
+        drop(lease);
         if let Passed::Over = passed {
             forwarding.farewell(stopped()).await;
         }

@@ -1,7 +1,7 @@
 //! Hours of a forwarder's life in minutes: three envs of one project on one port, asked for by several
-//! clients, while envs are stopped, started and restored, the focus moves, and who forwards is killed.
+//! clients, while envs are stopped, started and restored, the focus moves, and who forwards is killed or asked to end.
 //!
-//! `make soak`. In the first half who forwards is killed now and then; in the second one process lives
+//! `make soak`. In the first half who forwards goes now and then; in the second one process lives
 //! through all of it, and is looked at again and again. Fails where an answer came from another env than
 //! the one that was asked for, where a client got no answer at all, or where something was left behind.
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -96,6 +96,18 @@ impl Place {
         let holder = self.holder()?;
         let mut holder = self.sessions.remove(holder);
         holder.kill()
+    }
+
+    /// Asks who forwards to end, as Ctrl+C does, and waits until it has: others take its ports over.
+    pub fn end_holder(&mut self) -> Result<()> {
+        let holder = self.holder()?;
+        let mut holder = self.sessions.remove(holder);
+        let pid = holder.child.id().to_string();
+        let interrupted = Command::new("kill").args(["-INT", &pid]).status()?;
+        ensure!(interrupted.success());
+        until("who forwarded has ended", || {
+            Ok(holder.child.try_wait()?.is_some())
+        })
     }
 
     /// Starts what is stopped, and waits until all answer.

@@ -64,7 +64,7 @@ impl Storm {
         Self { dice, done }
     }
 
-    /// Lets things happen for a while; `kill`: to who forwards, too.
+    /// Lets things happen for a while; `kill`: to who forwards, too, which is killed or asked to end.
     pub fn rage(
         &mut self,
         place: &mut Place,
@@ -114,13 +114,20 @@ impl Storm {
             7 if kill => {
                 // A process says its first line once there is something to forward.
                 run(&["up", env])?;
-                place.kill_holder()?;
+                let killed = self.dice.below(2) == 0;
+                match killed {
+                    true => place.kill_holder()?,
+                    false => place.end_holder()?,
+                }
                 place.add_session()?;
                 // The project's other process has taken over by then, or does it now.
                 until("somebody forwards", || {
                     Ok(place.stage.forwards()?.len() == ENVS.len())
                 })?;
-                Ok("who forwards killed")
+                Ok(match killed {
+                    true => "who forwards killed",
+                    false => "who forwards asked to end",
+                })
             }
             _ => {
                 let port = place.stage.port.to_string();

@@ -14,7 +14,7 @@ use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
 use super::renames::{Renames, followed};
 use super::store::{Focus, Key, Stable};
-use super::tables::{Upstreams, shares};
+use super::tables::{Farewell, Upstreams, shares};
 use super::ways::Ways;
 use super::{FocusRequest, Legacy, Order, no_such_port};
 use crate::engine::Engine;
@@ -65,23 +65,12 @@ pub(super) struct Actor {
     /// Ports that envs have in common, whether they are forwarded or not.
     shared: BTreeSet<HostPort>,
     ports: Ports,
+    /// Ports of envs of which the engine didn't answer when that was looked at last.
+    unseen: BTreeSet<u16>,
+    /// Somebody else is about to forward.
+    leaving: bool,
     claims: Vec<Claim>,
     told: watch::Sender<Vec<ForwardView>>,
-}
-
-/// What is left of it while connections that came before are still open.
-pub(super) struct Farewell {
-    ended: mpsc::UnboundedReceiver<EnvRef>,
-    upstreams: Upstreams,
-}
-
-impl Farewell {
-    /// Cuts those whose boot is over.
-    pub(super) async fn cut(&mut self) {
-        while let Some(ended) = self.ended.recv().await {
-            self.upstreams.cut(&ended);
-        }
-    }
 }
 
 impl Actor {
@@ -121,6 +110,8 @@ impl Actor {
             focused: BTreeMap::new(),
             shared: BTreeSet::new(),
             ports,
+            unseen: BTreeSet::new(),
+            leaving: false,
             claims: Vec::new(),
             told,
         })
@@ -129,7 +120,7 @@ impl Actor {
     pub(super) async fn run(&mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
         // Kept over the turns of the loop, which others make go round often.
         let mut next_look = Instant::now();
-        let mut begun = None;
+        let (mut begun, mut inherits) = (None, None);
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
             // Not before the first view: an engine may take its time.
@@ -137,7 +128,7 @@ impl Actor {
             loop {
                 let lingers = self.lingering.values().chain(self.away.values());
                 let lingers = lingers.min().copied();
-                let inherits = begun + self.inherits();
+                let inherits = inherits.get_or_insert(begun + INHERITS);
                 tokio::select! {
                     event = events.recv() => match event {
                         Some(event) => self.see(event, &mut events).await,
@@ -153,7 +144,10 @@ impl Actor {
                         self.settle().await;
                     }
                     () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look().await,
-                    () = sleep_until(inherits), if self.ports.inherits() => self.ports.disinherit(),
+                    () = sleep_until(*inherits), if self.ports.inherits() => {
+                        self.disinherit(begun);
+                        *inherits = Instant::now() + INHERITS;
+                    }
                     () = sleep_until(next_look), if self.ports.waits() => {
                         next_look = Instant::now() + LOOK;
                         self.ports.look_again();
@@ -189,9 +183,9 @@ impl Actor {
     /// Takes what the view says now. An env that has just stopped is lingered for: it may only be on its
     /// way to run again.
     async fn look(&mut self) {
-        let mut now = envs(&self.view, &self.envs);
         let moment = Instant::now();
-        now.extend(self.still_away(moment));
+        let away = self.still_away(moment);
+        let mut now = envs(&self.view, &self.envs, away);
         let up: BTreeSet<EnvRef> = now
             .iter()
             .filter(|env| env.up)
@@ -215,13 +209,37 @@ impl Actor {
         }
     }
 
-    /// How long what the one before had is kept.
-    fn inherits(&self) -> Duration {
-        let mut envs = self.view.projects.iter().flat_map(|project| &project.envs);
-        match envs.any(|env| env.status == EnvStatus::Unreachable) {
-            true => INHERITS_UNSEEN,
-            false => INHERITS,
+    /// Gives up what the one before had and nobody wants, but for ports of envs of which an engine doesn't say whether they
+    /// run, or didn't until a moment ago.
+    fn disinherit(&mut self, begun: Instant) {
+        let unseen = match begun.elapsed() < INHERITS_UNSEEN {
+            true => self.unseen(),
+            false => BTreeSet::new(),
+        };
+        let before = std::mem::replace(&mut self.unseen, unseen);
+        let unseen = &self.unseen;
+        self.ports
+            .disinherit(|port| unseen.contains(&port) || before.contains(&port));
+    }
+
+    /// Ports of envs of which the engine doesn't answer.
+    fn unseen(&self) -> BTreeSet<u16> {
+        let mut unseen = BTreeSet::new();
+        for project in &self.view.projects {
+            let away = project.envs.iter();
+            for env in away.filter(|env| env.status == EnvStatus::Unreachable) {
+                for port in &env.ports {
+                    let of = EnvRef {
+                        project_path: project.path.clone(),
+                        env: env.name.clone(),
+                    };
+                    let own = self.stable.of(&(of, port.guest), &self.shared);
+                    unseen.insert(port.guest.on_host().get());
+                    unseen.extend(own.map(HostPort::get));
+                }
+            }
         }
+        unseen
     }
 
     /// Envs of which the whole project isn't there any more, as they were, for a while.
@@ -283,6 +301,8 @@ impl Actor {
                 self.leases.push((number, scope));
                 self.settle().await;
             }
+            // Those who have one are about to get another, at who forwards next.
+            Order::EndLease(_) if self.leaving => {}
             Order::EndLease(number) => {
                 self.leases.retain(|(known, _)| *known != number);
                 self.settle().await;
@@ -297,6 +317,7 @@ impl Actor {
                 let _ = answer.send(self.forwards());
             }
             Order::Legacy(answer) => {
+                self.leaving = true;
                 let listeners = self.ports.copies().unwrap_or_else(|error| {
                     tracing::warn!(%error, "listeners can't be handed over");
                     Vec::new()

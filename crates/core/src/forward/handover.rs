@@ -68,6 +68,17 @@ impl Inherited {
         self.listeners.is_empty()
     }
 
+    /// Keeps those of some ports.
+    pub(super) fn retain(&mut self, kept: impl Fn(u16) -> bool) {
+        self.listeners.retain(|address, _| kept(address.port()));
+    }
+
+    /// Descriptors of them, for another process.
+    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let copies = self.listeners.values().map(TcpListener::try_clone);
+        copies.map(|copy| copy.map(OwnedFd::from)).collect()
+    }
+
     /// The one at an address.
     pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.listeners.remove(&address)

@@ -56,8 +56,9 @@ pub(super) struct KnownEnv {
 }
 
 /// The envs of a view, in its order. What can't be seen for a while is as it was: envs of a file that is
-/// just being edited, and those of an engine that is just being restarted.
-pub(super) fn envs(view: &View, before: &[KnownEnv]) -> Vec<KnownEnv> {
+/// just being edited, those of an engine that is just being restarted, and those whose project is `away`, unless another
+/// checkout has their instance.
+pub(super) fn envs(view: &View, before: &[KnownEnv], away: Vec<KnownEnv>) -> Vec<KnownEnv> {
     let of_project = |project: &ProjectView| -> Vec<KnownEnv> {
         let known = before
             .iter()
@@ -78,6 +79,12 @@ pub(super) fn envs(view: &View, before: &[KnownEnv]) -> Vec<KnownEnv> {
         .collect()
     };
     let mut envs: Vec<KnownEnv> = view.projects.iter().flat_map(of_project).collect();
+    let is_elsewhere = |away: &KnownEnv| envs.iter().any(|env| env.instance == away.instance);
+    let away: Vec<KnownEnv> = away
+        .into_iter()
+        .filter(|away| !is_elsewhere(away))
+        .collect();
+    envs.extend(away);
     let made: Vec<InstanceName> = envs
         .iter()
         .filter(|env| !env.is_twin)

@@ -99,14 +99,16 @@ impl Ports {
             .into_iter()
             .partition(|(port, open)| keep(port, open));
         self.open = kept;
+        let mut closing = Vec::new();
         for port in BTreeMap::into_values(ended) {
             if let State::Listening { end, served, .. } = port.state {
                 end.cancel();
-                // The sockets have to be closed before the same port can be bound in another way. A panic
-                // in there has closed them as well.
-                let _ = served.await;
+                closing.push(served);
             }
         }
+        // All are told before any is waited for: who gives up waiting leaves none open. The sockets have to be closed
+        // before the same port can be bound in another way. A panic in there has closed them as well.
+        futures_util::future::join_all(closing).await;
         for (port, wanted) in wanted {
             let Wanted {
                 reach,
@@ -248,14 +250,14 @@ impl Ports {
         !self.inherited.is_empty()
     }
 
-    /// Gives up what the one before had and nobody wants.
-    pub(super) fn disinherit(&mut self) {
-        self.inherited = Inherited::default();
+    /// Gives up what the one before had and nobody wants, but for some.
+    pub(super) fn disinherit(&mut self, kept: impl Fn(u16) -> bool) {
+        self.inherited.retain(kept);
     }
 
-    /// Descriptors of all that listens, for another process.
+    /// Descriptors of all that listens, or was to, for another process.
     pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
-        let mut all = Vec::new();
+        let mut all = self.inherited.copies()?;
         for port in self.open.values() {
             if let State::Listening { listeners, .. } = &port.state {
                 all.extend(listeners.copies()?);

@@ -339,7 +339,10 @@ async fn hold(
     stop.cancel();
     tasks.close();
     drained(&tasks).await;
-    if let Passed::Over = passed {
+    if matches!(passed, Passed::Over) || !shutdown.is_cancelled() {
+        tellers
+            .passed_on
+            .retain(|connections| !connections.is_empty());
         tellers.passed_on.push(forwarding.connections().clone());
     }
     Ok(())

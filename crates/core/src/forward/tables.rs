@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::plan::{Claim, KnownEnv, focused};
 use super::service::EnvPort;
 use super::store::{Focus, Key};
@@ -51,6 +53,21 @@ impl Upstreams {
     pub(super) fn cut(&self, env: &EnvRef) {
         let of_env = self.known.iter().filter(|((of, _), _)| of == env);
         of_env.for_each(|(_, upstream)| upstream.cut());
+    }
+}
+
+/// What is left of forwarding while connections that came before are still open.
+pub(super) struct Farewell {
+    pub(super) ended: mpsc::UnboundedReceiver<EnvRef>,
+    pub(super) upstreams: Upstreams,
+}
+
+impl Farewell {
+    /// Cuts those whose boot is over.
+    pub(super) async fn cut(&mut self) {
+        while let Some(ended) = self.ended.recv().await {
+            self.upstreams.cut(&ended);
+        }
     }
 }
 

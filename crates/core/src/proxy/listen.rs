@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::owner::{Listening, Owner};
 use crate::error::{Error, ErrorKind};
 use crate::model::{HostPort, Reach};
+use crate::near;
 
 /// Connections that may wait to be accepted: as many as come at once.
 const BACKLOG: u32 = 4096;
@@ -138,6 +139,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     refuse_shadowing(address)?;
     // Connections of before that linger don't count.
     socket.set_reuseaddr(true)?;
+    if address.ip().is_loopback() {
+        near::unpaced(&socket);
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -148,6 +148,9 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, pause)?;
     sockopt::set_tcp_keepcnt(stream, questions)?;
     sockopt::set_socket_keepalive(stream, true)?;
+    // What was sent and isn't answered puts those questions off, and is repeated for a quarter of an hour otherwise.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, 60_000)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use crate::backend::lxc::client::Client;
 use crate::backend::lxc::wire;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName};
+use crate::near;
 
 /// How long a connection within this machine may take until the engine is asked what is the matter.
 const USUAL: Duration = Duration::from_millis(200);
@@ -75,7 +76,7 @@ impl Guest {
     /// # Errors
     /// Those that end a route.
     pub(super) async fn connect(&self, port: GuestPort) -> Result<Option<TcpStream>> {
-        let attempt = TcpStream::connect((self.address, port.get()));
+        let attempt = near::connect(SocketAddr::new(self.address, port.get()));
         tokio::pin!(attempt);
         let connected = match timeout(USUAL, &mut attempt).await {
             Ok(connected) => connected,
@@ -91,11 +92,7 @@ impl Guest {
                 let message = format!("{} doesn't belong to `{}` now", self.address, self.name);
                 Err(Error::new(ErrorKind::Conflict, message))
             }
-            Ok(stream) => {
-                let quick = stream.set_nodelay(true);
-                quick.map_err(|error| self.silent(ErrorKind::Unreachable).caused_by(error))?;
-                Ok(Some(stream))
-            }
+            Ok(stream) => Ok(Some(stream)),
             Err(error) => self.explain(error).await,
         }
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::backend::lxc::dial::guest::Guest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::GuestPort;
+use crate::near;
 
 /// Bytes of a key.
 const KEY: usize = 16;
@@ -102,8 +103,7 @@ impl Door {
     }
 
     async fn ask(&self, port: GuestPort) -> io::Result<([u8; KEY + 1], TcpStream)> {
-        let mut stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
+        let mut stream = near::connect(self.address).await?;
         let mut question = [0; KEY + 2];
         question[..KEY].copy_from_slice(&self.keys.ours);
         question[KEY..].copy_from_slice(&port.get().to_be_bytes());
