@@ -4,21 +4,38 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The line before what is written.
-const BEGIN: &str = "<!-- measured: from here to the end mark `make bench WRITE=1` writes -->";
-/// The line after it.
-const END: &str = "<!-- measured: end -->";
+/// The lines around what a whole run writes.
+const ALL: [&str; 2] = [
+    "<!-- measured: from here to the end mark `make bench WRITE=1` writes -->",
+    "<!-- measured: end -->",
+];
+/// The lines around what a run of some parts writes: since the whole one.
+const SOME: [&str; 2] = [
+    "<!-- measured since: from here to the end mark `make bench WRITE=1 PARTS=…` writes -->",
+    "<!-- measured since: end -->",
+];
 
-/// Puts a text between the marks of `docs/benchmarks.md`.
-pub fn write(text: &str) -> Result<()> {
+/// Puts a text between the marks of `docs/benchmarks.md`. What was measured in parts goes where everything was measured
+/// anew.
+pub fn write(text: &str, is_whole: bool) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
     let before = std::fs::read_to_string(&path)?;
-    let after = between(&before, text).context("docs/benchmarks.md has lost its marks")?;
+    // There they are below a heading of their own.
+    let (all, some) = match is_whole {
+        true => (Some(text), String::new()),
+        false => (None, text.replace("\n## ", "\n### ")),
+    };
+    let after = match all {
+        Some(text) => between(&before, ALL, text),
+        None => Some(before),
+    };
+    let after = after.and_then(|page| between(&page, SOME, &some));
+    let after = after.context("docs/benchmarks.md has lost its marks")?;
     Ok(std::fs::write(&path, after)?)
 }
 
-fn between(page: &str, text: &str) -> Option<String> {
-    let (head, rest) = page.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some(format!("{head}{BEGIN}\n\n{}\n\n{END}{tail}", text.trim()))
+fn between(page: &str, [begin, end]: [&str; 2], text: &str) -> Option<String> {
+    let (head, rest) = page.split_once(begin)?;
+    let (_, tail) = rest.split_once(end)?;
+    Some(format!("{head}{begin}\n\n{}\n\n{end}{tail}", text.trim()))
 }

@@ -47,24 +47,34 @@ pub fn plain(rows: &[Row]) -> String {
 /// For the docs, in the order in which it was measured.
 pub fn markdown(rows: &[Row]) -> String {
     let mut text = String::new();
+    let has = |part: Part| rows.iter().any(|row| row.part == part);
     for (head, part) in [("Command line", Part::Commands), ("Ports", Part::Ports)] {
+        if !has(part) {
+            continue;
+        }
         text.push_str(&format!("\n## {head}\n\n"));
         against_peers(&mut text, rows.iter().filter(|row| row.part == part));
     }
-    text.push_str("\n## Memory of the app\n\nPSS of all its processes, and how many they are. There is no peer.\n\n");
-    table(
-        &mut text,
-        &["state", "PSS", "wanted", ""],
-        rows.iter().filter(|row| row.part == Part::Memory),
-        |row| vec![&row.what, &row.ours, &row.wanted],
-    );
-    text.push_str("\n## The app\n\nThere is no peer.\n\n");
-    table(
-        &mut text,
-        &["what", "value", "wanted", ""],
-        rows.iter().filter(|row| row.part == Part::App),
-        |row| vec![&row.what, &row.ours, &row.wanted],
-    );
+    let memory = "Memory of the app\n\nPSS of all its processes, and how many they are.";
+    for (head, first, part) in [
+        (memory, ["state", "PSS"], Part::Memory),
+        (
+            "The app\n\nHow quick and how large it is.",
+            ["what", "value"],
+            Part::App,
+        ),
+    ] {
+        if !has(part) {
+            continue;
+        }
+        text.push_str(&format!("\n## {} There is no peer.\n\n", head));
+        table(
+            &mut text,
+            &[first[0], first[1], "wanted", ""],
+            rows.iter().filter(|row| row.part == part),
+            |row| vec![&row.what, &row.ours, &row.wanted],
+        );
+    }
     text
 }
 

@@ -17,6 +17,7 @@ use crate::backend::ssh::{Channels, Door, Session};
 use crate::backend::{GuestStream, Route};
 use crate::error::Result;
 use crate::model::{GuestPort, InstanceName};
+use crate::near;
 
 /// How long the straight way may take: the guest is on this machine.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -44,9 +45,9 @@ impl LimaRoute {
         if self.is_barred.load(Ordering::Relaxed) {
             return None;
         }
-        let dialled = TcpStream::connect(SocketAddr::new(address, port.get()));
+        let dialled = near::connect(SocketAddr::new(address, port.get()));
         match timeout(PATIENCE, dialled).await {
-            Ok(Ok(stream)) => stream.set_nodelay(true).is_ok().then_some(stream),
+            Ok(Ok(stream)) => Some(stream),
             // Nobody listens on that address: perhaps on the guest's loopback.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => None,
             _ => {
