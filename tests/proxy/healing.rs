@@ -2,14 +2,54 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 
-use crate::stage::{PATIENCE, Stage, ask, request, until};
+use crate::stage::{PATIENCE, Running, Stage, ask, request, until};
+
+/// A project whose two envs have a service on one port, and the services.
+fn two(engine: &TestEngine) -> Result<(Stage, [Running; 2])> {
+    let stage = Stage::new(engine, &["a", "b"])?;
+    let services = [
+        stage.service("a", "0.0.0.0")?,
+        stage.service("b", "0.0.0.0")?,
+    ];
+    Ok((stage, services))
+}
+
+/// A transfer that doesn't end by itself.
+struct Transfer(TcpStream);
+
+impl Transfer {
+    fn begin(stage: &Stage, host: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", stage.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET /long HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+        let mut transfer = Self(stream);
+        transfer.go_on()?;
+        Ok(transfer)
+    }
+
+    /// More of it comes.
+    fn go_on(&mut self) -> Result<()> {
+        ensure!(self.0.read(&mut [0; 4096])? > 0);
+        Ok(())
+    }
+
+    /// It breaks off, and says so.
+    fn expect_reset(mut self) -> Result<()> {
+        let ended = self.0.read_to_end(&mut Vec::new());
+        let reset = ended.err().context("it ended as if it were complete")?;
+        ensure!(
+            reset.kind() == std::io::ErrorKind::ConnectionReset,
+            "{reset}"
+        );
+        Ok(())
+    }
+}
 
 /// The service ends and comes back, the env is stopped and started: the listener stays.
 pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
@@ -50,27 +90,16 @@ pub fn a_restore_in_mid_transfer(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let _proxy = stage.proxy(&["a"])?;
-    let mut transfer = TcpStream::connect(("127.0.0.1", stage.port))?;
-    transfer.set_read_timeout(Some(PATIENCE))?;
-    transfer.write_all(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    let mut some = [0; 4096];
-    ensure!(transfer.read(&mut some)? > 0);
+    let transfer = Transfer::begin(&stage, "localhost")?;
     stage.workspace.ok(&["container", "reset", "a"])?;
-    let mut rest = Vec::new();
-    let ended = transfer.read_to_end(&mut rest);
-    let reset = ended.err().context("it ended as if it were complete")?;
-    ensure!(
-        reset.kind() == std::io::ErrorKind::ConnectionReset,
-        "{reset}"
-    );
+    transfer.expect_reset()?;
     let _service = stage.service("a", "0.0.0.0")?;
     until("it answers again", || Ok(stage.ask()? == "a"))
 }
 
 /// Who forwards is killed: who has a lease takes over, and the ports answer again.
 pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
-    let stage = Stage::new(engine, &["a", "b"])?;
-    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    let (stage, _services) = two(engine)?;
     let mut first = stage.proxy(&["a"])?;
     let _second = stage.proxy(&["b"])?;
     until("both are forwarded", || {
@@ -92,22 +121,13 @@ pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
 /// Who forwards is asked to end while others have a lease: nobody is refused meanwhile, what is open goes on, and ends with
 /// its env though another process forwards by then.
 pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
-    let stage = Stage::new(engine, &["a", "b"])?;
-    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    let (stage, _services) = two(engine)?;
     let mut first = stage.proxy(&["a"])?;
     let _second = stage.proxy(&["b"])?;
     until("both are forwarded", || {
         Ok(stage.ask_for("a")? == "a" && stage.ask_for("b")? == "b")
     })?;
-    let mut transfer = TcpStream::connect(("127.0.0.1", stage.port))?;
-    transfer.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        transfer,
-        "GET /long HTTP/1.1\r\nHost: {}\r\n\r\n",
-        stage.name("a")
-    )?;
-    let mut some = [0; 4096];
-    ensure!(transfer.read(&mut some)? > 0);
+    let mut transfer = Transfer::begin(&stage, &stage.name("a"))?;
     let asking = Arc::new(AtomicBool::new(true));
     let (port, name, go_on) = (stage.port, stage.name("b"), asking.clone());
     let others = std::thread::spawn(move || -> Result<usize> {
@@ -118,28 +138,20 @@ pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
         }
         Ok(answered)
     });
-    let pid = first.child.id().to_string();
-    let interrupted = Command::new("kill").args(["-INT", &pid]).status()?;
-    ensure!(interrupted.success());
+    first.signal("-INT")?;
     // The second one has no `a`: its part of the port goes with the first.
     until("it is handed over", || {
         let forwards = stage.forwards()?;
         let is_open = |forward: &&serde_json::Value| forward["state"] == "forwarded";
         Ok(forwards.iter().filter(is_open).count() == 1)
     })?;
-    ensure!(transfer.read(&mut some)? > 0);
+    transfer.go_on()?;
     asking.store(false, Ordering::Relaxed);
     let answered = others.join().map_err(|_| anyhow::anyhow!("panicked"))??;
     ensure!(answered > 0, "nobody was asked");
     ensure!(first.child.try_wait()?.is_none(), "it waits for nobody");
     stage.workspace.ok(&["down", "a"])?;
-    let mut rest = Vec::new();
-    let ended = transfer.read_to_end(&mut rest);
-    let reset = ended.err().context("it ended as if it were complete")?;
-    ensure!(
-        reset.kind() == std::io::ErrorKind::ConnectionReset,
-        "{reset}"
-    );
+    transfer.expect_reset()?;
     until("it ends with its last connection", || {
         Ok(first.child.try_wait()?.is_some())
     })?;
@@ -214,13 +226,11 @@ pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
     let _service = stage.service("a", "0.0.0.0")?;
     let proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
-    let pid = proxy.child.id().to_string();
-    let signal = |name: &str| Command::new("kill").args([name, &pid]).status();
-    signal("-STOP")?;
+    proxy.signal("-STOP")?;
     stage.workspace.ok(&["restart", "a"])?;
     // A list asks it and isn't held up.
     ensure!(stage.workspace.ok(&["list"])?.contains("RUNNING"));
-    signal("-CONT")?;
+    proxy.signal("-CONT")?;
     let _service = stage.service("a", "0.0.0.0")?;
     until("it answers", || Ok(stage.ask()? == "a"))?;
     Ok(())
@@ -310,8 +320,7 @@ pub fn a_renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
 
 /// A port that the file opens is reached from elsewhere; other envs on it are not.
 pub fn only_what_the_file_opens_is_reached_from_elsewhere(engine: &TestEngine) -> Result<()> {
-    let stage = Stage::new(engine, &["a", "b"])?;
-    let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
+    let (stage, _services) = two(engine)?;
     // An address of this machine that isn't loopback: the one of the engine's bridge.
     let route = stage
         .workspace

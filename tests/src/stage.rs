@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::engines::{self, TestEngine};
@@ -122,6 +122,14 @@ impl Running {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         Ok(line)
+    }
+
+    /// Sends it a signal: `-INT` for one.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status()?;
+        ensure!(sent.success(), "{name} can't be sent to {pid}");
+        Ok(())
     }
 
     /// Ends it without giving it a chance.

@@ -20,16 +20,11 @@ const SOME: [&str; 2] = [
 pub fn write(text: &str, is_whole: bool) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
     let before = std::fs::read_to_string(&path)?;
-    // There they are below a heading of their own.
-    let (all, some) = match is_whole {
-        true => (Some(text), String::new()),
-        false => (None, text.replace("\n## ", "\n### ")),
+    let after = match is_whole {
+        true => between(&before, ALL, text).and_then(|page| between(&page, SOME, "")),
+        // Below a heading of their own.
+        false => between(&before, SOME, &text.replace("\n## ", "\n### ")),
     };
-    let after = match all {
-        Some(text) => between(&before, ALL, text),
-        None => Some(before),
-    };
-    let after = after.and_then(|page| between(&page, SOME, &some));
     let after = after.context("docs/benchmarks.md has lost its marks")?;
     Ok(std::fs::write(&path, after)?)
 }

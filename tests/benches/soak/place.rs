@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -102,9 +102,7 @@ impl Place {
     pub fn end_holder(&mut self) -> Result<()> {
         let holder = self.holder()?;
         let mut holder = self.sessions.remove(holder);
-        let pid = holder.child.id().to_string();
-        let interrupted = Command::new("kill").args(["-INT", &pid]).status()?;
-        ensure!(interrupted.success());
+        holder.signal("-INT")?;
         until("who forwarded has ended", || {
             Ok(holder.child.try_wait()?.is_some())
         })

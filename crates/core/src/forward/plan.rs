@@ -58,7 +58,7 @@ pub(super) struct KnownEnv {
 /// The envs of a view, in its order. What can't be seen for a while is as it was: envs of a file that is
 /// just being edited, those of an engine that is just being restarted, and those whose project is `away`, unless another
 /// checkout has their instance.
-pub(super) fn envs(view: &View, before: &[KnownEnv], away: Vec<KnownEnv>) -> Vec<KnownEnv> {
+pub(super) fn envs(view: &View, before: &[KnownEnv], mut away: Vec<KnownEnv>) -> Vec<KnownEnv> {
     let of_project = |project: &ProjectView| -> Vec<KnownEnv> {
         let known = before
             .iter()
@@ -79,11 +79,7 @@ pub(super) fn envs(view: &View, before: &[KnownEnv], away: Vec<KnownEnv>) -> Vec
         .collect()
     };
     let mut envs: Vec<KnownEnv> = view.projects.iter().flat_map(of_project).collect();
-    let is_elsewhere = |away: &KnownEnv| envs.iter().any(|env| env.instance == away.instance);
-    let away: Vec<KnownEnv> = away
-        .into_iter()
-        .filter(|away| !is_elsewhere(away))
-        .collect();
+    away.retain(|away| envs.iter().all(|env| env.instance != away.instance));
     envs.extend(away);
     let made: Vec<InstanceName> = envs
         .iter()
