@@ -1,8 +1,10 @@
 //! The snapshot that an env begins with: taken while its guest holds its disk still, and after a stop where it can't.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -19,16 +21,25 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         "still::a_freeze_that_fails_is_followed_by_a_stop",
         not_frozen,
     ));
+    trials.extend(lima.fake_trial(
+        "still::a_disk_that_is_written_is_copied_after_a_stop",
+        written,
+    ));
     if is_root() {
-        trials.push(Trial::test("still::on_ext4", || Ok(on_ext4()?)));
+        for (name, format) in [
+            ("still::on_ext4", "raw"),
+            ("still::on_ext4_in_qcow2", "qcow2"),
+        ] {
+            trials.push(Trial::test(name, move || Ok(on_ext4(format)?)));
+        }
     } else {
-        eprintln!("skipped: still::on_ext4 (mounting a disk takes root)");
+        eprintln!("skipped: still::on_ext4, still::on_ext4_in_qcow2 (mounting a disk takes root)");
     }
     trials
 }
 
-/// The kernel's own freezing, and a copy under a writer that never rests.
-fn on_ext4() -> Result<()> {
+/// The kernel's own freezing, and a copy under a writer that never rests; of a qcow2 disk by qemu's own code.
+fn on_ext4(format: &str) -> Result<()> {
     let image = setting("LDM_TEST_LIMA_IMAGE")?;
     let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/still_on_ext4.sh");
     let still = concat!(
@@ -39,6 +50,7 @@ fn on_ext4() -> Result<()> {
     let ran = Command::new("unshare")
         .args(["--mount", "sh", lima, &image, still])
         .arg(place.path())
+        .arg(format)
         .output()?;
     ensure!(ran.status.success(), "{ran:?}");
     Ok(())
@@ -89,6 +101,27 @@ fn stopped(stage: &LimaStage) -> Result<()> {
 fn not_frozen(stage: &LimaStage) -> Result<()> {
     stage.faults(&["full freeze"])?;
     made_with(stage, 2, 1).map(drop)
+}
+
+/// A swap, or what writes without a file system.
+fn written(stage: &LimaStage) -> Result<()> {
+    let disk = stage.instance("web-dev").join("disk");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // Not there yet, or on its way.
+                let _ = File::options()
+                    .write(true)
+                    .open(&disk)
+                    .and_then(|disk| disk.set_modified(SystemTime::now()));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let made = made_with(stage, 2, 1).map(drop);
+        is_over.store(true, Ordering::Relaxed);
+        made
+    })
 }
 
 /// Whoever held it may be gone, and its input may never end.

@@ -1,12 +1,29 @@
 #!/bin/sh
 # still.sh on a file system of its own, with the kernel's fsfreeze: a copy of the disk under a writer that never rests.
-# As root, in a mount namespace of its own. $1: a root as a tar; $2: still.sh; $3: an empty directory.
+# As root, in a mount namespace of its own. $1: a root as a tar; $2: still.sh; $3: an empty directory; $4: raw, or qcow2,
+# which qemu's own code writes, with what it keeps in memory.
 set -eu
 cd "$3"
-truncate -s 512M disk
-mkfs.ext4 -q disk
+format=$4
+seen=disk
+qemu-img create -q -f "$format" disk 512M
+if [ "$format" = qcow2 ]; then
+    seen=export
+    : >$seen
+    qemu-storage-daemon --blockdev driver=file,node-name=file,filename=disk \
+        --blockdev driver=qcow2,node-name=disk,file=file,discard=unmap \
+        --export type=fuse,id=export,node-name=disk,mountpoint=$seen,writable=on 9>&- &
+    daemon=$!
+    tries=0
+    until [ -s $seen ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || { echo "nobody exports the disk"; exit 1; }
+        sleep 0.1
+    done
+fi
+mkfs.ext4 -q $seen
 mkdir root
-mount -o loop disk root
+mount -o loop $seen root
 tar -C root -xpf "$1"
 mkdir -p root/dev
 mount --bind /dev root/dev
@@ -21,9 +38,14 @@ while :; do
     [ $((i % 200)) != 0 ] || sync
 done
 END
+end() {
+    kill $writer
+    wait $writer || :
+    [ "$format" = raw ] || { umount -l root; umount -l $seen; kill $daemon; wait $daemon; } || :
+}
 chroot root /bin/sh /writer.sh &
 writer=$!
-trap 'kill $writer' EXIT
+trap end EXIT
 sleep 1
 mkfifo input
 chroot root /bin/sh /still.sh 60 <input >output &
@@ -56,6 +78,11 @@ timeout 5 touch root/after || { echo "nobody lets go"; exit 1; }
 exec 9>&-
 ! wait $holder || { echo "it says that it was still"; exit 1; }
 # The copy is whole, with everything that was written.
+if [ "$format" = qcow2 ]; then
+    qemu-img check copy >check 2>&1 || { cat check; exit 1; }
+    qemu-img convert -O raw copy bytes
+    mv bytes copy
+fi
 fsck.ext4 -fn copy >fsck 2>&1 || { cat fsck; exit 1; }
 mkdir whole
 mount -o loop,ro,noload copy whole

@@ -1,6 +1,7 @@
 //! A project of Lima's on a stage, and our command line.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +11,11 @@ use super::{Guest, LimaStage};
 use crate::workspace::Ran;
 
 /// The project `web`, whose file says `backend: lima`, and whose guests are the tests' own.
-pub struct LimaProject<'a>(&'a LimaStage);
+pub struct LimaProject<'a> {
+    stage: &'a LimaStage,
+    /// Our command line.
+    program: PathBuf,
+}
 
 impl<'a> LimaProject<'a> {
     /// `debian:12` means this guest in it.
@@ -27,12 +32,13 @@ impl<'a> LimaProject<'a> {
         fs::rename(stage.path("templates"), state.join("templates"))?;
         let text = "project: web\nbackend: lima\ndefaults: {ports: [8000]}\n";
         fs::write(project.join("containers.yaml"), text)?;
-        Ok(Self(stage))
+        let program = super::beside_tests("lxc-dev-manager")?;
+        Ok(Self { stage, program })
     }
 
     /// Its stage.
     pub fn stage(&self) -> &LimaStage {
-        self.0
+        self.stage
     }
 
     /// What its file says.
@@ -41,21 +47,22 @@ impl<'a> LimaProject<'a> {
     ///
     /// It can't be read.
     pub fn file(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.0.path("project/containers.yaml"))?)
+        Ok(fs::read_to_string(
+            self.stage.path("project/containers.yaml"),
+        )?)
     }
 
     /// A command line that isn't started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let program = self.0.limactl().with_file_name("lxc-dev-manager");
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
-            .current_dir(self.0.path("project"))
+            .current_dir(self.stage.path("project"))
             .env_clear()
-            .env("HOME", self.0.path("home"))
-            .env("LDM_HOME", self.0.path("state"))
-            .env("LIMA_HOME", self.0.lima_home())
-            .env("LIMACTL", self.0.limactl())
+            .env("HOME", self.stage.path("home"))
+            .env("LDM_HOME", self.stage.path("state"))
+            .env("LIMA_HOME", self.stage.lima_home())
+            .env("LIMACTL", self.stage.limactl())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -17,6 +17,8 @@ use super::{Limactl, setting};
 
 /// How long something may take that takes a moment, with other tests beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same in a virtual machine, which may be an emulated one.
+const PATIENCE_WITH_VM: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What a call has answered.
@@ -219,11 +221,12 @@ impl LimaStage {
     pub fn backend(&self, guest: Guest) -> Result<lima::Lima> {
         let templates = self.path("templates");
         fs::create_dir_all(&templates)?;
-        if self.is_fake() {
-            let tar = setting(guest.setting())?;
-            let arch = std::env::consts::ARCH;
-            let text = format!("images:\n- location: \"{tar}\"\n  arch: {arch}\n");
-            fs::write(templates.join("debian-12.yaml"), text)?;
+        let images = match self.is_fake() {
+            true => Some(images(&setting(guest.setting())?)),
+            false => real_disk().map(|disk| format!("{}cpus: 2\nmemory: 1GiB\n", images(&disk))),
+        };
+        if let Some(images) = images {
+            fs::write(templates.join("debian-12.yaml"), images)?;
         }
         Ok(lima::Lima::new(lima::Surroundings {
             limactl: Some(self.limactl().to_path_buf()),
@@ -241,12 +244,11 @@ impl LimaStage {
     ///
     /// `tests/engines/lima.sh up` has not been run.
     pub fn image(&self) -> Result<String> {
-        if !self.is_fake() {
-            return Ok("base: template:_images/alpine-3.22\n".into());
+        match (self.is_fake(), real_disk()) {
+            (true, _) => Ok(images(&setting("LDM_TEST_LIMA_IMAGE")?)),
+            (false, Some(disk)) => Ok(images(&disk)),
+            (false, None) => Ok("base: template:_images/alpine-3.22\n".into()),
         }
-        let tar = setting("LDM_TEST_LIMA_IMAGE")?;
-        let arch = std::env::consts::ARCH;
-        Ok(format!("images:\n- location: \"{tar}\"\n  arch: {arch}\n"))
     }
 
     /// A lima.yaml with a small guest, and what else is given. Its path.
@@ -345,7 +347,11 @@ impl LimaStage {
     ///
     /// It fails, or isn't so in time.
     pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let patience = match self.is_fake() {
+            true => PATIENCE,
+            false => PATIENCE_WITH_VM,
+        };
+        let end = Instant::now() + patience;
         while !is()? {
             ensure!(Instant::now() < end, "not so in time: {what}");
             std::thread::sleep(LOOK);
@@ -420,6 +426,16 @@ impl Drop for LimaStage {
                 .status();
         }
     }
+}
+
+/// A disk for machines of a real limactl, where the images' servers can't be reached: Debian with cloud-init.
+fn real_disk() -> Option<String> {
+    std::env::var("LDM_TEST_LIMA_DISK").ok()
+}
+
+fn images(location: &str) -> String {
+    let arch = std::env::consts::ARCH;
+    format!("images:\n- location: \"{location}\"\n  arch: {arch}\n")
 }
 
 /// Ends the process of a pid file, if it is one of ours.

@@ -177,9 +177,16 @@ impl Refused {
             io::ErrorKind::AddrInUse => taken(port, Listening::read().owner(address, port)),
             io::ErrorKind::PermissionDenied if port.get() < PRIVILEGED => {
                 let message = format!("port {port} is below 1024: only root may listen on it");
-                Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
-                    "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
-                ))
+                let hint = match cfg!(target_os = "linux") {
+                    true => {
+                        format!(
+                            "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+                        )
+                    }
+                    false => "reach it by its stable port, which `lxc-dev-manager ports` shows"
+                        .to_owned(),
+                };
+                Error::new(ErrorKind::PermissionDenied, message).with_hint(hint)
             }
             io::ErrorKind::AddrNotAvailable => Error::new(
                 ErrorKind::Config,

@@ -13,6 +13,8 @@ mod connection;
 mod counted;
 mod hold;
 mod listen;
+#[cfg(any(not(target_os = "linux"), test))]
+mod lsof;
 mod name;
 mod owner;
 mod page;

@@ -6,10 +6,6 @@ use crate::model::HostPort;
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "other systems have no place to look it up")
-)]
 pub(super) enum Owner {
     /// A process that we may look at.
     Process {
@@ -19,6 +15,10 @@ pub(super) enum Owner {
         pid: i32,
     },
     /// Somebody whose processes we may not look at.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "lsof names nobody then")
+    )]
     User(u32),
 }
 
@@ -31,8 +31,7 @@ pub struct Listening {
 
 /// Whether a listener at one address keeps another one from an address of the same port. One that listens at all
 /// addresses of IPv6 may take IPv4 as well: the system doesn't say.
-#[cfg(any(target_os = "linux", test))]
-fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
+pub(super) fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
     let (listener, wanted) = (listener.to_canonical(), wanted.to_canonical());
     let one_family = listener.is_ipv4() == wanted.is_ipv4();
     match one_family {
@@ -126,10 +125,14 @@ use linux::Socket;
 #[cfg(not(target_os = "linux"))]
 mod other {
     use std::net::TcpStream;
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
+    use super::super::lsof;
     use super::{HostPort, IpAddr, Listening, Owner, SocketAddr};
 
+    /// Part of macOS; an app from Finder has no `/usr/sbin` in its PATH.
+    const LSOF: &str = "/usr/sbin/lsof";
     /// How long somebody on this machine may take to accept.
     const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -154,9 +157,15 @@ mod other {
             TcpStream::connect_timeout(&address, PATIENCE).is_err()
         }
 
-        /// This system has no place to look it up without another program.
-        pub(in super::super) fn owner(&self, _: IpAddr, _: HostPort) -> Option<Owner> {
-            None
+        /// Who keeps us from listening there, as far as lsof may see it: the processes of one's own.
+        pub(in super::super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
+            let said = Command::new(LSOF)
+                .args(["-nPw", "-sTCP:LISTEN", "-Fpctn"])
+                .arg(format!("-iTCP:{port}"))
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .output();
+            lsof::owner(&String::from_utf8_lossy(&said.ok()?.stdout), address)
         }
     }
 }

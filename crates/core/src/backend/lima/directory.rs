@@ -30,8 +30,8 @@ const LONGEST_SOCKET: usize = "/ssh.sock.1234567890123456".len();
 /// What a path of a socket may have, its end not counted.
 const SOCKET_LIMIT: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
-/// How disks begin that aren't raw: qcow2, Apple's sparse images, VMware's and Microsoft's.
-const FORMATS: [&[u8]; 4] = [b"QFI\xfb", b"shdw", b"KDMV", b"vhdxfile"];
+/// How disks begin that are neither raw nor qcow2: Apple's sparse images, VMware's and Microsoft's.
+const OTHER_FORMATS: [&[u8]; 3] = [b"shdw", b"KDMV", b"vhdxfile"];
 /// The longest of those.
 const MAGIC: usize = 8;
 
@@ -135,16 +135,23 @@ impl Directory {
         }
     }
 
-    /// Whether the disk's bytes are the guest's own, each in its place. Of the other formats the hypervisor keeps a part in
-    /// its memory, so a copy of one that is in use is nothing.
-    pub(super) fn has_raw_disk(&self) -> bool {
+    /// Whether the disk's file is complete once its guest has flushed what it wrote: a raw one, and qcow2, whose tables qemu
+    /// writes with each flush. Of the other formats nobody says so.
+    pub(super) fn is_complete_when_flushed(&self) -> bool {
         use io::Read;
         let mut begin = [0; MAGIC];
         let disk = self.disk().and_then(|path| {
             let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin));
             read.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
         });
-        disk.is_ok() && !FORMATS.iter().any(|format| begin.starts_with(format))
+        disk.is_ok() && !OTHER_FORMATS.iter().any(|format| begin.starts_with(format))
+    }
+
+    /// When its disk was written last, and how long it is.
+    pub(super) fn disk_written(&self) -> Result<(SystemTime, u64)> {
+        let disk = self.disk()?;
+        let found = fs::metadata(&disk).and_then(|found| Ok((found.modified()?, found.len())));
+        found.map_err(|error| Error::io(format!("cannot look at {}", disk.display()), error))
     }
 
     /// Whether any process of it lives.

@@ -3,6 +3,8 @@
 //! But for the snapshot that an env begins with: nobody works in it yet, and a second boot would double what it takes to make
 //! one. There the guest holds its disk still ([`still`](super::still)) where it can.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::directory::{self, Directory};
@@ -15,11 +17,14 @@ use crate::template::Template;
 /// The most that a disk may hold that is copied byte by byte while its guest waits.
 const SOON: u64 = 2 << 30;
 
+/// Longer than the unit in which systems tell when a file was written.
+const TICK: Duration = Duration::from_millis(20);
+
 impl Lima {
     /// Whether a guest can be kept waiting for a copy of its disk.
     fn is_copied_soon(&self, machine: &Directory) -> bool {
         let is_small = || machine.disk().is_ok_and(|disk| copy::held(&disk) <= SOON);
-        machine.has_raw_disk() && (copy::shares(self.limactl.home()) || is_small())
+        machine.is_complete_when_flushed() && (copy::shares(self.limactl.home()) || is_small())
     }
 
     /// Keeps a running machine from running while its disk is copied.
@@ -45,10 +50,15 @@ impl Lima {
             let (snapshots, machine) = (snapshots.clone(), machine.clone());
             let (wanted, progress) = (snapshot.clone(), progress.clone());
             let copied = self.while_still(name, move || {
-                snapshots.begin(&machine, &wanted, now, expires_at, &progress)
+                std::thread::sleep(TICK);
+                let before = machine.disk_written()?;
+                let part = snapshots.begin(&machine, &wanted, now, expires_at, &progress)?;
+                // What isn't a file system's own may have written: a swap.
+                Ok((machine.disk_written()? == before).then_some(part))
             });
-            if let Some(copied) = copied.await {
-                return blocking(move || copied?.finish()).await;
+            let part = copied.await.transpose()?.flatten();
+            if let Some(part) = part {
+                return blocking(move || part.finish()).await;
             }
         }
         if runs && let Err(error) = self.stop_machine(name, false).await {
@@ -57,9 +67,12 @@ impl Lima {
             }
             return Err(error);
         }
-        let (wanted, progress) = (snapshot.clone(), progress.clone());
-        let kept = blocking(move || snapshots.keep(&machine, &wanted, now, expires_at, &progress));
+        let (wanted, told) = (snapshot.clone(), progress.clone());
+        let kept = blocking(move || snapshots.keep(&machine, &wanted, now, expires_at, &told));
         let kept = kept.await;
+        if runs {
+            progress.step("starting it again", None);
+        }
         if runs && let Err(error) = self.start_machine(name).await {
             // The snapshot is there or it isn't, whatever has become of the start: the caller looks.
             tracing::warn!(?error, %name, "it doesn't start again");

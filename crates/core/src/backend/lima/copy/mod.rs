@@ -1,22 +1,19 @@
 //! Copies of disks: blocks are shared where the file system can (APFS, btrfs, xfs), else only what holds
-//! data is written, so that a sparse disk stays one.
+//! data is written, so that a sparse disk stays one ([`data`]).
+
+mod data;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
 
-use rustix::fs::{SeekFrom, seek};
+use data::copy_data;
+pub(super) use data::next;
 
 use crate::backend::{Progress, Space};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes that are copied at once.
-const PIECE: usize = 1 << 20;
-/// After so many bytes what is written begins its way to the disk, while the copy goes on.
-const FLUSHED: u64 = 64 << 20;
 /// What has to be left free on a volume: a machine that finds none stops in the middle of its work.
 const MARGIN: u64 = 64 << 20;
 
@@ -49,25 +46,8 @@ fn try_copy(from: &Path, to: &Path, progress: &Progress) -> io::Result<()> {
         return shared.sync_all();
     }
     let target = create(to)?;
-    flushed_meanwhile(&target, |due| copy_data(source, &target, progress, &due))?;
+    copy_data(&source, &target, to, progress)?;
     target.sync_all()
-}
-
-/// Has a file flushed by another thread while work writes to it and says when it is due.
-fn flushed_meanwhile(
-    target: &File,
-    work: impl FnOnce(SyncSender<()>) -> io::Result<()>,
-) -> io::Result<()> {
-    std::thread::scope(|scope| {
-        let (due, written) = sync_channel(1);
-        // An error is told once, to whoever asks first.
-        let flushed = scope.spawn(move || written.iter().try_for_each(|()| target.sync_data()));
-        let done = work(due);
-        let flushed = flushed
-            .join()
-            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        done.and(flushed)
-    })
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -110,57 +90,6 @@ fn only_unable(error: rustix::io::Errno) -> io::Result<Option<File>> {
     match error {
         Errno::NOSPC | Errno::DQUOT | Errno::IO => Err(error.into()),
         _ => Ok(None),
-    }
-}
-
-/// Copies what holds data, and leaves the same holes.
-fn copy_data(
-    mut source: File,
-    mut target: &File,
-    progress: &Progress,
-    due: &SyncSender<()>,
-) -> io::Result<()> {
-    let metadata = source.metadata()?;
-    let length = metadata.len();
-    let held = (metadata.blocks() * 512).clamp(1, length.max(1));
-    target.set_len(length)?;
-    let (mut at, mut done, mut told) = (0, 0, None);
-    let mut piece = vec![0; PIECE];
-    while let Some(start) = next(&source, SeekFrom::Data(at))? {
-        let end = next(&source, SeekFrom::Hole(start))?.unwrap_or(length);
-        seek(source.as_fd(), SeekFrom::Start(start))?;
-        seek(target.as_fd(), SeekFrom::Start(start))?;
-        let mut left = end - start;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            let read = source.read(&mut piece[..wanted])?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            target.write_all(&piece[..read])?;
-            left -= read as u64;
-            done += read as u64;
-            if done % FLUSHED < read as u64 {
-                // Where the last one isn't over, there will be another.
-                let _ = due.try_send(());
-            }
-            let percent = u8::try_from(done.min(held) * 100 / held).ok();
-            if percent != told {
-                told = percent;
-                progress.step("copying the disk", percent);
-            }
-        }
-        at = end;
-    }
-    Ok(())
-}
-
-/// Where the next data or hole begins; `None` beyond the last one.
-pub(super) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
-    match seek(file.as_fd(), from) {
-        Ok(at) => Ok(Some(at)),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -245,6 +174,11 @@ pub(super) fn sync_directory(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use rustix::fs::{SeekFrom, seek};
+
     use super::*;
 
     #[test]
@@ -265,6 +199,27 @@ mod tests {
         fs::write(&to, "mine").unwrap();
         assert!(copy(&from, &to, &Progress::none()).is_err());
         assert_eq!(fs::read(&to).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn data_of_many_pieces_and_any_length_is_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("disk"), directory.path().join("copy"));
+        let mixed = |at: u32| (at >> 9) as u8 ^ at as u8;
+        let bytes: Vec<u8> = (0..(9 << 20) + 77).map(mixed).collect();
+        fs::write(&from, &bytes).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = told.clone();
+        let progress = Progress::new(move |step| listener.lock().unwrap().push(step.percent));
+        copy(&from, &to, &progress).unwrap();
+        assert!(fs::read(&to).unwrap() == bytes);
+        let told = told.lock().unwrap();
+        assert!(told.is_sorted(), "{told:?}");
+        // Nothing is told where the blocks are shared.
+        assert!(
+            told.last().is_none_or(|last| *last == Some(100)),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! Bytes of one file into another, where two files can't share them: only what holds data, so that holes stay.
+//!
+//! Several threads write past the system's cache where it can be passed (ext4, xfs). Bytes that go through it are written
+//! twice, and Linux holds them back on a slow disk: on ext4 a copy and the flush after it took half as long again.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{SeekFrom, seek};
+
+use crate::backend::Progress;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 20;
+/// Pieces that are on their way at once.
+const THREADS: usize = 4;
+/// Where and how long a piece has to be to pass the cache, and where in memory: no disk has larger sectors.
+const ALIGNED: usize = 4096;
+
+/// Copies what `source` holds into `target`, an empty file at `path`. It isn't on the disk yet when this returns.
+///
+/// # Errors
+/// What the system says; `target` is of no use then.
+pub(super) fn copy_data(
+    source: &File,
+    target: &File,
+    path: &Path,
+    progress: &Progress,
+) -> io::Result<()> {
+    let metadata = source.metadata()?;
+    let length = metadata.len();
+    target.set_len(length)?;
+    let held = (metadata.blocks() * 512).clamp(1, length.max(1));
+    let work = Work {
+        source,
+        target,
+        direct: past_the_cache(path),
+        progress,
+        held,
+        length,
+        place: Mutex::default(),
+    };
+    let threads = THREADS.min(usize::try_from(held).map_or(THREADS, |held| held / PIECE + 1));
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+        let ended = all.into_iter().map(|thread| thread.join());
+        // All of them, before the first that failed is told.
+        let ended: Vec<_> = ended.collect();
+        ended
+            .into_iter()
+            .try_for_each(|one| one.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+    })
+}
+
+/// Where the next data or hole begins; `None` beyond the last one.
+pub(in super::super) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+    match seek(file.as_fd(), from) {
+        Ok(at) => Ok(Some(at)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A copy that threads share.
+struct Work<'a> {
+    source: &'a File,
+    target: &'a File,
+    /// The same file as `target`.
+    direct: Option<File>,
+    progress: &'a Progress,
+    /// Bytes on the disk, which is about what there is to copy.
+    held: u64,
+    length: u64,
+    place: Mutex<Place>,
+}
+
+/// Where a copy is.
+#[derive(Default)]
+struct Place {
+    /// The next byte to copy, and the end of the data in which it is.
+    at: u64,
+    end: u64,
+    /// Bytes that were copied.
+    done: u64,
+    /// Percents that were told last.
+    told: Option<u8>,
+    /// One of the threads has failed.
+    is_over: bool,
+}
+
+impl Work<'_> {
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) -> io::Result<()> {
+        let mut room = vec![0; PIECE + ALIGNED];
+        let begin = room.as_ptr().align_offset(ALIGNED).min(ALIGNED);
+        let room = &mut room[begin..begin + PIECE];
+        let copied = self.copy_pieces(room);
+        if copied.is_err() {
+            self.place().is_over = true;
+        }
+        copied
+    }
+
+    fn copy_pieces(&self, room: &mut [u8]) -> io::Result<()> {
+        while let Some(piece) = self.next_piece()? {
+            let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE);
+            let bytes = &mut room[..length];
+            self.source.read_exact_at(bytes, piece.start)?;
+            self.write(bytes, piece.start)?;
+            self.tell(length as u64);
+        }
+        Ok(())
+    }
+
+    /// What nobody copies yet.
+    fn next_piece(&self) -> io::Result<Option<Range<u64>>> {
+        let mut place = self.place();
+        if place.is_over {
+            return Ok(None);
+        }
+        if place.at == place.end {
+            let Some(start) = next(self.source, SeekFrom::Data(place.at))? else {
+                place.is_over = true;
+                return Ok(None);
+            };
+            let end = next(self.source, SeekFrom::Hole(start))?.unwrap_or(self.length);
+            if self.direct.is_some() {
+                reserve(self.target, start..end)?;
+            }
+            (place.at, place.end) = (start, end);
+        }
+        let start = place.at;
+        place.at = place.end.min(start + PIECE as u64);
+        Ok(Some(start..place.at))
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let is_aligned = bytes.len().is_multiple_of(ALIGNED) && at.is_multiple_of(ALIGNED as u64);
+        let direct = self.direct.as_ref().filter(|_| is_aligned);
+        match direct.map(|direct| direct.write_all_at(bytes, at)) {
+            Some(Ok(())) => Ok(()),
+            // Not in pieces of this size, or not at all.
+            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+            _ => self.target.write_all_at(bytes, at),
+        }
+    }
+
+    fn tell(&self, copied: u64) {
+        let mut place = self.place();
+        place.done += copied;
+        let percent = u8::try_from(place.done.min(self.held) * 100 / self.held).ok();
+        if percent != place.told {
+            place.told = percent;
+            self.progress.step("copying the disk", percent);
+        }
+    }
+}
+
+/// A file that can be written past the system's cache, on file systems that have such a thing.
+#[cfg(target_os = "linux")]
+fn past_the_cache(path: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    opened.ok().map(File::from)
+}
+
+/// A disk of APFS, which every Mac with Lima has, shares its blocks.
+#[cfg(not(target_os = "linux"))]
+fn past_the_cache(_path: &Path) -> Option<File> {
+    None
+}
+
+/// Has the file system find the blocks before they are written: one by one it takes longer than the writing.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let length = range.end - range.start;
+    match fallocate(file, FallocateFlags::KEEP_SIZE, range.start, length) {
+        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
+        // Some find them as they write.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _range: Range<u64>) -> io::Result<()> {
+    Ok(())
+}
