@@ -26,7 +26,7 @@ app_packages=(libwebkit2gtk-4.1-dev libayatana-appindicator3-dev librsvg2-dev li
 engine_packages=(btrfs-progs dnsmasq-base nftables iproute2 uidmap attr rsync squashfs-tools xz-utils)
 image_packages=(debootstrap squashfs-tools xz-utils)
 # socat: forwards are measured against it.
-test_packages=(time qemu-utils xvfb xauth dbus dbus-x11 webkit2gtk-driver imagemagick xdotool wmctrl xfce4-panel xfwm4 x11-xserver-utils
+test_packages=(time qemu-utils xfsprogs xvfb xauth dbus dbus-x11 webkit2gtk-driver imagemagick xdotool wmctrl xfce4-panel xfwm4 x11-xserver-utils
     adwaita-icon-theme fonts-dejavu-core desktop-file-utils dpkg-dev dunst xterm openssh-client shellcheck
     socat)
 

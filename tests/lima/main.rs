@@ -10,6 +10,7 @@ mod native;
 mod ports;
 mod scripts;
 mod still;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -37,5 +38,6 @@ fn main() -> ExitCode {
     trials.extend(bad_limactl::trials(&lima));
     trials.extend(ports::trials(&lima));
     trials.extend(still::trials(&lima));
+    trials.extend(volumes::trials(&lima));
     harness::run(trials)
 }

@@ -98,6 +98,27 @@ impl Lima {
             .collect()
     }
 
+    /// A test on the stand-in, on a volume that `make` makes in a file, for which it takes root. Nothing, and a word of that,
+    /// where somebody else runs this.
+    pub fn volume_trial<T>(&self, name: &str, make: &'static [&str], test: T) -> Vec<Trial>
+    where
+        T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
+    {
+        if std::env::var_os(user::VOLUME).is_some() {
+            return self.fake_trial(name, test);
+        }
+        let Some(delegate) = self.delegate.clone() else {
+            eprintln!("skipped: {FAKE}::{name} (mounting a volume takes root)");
+            return Vec::new();
+        };
+        let whole = format!("{FAKE}::{name}");
+        let run = {
+            let whole = whole.clone();
+            move || delegate.run_on_volume(&whole, make).map_err(failed)
+        };
+        vec![Trial::test(whole, run)]
+    }
+
     /// One test on one limactl, `LABEL::NAME`, with a stage of its own. As root it is this program again that runs it.
     pub fn trial<T>(&self, limactl: &Limactl, name: &str, test: T) -> Trial
     where

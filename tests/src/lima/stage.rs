@@ -70,9 +70,8 @@ impl LimaStage {
     ///
     /// No directory can be made.
     pub fn new(limactl: &Limactl) -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("lm")
-            .tempdir_in("/var/tmp")?;
+        let volume = std::env::var(super::user::VOLUME).unwrap_or_else(|_| "/var/tmp".into());
+        let directory = tempfile::Builder::new().prefix("lm").tempdir_in(volume)?;
         for name in ["l/.fake", "home", "run", "cwd"] {
             fs::create_dir_all(directory.path().join(name))?;
         }

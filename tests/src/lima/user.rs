@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::{Limactl, setting};
@@ -13,6 +13,12 @@ use super::{Limactl, setting};
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+/// Where a test's stage is, if it has to be on a certain volume.
+pub(super) const VOLUME: &str = "LDM_TEST_VOLUME";
+const VOLUME_BYTES: u64 = 4 << 30;
+/// Mounts an image ($1) at a directory ($2), which belongs to a user ($3) then, and runs the rest there.
+const MOUNT: &str = r#"mount -o loop "$1" "$2" && chown "$3" "$2" && shift 3 && exec "$@""#;
 
 /// A directory with copies of the programs, for the build directory may be root's alone, and the user who runs them.
 pub(super) struct Delegate {
@@ -60,7 +66,11 @@ impl Delegate {
 
     /// This program as the user.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new("setpriv");
+        self.as_user(Command::new("setpriv"))
+    }
+
+    /// The arguments of `setpriv`, with which a command line ends.
+    fn as_user(&self, mut command: Command) -> Command {
         command
             .arg(format!("--reuid={}", self.user))
             .arg(format!("--regid={}", self.user))
@@ -80,23 +90,48 @@ impl Delegate {
 
     /// Runs one test of this program, and nothing else.
     pub(super) fn run(&self, name: &str) -> Result<()> {
-        let output = self
-            .command()
-            .args(["--exact", "--nocapture", "--color=never", name])
-            .output()
-            .context("cannot run setpriv")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            // Set apart, so that its lines aren't taken for ours by what counts results.
-            let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
-            bail!("{}", all.replace('\n', "\n  | "));
-        }
-        // A name that the other side doesn't list would be a green test that never ran.
-        if !text.contains("1 passed") {
-            bail!("{name} was not run: {text}");
-        }
-        Ok(())
+        expect_passed(self.command(), name)
     }
+
+    /// The same on a volume of its own, which nobody else sees. `make` makes a file system in the file that follows.
+    pub(super) fn run_on_volume(&self, name: &str, make: &[&str]) -> Result<()> {
+        let place = tempfile::Builder::new()
+            .prefix("lv")
+            .tempdir_in("/var/tmp")?;
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
+        let (image, volume) = (place.path().join("image"), place.path().join("v"));
+        fs::File::create(&image)?.set_len(VOLUME_BYTES)?;
+        fs::create_dir(&volume)?;
+        let made = Command::new(make[0]).args(&make[1..]).arg(&image).output();
+        let made = made.with_context(|| format!("cannot run {}", make[0]))?;
+        ensure!(made.status.success(), "{make:?}: {made:?}");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--", "sh", "-c", MOUNT, "sh"])
+            .args([&image, &volume])
+            .args([&self.user, "setpriv"])
+            .env(VOLUME, &volume);
+        expect_passed(self.as_user(command), name)
+    }
+}
+
+/// Runs one test by this program, and nothing else.
+fn expect_passed(mut command: Command, name: &str) -> Result<()> {
+    let output = command
+        .args(["--exact", "--nocapture", "--color=never", name])
+        .output()
+        .context("cannot run setpriv")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        // Set apart, so that its lines aren't taken for ours by what counts results.
+        let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{}", all.replace('\n', "\n  | "));
+    }
+    // A name that the other side doesn't list would be a green test that never ran.
+    if !text.contains("1 passed") {
+        bail!("{name} was not run: {text}");
+    }
+    Ok(())
 }
 
 /// A link where that can be, for test programs are large.

@@ -1,7 +1,6 @@
-//! Commands in a guest: each by an SSH session of its own, as root by sudo.
+//! Commands in a guest: by SSH sessions ([`spares`](super::spares)), as root by sudo.
 //!
-//! A session of its own, because a command whose output nobody reads holds its session up. SSH joins
-//! arguments to one line for the user's shell, so they are quoted ([`quote`]); variables go ahead by
+//! SSH joins arguments to one line for the user's shell, so they are quoted ([`quote`]); variables go ahead by
 //! another command's stdin, for arguments are for everybody in the guest to see.
 
 use std::collections::BTreeMap;
@@ -12,6 +11,7 @@ use uuid::Uuid;
 
 use super::quote;
 use super::reach::Reach;
+use super::spares::Spares;
 use crate::backend::ssh::User;
 use crate::backend::{ExecControl, ExecIo, ExecSpec, WindowSize};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,17 +28,24 @@ const STDERR: u32 = 1;
 /// Code of a command that ended without one.
 const KILLED: i32 = 9;
 
+/// Where commands are run: a guest.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub(super) reach: Reach,
+    pub(super) spares: Spares,
+}
+
 /// A command in a guest that nobody waits for any more is killed.
 struct Run {
-    reach: Reach,
+    guest: Guest,
     name: Uuid,
     is_over: bool,
 }
 
 /// Runs a command to its end.
-pub(super) async fn run(reach: &Reach, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
+pub(super) async fn run(guest: Guest, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
     let mut run = Run {
-        reach: reach.clone(),
+        guest: guest.clone(),
         name: Uuid::new_v4(),
         is_over: false,
     };
@@ -57,10 +64,10 @@ pub(super) async fn run(reach: &Reach, spec: &ExecSpec, io: ExecIo) -> Result<i3
             .or_insert_with(|| kind.clone());
     }
     if environment.keys().any(|name| name != "TERM") || (terminal && kind != TERMINAL) {
-        send_variables(reach, &id, &environment).await?;
+        guest.send_variables(&id, &environment).await?;
     }
-    let session = reach.begin().await?;
-    let (channel, user) = session.command().await?;
+    let Guest { reach, spares } = guest;
+    let (session, channel, user) = spares.command(&reach).await?;
     let failed = |error: russh::Error| reach.lost().caused_by(error);
     if let Some(WindowSize { columns, rows }) = spec.terminal {
         let (columns, rows) = (columns.into(), rows.into());
@@ -71,6 +78,9 @@ pub(super) async fn run(reach: &Reach, spec: &ExecSpec, io: ExecIo) -> Result<i3
     let (theirs, ours) = channel.split();
     let code = pump(&run, theirs, ours, io, user).await;
     run.is_over = code.is_ok();
+    if run.is_over {
+        spares.put(&reach, session);
+    }
     code
 }
 
@@ -114,7 +124,7 @@ async fn pump(
     };
     // Readers that are gone don't need to hear of the end.
     let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());
-    code.ok_or_else(|| run.reach.lost())
+    code.ok_or_else(|| run.guest.reach.lost())
 }
 
 /// Hands on what a command prints; its code once it has ended, `None` where the connection did first.
@@ -159,25 +169,6 @@ fn line_of<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Result<String> {
     Err(Error::new(ErrorKind::Config, message).with_hint("give it a file to read"))
 }
 
-/// Has the guest keep variables for a run.
-async fn send_variables(
-    reach: &Reach,
-    run: &str,
-    environment: &BTreeMap<String, String>,
-) -> Result<()> {
-    let text = assignments(environment);
-    let code = with_root(
-        reach,
-        &["sh", "-c", VARIABLES, "sh", run],
-        text.into_bytes(),
-    )
-    .await?;
-    match code {
-        0 => Ok(()),
-        _ => Err(Error::new(ErrorKind::Guest, "the guest takes no variables")),
-    }
-}
-
 /// Variables as a script sets them. A name that is none for a shell is left out, as engines do.
 fn assignments(environment: &BTreeMap<String, String>) -> String {
     let is_name = |name: &&String| {
@@ -190,23 +181,42 @@ fn assignments(environment: &BTreeMap<String, String>) -> String {
         .collect()
 }
 
-/// Runs a command of ours as root, with something to read.
-async fn with_root(reach: &Reach, words: &[&str], stdin: Vec<u8>) -> Result<i32> {
-    let head = ["sudo", "-n", "--"];
-    let line = line_of(head.into_iter().chain(words.iter().copied()))?;
-    let failed = |error: russh::Error| reach.lost().caused_by(error);
-    let session = reach.begin().await?;
-    let (mut channel, _user) = session.command().await?;
-    channel.exec(false, line).await.map_err(failed)?;
-    channel.data_bytes(stdin).await.map_err(failed)?;
-    channel.eof().await.map_err(failed)?;
-    let mut code = None;
-    while let Some(message) = channel.wait().await {
-        if let ChannelMsg::ExitStatus { exit_status } = message {
-            code = i32::try_from(exit_status).ok();
+impl Guest {
+    /// Has it keep variables for a run.
+    async fn send_variables(
+        &self,
+        run: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let text = assignments(environment).into_bytes();
+        match self
+            .with_root(&["sh", "-c", VARIABLES, "sh", run], text)
+            .await?
+        {
+            0 => Ok(()),
+            _ => Err(Error::new(ErrorKind::Guest, "the guest takes no variables")),
         }
     }
-    code.ok_or_else(|| reach.lost())
+
+    /// Runs a command of ours as root, with something to read.
+    async fn with_root(&self, words: &[&str], stdin: Vec<u8>) -> Result<i32> {
+        let head = ["sudo", "-n", "--"];
+        let line = line_of(head.into_iter().chain(words.iter().copied()))?;
+        let failed = |error: russh::Error| self.reach.lost().caused_by(error);
+        let (session, mut channel, _user) = self.spares.command(&self.reach).await?;
+        channel.exec(false, line).await.map_err(failed)?;
+        channel.data_bytes(stdin).await.map_err(failed)?;
+        channel.eof().await.map_err(failed)?;
+        let mut code = None;
+        while let Some(message) = channel.wait().await {
+            if let ChannelMsg::ExitStatus { exit_status } = message {
+                code = i32::try_from(exit_status).ok();
+            }
+        }
+        let code = code.ok_or_else(|| self.reach.lost())?;
+        self.spares.put(&self.reach, session);
+        Ok(code)
+    }
 }
 
 impl Run {
@@ -215,7 +225,7 @@ impl Run {
         let number = number.to_string();
         let words = ["sh", "-c", SIGNAL, "sh", &number];
         let name = format!("{}\n", self.name);
-        if let Err(error) = with_root(&self.reach, &words, name.into_bytes()).await {
+        if let Err(error) = self.guest.with_root(&words, name.into_bytes()).await {
             tracing::debug!(?error, "a signal isn't sent");
         }
     }
@@ -228,7 +238,7 @@ impl Drop for Run {
         };
         if !self.is_over {
             let again = Self {
-                reach: self.reach.clone(),
+                guest: self.guest.clone(),
                 name: self.name,
                 is_over: true,
             };

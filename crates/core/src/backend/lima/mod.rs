@@ -39,6 +39,7 @@ mod route;
 mod scripts;
 mod settings;
 mod snapshots;
+mod spares;
 mod still;
 mod words;
 
@@ -69,6 +70,7 @@ use images::Images;
 use limactl::Limactl;
 use reach::Reach;
 use record::Record;
+use spares::Spares;
 
 /// Our directory in `LIMA_HOME`; Lima passes over names that begin with a dot.
 const OURS: &str = ".lxc-dev-manager";
@@ -105,6 +107,7 @@ pub struct Lima {
     id: EngineId,
     limactl: Arc<Limactl>,
     templates: Templates,
+    spares: Spares,
 }
 
 impl Lima {
@@ -134,6 +137,7 @@ impl Lima {
                 empty,
             )),
             templates: Templates::new(templates),
+            spares: Spares::default(),
         }
     }
 
@@ -450,7 +454,8 @@ impl Backend for Lima {
             ErrorKind::Conflict => Error::new(ErrorKind::Engine, format!("`{name}` doesn't run")),
             _ => error,
         })?;
-        exec::run(&reach, spec, io).await
+        let spares = self.spares.clone();
+        exec::run(exec::Guest { reach, spares }, spec, io).await
     }
 
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {

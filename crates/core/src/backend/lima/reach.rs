@@ -21,12 +21,15 @@ use crate::model::InstanceName;
 const PATIENCE: Duration = Duration::from_secs(30);
 const CONFIG: &str = "ssh.config";
 
+/// Who the agent of a boot is, and since when.
+pub(super) type Boot = (u32, Option<Timestamp>);
+
 /// The way to one boot of a machine.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
     name: InstanceName,
     directory: Directory,
-    boot: (u32, Option<Timestamp>),
+    boot: Boot,
     host: String,
     port: u16,
     user: String,
@@ -71,6 +74,10 @@ impl Reach {
 
     pub(super) fn name(&self) -> &InstanceName {
         &self.name
+    }
+
+    pub(super) fn boot(&self) -> Boot {
+        self.boot
     }
 
     /// Begins a session.
