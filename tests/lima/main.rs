@@ -9,6 +9,7 @@ mod leftovers;
 mod native;
 mod ports;
 mod scripts;
+mod sessions;
 mod still;
 mod volumes;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     trials.extend(crashes::trials(&lima));
     trials.extend(leftovers::trials(&lima));
     trials.extend(scripts::trials(&lima));
+    trials.extend(sessions::trials(&lima));
     trials.extend(bad_limactl::trials(&lima));
     trials.extend(ports::trials(&lima));
     trials.extend(still::trials(&lima));

@@ -118,10 +118,19 @@ fn written(stage: &LimaStage) -> Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        let made = made_with(stage, 2, 1).map(drop);
-        is_over.store(true, Ordering::Relaxed);
-        made
+        // Also where that panics: the other one would never end.
+        let _end = OnDrop(&is_over);
+        made_with(stage, 2, 1).map(drop)
     })
+}
+
+/// Says that something is over.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whoever held it may be gone, and its input may never end.

@@ -6,18 +6,30 @@ set -eu
 cd "$3"
 format=$4
 seen=disk
-qemu-img create -q -f "$format" disk 512M
-if [ "$format" = qcow2 ]; then
+writer=
+daemon=
+end() {
+    for process in $writer $daemon; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" || :
+    done
+}
+trap end EXIT
+if [ "$format" = raw ]; then
+    truncate -s 512M disk
+else
     seen=export
     : >$seen
+    qemu-img create -q -f "$format" disk 512M
+    # Nobody waits for what it says: it may be the last that lives.
     qemu-storage-daemon --blockdev driver=file,node-name=file,filename=disk \
-        --blockdev driver=qcow2,node-name=disk,file=file,discard=unmap \
-        --export type=fuse,id=export,node-name=disk,mountpoint=$seen,writable=on 9>&- &
+        --blockdev "driver=$format,node-name=disk,file=file,discard=unmap" \
+        --export type=fuse,id=export,node-name=disk,mountpoint=$seen,writable=on >daemon.log 2>&1 &
     daemon=$!
     tries=0
     until [ -s $seen ]; do
         tries=$((tries + 1))
-        [ $tries -lt 100 ] || { echo "nobody exports the disk"; exit 1; }
+        [ $tries -lt 100 ] || { echo "nobody exports the disk"; cat daemon.log; exit 1; }
         sleep 0.1
     done
 fi
@@ -38,14 +50,8 @@ while :; do
     [ $((i % 200)) != 0 ] || sync
 done
 END
-end() {
-    kill $writer
-    wait $writer || :
-    [ "$format" = raw ] || { umount -l root; umount -l $seen; kill $daemon; wait $daemon; } || :
-}
 chroot root /bin/sh /writer.sh &
 writer=$!
-trap end EXIT
 sleep 1
 mkfifo input
 chroot root /bin/sh /still.sh 60 <input >output &
@@ -78,7 +84,7 @@ timeout 5 touch root/after || { echo "nobody lets go"; exit 1; }
 exec 9>&-
 ! wait $holder || { echo "it says that it was still"; exit 1; }
 # The copy is whole, with everything that was written.
-if [ "$format" = qcow2 ]; then
+if [ "$format" != raw ]; then
     qemu-img check copy >check 2>&1 || { cat check; exit 1; }
     qemu-img convert -O raw copy bytes
     mv bytes copy

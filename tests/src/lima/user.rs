@@ -120,7 +120,7 @@ fn expect_passed(mut command: Command, name: &str) -> Result<()> {
     let output = command
         .args(["--exact", "--nocapture", "--color=never", name])
         .output()
-        .context("cannot run setpriv")?;
+        .with_context(|| format!("cannot run {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         // Set apart, so that its lines aren't taken for ours by what counts results.

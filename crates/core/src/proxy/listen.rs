@@ -183,8 +183,9 @@ impl Refused {
                             "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
                         )
                     }
-                    false => "reach it by its stable port, which `lxc-dev-manager ports` shows"
-                        .to_owned(),
+                    false => {
+                        "reach it by its own port, which `lxc-dev-manager ports` shows".to_owned()
+                    }
                 };
                 Error::new(ErrorKind::PermissionDenied, message).with_hint(hint)
             }
@@ -209,11 +210,11 @@ pub(super) fn taken(port: HostPort, owner: Option<Owner>) -> Error {
         ),
         Some(Owner::User(uid)) => (
             format!(" by a process of user {uid}"),
-            format!("see who it is: `sudo ss -ltnp 'sport = :{port}'`"),
+            format!("see who it is: `sudo {}`", list_of(port)),
         ),
         None => (
             String::new(),
-            format!("see who has it: `ss -ltnp 'sport = :{port}'`"),
+            format!("see who has it: `sudo {}`", list_of(port)),
         ),
     };
     Error::new(
@@ -221,6 +222,14 @@ pub(super) fn taken(port: HostPort, owner: Option<Owner>) -> Error {
         format!("port {port} of this machine is taken{who}"),
     )
     .with_hint(hint)
+}
+
+/// The command that lists who listens on a port.
+fn list_of(port: HostPort) -> String {
+    match cfg!(target_os = "linux") {
+        true => format!("ss -ltnp 'sport = :{port}'"),
+        false => format!("lsof -nP -iTCP:{port} -sTCP:LISTEN"),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::owner::{Owner, is_in_the_way};
+use super::owner::{Owner, nearest};
 
 /// The process that keeps others from listening at this address, of those that listen on one port.
 pub(super) fn owner(said: &str, wanted: IpAddr) -> Option<Owner> {
@@ -22,10 +22,7 @@ pub(super) fn owner(said: &str, wanted: IpAddr) -> Option<Owner> {
             _ => {}
         }
     }
-    found.retain(|((_, listener), _)| is_in_the_way(*listener, wanted));
-    // One at this very address, before those that have it with others.
-    let exact = |((_, listener), _): &&((i32, IpAddr), &str)| listener.to_canonical() == wanted;
-    let ((pid, _), name) = found.iter().find(exact).or(found.first())?;
+    let ((pid, _), name) = nearest(&found, |((_, listener), _)| *listener, wanted)?;
     Some(Owner::Process {
         name: (*name).to_owned(),
         pid: *pid,

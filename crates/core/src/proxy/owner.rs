@@ -31,7 +31,7 @@ pub struct Listening {
 
 /// Whether a listener at one address keeps another one from an address of the same port. One that listens at all
 /// addresses of IPv6 may take IPv4 as well: the system doesn't say.
-pub(super) fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
+fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
     let (listener, wanted) = (listener.to_canonical(), wanted.to_canonical());
     let one_family = listener.is_ipv4() == wanted.is_ipv4();
     match one_family {
@@ -40,13 +40,25 @@ pub(super) fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
     }
 }
 
+/// Of listeners on one port the one at this very address, else one that has it with others.
+pub(super) fn nearest<T>(
+    listeners: &[T],
+    address: impl Fn(&T) -> IpAddr,
+    wanted: IpAddr,
+) -> Option<&T> {
+    let exact = |one: &&T| address(one).to_canonical() == wanted;
+    let in_the_way = |one: &&T| is_in_the_way(address(one), wanted);
+    let mut all = listeners.iter();
+    all.clone().find(exact).or_else(|| all.find(in_the_way))
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use procfs::ProcResult;
     use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
     use procfs::process::{FDTarget, Process, all_processes};
 
-    use super::{HostPort, IpAddr, Listening, Owner, SocketAddr, is_in_the_way};
+    use super::{HostPort, IpAddr, Listening, Owner, SocketAddr, nearest};
 
     /// A socket that listens.
     #[derive(Debug)]
@@ -80,15 +92,12 @@ mod linux {
             self.at(address, port).is_none()
         }
 
-        /// The one at this very address, else one that has it with others.
         fn at(&self, address: IpAddr, port: HostPort) -> Option<&Socket> {
-            let mut of_port = self
-                .sockets
-                .iter()
-                .filter(|socket| socket.address.port() == port.get());
-            let exact = |socket: &&Socket| socket.address.ip().to_canonical() == address;
-            let exactly = of_port.clone().find(exact);
-            exactly.or_else(|| of_port.find(|socket| is_in_the_way(socket.address.ip(), address)))
+            let sockets = self.sockets.iter();
+            let of_port: Vec<_> = sockets
+                .filter(|one| one.address.port() == port.get())
+                .collect();
+            nearest(&of_port, |one| one.address.ip(), address).copied()
         }
 
         /// Who keeps us from listening there; `None` where nobody does, or where the system doesn't say.
@@ -133,7 +142,9 @@ mod other {
 
     /// Part of macOS; an app from Finder has no `/usr/sbin` in its PATH.
     const LSOF: &str = "/usr/sbin/lsof";
-    /// How long somebody on this machine may take to accept.
+    /// How often it is looked whether lsof has ended.
+    const LOOKS: usize = 30;
+    /// How long somebody on this machine may take to accept, and the time between two looks.
     const PATIENCE: Duration = Duration::from_millis(100);
 
     impl Listening {
@@ -159,14 +170,33 @@ mod other {
 
         /// Who keeps us from listening there, as far as lsof may see it: the processes of one's own.
         pub(in super::super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
-            let said = Command::new(LSOF)
-                .args(["-nPw", "-sTCP:LISTEN", "-Fpctn"])
-                .arg(format!("-iTCP:{port}"))
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .output();
-            lsof::owner(&String::from_utf8_lossy(&said.ok()?.stdout), address)
+            let mut command = Command::new(LSOF);
+            command
+                // Nothing that may wait for a server of files.
+                .args(["-b", "-nPw", "-sTCP:LISTEN", "-Fpctn"])
+                .arg(format!("-iTCP:{port}"));
+            lsof::owner(&said(command)?, address)
         }
+    }
+
+    /// What a command prints, which is little, unless it takes too long.
+    fn said(mut command: Command) -> Option<String> {
+        let silent = || Stdio::null();
+        command
+            .stdin(silent())
+            .stderr(silent())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().ok()?;
+        for _ in 0..LOOKS {
+            if child.try_wait().ok()?.is_some() {
+                let output = child.wait_with_output().ok()?;
+                return Some(String::from_utf8_lossy(&output.stdout).into_owned());
+            }
+            std::thread::sleep(PATIENCE);
+        }
+        child.kill().ok()?;
+        child.wait().ok()?;
+        None
     }
 }
 

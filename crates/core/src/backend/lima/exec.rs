@@ -1,4 +1,4 @@
-//! Commands in a guest: by SSH sessions ([`spares`](super::spares)), as root by sudo.
+//! Commands in a guest: each by an SSH session that it has alone ([`spares`](super::spares)), as root by sudo.
 //!
 //! SSH joins arguments to one line for the user's shell, so they are quoted ([`quote`]); variables go ahead by
 //! another command's stdin, for arguments are for everybody in the guest to see.
@@ -30,22 +30,22 @@ const KILLED: i32 = 9;
 
 /// Where commands are run: a guest.
 #[derive(Clone)]
-pub(super) struct Guest {
+pub(super) struct Shell {
     pub(super) reach: Reach,
     pub(super) spares: Spares,
 }
 
 /// A command in a guest that nobody waits for any more is killed.
 struct Run {
-    guest: Guest,
+    shell: Shell,
     name: Uuid,
     is_over: bool,
 }
 
 /// Runs a command to its end.
-pub(super) async fn run(guest: Guest, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
+pub(super) async fn run(shell: Shell, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
     let mut run = Run {
-        guest: guest.clone(),
+        shell: shell.clone(),
         name: Uuid::new_v4(),
         is_over: false,
     };
@@ -64,10 +64,10 @@ pub(super) async fn run(guest: Guest, spec: &ExecSpec, io: ExecIo) -> Result<i32
             .or_insert_with(|| kind.clone());
     }
     if environment.keys().any(|name| name != "TERM") || (terminal && kind != TERMINAL) {
-        guest.send_variables(&id, &environment).await?;
+        shell.send_variables(&id, &environment).await?;
     }
-    let Guest { reach, spares } = guest;
-    let (session, channel, user) = spares.command(&reach).await?;
+    let Shell { reach, spares } = shell;
+    let (login, channel, user) = spares.command(&reach).await?;
     let failed = |error: russh::Error| reach.lost().caused_by(error);
     if let Some(WindowSize { columns, rows }) = spec.terminal {
         let (columns, rows) = (columns.into(), rows.into());
@@ -79,7 +79,7 @@ pub(super) async fn run(guest: Guest, spec: &ExecSpec, io: ExecIo) -> Result<i32
     let code = pump(&run, theirs, ours, io, user).await;
     run.is_over = code.is_ok();
     if run.is_over {
-        spares.put(&reach, session);
+        spares.put(&reach, login);
     }
     code
 }
@@ -124,7 +124,7 @@ async fn pump(
     };
     // Readers that are gone don't need to hear of the end.
     let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());
-    code.ok_or_else(|| run.guest.reach.lost())
+    code.ok_or_else(|| run.shell.reach.lost())
 }
 
 /// Hands on what a command prints; its code once it has ended, `None` where the connection did first.
@@ -181,7 +181,7 @@ fn assignments(environment: &BTreeMap<String, String>) -> String {
         .collect()
 }
 
-impl Guest {
+impl Shell {
     /// Has it keep variables for a run.
     async fn send_variables(
         &self,
@@ -203,7 +203,7 @@ impl Guest {
         let head = ["sudo", "-n", "--"];
         let line = line_of(head.into_iter().chain(words.iter().copied()))?;
         let failed = |error: russh::Error| self.reach.lost().caused_by(error);
-        let (session, mut channel, _user) = self.spares.command(&self.reach).await?;
+        let (login, mut channel, _user) = self.spares.command(&self.reach).await?;
         channel.exec(false, line).await.map_err(failed)?;
         channel.data_bytes(stdin).await.map_err(failed)?;
         channel.eof().await.map_err(failed)?;
@@ -214,7 +214,7 @@ impl Guest {
             }
         }
         let code = code.ok_or_else(|| self.reach.lost())?;
-        self.spares.put(&self.reach, session);
+        self.spares.put(&self.reach, login);
         Ok(code)
     }
 }
@@ -225,7 +225,7 @@ impl Run {
         let number = number.to_string();
         let words = ["sh", "-c", SIGNAL, "sh", &number];
         let name = format!("{}\n", self.name);
-        if let Err(error) = self.guest.with_root(&words, name.into_bytes()).await {
+        if let Err(error) = self.shell.with_root(&words, name.into_bytes()).await {
             tracing::debug!(?error, "a signal isn't sent");
         }
     }
@@ -238,7 +238,7 @@ impl Drop for Run {
         };
         if !self.is_over {
             let again = Self {
-                guest: self.guest.clone(),
+                shell: self.shell.clone(),
                 name: self.name,
                 is_over: true,
             };

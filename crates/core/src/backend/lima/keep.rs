@@ -3,7 +3,7 @@
 //! But for the snapshot that an env begins with: nobody works in it yet, and a second boot would double what it takes to make
 //! one. There the guest holds its disk still ([`still`](super::still)) where it can.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -17,8 +17,32 @@ use crate::template::Template;
 /// The most that a disk may hold that is copied byte by byte while its guest waits.
 const SOON: u64 = 2 << 30;
 
-/// Longer than the unit in which systems tell when a file was written.
-const TICK: Duration = Duration::from_millis(20);
+/// How long nothing may be written to a disk until it counts as still, and how long that is waited for: blocks that were let
+/// go are told to the disk somewhat later (discard). It is longer than the unit in which most systems tell when a file was
+/// written.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_PATIENCE: usize = 30;
+/// The unit of the others.
+const WHOLE_SECOND: Duration = Duration::from_secs(1);
+
+/// When the disk of a guest that holds still was written last, so that any later write shows. Blocking.
+fn settled(machine: &Directory) -> Result<(SystemTime, u64)> {
+    let mut before = machine.disk_written()?;
+    for _ in 0..QUIET_PATIENCE {
+        let since = before
+            .0
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let is_whole = since.subsec_nanos() == 0;
+        std::thread::sleep(if is_whole { WHOLE_SECOND } else { QUIET });
+        let now = machine.disk_written()?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
+}
 
 impl Lima {
     /// Whether a guest can be kept waiting for a copy of its disk.
@@ -50,11 +74,17 @@ impl Lima {
             let (snapshots, machine) = (snapshots.clone(), machine.clone());
             let (wanted, progress) = (snapshot.clone(), progress.clone());
             let copied = self.while_still(name, move || {
-                std::thread::sleep(TICK);
-                let before = machine.disk_written()?;
+                let before = settled(&machine)?;
                 let part = snapshots.begin(&machine, &wanted, now, expires_at, &progress)?;
                 // What isn't a file system's own may have written: a swap.
-                Ok((machine.disk_written()? == before).then_some(part))
+                let is_same = machine.disk_written()? == before;
+                if !is_same {
+                    tracing::info!(
+                        machine = machine.name(),
+                        "its disk was written to while it was still"
+                    );
+                }
+                Ok(is_same.then_some(part))
             });
             let part = copied.await.transpose()?.flatten();
             if let Some(part) = part {

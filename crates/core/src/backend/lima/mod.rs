@@ -455,7 +455,7 @@ impl Backend for Lima {
             _ => error,
         })?;
         let spares = self.spares.clone();
-        exec::run(exec::Guest { reach, spares }, spec, io).await
+        exec::run(exec::Shell { reach, spares }, spec, io).await
     }
 
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {

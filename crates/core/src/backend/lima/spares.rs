@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use russh::Channel;
 use russh::client::Msg;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::reach::{Boot, Reach};
 use crate::backend::ssh::{Session, User};
@@ -18,38 +18,52 @@ use crate::model::InstanceName;
 /// How long a kept session may take to open a channel: its guest may have been paused meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long one is used again. What a login sets up is as it was then: the language, the time zone.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// At most one of each machine. They end by themselves when nobody has used them for a while.
 #[derive(Clone, Default)]
-pub(super) struct Spares(Arc<Mutex<HashMap<InstanceName, (Boot, Session)>>>);
+pub(super) struct Spares(Arc<Mutex<HashMap<InstanceName, Login>>>);
+
+/// A session, and when it has begun.
+pub(super) struct Login {
+    boot: Boot,
+    since: Instant,
+    session: Session,
+}
 
 impl Spares {
     /// A channel for a command, in the session that was kept or in a new one.
     ///
     /// # Errors
     /// Those of [`Reach::begin`].
-    pub(super) async fn command(&self, reach: &Reach) -> Result<(Session, Channel<Msg>, User)> {
-        if let Some(session) = self.take(reach)
-            && let Ok(Ok((channel, user))) = timeout(PATIENCE, session.command()).await
+    pub(super) async fn command(&self, reach: &Reach) -> Result<(Login, Channel<Msg>, User)> {
+        if let Some(login) = self.take(reach)
+            && let Ok(Ok((channel, user))) = timeout(PATIENCE, login.session.command()).await
         {
-            return Ok((session, channel, user));
+            return Ok((login, channel, user));
         }
-        let session = reach.begin().await?;
-        let (channel, user) = session.command().await?;
-        Ok((session, channel, user))
+        let login = Login {
+            boot: reach.boot(),
+            since: Instant::now(),
+            session: reach.begin().await?,
+        };
+        let (channel, user) = login.session.command().await?;
+        Ok((login, channel, user))
     }
 
-    fn take(&self, reach: &Reach) -> Option<Session> {
-        let (boot, session) = self.all().remove(reach.name())?;
-        (boot == reach.boot() && session.is_open()).then_some(session)
+    fn take(&self, reach: &Reach) -> Option<Login> {
+        let login = self.all().remove(reach.name())?;
+        let is_fresh = login.boot == reach.boot() && login.since.elapsed() < LONGEST;
+        (is_fresh && login.session.is_open()).then_some(login)
     }
 
-    /// Keeps a session in which nothing runs any more.
-    pub(super) fn put(&self, reach: &Reach, session: Session) {
-        self.all()
-            .insert(reach.name().clone(), (reach.boot(), session));
+    /// Keeps one in which nothing runs any more.
+    pub(super) fn put(&self, reach: &Reach, login: Login) {
+        self.all().insert(reach.name().clone(), login);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<InstanceName, (Boot, Session)>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<InstanceName, Login>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,7 +19,10 @@ use crate::backend::Progress;
 const PIECE: usize = 1 << 20;
 /// Pieces that are on their way at once.
 const THREADS: usize = 4;
-/// Where and how long a piece has to be to pass the cache, and where in memory: no disk has larger sectors.
+/// Shorter ones go through the cache, which makes one write of many.
+const SMALL: usize = 64 << 10;
+/// Where and how long a piece has to be to pass the cache, and where in memory: no disk has larger sectors. Nor does any
+/// page of the cache have bytes of both kinds then, on systems with pages of this size.
 const ALIGNED: usize = 4096;
 
 /// Copies what `source` holds into `target`, an empty file at `path`. It isn't on the disk yet when this returns.
@@ -133,7 +136,7 @@ impl Work<'_> {
             };
             let end = next(self.source, SeekFrom::Hole(start))?.unwrap_or(self.length);
             if self.direct.is_some() {
-                reserve(self.target, start..end)?;
+                reserve(self.target, start..end);
             }
             (place.at, place.end) = (start, end);
         }
@@ -144,12 +147,13 @@ impl Work<'_> {
 
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let is_aligned = bytes.len().is_multiple_of(ALIGNED) && at.is_multiple_of(ALIGNED as u64);
-        let direct = self.direct.as_ref().filter(|_| is_aligned);
+        let direct = self.direct.as_ref();
+        let direct = direct.filter(|_| is_aligned && bytes.len() >= SMALL);
         match direct.map(|direct| direct.write_all_at(bytes, at)) {
+            Some(Err(error)) if is_full(&error) => Err(error),
             Some(Ok(())) => Ok(()),
-            // Not in pieces of this size, or not at all.
-            Some(Err(error)) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-            _ => self.target.write_all_at(bytes, at),
+            // Not in pieces of this size, or not at all: what else is wrong is told again.
+            Some(Err(_)) | None => self.target.write_all_at(bytes, at),
         }
     }
 
@@ -179,19 +183,63 @@ fn past_the_cache(_path: &Path) -> Option<File> {
     None
 }
 
-/// Has the file system find the blocks before they are written: one by one it takes longer than the writing.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+/// Has the file system find the blocks before they are written: one by one it takes longer than the writing. Advice only:
+/// who finds no room is told by the write.
 #[cfg(target_os = "linux")]
-fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+fn reserve(file: &File, range: Range<u64>) {
     use rustix::fs::{FallocateFlags, fallocate};
     let length = range.end - range.start;
-    match fallocate(file, FallocateFlags::KEEP_SIZE, range.start, length) {
-        Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
-        // Some find them as they write.
-        _ => Ok(()),
+    if length >= SMALL as u64 {
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, range.start, length);
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _range: Range<u64>) -> io::Result<()> {
-    Ok(())
+fn reserve(_file: &File, _range: Range<u64>) {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Copies with these ways to open the source, and what was told.
+    fn copied(
+        source: &fs::OpenOptions,
+        bytes: &[u8],
+    ) -> (io::Result<()>, Vec<u8>, Vec<Option<u8>>) {
+        let place = tempfile::tempdir().unwrap();
+        let (from, to) = (place.path().join("disk"), place.path().join("copy"));
+        fs::write(&from, bytes).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = told.clone();
+        let progress = Progress::new(move |step| listener.lock().unwrap().push(step.percent));
+        let (source, target) = (source.open(&from).unwrap(), File::create_new(&to).unwrap());
+        let done = copy_data(&source, &target, &to, &progress);
+        let told = told.lock().unwrap().clone();
+        (done, fs::read(&to).unwrap(), told)
+    }
+
+    #[test]
+    fn data_of_many_pieces_and_any_length_is_copied() {
+        let mixed = |at: u32| (at >> 9) as u8 ^ at as u8;
+        let bytes: Vec<u8> = (0..(9 << 20) + 77).map(mixed).collect();
+        let (done, copy, told) = copied(fs::OpenOptions::new().read(true), &bytes);
+        done.unwrap();
+        assert!(copy == bytes);
+        assert!(told.is_sorted(), "{told:?}");
+        assert_eq!(told.last(), Some(&Some(100)));
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_is_an_error() {
+        let (done, ..) = copied(fs::OpenOptions::new().write(true), &[1; 5 << 20]);
+        assert!(done.is_err());
+    }
 }

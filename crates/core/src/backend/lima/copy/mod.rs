@@ -175,7 +175,6 @@ pub(super) fn sync_directory(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
 
     use rustix::fs::{SeekFrom, seek};
 
@@ -199,27 +198,6 @@ mod tests {
         fs::write(&to, "mine").unwrap();
         assert!(copy(&from, &to, &Progress::none()).is_err());
         assert_eq!(fs::read(&to).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn data_of_many_pieces_and_any_length_is_copied() {
-        let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("disk"), directory.path().join("copy"));
-        let mixed = |at: u32| (at >> 9) as u8 ^ at as u8;
-        let bytes: Vec<u8> = (0..(9 << 20) + 77).map(mixed).collect();
-        fs::write(&from, &bytes).unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let listener = told.clone();
-        let progress = Progress::new(move |step| listener.lock().unwrap().push(step.percent));
-        copy(&from, &to, &progress).unwrap();
-        assert!(fs::read(&to).unwrap() == bytes);
-        let told = told.lock().unwrap();
-        assert!(told.is_sorted(), "{told:?}");
-        // Nothing is told where the blocks are shared.
-        assert!(
-            told.last().is_none_or(|last| *last == Some(100)),
-            "{told:?}"
-        );
     }
 
     #[test]
