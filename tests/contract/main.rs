@@ -176,11 +176,11 @@ fn on_lima() -> Result<Vec<Trial>> {
                 "ports" => Guest::Debian,
                 _ => Guest::Busybox,
             };
-            // A real one fetches its image, and boots several times.
+            // A real one fetches its image, and boots several times, in an emulation perhaps.
             let patience = if stage.is_fake() {
                 PATIENCE
             } else {
-                PATIENCE * 8
+                PATIENCE * 16
             };
             run(promise, Arc::new(stage.backend(image)?), None, patience)
         })
