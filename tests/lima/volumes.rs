@@ -61,7 +61,7 @@ fn blocks_are_shared(stage: &LimaStage) -> Result<()> {
 /// Bytes of the stage's volume that are in use.
 fn used(stage: &LimaStage) -> Result<u64> {
     let home = File::open(stage.lima_home())?;
-    rustix::fs::syncfs(&home)?;
+    rustix::fs::sync();
     let told = rustix::fs::fstatvfs(&home)?;
     Ok((told.f_blocks - told.f_bfree) * told.f_frsize)
 }
