@@ -112,11 +112,8 @@ impl Lima {
             return Vec::new();
         };
         let whole = format!("{FAKE}::{name}");
-        let run = {
-            let whole = whole.clone();
-            move || delegate.run_on_volume(&whole, make).map_err(failed)
-        };
-        vec![Trial::test(whole, run)]
+        let run = move |whole: &str| delegate.run_on_volume(whole, make).map_err(failed);
+        vec![Trial::test(whole.clone(), move || run(&whole))]
     }
 
     /// One test on one limactl, `LABEL::NAME`, with a stage of its own. As root it is this program again that runs it.

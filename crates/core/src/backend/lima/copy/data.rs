@@ -48,15 +48,18 @@ pub(super) fn copy_data(
         length,
         place: Mutex::default(),
     };
-    let threads = THREADS.min(usize::try_from(held).map_or(THREADS, |held| held / PIECE + 1));
+    let others = usize::try_from(held).map_or(THREADS, |held| held / PIECE);
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
-        let ended = all.into_iter().map(|thread| thread.join());
-        // All of them, before the first that failed is told.
-        let ended: Vec<_> = ended.collect();
-        ended
-            .into_iter()
-            .try_for_each(|one| one.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+        let begin = |_| std::thread::Builder::new().spawn_scoped(scope, || work.run());
+        // As many as the system lets have: this one does it all, if need be.
+        let others: Vec<_> = (0..others.min(THREADS - 1)).flat_map(begin).collect();
+        let mut ended = vec![work.run()];
+        ended.extend(others.into_iter().map(|other| {
+            let broken = || Err(io::Error::other("a thread of the copy broke off"));
+            other.join().unwrap_or_else(|_| broken())
+        }));
+        // All have ended before the first that failed is told.
+        ended.into_iter().collect()
     })
 }
 
@@ -92,7 +95,7 @@ struct Place {
     done: u64,
     /// Percents that were told last.
     told: Option<u8>,
-    /// One of the threads has failed.
+    /// There is no more, or one of the threads has failed.
     is_over: bool,
 }
 
