@@ -6,12 +6,14 @@ use std::path::Path;
 use lxc_dev_manager_core::provision::KeyPair;
 use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
 use serde_json::json;
-use tokio::io::{AsyncWriteExt, copy_bidirectional, join};
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes, join};
 
 use crate::args::{Dial, EnvOnly, HostKeys};
 use crate::context::Context;
 use crate::ssh_word::quoted;
 
+/// Bytes that are passed on at once: an SSH packet's.
+const PACKET: usize = 32 * 1024;
 /// Sets variables for a command; ssh wants the whole path.
 const ENV: &str = "/usr/bin/env";
 
@@ -96,7 +98,7 @@ pub(crate) async fn dial(context: &Context, args: Dial) -> Result<()> {
     let mut guest = entrance.dial(args.port).await?;
     let mut own = join(tokio::io::stdin(), tokio::io::stdout());
     let broken = |error| Error::io("the connection broke", error);
-    copy_bidirectional(&mut own, &mut guest)
+    copy_bidirectional_with_sizes(&mut own, &mut guest, PACKET, PACKET)
         .await
         .map_err(broken)?;
     tokio::io::stdout().flush().await.map_err(broken)

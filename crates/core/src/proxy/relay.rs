@@ -7,13 +7,16 @@
 
 use std::io;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
 use super::counted::Counted;
 use super::pipes::Pipes;
 use super::traffic::Open;
 use crate::backend::GuestStream;
+
+/// Bytes of what isn't a socket that are passed on at once, each way: an SSH packet's.
+const PACKET: usize = 32 * 1024;
 
 /// Relays until the end. An error means that a side broke off, and the other is to be reset.
 pub(super) async fn relay(
@@ -31,7 +34,8 @@ pub(super) async fn relay(
         GuestStream::Socket(guest) => sockets(client, guest, open, pipes).await,
         guest => {
             let mut counted = Counted::new(client, open.traffic());
-            copy_bidirectional(&mut counted, guest).await.map(drop)
+            let copied = copy_bidirectional_with_sizes(&mut counted, guest, PACKET, PACKET);
+            copied.await.map(drop)
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::lima::{LimaProject, LimaStage};
 
-use super::NAME;
+use super::name;
 use crate::commands::ended;
 use crate::pairs::{Pairs, time};
 use crate::row::Row;
@@ -16,6 +16,8 @@ use crate::row::Row;
 const MAKING: f64 = 1.05;
 const LISTING: f64 = 1.1;
 const PAIRS: (usize, usize) = (1, 7);
+/// Of what boots a virtual machine.
+const SLOW: (usize, usize) = (0, 3);
 const QUICK: (usize, usize) = (4, 40);
 
 /// `container create` and `up` of an env.
@@ -23,9 +25,21 @@ pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Ro
     let stage = project.stage();
     // The first of a template checks it.
     project.ok(&["container", "create", "dev", "debian:12"])?;
+    // A machine with the same of everything.
+    let yaml = stage.path("hand.yaml");
+    std::fs::copy(stage.instance("web-dev").join("lima.yaml"), &yaml)?;
+    let yaml = yaml.to_string_lossy();
+    if !stage.is_fake() {
+        // It would have a part of the machine.
+        project.ok(&["down", "dev"])?;
+    }
+    let (warm_up, counted) = match stage.is_fake() {
+        true => PAIRS,
+        false => SLOW,
+    };
     let create = Pairs::take(
-        PAIRS.0,
-        PAIRS.1,
+        warm_up,
+        counted,
         || {
             let taken = ended(project.command(&["container", "create", "new", "debian:12"]))?;
             project.ok(&["remove", "new", "-f"])?;
@@ -33,21 +47,25 @@ pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Ro
             Ok(taken)
         },
         || {
-            let yaml = stage.yaml("")?;
-            let yaml = yaml.to_string_lossy();
             let create = by_hand(stage, &["create", "--tty=false", "--name=hand", &yaml])?;
             let start = by_hand(stage, &["start", "--tty=false", "hand"])?;
             stage.ok(&["delete", "-f", "hand"])?;
             Ok(create + start)
         },
     )?;
-    stage.create("hand", "")?;
+    by_hand(stage, &["create", "--tty=false", "--name=hand", &yaml])?;
+    by_hand(stage, &["start", "--tty=false", "hand"])?;
+    stage.ok(&["stop", "hand"])?;
+    if stage.is_fake() {
+        project.ok(&["down", "dev"])?;
+    }
     let start = Pairs::take(
-        PAIRS.0,
-        PAIRS.1,
+        warm_up,
+        counted,
         || {
+            let taken = ended(project.command(&["up", "dev"]))?;
             project.ok(&["down", "dev"])?;
-            ended(project.command(&["up", "dev"]))
+            Ok(taken)
         },
         || {
             let taken = by_hand(stage, &["start", "--tty=false", "hand"])?;
@@ -55,17 +73,18 @@ pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Ro
             Ok(taken)
         },
     )?;
+    let engine = name(stage);
     let note = "ours sets up the user and SSH, and takes `initial-state`, for which the stand-in packs its guest's files; it \
                 boots in well under a second, so what is ours weighs more than on a VM";
     Ok(vec![
         Row::pairs_below(
-            NAME,
+            engine,
             "`container create` / `limactl create`, `start`",
             &create,
             MAKING,
         )
-        .noting(Some(note.to_owned())),
-        Row::pairs_below(NAME, "`up` / `limactl start`", &start, MAKING),
+        .noting(stage.is_fake().then(|| note.to_owned())),
+        Row::pairs_below(engine, "`up` / `limactl start`", &start, MAKING),
     ])
 }
 
@@ -82,7 +101,7 @@ pub fn list(project: &LimaProject, _traffic: &Path) -> Result<Vec<Row>> {
         || by_hand(stage, &["list"]),
     )?;
     Ok(vec![Row::pairs_below(
-        NAME,
+        name(stage),
         "`list` of 5 envs / `limactl list`",
         &pairs,
         LISTING,

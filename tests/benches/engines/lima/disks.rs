@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use lxc_dev_manager_tests::lima::LimaProject;
 
-use super::NAME;
+use super::name;
 use crate::commands::ended;
 use crate::pairs::Pairs;
 use crate::row::Row;
@@ -53,6 +53,7 @@ pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Ve
         "a disk with {} MiB on ext4, so both copy; ours is on the disk when it ends, which `cp` leaves to later",
         HOLDS >> 20
     );
+    let engine = name(project.stage());
     let mut rows = Vec::new();
     for (what, pairs) in [
         ("container snapshot create", kept),
@@ -60,8 +61,12 @@ pub fn snapshot_and_restore(project: &LimaProject, _traffic: &Path) -> Result<Ve
     ] {
         let [alone, flushed] = pairs;
         let row = format!("`{what}` of a stopped env / `cp --sparse` of its disk");
-        rows.push(Row::pairs_below(NAME, &row, &alone?, LIMIT).noting(Some(note.clone())));
-        rows.push(Row::pairs(NAME, &format!("{row}, then `sync`"), &flushed?));
+        rows.push(Row::pairs_below(engine, &row, &alone?, LIMIT).noting(Some(note.clone())));
+        rows.push(Row::pairs(
+            engine,
+            &format!("{row}, then `sync`"),
+            &flushed?,
+        ));
     }
     Ok(rows)
 }

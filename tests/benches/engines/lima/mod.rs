@@ -1,4 +1,5 @@
-//! Envs on Lima against `limactl` by hand, on the tests' stand-in: what is ours beside it, not how fast a VM is.
+//! Envs on Lima against `limactl` by hand: on the tests' stand-in, which shows what is ours rather than how fast a VM is, and on a
+//! real one that is found.
 //!
 //! limactl refuses root, so root's bench starts itself once more as the tests' user, and takes the rows from its output.
 
@@ -17,17 +18,37 @@ use crate::row::Row;
 
 /// The argument of the bench that the user runs.
 pub const AS_USER: &str = "lima-as-user";
+/// What is measured of a project, whose guests may need a program for traffic.
+type Measure = fn(&LimaProject, &Path) -> Result<Vec<Row>>;
+
+/// Everything.
+const ON_STAND_IN: [(&str, Measure); 4] = [
+    ("create and start", commands::create_and_start),
+    ("list", commands::list),
+    ("snapshot and restore", disks::snapshot_and_restore),
+    ("ports", ports::ports),
+];
+/// What hangs on how fast a machine, or limactl, is.
+const ON_REAL: [(&str, Measure); 2] = [
+    ("create and start", commands::create_and_start),
+    ("list", commands::list),
+];
+
 /// The engine's name in rows.
-const NAME: &str = "Lima's stand-in";
+fn name(stage: &LimaStage) -> &'static str {
+    match stage.is_fake() {
+        true => "Lima's stand-in",
+        false => "Lima",
+    }
+}
 
 /// All rows of Lima.
 pub fn lima() -> Result<Vec<Row>> {
     let traffic = place::build()?;
-    let limactl = stand_in()?;
     if !lima::is_root() {
-        return measure(&limactl, &traffic);
+        return measure(&traffic);
     }
-    let (_copies, mut command) = lima::as_user(&limactl, &traffic)?;
+    let (_copies, mut command) = lima::as_user(&stand_in()?, &traffic)?;
     let output = command
         .arg(AS_USER)
         .stderr(Stdio::inherit())
@@ -39,9 +60,8 @@ pub fn lima() -> Result<Vec<Row>> {
 
 /// The user's side of it: rows as JSON on stdout.
 pub fn as_user() -> Result<()> {
-    let limactl = stand_in()?;
-    let traffic = limactl.path.with_file_name("lxc-dev-manager-traffic");
-    let rows = measure(&limactl, &traffic)?;
+    let traffic = stand_in()?.path.with_file_name("lxc-dev-manager-traffic");
+    let rows = measure(&traffic)?;
     serde_json::to_writer(std::io::stdout(), &rows)?;
     Ok(())
 }
@@ -52,21 +72,20 @@ fn stand_in() -> Result<Limactl> {
     fake.context("no stand-in for limactl")
 }
 
-fn measure(limactl: &Limactl, traffic: &Path) -> Result<Vec<Row>> {
+fn measure(traffic: &Path) -> Result<Vec<Row>> {
     place::raise_descriptors();
     let mut rows = Vec::new();
-    type Measure = fn(&LimaProject, &Path) -> Result<Vec<Row>>;
-    let parts: [(&str, Measure); 4] = [
-        ("create and start", commands::create_and_start),
-        ("list", commands::list),
-        ("snapshot and restore", disks::snapshot_and_restore),
-        ("ports", ports::ports),
-    ];
-    for (part, measure) in parts {
-        eprintln!("bench: {NAME}: {part}");
-        let stage = LimaStage::new(limactl)?;
-        let project = LimaProject::new(&stage, Guest::Busybox)?;
-        rows.extend(measure(&project, traffic).with_context(|| part.to_owned())?);
+    for limactl in Lima::find_without_user()? {
+        let parts: &[(&str, Measure)] = match limactl.fake {
+            true => &ON_STAND_IN,
+            false => &ON_REAL,
+        };
+        for (part, measure) in parts {
+            let stage = LimaStage::new(&limactl)?;
+            eprintln!("bench: {}: {part}", name(&stage));
+            let project = LimaProject::new(&stage, Guest::Busybox)?;
+            rows.extend(measure(&project, traffic).with_context(|| (*part).to_owned())?);
+        }
     }
     Ok(rows)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::LimaProject;
 use lxc_dev_manager_tests::stage::free_port;
 
-use super::NAME;
+use super::name;
 use crate::memory;
 use crate::ports::cost::Cost;
 use crate::ports::place::{Ended, Way, by_process, here, passable};
@@ -38,6 +38,7 @@ pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
     }
     let found = throughput::measure(traffic, &ways)?;
     let firsts = first_bytes(&ways)?;
+    let engine = name(project.stage());
     let row = |what: &str, unit, [ours, peer]: [&Vec<f64>; 2], wanted| {
         let compared = Compared {
             what: format!("{what} / `ssh -L`"),
@@ -45,7 +46,7 @@ pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
             ours,
             peer,
         };
-        compared.row(NAME, wanted)
+        compared.row(engine, wanted)
     };
     let both = |of: fn(&Found) -> &Vec<f64>| [of(&found[0]), of(&found[1])];
     let mut rows = vec![
@@ -85,7 +86,7 @@ pub fn ports(project: &LimaProject, traffic: &Path) -> Result<Vec<Row>> {
         peer: pss(ssh.0.id())?,
         ..Row::figure(
             Part::Ports,
-            NAME,
+            engine,
             "memory (PSS) after all this / of `ssh -L`",
             pss(proxy.0.id())?,
         )

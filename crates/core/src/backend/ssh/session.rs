@@ -11,7 +11,7 @@ use std::time::Duration;
 use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelOpenFailure, ChannelStream, Limits, Preferred, cipher};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -30,6 +30,8 @@ const BOOTING: &str = "/run/nologin";
 const MISSING: i32 = 127;
 /// Bytes on their way between the session and the command.
 const BUFFER: usize = 256 * 1024;
+/// Bytes that are read from a server at once: the library asks for a packet's length, and then for the packet.
+const READ_AHEAD: usize = 128 * 1024;
 /// Packets of at most 32 KiB that wait for a reader before its session does.
 pub(super) const WAITING: usize = 512;
 /// How long a session stays without a channel.
@@ -96,7 +98,7 @@ impl Session {
         let key = our_key(&access.key)?;
         let (stream, command) = start(backend.clone(), name.clone());
         let server = Server { keys: Some(keys) };
-        let connected = client::connect_stream(config(), stream, server).await;
+        let connected = connect(stream, server).await;
         let handle = match connected {
             Ok(handle) => handle,
             Err(russh::Error::UnknownKey) => {
@@ -137,7 +139,7 @@ impl Session {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the session's packets wait for each other");
         }
-        let handle = client::connect_stream(config(), stream, Server { keys: None }).await;
+        let handle = connect(stream, Server { keys: None }).await;
         let let_in = log_in(handle.map_err(failed)?, user, key).await;
         let_in.map_err(failed)?.map(Self::of).ok_or_else(|| {
             let message = format!("the guest doesn't let `{user}` in with Lima's key");
@@ -268,6 +270,15 @@ async fn not_let_in(backend: &dyn Backend, name: &InstanceName, access: &Access)
         "append {}.pub to ~/.ssh/authorized_keys of `{user}` in the env",
         access.key.display()
     ))
+}
+
+/// A session with nobody logged in.
+async fn connect(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    server: Server,
+) -> Result<Handle<Server>, russh::Error> {
+    let stream = BufReader::with_capacity(READ_AHEAD, stream);
+    client::connect_stream(config(), stream, server).await
 }
 
 fn config() -> Arc<client::Config> {
