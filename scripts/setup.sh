@@ -285,7 +285,7 @@ main() {
         *) usage >&2; exit 2 ;;
     esac
     command -v apt-get >/dev/null ||
-        die 'this system has no apt' "install by hand what ARCHITECTURE.md and scripts/setup.sh name"
+        die 'this system has no apt' 'install by hand what scripts/setup.sh names; for a Mac see docs/getting-started.md'
     # shellcheck source=/dev/null
     . /etc/os-release
     case ${ID:-}:${ID_LIKE:-} in

@@ -1,13 +1,9 @@
 //! `nesting: docker` on real engines.
 
 use anyhow::{Result, ensure};
+use lxc_dev_manager_tests::docker::IMPORT;
 use lxc_dev_manager_tests::engines::{TestEngine, docker_image};
 use lxc_dev_manager_tests::workspace::Workspace;
-
-/// A root of a shell and its libraries, made an image, and run. No network is needed for it.
-const IMPORT: &str = "set -e; mkdir -p r/bin; cp /bin/dash r/bin/sh; \
-    for lib in $(ldd /bin/dash | grep -o '/lib[^ ]*'); do mkdir -p r${lib%/*}; cp $lib r$lib; done; \
-    tar -C r -c . | docker import - tiny >/dev/null; docker run --rm tiny /bin/sh -c 'echo inside'";
 
 fn write(workspace: &Workspace, nesting: &str) -> Result<()> {
     let text = format!(

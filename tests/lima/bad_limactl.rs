@@ -2,6 +2,7 @@
 //! its files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +15,7 @@ const CREATE: [&str; 4] = ["container", "create", "dev", "debian:12"];
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     type Test = fn(&LimaStage) -> Result<()>;
-    let on_the_stand_in: [(&str, Test); 9] = [
+    let on_the_stand_in: [(&str, Test); 10] = [
         ("one_that_hangs_is_given_up_and_named", hangs),
         ("ctrl_c_ends_one_that_hangs", interrupted),
         ("one_that_dies_is_told_and_leaves_nothing", dies),
@@ -27,11 +28,22 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         ),
         ("a_machine_deleted_past_us_is_not_found", deleted),
         ("a_broken_machine_is_told_and_mended", broken),
+        ("a_start_that_loses_its_port_is_tried_again", loses_its_port),
     ];
     let trials = on_the_stand_in
         .into_iter()
         .flat_map(|(name, test)| lima.fake_trial(&format!("bad_limactl::{name}"), test));
-    trials.collect()
+    let mut trials: Vec<Trial> = trials.collect();
+    trials.extend(lima.root_trial("bad_limactl::root_is_refused_with_the_reason", root));
+    trials
+}
+
+fn root(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let refused = project.refused(&CREATE, "Lima refuses to run as root")?;
+    ensure!(refused.stderr.contains("without sudo"), "{refused:?}");
+    ensure!(!stage.instance("web-dev").exists(), "it was made");
+    Ok(())
 }
 
 /// The process of the last call of this command, once it is there.
@@ -147,6 +159,12 @@ fn not_there(stage: &LimaStage) -> Result<()> {
         "{ran:?}"
     );
     ensure!(ran.stderr.contains("brew install lima"), "{ran:?}");
+    let ran: Ran = project
+        .command(&["doctor"])
+        .env("LIMACTL", &limactl)
+        .output()?
+        .into();
+    ensure!(ran.stdout.contains("brew install lima"), "{ran:?}");
     Ok(())
 }
 
@@ -181,6 +199,13 @@ fn broken_settings(stage: &LimaStage) -> Result<()> {
     let agent: u32 = fs::read_to_string(machine.join("ha.pid"))?.trim().parse()?;
     fs::write(&yaml, "cpus: [\n")?;
     ensure!(project.status("dev")? == "error", "it isn't broken");
+    // Nor may it be read at all.
+    fs::write(&yaml, b"cpus: \xff\n")?;
+    ensure!(project.status("dev")? == "error", "it is no text");
+    fs::set_permissions(&yaml, fs::Permissions::from_mode(0o0))?;
+    ensure!(project.status("dev")? == "error", "it is nobody's to read");
+    fs::set_permissions(&yaml, fs::Permissions::from_mode(0o600))?;
+    fs::write(&yaml, "cpus: [\n")?;
     // Lima kills nothing of it, and would let it run without its directory.
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(is_gone(agent), "its host agent was left");
@@ -225,4 +250,31 @@ fn broken(stage: &LimaStage) -> Result<()> {
     project.ok(&["up", "dev"])?;
     ensure!(project.status("dev")? == "running", "it wasn't mended");
     Ok(())
+}
+
+fn loses_its_port(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&CREATE)?;
+    project.ok(&["down", "dev"])?;
+    let starts = || -> Result<usize> {
+        let is_start = |word: &String| word == "start";
+        let calls = stage.calls()?.into_iter();
+        Ok(calls.filter(|call| call.args.iter().any(is_start)).count())
+    };
+    let before = starts()?;
+    stage.faults(&["taken port 2"])?;
+    project.ok(&["up", "dev"])?;
+    ensure!(project.status("dev")? == "running", "it doesn't run");
+    ensure!(starts()? == before + 3, "{} starts", starts()? - before);
+
+    // Somebody who takes every port isn't fought for ever.
+    project.ok(&["down", "dev"])?;
+    stage.faults(&["taken port 99"])?;
+    let before = starts()?;
+    let words = "its log ends with: Driver stopped due to error";
+    project.refused(&["up", "dev"], words)?;
+    ensure!(starts()? == before + 3, "{} starts", starts()? - before);
+    ensure!(project.status("dev")? == "stopped", "it is half started");
+    stage.faults(&[])?;
+    project.ok(&["up", "dev"]).map(drop)
 }

@@ -25,6 +25,14 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             fails_and_leaves_nothing,
         ),
         lima.fake_trial("envs::an_old_limactl_is_named", old_limactl),
+        lima.trials(
+            "envs::a_clone_has_an_id_of_its_own_wherever_it_goes_back",
+            a_clones_identity,
+        ),
+        lima.trials(
+            "envs::one_that_starts_never_looks_broken",
+            never_looks_broken,
+        ),
         lima.trials("envs::autostart_is_refused_in_words", autostart_is_refused),
         lima.trials("envs::mounts_and_setup_are_there", mounts_and_setup),
         lima.trials("envs::templates_pass_limas_own_check", templates_are_valid),
@@ -62,11 +70,52 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     project.ok(&["container", "create", "other", "base"])?;
     let copied = project.ok(&["exec", "other", "--", "cat", "note"])?;
     ensure!(copied == "one", "{copied}");
-    let calls = stage.calls()?;
+    let calls = stage.calls()?.into_iter();
+    let empty = stage.path("state/run/limactl");
     let odd = calls
-        .iter()
-        .find(|call| call.env.contains_key("XPC_SERVICE_NAME"));
+        .filter(|call| call.args.iter().any(|word| word == "--tty=false"))
+        .find(|call| call.env.contains_key("XPC_SERVICE_NAME") || call.cwd != empty);
     ensure!(odd.is_none(), "{odd:?}");
+    Ok(())
+}
+
+fn a_clones_identity(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let id = |env: &str| project.ok(&["exec", env, "--", "cat", "/etc/machine-id"]);
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    // The stand-in's guest has none.
+    let script = "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id";
+    project.ok(&["exec", "-u", "root", "dev", "--", "sh", "-c", script])?;
+    let known = id("dev")?;
+    ensure!(known.trim().len() == 32, "{known:?}");
+    project.ok(&["down", "dev"])?;
+    project.ok(&["container", "clone", "dev", "copy"])?;
+    ensure!(id("copy")? != known, "the clone is its source");
+    // What every env begins with is a clone's source as it was.
+    project.ok(&["container", "reset", "copy"])?;
+    ensure!(id("copy")? != known, "the clone is its source again");
+    let before = id("copy")?;
+    project.ok(&["container", "snapshot", "create", "copy", "s"])?;
+    project.ok(&["container", "reset", "copy", "s"])?;
+    ensure!(id("copy")? == before, "it has become another one");
+    Ok(())
+}
+
+fn never_looks_broken(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["down", "dev"])?;
+    stage.faults(&["slow boot 700"])?;
+    let mut up = project.command(&["up", "dev"]).spawn()?;
+    let mut seen = Vec::new();
+    while up.try_wait()?.is_none() {
+        seen.push(project.status("dev")?);
+    }
+    let ended = up.wait_with_output()?;
+    ensure!(ended.status.success(), "{ended:?}");
+    let good = ["stopped", "starting", "running"];
+    let odd = seen.iter().find(|status| !good.contains(&status.as_str()));
+    ensure!(odd.is_none() && seen.len() > 5, "{seen:?}");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_limactl;
 mod crashes;
+mod docker;
 mod envs;
 mod facts;
 mod killed;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     trials.extend(killed::trials(&lima));
     trials.extend(native::trials(&lima));
     trials.extend(crashes::trials(&lima));
+    trials.extend(docker::trials(&lima));
     trials.extend(leftovers::trials(&lima));
     trials.extend(scripts::trials(&lima));
     trials.extend(sessions::trials(&lima));

@@ -1,6 +1,7 @@
 //! `forwarding: native`: Lima's own forwards, without a process of ours.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -12,6 +13,7 @@ use crate::facts::guest::SERVE;
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.trials("native::lima_forwards_while_nothing_of_ours_runs", forwards),
+        lima.trials("native::a_port_that_somebody_has_is_told", taken),
         lima.trials("native::two_envs_never_want_one_port", two_envs),
     ]
     .into_iter()
@@ -65,6 +67,20 @@ fn forwards(stage: &LimaStage) -> Result<()> {
         "{settings}"
     );
     Ok(())
+}
+
+fn taken(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    let somebody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = somebody.local_addr()?.port();
+    let entry = format!("  dev: {{image: 'debian:12', ports: [{port}], forwarding: native}}\n");
+    write_file(stage, &entry)?;
+    project.ok(&["up", "dev"])?;
+    let words = format!("Lima can't forward port {port} of `web-dev`");
+    let told = || -> Result<bool> { Ok(project.run(&["doctor"])?.stdout.contains(&words)) };
+    ensure!(!told()?, "nobody listens there yet");
+    project.ok(&["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()])?;
+    stage.until("doctor tells it", told)
 }
 
 fn two_envs(stage: &LimaStage) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Volumes on which copies share their blocks: a snapshot and a way back take next to no room.
+//! Volumes on which copies share their blocks: a snapshot and a way back take next to no room. And full ones.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +13,9 @@ const BEGIN: u64 = 2 << 30;
 /// What records, tables and logs may take.
 const ROOM: u64 = 32 << 20;
 
+/// What is left of a full volume: less than what copies always leave.
+const LEFT: u64 = 60 << 20;
+
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.volume_trial(
@@ -24,6 +27,11 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             "volumes::blocks_are_shared_on_xfs",
             &["mkfs.xfs", "-q"],
             blocks_are_shared,
+        ),
+        lima.volume_trial(
+            "volumes::a_full_one_stops_before_anything_changes",
+            &["mkfs.ext4", "-q"],
+            full,
         ),
     ]
     .into_iter()
@@ -55,6 +63,43 @@ fn blocks_are_shared(stage: &LimaStage) -> Result<()> {
     );
     project.ok(&["up", "dev"])?;
     ensure!(project.note("dev")? == "one");
+    Ok(())
+}
+
+fn full(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["config", "set", "undo.on_dir", "false"])?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.write_note("dev", "one")?;
+    let agent = || fs::read_to_string(stage.instance("web-dev").join("ha.pid"));
+    let before = agent()?;
+    let told = rustix::fs::statvfs(stage.lima_home())?;
+    let free = told.f_bavail * told.f_frsize;
+    let filler = File::create(stage.path("filler"))?;
+    let filled = free - LEFT;
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, filled)?;
+    let words = "a copy of the disk takes";
+    let refused = project.refused(&["container", "snapshot", "create", "dev", "s"], words)?;
+    ensure!(refused.stderr.contains("gc --all"), "{refused:?}");
+    ensure!(agent()? == before, "it was stopped for it");
+    let listed = project.ok(&["container", "snapshot", "list", "dev"])?;
+    ensure!(
+        !listed.lines().any(|line| line.starts_with("s ")),
+        "{listed}"
+    );
+    project.refused(&["container", "reset", "dev"], words)?;
+    project.ok(&["up", "dev"])?;
+    ensure!(project.note("dev")? == "one", "it went back");
+    project.ok(&["down", "dev"])?;
+    project.refused(&["container", "clone", "dev", "copy"], words)?;
+    project.refused(&["image", "create", "dev", "base"], words)?;
+    let machines = stage.ok(&["list", "--quiet"])?;
+    ensure!(machines == "web-dev\n", "{machines}");
+    drop(filler);
+    fs::remove_file(stage.path("filler"))?;
+    project.ok(&["up", "dev"])?;
+    ensure!(project.note("dev")? == "one", "its disk has changed");
+    project.ok(&["container", "snapshot", "create", "dev", "s"])?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! The engines are the ones of `make engines`, never the user's own.
 
 pub mod desktop;
+pub mod docker;
 pub mod engines;
 pub mod harness;
 pub mod lima;

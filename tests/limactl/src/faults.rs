@@ -134,6 +134,21 @@ impl Faults {
         self.find(words)?.first()?.parse().ok()
     }
 
+    /// Whether this start is one of the first that lose their port of SSH.
+    pub(crate) fn loses_port(&self) -> bool {
+        let Some(times) = self.number(&["taken", "port"]) else {
+            return false;
+        };
+        let path = self.control.join("taken");
+        let before = std::fs::metadata(&path).map_or(0, |file| file.len());
+        let told = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(b"."));
+        before < times && told.is_ok()
+    }
+
     /// How much longer than usual a guest takes to boot.
     pub(crate) fn boot_delay(&self) -> Duration {
         Duration::from_millis(self.number(&["slow", "boot"]).unwrap_or(0))

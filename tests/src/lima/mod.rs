@@ -98,6 +98,32 @@ impl Lima {
             .collect()
     }
 
+    /// The same on a real limactl alone: tests of what takes a whole machine.
+    pub fn real_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
+    where
+        T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
+    {
+        let real = self.found.iter().filter(|limactl| !limactl.fake);
+        real.map(|limactl| self.trial(limactl, name, test.clone()))
+            .collect()
+    }
+
+    /// A test of what root is told, on the stand-in. Nothing, and a word of that, where somebody else runs this.
+    pub fn root_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
+    where
+        T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
+    {
+        if self.delegate.is_none() {
+            eprintln!("skipped: {FAKE}::{name} (it takes root)");
+            return Vec::new();
+        }
+        let as_root = Self {
+            found: self.found.clone(),
+            delegate: None,
+        };
+        as_root.fake_trial(name, test)
+    }
+
     /// A test on the stand-in, on a volume that `make` makes in a file, for which it takes root. Nothing, and a word of that,
     /// where somebody else runs this.
     pub fn volume_trial<T>(&self, name: &str, make: &'static [&str], test: T) -> Vec<Trial>

@@ -64,6 +64,8 @@ impl<'a> LimaProject<'a> {
             .env("LIMA_HOME", self.stage.lima_home())
             .env("LIMACTL", self.stage.limactl())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            // launchd sets it for an app; limactl takes it for a start at login.
+            .env("XPC_SERVICE_NAME", "application.dev")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -356,6 +356,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_directory_is_built_in_and_every_word_for_a_release_leads_there() {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
+        let files = std::fs::read_dir(place.join("lima")).unwrap();
+        let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut files: Vec<String> = files.collect();
+        let mut known: Vec<_> = BUILT_IN
+            .iter()
+            .map(|(name, _)| format!("{name}.yaml"))
+            .collect();
+        files.sort();
+        known.sort();
+        assert_eq!(files, known);
+
+        let table = std::fs::read_to_string(place.join("images.json")).unwrap();
+        let table: serde_json::Value = serde_json::from_str(&table).unwrap();
+        let templates = Templates::new(place.join("none"));
+        let mut found = 0;
+        for (name, image_of) in table["names"].as_object().unwrap() {
+            let Some(lima) = image_of.get("lima") else {
+                continue;
+            };
+            let releases = lima["releases"].as_object().unwrap().keys();
+            let example = image_of["example"].as_str().unwrap();
+            for release in releases.map(String::as_str).chain([example]) {
+                let wanted = image(&format!("{name}:{release}"));
+                assert!(templates.for_image(&wanted).is_ok(), "{wanted}");
+                found += 1;
+            }
+        }
+        assert!(found >= 10, "{found}");
+    }
+
+    #[test]
     fn the_users_own_go_first() {
         let directory = tempfile::tempdir().unwrap();
         let templates = Templates::new(directory.path().join("templates"));

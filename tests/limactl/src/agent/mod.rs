@@ -97,6 +97,17 @@ fn serve(
         format!("hostagent socket created at {}", socket.display()),
     );
     std::thread::sleep(BEFORE_DRIVER);
+    if context.faults.loses_port() {
+        let port = listener.port();
+        log::agent(
+            "debug",
+            format!(
+                "qemu[stderr]: qemu-system-x86_64: -netdev user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:22: \
+                 Could not set up host forwarding rule 'tcp:127.0.0.1:{port}-:22'"
+            ),
+        );
+        bail!("Driver stopped due to error: \"exit status 1\"");
+    }
     let mut agent = Agent::start(context, instance.clone(), listener, sender)?;
     events.emit(json!({"sshLocalPort": agent.listener.port()}));
     let clean = agent.run(&receiver, events, progress);

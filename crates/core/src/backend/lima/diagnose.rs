@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::record::Record;
-use super::{Lima, copy, directory, drafts, settings};
+use super::{Lima, copy, directory, drafts, files, machines, settings};
 use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
 use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
@@ -27,6 +27,7 @@ pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
     findings.extend(unreadable(lima)?);
     findings.extend(renamed(lima)?);
     findings.extend(orphans(lima));
+    findings.extend(taken(lima).await?);
     findings.extend(local_network(lima).await);
     tracing::debug!(home = %home.display(), "looked at");
     Ok(findings)
@@ -103,6 +104,27 @@ fn orphans(lima: &Lima) -> Vec<Finding> {
             .with_hint("`lxc-dev-manager gc --all` deletes them")
     });
     told.collect()
+}
+
+/// Ports that Lima was to forward and that somebody else had here: it says so in its log, and never tries again.
+async fn taken(lima: &Lima) -> Result<Vec<Finding>> {
+    let all = lima.glance().await?.into_iter();
+    let running = all.filter(|instance| instance.status.is_up());
+    let findings = running.flat_map(|instance| {
+        let machine = lima.directory(&instance.name);
+        let log = files::tail(&machine.file(machines::LOG)).unwrap_or_default();
+        let ports = instance.settings.native_ports.into_iter();
+        let lost = ports.filter(move |port| {
+            log.contains(&format!("failed to set up forwarding tcp port {port}:"))
+        });
+        lost.map(move |port| {
+            let name = &instance.name;
+            let message = format!("Lima can't forward port {port} of `{name}`: it is taken here");
+            Finding::new("Lima: ports", Level::Warning, message)
+                .with_hint(format!("end who has port {port}, and restart the env"))
+        })
+    });
+    Ok(findings.collect())
 }
 
 /// Machines of which nobody knows whose they are.

@@ -115,7 +115,11 @@ impl Directory {
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
         let mut text = String::new();
-        let read = file.take(TEXT_LIMIT).read_to_string(&mut text);
+        let read = file.take(TEXT_LIMIT + 1).read_to_string(&mut text);
+        let read = read.and_then(|length| match length as u64 > TEXT_LIMIT {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(()),
+        });
         read.map_err(|error| {
             let message = format!("{} can't be read", path.display());
             Error::new(ErrorKind::Config, message).caused_by(error)
@@ -269,6 +273,15 @@ pub(super) fn expect_short(home: &Path, name: &InstanceName) -> Result<()> {
     );
     Err(Error::new(ErrorKind::InvalidName, message)
         .with_hint("choose a shorter name, or set LIMA_HOME to a shorter path"))
+}
+
+/// What to say where the names that we choose ourselves would be too long.
+pub(super) fn too_deep(home: &Path) -> Error {
+    let message = format!(
+        "{} is too long a path for the sockets of machines",
+        home.display()
+    );
+    Error::new(ErrorKind::InvalidName, message).with_hint("set LIMA_HOME to a shorter path")
 }
 
 #[cfg(test)]

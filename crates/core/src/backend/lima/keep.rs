@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::directory::{self, Directory};
-use super::{Lima, blocking, copy, images, settings};
+use super::{Lima, blocking, copy, images, machines, settings};
 use crate::backend::Progress;
 use crate::error::Result;
 use crate::model::{Fingerprint, ImageName, InstanceName, SnapshotName};
@@ -108,6 +108,31 @@ impl Lima {
             tracing::warn!(?error, %name, "it doesn't start again");
         }
         kept
+    }
+
+    /// Sets a stopped machine back to a snapshot.
+    pub(super) async fn set_back(
+        &self,
+        name: &InstanceName,
+        snapshot: &SnapshotName,
+        progress: &Progress,
+    ) -> Result<()> {
+        let machine = self.existing(name)?;
+        let mut record = self.record(name, &machine)?;
+        let snapshots = self.snapshots(&record);
+        snapshots.expect(snapshot)?;
+        machines::expect_stopped(&machine, name)?;
+        let (wanted, progress) = (snapshot.clone(), progress.clone());
+        blocking(move || {
+            snapshots.finish_restore(&machine)?;
+            // Before anything is copied: where that is cut off, the machine gets another id, and nothing else.
+            if snapshots.has_anothers_id(&wanted)? && !record.is_new {
+                record.is_new = true;
+                record.write(&machine)?;
+            }
+            snapshots.put_back(&machine, &wanted, &progress)
+        })
+        .await
     }
 
     /// Makes an image of a machine's snapshot.

@@ -169,7 +169,8 @@ impl Limactl {
             .with_hint("run this as yourself, without sudo"));
         }
         let known = self.program.as_deref().and_then(Known::of);
-        if let Some(told) = known.as_ref().and_then(|known| known.told(&self.home)) {
+        let told = known.as_ref().and_then(|known| known.told(&self.home));
+        if let Some(told) = told.filter(|told| parse_version(told) >= Some(OLDEST)) {
             return Ok(told);
         }
         let answer = self

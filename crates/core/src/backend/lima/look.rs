@@ -22,7 +22,12 @@ impl Lima {
     ) -> Result<Instance> {
         let machine = self.directory(name);
         let record = Record::read(&machine, name)?;
-        let yaml = machine.text(directory::YAML)?.unwrap_or_default();
+        // One whose settings can't be read is there all the same, and says so by its state.
+        let yaml = machine
+            .text(directory::YAML)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let boot = machine.boot();
         let is_up = status == EnvStatus::Running;
         let own = record.as_ref().and_then(|record| record.address);
@@ -37,7 +42,6 @@ impl Lima {
                 Some(record) if with_snapshots => self.snapshots(record).all()?,
                 _ => Vec::new(),
             },
-            // One whose settings can't be read is there all the same, and says so by its state.
             settings: settings::read(&yaml, record.as_ref()).unwrap_or_default(),
             is_foreign: record.is_none(),
             base_image: record.and_then(|record| record.base_image),

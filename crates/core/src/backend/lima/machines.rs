@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -18,12 +18,14 @@ use super::drafts::{Draft, is_draft, longest_draft};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::restore::SUCCESSOR;
-use super::snapshots::{EFI, Snapshots, make_directory};
+use super::snapshots::{EFI, Snapshots, expect_still, make_directory};
 use super::{Lima, files, missing, pids, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvStatus, InstanceName};
+use crate::model::{EnvStatus, InstanceName, OperationId};
 
+/// What a machine's host agent says.
+pub(super) const LOG: &str = "ha.stderr.log";
 /// Longer than Lima itself waits for a machine (10 minutes).
 const START_PATIENCE: Duration = Duration::from_secs(720);
 /// A guest is asked to shut down; qemu's driver waits three minutes for it.
@@ -32,6 +34,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(210);
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a killed process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What qemu says (`net/slirp.c`) where somebody has taken the port of SSH after Lima had found it free.
+const PORT_LOST: &str = "Could not set up host forwarding rule";
+/// How often a start may lose its port until it is given up.
+const PORTS: usize = 3;
 /// Gives a copy a machine id of its own.
 const NEW_IDENTITY: &str = include_str!("new_identity.sh");
 /// Says which of a template's scripts have failed in this boot.
@@ -56,9 +62,15 @@ impl Lima {
     /// Refuses a name that is taken, by whomever, or that is too long.
     pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
         let home = self.limactl.home();
-        // The name under which it is made is no shorter than that.
         directory::expect_short(home, name)?;
-        directory::expect_short(home, &longest_draft()?)?;
+        // It is made under a name of ours, and kept under one when it is removed.
+        let ours = [longest_draft()?, InstanceName::undo(&OperationId::random())];
+        if ours
+            .iter()
+            .any(|name| directory::expect_short(home, name).is_err())
+        {
+            return Err(directory::too_deep(home));
+        }
         let machine = self.directory(name);
         self.expect_no_rubble(&machine)?;
         match machine.path().symlink_metadata() {
@@ -96,26 +108,35 @@ impl Lima {
         if let Some(record) = &record {
             self.snapshots(record).finish_restore(&machine)?;
         }
-        let started = self
-            .limactl
-            .run(&Call::change(&["start"], name, START_PATIENCE))
-            .await;
-        let failed = match started {
-            Ok(answer) if answer.status.success() => None,
-            Ok(answer) => Some(limactl::failure(&answer)),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
+        let mut begun = SystemTime::now();
+        let mut started = self.call_start(name).await;
+        for _ in 1..PORTS {
+            if started.is_ok() || machine.is_alive() || !has_lost_its_port(&machine, begun) {
+                break;
+            }
+            tracing::info!(%name, "its port of SSH was taken meanwhile: once more");
+            begun = SystemTime::now();
+            started = self.call_start(name).await;
+        }
+        if let Err(error) = started {
             // Lima leaves a machine running that hasn't become ready.
             if machine.is_alive() {
                 self.kill(name).await?;
             }
-            return Err(match last_line(&machine) {
-                Some(line) => error.with_hint(format!("its log ends with: {line}")),
-                None => error,
+            return Err(match last_line(&machine, begun) {
+                // One that says what to do is better.
+                Some(line) if error.hint().is_none() => {
+                    error.with_hint(format!("its log ends with: {line}"))
+                }
+                _ => error,
             });
         }
         self.welcome(name, &machine, record).await
+    }
+
+    async fn call_start(&self, name: &InstanceName) -> Result<()> {
+        let call = Call::change(&["start"], name, START_PATIENCE);
+        self.limactl.succeed(&call).await.map(drop)
     }
 
     /// What is to be done in a guest that has just started.
@@ -126,14 +147,16 @@ impl Lima {
         record: Option<Record>,
     ) -> Result<()> {
         let yaml = machine.text(directory::YAML)?.unwrap_or_default();
-        let by = match scripts::all_note(&yaml) {
-            true => "notes",
-            false => "words",
-        };
-        let output = run_script(self, name, PROVISIONED, &[by], Vec::new()).await?;
-        if output.code == NOT_PROVISIONED {
-            let told = String::from_utf8_lossy(&output.stdout);
-            return Err(scripts::failure(name.as_str(), &told));
+        if scripts::are_any(&yaml) {
+            let by = match scripts::all_note(&yaml) {
+                true => "notes",
+                false => "words",
+            };
+            let output = run_script(self, name, PROVISIONED, &[by], Vec::new()).await?;
+            if output.code == NOT_PROVISIONED {
+                let told = String::from_utf8_lossy(&output.stdout);
+                return Err(scripts::failure(name.as_str(), &told));
+            }
         }
         let Some(mut record) = record else {
             return Ok(());
@@ -265,6 +288,10 @@ impl Lima {
                 record.inherit(known);
             }
             record.write_at(&part.join(record::FILE))?;
+            if spec.snapshot.is_none() {
+                // One that somebody has started meanwhile was written to.
+                expect_still(&source)?;
+            }
             put_in_place(&part, self.directory(&spec.name).path())
         });
         if made.is_err() {
@@ -284,7 +311,7 @@ impl Lima {
 
     /// The snapshots of a machine.
     pub(super) fn snapshots(&self, record: &Record) -> Snapshots {
-        Snapshots::of(&self.ours(), record.id)
+        Snapshots::of(&self.ours(), record.id).of_new(record.is_new)
     }
 
     /// Runs something in a machine, which is started for it where it doesn't run and stopped after.
@@ -394,9 +421,22 @@ fn no_snapshot(name: &InstanceName, snapshot: &crate::model::SnapshotName) -> Er
     Error::new(ErrorKind::NotFound, message)
 }
 
-/// The last line of a machine's log that says something.
-fn last_line(machine: &Directory) -> Option<String> {
-    let text = files::tail(&machine.file("ha.stderr.log"))?;
+/// Whether a start that has failed did so because Lima chose a port that somebody else then took. The next one chooses another.
+fn has_lost_its_port(machine: &Directory, begun: SystemTime) -> bool {
+    log_since(machine, begun).is_some_and(|log| log.contains(PORT_LOST))
+}
+
+/// The end of a machine's log, where it was written since a start has begun: Lima may fail before it makes a new one.
+fn log_since(machine: &Directory, begun: SystemTime) -> Option<String> {
+    let path = machine.file(LOG);
+    let written = fs::metadata(&path).and_then(|log| log.modified()).ok()?;
+    // Some systems tell when a file was written in whole seconds.
+    (written + Duration::from_secs(1) >= begun).then(|| files::tail(&path))?
+}
+
+/// What a start's log says last of what went wrong.
+fn last_line(machine: &Directory, begun: SystemTime) -> Option<String> {
+    let text = log_since(machine, begun)?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     (!lines.is_empty()).then(|| super::words::reason(&lines))
 }

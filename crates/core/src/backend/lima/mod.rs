@@ -357,16 +357,7 @@ impl Backend for Lima {
         snapshot: &SnapshotName,
         progress: &Progress,
     ) -> Result<()> {
-        let machine = self.existing(name)?;
-        let snapshots = self.snapshots(&self.record(name, &machine)?);
-        snapshots.expect(snapshot)?;
-        machines::expect_stopped(&machine, name)?;
-        let (wanted, progress) = (snapshot.clone(), progress.clone());
-        blocking(move || {
-            snapshots.finish_restore(&machine)?;
-            snapshots.put_back(&machine, &wanted, &progress)
-        })
-        .await
+        self.set_back(name, snapshot, progress).await
     }
 
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {

@@ -25,8 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The way to one boot of a machine.
 pub(super) struct LimaRoute {
     channels: Channels<Reach>,
-    address: Option<IpAddr>,
-    is_barred: AtomicBool,
+    straight: Straight,
 }
 
 impl LimaRoute {
@@ -34,13 +33,28 @@ impl LimaRoute {
     pub(super) fn new(reach: Reach, address: Option<IpAddr>) -> Self {
         Self {
             channels: Channels::new(reach),
+            straight: Straight::new(address),
+        }
+    }
+}
+
+/// The way by the guest's own address, where it has one.
+struct Straight {
+    address: Option<IpAddr>,
+    /// It wasn't reached once.
+    is_barred: AtomicBool,
+}
+
+impl Straight {
+    fn new(address: Option<IpAddr>) -> Self {
+        Self {
             address,
             is_barred: AtomicBool::new(false),
         }
     }
 
-    /// A connection by the guest's address; `None` where somebody has to ask by SSH.
-    async fn straight(&self, port: GuestPort) -> Option<TcpStream> {
+    /// A connection; `None` where somebody has to ask by SSH.
+    async fn connect(&self, port: GuestPort) -> Option<TcpStream> {
         let address = self.address?;
         if self.is_barred.load(Ordering::Relaxed) {
             return None;
@@ -63,7 +77,7 @@ impl LimaRoute {
 impl Route for LimaRoute {
     async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
         self.channels.door().expect_same_boot()?;
-        match self.straight(port).await {
+        match self.straight.connect(port).await {
             Some(stream) => Ok(GuestStream::Socket(stream)),
             None => self.channels.dial(port).await,
         }
@@ -78,5 +92,52 @@ impl Door for Reach {
 
     async fn begin(&self) -> Result<Session> {
         self.begin().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A service; 0 is any port.
+    async fn listener(at: u16) -> TcpListener {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, at)).await.unwrap()
+    }
+
+    fn port(listener: &TcpListener) -> GuestPort {
+        let address = listener.local_addr().unwrap();
+        address.port().to_string().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_is_gone_to_and_one_that_refuses_is_asked_again() {
+        let straight = Straight::new(Some(Ipv4Addr::LOCALHOST.into()));
+        let service = listener(0).await;
+        let port = port(&service);
+        assert!(straight.connect(port).await.is_some());
+        drop(service);
+        // It may listen on the guest's loopback, which is another address.
+        assert!(straight.connect(port).await.is_none());
+        let _service = listener(port.get()).await;
+        assert!(straight.connect(port).await.is_some());
+        assert!(Straight::new(None).connect(port).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_reached_is_not_tried_again() {
+        // Nobody may connect to it, which is an error at once.
+        let straight = Straight::new(Some(Ipv4Addr::BROADCAST.into()));
+        let service = listener(0).await;
+        assert!(straight.connect(port(&service)).await.is_none());
+        assert!(straight.is_barred.load(Ordering::Relaxed));
+        let barred = Straight {
+            is_barred: AtomicBool::new(true),
+            ..Straight::new(Some(Ipv4Addr::LOCALHOST.into()))
+        };
+        assert!(barred.connect(port(&service)).await.is_none());
     }
 }

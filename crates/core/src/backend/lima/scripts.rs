@@ -61,6 +61,17 @@ pub(super) fn all_note(yaml: &str) -> bool {
     })
 }
 
+/// Whether a machine has scripts that may fail.
+pub(super) fn are_any(yaml: &str) -> bool {
+    // Of settings that can't be read nobody knows.
+    let Ok(all) = read(yaml) else {
+        return true;
+    };
+    let list = all.get("provision").and_then(Value::as_sequence);
+    let mut list = list.into_iter().flatten();
+    list.any(|entry| !HARMLESS.contains(&mode(entry)))
+}
+
 /// What kind a script is; without a word it is the system's.
 fn mode(entry: &Value) -> &str {
     let said = entry.get("mode").and_then(Value::as_str);
@@ -105,6 +116,17 @@ mod tests {
 
     const YAML: &str = "cpus: 1\nprovision:\n- script: \"#!/bin/bash\\necho 'a' $b\\n\"\n\
         - {mode: data, path: /x, content: y}\n- {mode: user, script: \"#!/usr/bin/python3\\npass\"}\n";
+
+    #[test]
+    fn what_can_fail_is_told_from_what_can_not() {
+        assert!(are_any(YAML));
+        assert!(!are_any("cpus: 1\n"));
+        assert!(!are_any(
+            "provision:\n- {mode: data, path: /x, content: y}\n"
+        ));
+        assert!(are_any("provision:\n- {mode: boot, script: x}\n"));
+        assert!(are_any("provision: [\n"));
+    }
 
     #[test]
     fn a_script_stays_as_it_is_below_what_notes_its_end() {

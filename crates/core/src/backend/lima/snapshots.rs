@@ -33,6 +33,8 @@ const PART: &str = ".part-";
 #[derive(Clone)]
 pub(super) struct Snapshots {
     pub(super) root: PathBuf,
+    /// Their machine still has another one's machine id.
+    is_new: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ struct Meta {
     machine: String,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
+    /// What is kept has another machine's id.
+    #[serde(default)]
+    is_new: bool,
 }
 
 impl Snapshots {
@@ -50,7 +55,13 @@ impl Snapshots {
     pub(super) fn of(ours: &Path, id: Uuid) -> Self {
         Self {
             root: ours.join("snapshots").join(id.to_string()),
+            is_new: false,
         }
+    }
+
+    /// The same, of a machine that is a copy and still has its source's machine id, or isn't.
+    pub(super) fn of_new(self, is_new: bool) -> Self {
+        Self { is_new, ..self }
     }
 
     pub(super) fn at(&self, snapshot: &SnapshotName) -> PathBuf {
@@ -120,6 +131,19 @@ impl Snapshots {
     /// # Errors
     /// `NotFound`; `Config` and `Unsupported` for a broken one.
     pub(super) fn disk(&self, snapshot: &SnapshotName) -> Result<PathBuf> {
+        self.meta(snapshot)?;
+        Ok(self.at(snapshot).join(DISK))
+    }
+
+    /// Whether who goes back to it has another machine's id again.
+    ///
+    /// # Errors
+    /// Those of [`Snapshots::disk`].
+    pub(super) fn has_anothers_id(&self, snapshot: &SnapshotName) -> Result<bool> {
+        self.meta(snapshot).map(|meta| meta.is_new)
+    }
+
+    fn meta(&self, snapshot: &SnapshotName) -> Result<Meta> {
         self.expect(snapshot)?;
         let meta: Result<Meta> = json::read(&self.at(snapshot).join(META));
         meta.map_err(|error| {
@@ -128,8 +152,7 @@ impl Snapshots {
                 ErrorKind::Config => error.with_hint("it can be deleted, and nothing else"),
                 _ => error,
             }
-        })?;
-        Ok(self.at(snapshot).join(DISK))
+        })
     }
 
     /// Refuses a snapshot that can't be made, before the machine is stopped for it.
@@ -197,6 +220,7 @@ impl Snapshots {
             machine: machine.name(),
             created_at: now,
             expires_at,
+            is_new: self.is_new,
         };
         write_json(&part.path.join(META), &meta)?;
         sync_directory(&part.path)?;

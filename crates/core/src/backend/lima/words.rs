@@ -1,4 +1,9 @@
-//! What limactl says to people: lines of `time="…" level=info msg="…"` where stderr is no terminal.
+//! What limactl says to people: lines of `time="…" level=info msg="…"` where stderr is no terminal, and of JSON in a host
+//! agent's log.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
 
 /// How words begin that are meant for who calls limactl by hand.
 const OF_NO_USE: [&str; 3] = ["Terminal is not available", "Run `limactl", "READY."];
@@ -16,7 +21,7 @@ pub(super) fn said(line: &str) -> Option<String> {
 pub(super) fn reason(lines: &[String]) -> String {
     let failed = lines.iter().rev().find_map(|line| {
         let (level, message) = parts(line)?;
-        matches!(level, "fatal" | "error" | "panic").then_some(message)
+        matches!(&*level, "fatal" | "error" | "panic").then_some(message)
     });
     let last = || lines.iter().rev().find(|line| !line.trim().is_empty());
     failed
@@ -25,7 +30,17 @@ pub(super) fn reason(lines: &[String]) -> String {
 }
 
 /// Level and words of a line.
-fn parts(line: &str) -> Option<(&str, String)> {
+fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow)]
+        level: Cow<'a, str>,
+        msg: String,
+    }
+    if line.starts_with('{') {
+        let Said { level, msg } = serde_json::from_str(line).ok()?;
+        return Some((level, msg));
+    }
     let (_, rest) = line.split_once("level=")?;
     let (level, rest) = rest.split_once(' ')?;
     let (_, message) = rest.split_once("msg=")?;
@@ -33,7 +48,7 @@ fn parts(line: &str) -> Option<(&str, String)> {
         Some(quoted) => unquoted(quoted),
         None => message.split(' ').next().unwrap_or_default().to_owned(),
     };
-    Some((level, words))
+    Some((level.into(), words))
 }
 
 /// A string of Go's, without its quotes, up to its end.
@@ -68,6 +83,20 @@ mod tests {
         let lines = [FATAL.to_owned(), INFO.to_owned(), String::new()];
         assert_eq!(reason(&lines), "instance \"x\" already exists");
         assert_eq!(reason(&["plain words".to_owned()]), "plain words");
+        let agent = [
+            r#"{"level":"fatal","msg":"exit status 1","time":"2026-11-01T10:00:00Z"}"#,
+            r#"{"level":"debug","msg":"shutting down"}"#,
+        ];
+        assert_eq!(reason(&agent.map(str::to_owned)), "exit status 1");
+        assert_eq!(
+            reason(
+                &agent[1..]
+                    .iter()
+                    .map(|line| (*line).to_owned())
+                    .collect::<Vec<_>>()
+            ),
+            "shutting down"
+        );
         assert_eq!(reason(&[]), "it says nothing");
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{SeekFrom, seek};
 
+use super::is_full;
 use crate::backend::Progress;
 
 /// Bytes that are copied at once.
@@ -184,11 +185,6 @@ fn past_the_cache(path: &Path) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 fn past_the_cache(_path: &Path) -> Option<File> {
     None
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Has the file system find the blocks before they are written: one by one it takes longer than the writing. Advice only:

@@ -30,7 +30,7 @@ pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
             // What is left of it may be nothing.
             let _ = fs::remove_file(to);
         }
-        let full = error.kind() == io::ErrorKind::StorageFull;
+        let full = is_full(&error);
         let message = format!("cannot copy {} to {}", from.display(), to.display());
         let error = Error::io(message, error);
         match full {
@@ -38,6 +38,12 @@ pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
             false => error,
         }
     })
+}
+
+/// Whether a volume has no room, or none for this user.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn try_copy(from: &Path, to: &Path, progress: &Progress) -> io::Result<()> {
@@ -86,10 +92,11 @@ fn share(source: &File, to: &Path) -> io::Result<Option<File>> {
 
 /// A full volume has no room for bytes either; all else may be done byte by byte.
 fn only_unable(error: rustix::io::Errno) -> io::Result<Option<File>> {
-    use rustix::io::Errno;
-    match error {
-        Errno::NOSPC | Errno::DQUOT | Errno::IO => Err(error.into()),
-        _ => Ok(None),
+    let is_broken = error == rustix::io::Errno::IO;
+    let error = io::Error::from(error);
+    match is_broken || is_full(&error) {
+        true => Err(error),
+        false => Ok(None),
     }
 }
 

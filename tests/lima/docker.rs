@@ -1,0 +1,42 @@
+//! `nesting: docker` in a real machine, which gets Docker of its distribution's servers. The stand-in's guests are namespaces of
+//! an ordinary user, who may make no devices and mount no overlay: Docker doesn't start there.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use lxc_dev_manager_tests::docker::IMPORT;
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+
+pub fn trials(lima: &Lima) -> Vec<Trial> {
+    let name = "docker::containers_run_in_an_env_and_again_after_a_restart";
+    lima.real_trial(name, containers_run)
+}
+
+fn containers_run(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Debian)?;
+    let text = "project: web\nbackend: lima\ndefaults: {nesting: docker}\n";
+    fs::write(stage.path("project/containers.yaml"), text)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    let inside = project.ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
+    ensure!(inside == "inside\n", "{inside}");
+    project.ok(&["restart", "dev"])?;
+    project.ok(&["exec", "dev", "--", "sudo", "systemctl", "start", "docker"])?;
+    let again = [
+        "exec",
+        "dev",
+        "--",
+        "docker",
+        "run",
+        "--rm",
+        "tiny",
+        "/bin/sh",
+        "-c",
+        "echo again",
+    ];
+    let again = project.ok(&again)?;
+    ensure!(again == "again\n", "{again}");
+    let applied = project.ok(&["config", "apply", "dev"])?;
+    ensure!(applied.contains("is as the file says"), "{applied}");
+    Ok(())
+}
