@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         several::the_doctor_tells_what_is_there_and_what_is_not,
         sessions::who_stops_an_env_is_asked_where_one_is_open,
         sessions::scripts_and_force_are_never_asked,
+        sessions::a_terminal_has_our_size_and_follows_it,
         setup::it_is_run_once_as_the_user_and_its_output_is_shown,
         setup::a_failing_one_fails_the_create_and_keeps_the_env_only_if_told,
         setup::named_variables_of_the_host_are_passed_on,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
-use lxc_dev_manager_tests::terminal::Terminal;
+use lxc_dev_manager_tests::terminal::{Terminal, follows_size};
 use lxc_dev_manager_tests::workspace::Workspace;
 
 fn on_terminal(workspace: &Workspace, arguments: &[&str]) -> Result<Terminal> {
@@ -50,6 +50,16 @@ pub fn who_stops_an_env_is_asked_where_one_is_open(engine: &TestEngine) -> Resul
     let (code, seen) = on_terminal(&workspace, &["down", "dev"])?.end()?;
     ensure!(code == Some(0) && !seen.contains("[y/N]"), "{seen}");
     Ok(())
+}
+
+pub fn a_terminal_has_our_size_and_follows_it(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    follows_size(|command| {
+        let mut command = workspace.command(&[&["exec", "dev", "--"], command].concat())?;
+        command.env("TERM", "dumb");
+        Ok(command)
+    })
 }
 
 pub fn scripts_and_force_are_never_asked(engine: &TestEngine) -> Result<()> {

@@ -4,14 +4,27 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_core::backend::{ExecSpec, capture};
 use lxc_dev_manager_core::model::InstanceName;
-use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
+use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use lxc_dev_manager_tests::terminal::follows_size;
 
 /// Prints which process of sshd it is run by.
 const WHO: &str = "p=$PPID; while [ \"$p\" -gt 1 ]; do read -r name </proc/$p/comm; case $name in sshd*) break ;; esac; \
     p=$(awk '/^PPid/ { print $2 }' /proc/$p/status); done; echo $p; sleep \"$1\"";
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    lima.trials("sessions::one_is_used_again_while_it_is_good", used_again)
+    let again = "sessions::one_is_used_again_while_it_is_good";
+    let size = "sessions::a_terminal_has_our_size_and_follows_it";
+    let both = [
+        lima.trials(again, used_again),
+        lima.trials(size, follows_our_size),
+    ];
+    both.into_iter().flatten().collect()
+}
+
+fn follows_our_size(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    follows_size(|command| Ok(project.command(&[&["exec", "dev", "--"], command].concat())))
 }
 
 fn used_again(stage: &LimaStage) -> Result<()> {

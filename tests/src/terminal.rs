@@ -4,8 +4,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Command};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+/// For a shell in an env on a terminal: says when the terminal has each of two sizes, which it waits 30 s for, and ends with 7.
+const SIZES: &str = "echo it began; for size in '30 100' '41 123'; do n=0; until [ \"$(stty size)\" = \"$size\" ]; do \
+    n=$((n + 1)); [ \"$n\" -lt 300 ] || exit 1; sleep 0.1; done; echo \"it has $size\"; done; exit 7";
 
 /// A command of ours on a terminal of its own.
 pub struct Terminal {
@@ -33,6 +39,20 @@ impl Terminal {
             ours: ours.into(),
             seen: String::new(),
         })
+    }
+
+    /// Gives it another size, and tells the command.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.ours, size)?;
+        // The command isn't the terminal's own, so the system tells it nothing.
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        Ok(kill_process(pid.context("no process")?, Signal::WINCH)?)
     }
 
     /// Types a line.
@@ -69,4 +89,21 @@ impl Terminal {
         while self.read()? {}
         Ok((self.child.wait()?.code(), self.seen))
     }
+}
+
+/// A terminal in an env has the size of ours, and follows it. `exec` runs what it is given, a program and its arguments.
+///
+/// # Errors
+///
+/// It doesn't.
+pub fn follows_size(exec: impl FnOnce(&[&str]) -> Result<Command>) -> Result<()> {
+    let mut terminal = Terminal::start(exec(&["sh", "-c", SIZES])?)?;
+    terminal.until("it began")?;
+    for (rows, columns) in [(30, 100), (41, 123)] {
+        terminal.resize(rows, columns)?;
+        terminal.until(&format!("it has {rows} {columns}"))?;
+    }
+    let (code, seen) = terminal.end()?;
+    ensure!(code == Some(7), "{code:?}: {seen}");
+    Ok(())
 }

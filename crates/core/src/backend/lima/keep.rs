@@ -48,7 +48,7 @@ impl Lima {
     /// Whether a guest can be kept waiting for a copy of its disk.
     fn is_copied_soon(&self, machine: &Directory) -> bool {
         let is_small = || machine.disk().is_ok_and(|disk| copy::held(&disk) <= SOON);
-        machine.is_complete_when_flushed() && (copy::shares(self.limactl.home()) || is_small())
+        machine.is_complete_when_flushed() && (copy::shares(&self.ours()) || is_small())
     }
 
     /// Keeps a running machine from running while its disk is copied.

@@ -19,7 +19,7 @@ use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::restore::SUCCESSOR;
 use super::snapshots::{EFI, Snapshots, expect_still, make_directory};
-use super::{Lima, files, missing, pids, scripts, settings};
+use super::{Lima, blocking, files, missing, pids, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName, OperationId};
@@ -230,18 +230,19 @@ impl Lima {
         } else if record.is_none() {
             return Err(rubble(&machine));
         }
-        // What Lima has left there is no machine any more.
-        match fs::remove_dir_all(machine.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let message = format!("cannot delete {}", machine.path().display());
-                return Err(Error::io(message, error));
+        let snapshots = record.map(|record| self.snapshots(&record));
+        blocking(move || {
+            // What Lima has left there is no machine any more.
+            match fs::remove_dir_all(machine.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let message = format!("cannot delete {}", machine.path().display());
+                    return Err(Error::io(message, error));
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        match record {
-            Some(record) => self.snapshots(&record).delete_all(),
-            None => Ok(()),
-        }
+            snapshots.map_or(Ok(()), |snapshots| snapshots.delete_all())
+        })
+        .await
     }
 
     /// Gives a stopped machine another name: its directory's.

@@ -200,11 +200,11 @@ impl Backend for Lima {
 
     async fn capabilities(&self) -> Result<Capabilities> {
         let version = self.limactl.version().await?;
-        let home = self.limactl.home();
-        snapshots::make_directory(home)?;
+        let ours = self.ours();
+        snapshots::make_directory(&ours)?;
         Ok(Capabilities {
             server: format!("{} {version}", EngineKind::Lima),
-            copy_on_write: copy::shares(home),
+            copy_on_write: copy::shares(&ours),
             restore_keeps_later_snapshots: true,
             snapshots: true,
             snapshot_expiry: false,
