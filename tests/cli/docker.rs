@@ -19,6 +19,7 @@ fn write(workspace: &Workspace, nesting: &str) -> Result<()> {
 /// Waits until the guest's boot has come to Docker.
 fn booted(workspace: &Workspace) -> Result<()> {
     workspace.ok(&["up", "dev"])?;
+    workspace.ok(&["exec", "dev", "--", "systemctl", "is-enabled", "docker"])?;
     let start = ["exec", "dev", "--", "sudo", "systemctl", "start", "docker"];
     workspace.ok(&start).map(drop)
 }

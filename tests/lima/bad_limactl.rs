@@ -271,7 +271,7 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     project.ok(&["down", "dev"])?;
     stage.faults(&["taken port 99"])?;
     let before = starts()?;
-    let words = "its log ends with: Driver stopped due to error";
+    let words = "Could not set up host forwarding rule";
     project.refused(&["up", "dev"], words)?;
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
     ensure!(project.status("dev")? == "stopped", "it is half started");

@@ -21,6 +21,8 @@ fn containers_run(stage: &LimaStage) -> Result<()> {
     let inside = project.ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
     ensure!(inside == "inside\n", "{inside}");
     project.ok(&["restart", "dev"])?;
+    project.ok(&["exec", "dev", "--", "systemctl", "is-enabled", "docker"])?;
+    // The boot may not have come to it.
     project.ok(&["exec", "dev", "--", "sudo", "systemctl", "start", "docker"])?;
     let again = [
         "exec",

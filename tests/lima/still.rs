@@ -105,16 +105,19 @@ fn not_frozen(stage: &LimaStage) -> Result<()> {
 
 /// A swap, or what writes without a file system.
 fn written(stage: &LimaStage) -> Result<()> {
-    let disk = stage.instance("web-dev").join("disk");
+    let machine = stage.instance("web-dev");
+    let (disk, agent) = (machine.join("disk"), machine.join("ha.pid"));
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                // Not there yet, or on its way.
-                let _ = File::options()
-                    .write(true)
-                    .open(&disk)
-                    .and_then(|disk| disk.set_modified(SystemTime::now()));
+                // Only a machine that runs writes. Its disk is not there yet, or on its way.
+                if agent.exists() {
+                    let _ = File::options()
+                        .write(true)
+                        .open(&disk)
+                        .and_then(|disk| disk.set_modified(SystemTime::now()));
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
         });

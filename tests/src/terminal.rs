@@ -9,8 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// For a shell in an env on a terminal: says when the terminal has each of two sizes, which it waits 30 s for, and ends with 7.
-const SIZES: &str = "echo it began; for size in '30 100' '41 123'; do n=0; until [ \"$(stty size)\" = \"$size\" ]; do \
+/// Rows and columns of a new one.
+const SIZE: (u16, u16) = (24, 80);
+/// For a shell in an env on a terminal: says when the terminal has each of some sizes, which it waits 30 s for, and ends with 7.
+const SIZES: &str = "for size in '24 80' '30 100' '41 123'; do n=0; until [ \"$(stty size)\" = \"$size\" ]; do \
     n=$((n + 1)); [ \"$n\" -lt 300 ] || exit 1; sleep 0.1; done; echo \"it has $size\"; done; exit 7";
 
 /// A command of ours on a terminal of its own.
@@ -29,6 +31,8 @@ impl Terminal {
         grantpt(&ours)?;
         unlockpt(&ours)?;
         let path = ptsname(&ours, Vec::new())?.into_string()?;
+        let ours = File::from(ours);
+        set_size(&ours, SIZE)?;
         let theirs = File::options().read(true).write(true).open(path)?;
         command
             .stdin(theirs.try_clone()?)
@@ -36,20 +40,14 @@ impl Terminal {
             .stderr(theirs);
         Ok(Self {
             child: command.spawn()?,
-            ours: ours.into(),
+            ours,
             seen: String::new(),
         })
     }
 
     /// Gives it another size, and tells the command.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&self.ours, size)?;
+        set_size(&self.ours, (rows, columns))?;
         // The command isn't the terminal's own, so the system tells it nothing.
         let pid = Pid::from_raw(self.child.id().cast_signed());
         Ok(kill_process(pid.context("no process")?, Signal::WINCH)?)
@@ -91,6 +89,16 @@ impl Terminal {
     }
 }
 
+fn set_size(terminal: &File, (rows, columns): (u16, u16)) -> Result<()> {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    Ok(tcsetwinsize(terminal, size)?)
+}
+
 /// A terminal in an env has the size of ours, and follows it. `exec` runs what it is given, a program and its arguments.
 ///
 /// # Errors
@@ -98,7 +106,7 @@ impl Terminal {
 /// It doesn't.
 pub fn follows_size(exec: impl FnOnce(&[&str]) -> Result<Command>) -> Result<()> {
     let mut terminal = Terminal::start(exec(&["sh", "-c", SIZES])?)?;
-    terminal.until("it began")?;
+    terminal.until("it has 24 80")?;
     for (rows, columns) in [(30, 100), (41, 123)] {
         terminal.resize(rows, columns)?;
         terminal.until(&format!("it has {rows} {columns}"))?;

@@ -170,9 +170,16 @@ pub fn ssh_by_its_config_reaches_it(stage: &LimaStage) -> Result<()> {
 }
 
 /// Starts a web server on the guest's loopback, on the port that is the script's first argument; every connection of it
-/// gets an answer. Not every busybox has both.
-pub const SERVE: &str = "busybox httpd -p 127.0.0.1:$0 -h /tmp 2>/dev/null ||
-    (while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\n' | nc -l -p $0 -s 127.0.0.1; done >/dev/null 2>&1 &)";
+/// gets an answer. Not every guest has all of these programs.
+pub const SERVE: &str = r#"busybox httpd -p 127.0.0.1:$0 -h /tmp 2>/dev/null ||
+    if command -v nc >/dev/null; then
+        (while :; do printf 'HTTP/1.0 200 OK\r\n\r\n' | nc -l -p $0 -s 127.0.0.1; done >/dev/null 2>&1 &)
+    else
+        perl -MIO::Socket::INET -e '
+            my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => shift, Listen => 9, ReuseAddr => 1) or die;
+            while (my $c = $l->accept) { sysread $c, my $b, 4096; print $c "HTTP/1.0 200 OK\r\n\r\n"; close $c }
+        ' $0 </dev/null >/dev/null 2>&1 &
+    fi"#;
 
 pub fn serve(stage: &LimaStage, port: u16) -> Result<()> {
     stage

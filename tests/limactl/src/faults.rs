@@ -159,6 +159,11 @@ impl Faults {
         self.find(&["hang", "boot"]).is_some()
     }
 
+    /// Whether guests know the file systems of mounts.
+    pub(crate) fn mounts(&self) -> bool {
+        self.find(&["no", "mounts"]).is_none()
+    }
+
     /// Whether guests can freeze their disks.
     pub(crate) fn freezes(&self) -> bool {
         self.find(&["no", "freeze"]).is_none()

@@ -53,6 +53,13 @@ pub(crate) fn fatal(message: impl AsRef<str>) {
     line("fatal", message.as_ref(), &[]);
 }
 
+/// A warning on the host agent's stderr, with its cause in a field of its own.
+pub(crate) fn agent_error(message: &str, error: &anyhow::Error) {
+    let cause = format!("{error:#}");
+    let entry = json!({"error": cause, "level": "warning", "msg": message, "time": now()});
+    let _ = writeln!(std::io::stderr(), "{entry}");
+}
+
 /// The host agent's stderr.
 pub(crate) fn agent(level: &str, message: impl AsRef<str>) {
     let entry = json!({"level": level, "msg": message.as_ref(), "time": now()});

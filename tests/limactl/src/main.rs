@@ -18,6 +18,7 @@
 //!   - `rubbish COMMAND`, `warn COMMAND`: writes something else on stdout first
 //!   - `full create`, `full stop`, `full freeze`, `full clone`: no space is left for the disk
 //!   - `taken port TIMES`: that many starts find the port of SSH taken, which was free when they chose it
+//!   - `no mounts`: guests see no directory of the host, of which Lima says nothing
 //!   - `no freeze`: guests have no `fsfreeze`
 //! * `scratch/NAME`: the root of a running guest.
 //!

@@ -222,7 +222,13 @@ impl LimaStage {
         fs::create_dir_all(&templates)?;
         let images = match self.is_fake() {
             true => Some(images(&setting(guest.setting())?)),
-            false => real_disk().map(|disk| format!("{}cpus: 2\nmemory: 1GiB\n", images(&disk))),
+            // Its kernel may be one of a cloud's, as those of Debian's own images.
+            false => real_disk().map(|disk| {
+                format!(
+                    "{}cpus: 2\nmemory: 1GiB\nmountTypesUnsupported: [9p]\n",
+                    images(&disk)
+                )
+            }),
         };
         if let Some(images) = images {
             fs::write(templates.join("debian-12.yaml"), images)?;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::{self, Guest, Lima, LimaProject, LimaStage, Limactl};
 
 use crate::ports::place;
-use crate::row::Row;
+use crate::row::{Part, Row};
 
 /// The argument of the bench that the user runs.
 pub const AS_USER: &str = "lima-as-user";
@@ -84,7 +84,15 @@ fn measure(traffic: &Path) -> Result<Vec<Row>> {
             let stage = LimaStage::new(&limactl)?;
             eprintln!("bench: {}: {part}", name(&stage));
             let project = LimaProject::new(&stage, Guest::Busybox)?;
-            rows.extend(measure(&project, traffic).with_context(|| (*part).to_owned())?);
+            match measure(&project, traffic) {
+                Ok(measured) => rows.extend(measured),
+                // What was measured on the stand-in stays.
+                Err(error) if !limactl.fake => {
+                    let why = format!("{error:#}");
+                    rows.push(Row::unmeasured(Part::Commands, name(&stage), part, why));
+                }
+                Err(error) => return Err(error.context(*part)),
+            }
         }
     }
     Ok(rows)

@@ -91,13 +91,7 @@ impl Watcher {
                 self.tell("forwarding", guest, Some(host));
                 // A port that is taken is a line in the log, and never tried again.
                 if let Err(error) = self.forwards.open(host, guest) {
-                    log::agent(
-                        "warning",
-                        format!(
-                            "failed to set up forwarding tcp port {}: {error}",
-                            guest.port()
-                        ),
-                    );
+                    log::agent_error(&format!("failed to listen tcp: {host}"), &error);
                 }
             }
         }

@@ -106,7 +106,9 @@ fn serve(
                  Could not set up host forwarding rule 'tcp:127.0.0.1:{port}-:22'"
             ),
         );
-        bail!("Driver stopped due to error: \"exit status 1\"");
+        log::agent("info", "Driver stopped due to error: `exit status 1`");
+        log::agent("info", "QEMU has already exited");
+        return Ok(());
     }
     let mut agent = Agent::start(context, instance.clone(), listener, sender)?;
     events.emit(json!({"sshLocalPort": agent.listener.port()}));
@@ -361,7 +363,10 @@ fn spec(context: &Context, instance: &Instance, yaml: &Yaml, scratch: &Path) -> 
         root: scratch.join("root"),
         user: yaml.user.clone(),
         keys: keys(context, yaml)?,
-        mounts: yaml.mounts.clone(),
+        mounts: match context.faults.mounts() {
+            true => yaml.mounts.clone(),
+            false => Vec::new(),
+        },
         provision: yaml.provision.clone(),
         param: yaml.param.clone(),
         dies_with_agent: yaml.vm_type == "vz",

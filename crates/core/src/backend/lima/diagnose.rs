@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::record::Record;
-use super::{Lima, copy, directory, drafts, files, machines, settings};
+use super::{Lima, agent_log, copy, directory, drafts, settings};
 use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
 use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
@@ -111,12 +111,9 @@ async fn taken(lima: &Lima) -> Result<Vec<Finding>> {
     let all = lima.glance().await?.into_iter();
     let running = all.filter(|instance| instance.status.is_up());
     let findings = running.flat_map(|instance| {
-        let machine = lima.directory(&instance.name);
-        let log = files::tail(&machine.file(machines::LOG)).unwrap_or_default();
+        let taken = agent_log::taken_ports(&lima.directory(&instance.name));
         let ports = instance.settings.native_ports.into_iter();
-        let lost = ports.filter(move |port| {
-            log.contains(&format!("failed to set up forwarding tcp port {port}:"))
-        });
+        let lost = ports.filter(move |port| taken.contains(&port.on_host().get()));
         lost.map(move |port| {
             let name = &instance.name;
             let message = format!("Lima can't forward port {port} of `{name}`: it is taken here");

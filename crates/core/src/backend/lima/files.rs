@@ -22,6 +22,8 @@ const MISSING: i32 = 44;
 const HEAD_LIMIT: usize = 128;
 /// How much of a log's end is read.
 const TAIL: u64 = 16 * 1024;
+/// As much of it as somebody looks through.
+pub(super) const MUCH: u64 = 8 << 20;
 
 pub(super) async fn read(lima: &Lima, name: &InstanceName, path: &str) -> Result<GuestFile> {
     let output = run_script(lima, name, READ, &[path], Vec::new()).await?;
@@ -113,13 +115,18 @@ fn parse(output: &[u8]) -> Option<GuestFile> {
 
 /// The end of a log; `None` where it has none that is text.
 pub(super) fn tail(path: &Path) -> Option<String> {
+    tail_of(path, TAIL)
+}
+
+/// The same, of so many bytes.
+pub(super) fn tail_of(path: &Path, bytes: u64) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))
         .ok()?;
-    let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let mut read = Vec::new();
+    file.take(bytes).read_to_end(&mut read).ok()?;
+    Some(String::from_utf8_lossy(&read).into_owned())
 }
 
 /// Reads what is to be written before a guest is started for it, so that a reader that fails costs nothing.

@@ -60,9 +60,10 @@ impl Lima {
         progress: &Progress,
     ) -> Result<()> {
         let machine = self.existing(name)?;
-        let record = self.record(name, &machine)?;
-        let snapshots = self.snapshots(&record);
-        snapshots.finish_restore(&machine)?;
+        let before = self.snapshots(&self.record(name, &machine)?);
+        before.finish_restore(&machine)?;
+        // What was finished may have changed it.
+        let snapshots = self.snapshots(&self.record(name, &machine)?);
         let now = Timestamp::now();
         if let Err(error) = snapshots.expire(now) {
             tracing::warn!(?error, %name, "snapshots whose time is over stay");
@@ -118,18 +119,12 @@ impl Lima {
         progress: &Progress,
     ) -> Result<()> {
         let machine = self.existing(name)?;
-        let mut record = self.record(name, &machine)?;
-        let snapshots = self.snapshots(&record);
+        let snapshots = self.snapshots(&self.record(name, &machine)?);
         snapshots.expect(snapshot)?;
         machines::expect_stopped(&machine, name)?;
         let (wanted, progress) = (snapshot.clone(), progress.clone());
         blocking(move || {
             snapshots.finish_restore(&machine)?;
-            // Before anything is copied: where that is cut off, the machine gets another id, and nothing else.
-            if snapshots.has_anothers_id(&wanted)? && !record.is_new {
-                record.is_new = true;
-                record.write(&machine)?;
-            }
             snapshots.put_back(&machine, &wanted, &progress)
         })
         .await

@@ -22,12 +22,13 @@ impl Lima {
     ) -> Result<Instance> {
         let machine = self.directory(name);
         let record = Record::read(&machine, name)?;
-        // One whose settings can't be read is there all the same, and says so by its state.
-        let yaml = machine
-            .text(directory::YAML)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
+        let yaml = machine.text(directory::YAML);
+        let read = yaml.and_then(|yaml| settings::read(&yaml.unwrap_or_default(), record.as_ref()));
+        // One whose settings can't be read is there all the same, with what was asked for. Lima says that it is broken.
+        let settings = read.unwrap_or_else(|error| {
+            tracing::debug!(?error, %name, "the settings of a machine can't be read");
+            settings::recorded(record.as_ref())
+        });
         let boot = machine.boot();
         let is_up = status == EnvStatus::Running;
         let own = record.as_ref().and_then(|record| record.address);
@@ -42,7 +43,7 @@ impl Lima {
                 Some(record) if with_snapshots => self.snapshots(record).all()?,
                 _ => Vec::new(),
             },
-            settings: settings::read(&yaml, record.as_ref()).unwrap_or_default(),
+            settings,
             is_foreign: record.is_none(),
             base_image: record.and_then(|record| record.base_image),
             location: None,

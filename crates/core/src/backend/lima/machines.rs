@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -18,14 +18,12 @@ use super::drafts::{Draft, is_draft, longest_draft};
 use super::limactl::{self, Call};
 use super::record::{self, Record};
 use super::restore::SUCCESSOR;
-use super::snapshots::{EFI, Snapshots, expect_still, make_directory};
-use super::{Lima, blocking, files, missing, pids, scripts, settings};
+use super::snapshots::{EFI, Snapshots, make_directory, while_stopped};
+use super::{Lima, agent_log, blocking, missing, pids, scripts, settings};
 use crate::backend::{Backend, CopySpec, Progress, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName, OperationId};
 
-/// What a machine's host agent says.
-pub(super) const LOG: &str = "ha.stderr.log";
 /// Longer than Lima itself waits for a machine (10 minutes).
 const START_PATIENCE: Duration = Duration::from_secs(720);
 /// A guest is asked to shut down; qemu's driver waits three minutes for it.
@@ -34,14 +32,14 @@ const STOP_PATIENCE: Duration = Duration::from_secs(210);
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a killed process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// What qemu says (`net/slirp.c`) where somebody has taken the port of SSH after Lima had found it free.
-const PORT_LOST: &str = "Could not set up host forwarding rule";
-/// How often a start may lose its port until it is given up.
-const PORTS: usize = 3;
+/// How often a machine is started that loses its port of SSH to somebody.
+const TRIES: usize = 3;
 /// Gives a copy a machine id of its own.
 const NEW_IDENTITY: &str = include_str!("new_identity.sh");
 /// Says which of a template's scripts have failed in this boot.
 const PROVISIONED: &str = include_str!("provisioned.sh");
+/// Prints which directories of the host aren't there.
+const MOUNTED: &str = include_str!("mounted.sh");
 /// Prints the guest's address on the host's own network.
 const ADDRESS: &str = include_str!("address.sh");
 /// Exit code of [`PROVISIONED`] where one has.
@@ -62,7 +60,6 @@ impl Lima {
     /// Refuses a name that is taken, by whomever, or that is too long.
     pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
         let home = self.limactl.home();
-        directory::expect_short(home, name)?;
         // It is made under a name of ours, and kept under one when it is removed.
         let ours = [longest_draft()?, InstanceName::undo(&OperationId::random())];
         if ours
@@ -71,6 +68,7 @@ impl Lima {
         {
             return Err(directory::too_deep(home));
         }
+        directory::expect_short(home, name)?;
         let machine = self.directory(name);
         self.expect_no_rubble(&machine)?;
         match machine.path().symlink_metadata() {
@@ -104,39 +102,36 @@ impl Lima {
         }
         // Lima refuses to start what it holds for running.
         machine.forget_strangers()?;
-        let record = Record::read(&machine, name)?;
-        if let Some(record) = &record {
-            self.snapshots(record).finish_restore(&machine)?;
+        if let Some(record) = Record::read(&machine, name)? {
+            self.snapshots(&record).finish_restore(&machine)?;
         }
-        let mut begun = SystemTime::now();
-        let mut started = self.call_start(name).await;
-        for _ in 1..PORTS {
-            if started.is_ok() || machine.is_alive() || !has_lost_its_port(&machine, begun) {
+        let mut tries = 1;
+        loop {
+            let before = agent_log::Which::of(&machine);
+            let call = Call::change(&["start"], name, START_PATIENCE);
+            let Err(error) = self.limactl.succeed(&call).await else {
                 break;
-            }
-            tracing::info!(%name, "its port of SSH was taken meanwhile: once more");
-            begun = SystemTime::now();
-            started = self.call_start(name).await;
-        }
-        if let Err(error) = started {
-            // Lima leaves a machine running that hasn't become ready.
+            };
+            // Lima leaves a machine running that hasn't become ready, and its agent may be about to end.
             if machine.is_alive() {
                 self.kill(name).await?;
             }
-            return Err(match last_line(&machine, begun) {
-                // One that says what to do is better.
-                Some(line) if error.hint().is_none() => {
-                    error.with_hint(format!("its log ends with: {line}"))
-                }
-                _ => error,
+            let log = agent_log::after(&machine, &before).unwrap_or_default();
+            if tries < TRIES && agent_log::is_lost_port(&log) {
+                tracing::info!(%name, "its port of SSH was taken meanwhile: once more");
+                tries += 1;
+                continue;
+            }
+            // One that says what to do is better.
+            let is_helpful = error.hint().is_some() && error.kind() != ErrorKind::Timeout;
+            return Err(match agent_log::reason(&log).filter(|_| !is_helpful) {
+                Some(words) => error.with_hint(format!("its log says: {words}")),
+                None => error,
             });
         }
+        // What a restore has finished may have changed it.
+        let record = Record::read(&machine, name)?;
         self.welcome(name, &machine, record).await
-    }
-
-    async fn call_start(&self, name: &InstanceName) -> Result<()> {
-        let call = Call::change(&["start"], name, START_PATIENCE);
-        self.limactl.succeed(&call).await.map(drop)
     }
 
     /// What is to be done in a guest that has just started.
@@ -158,6 +153,7 @@ impl Lima {
                 return Err(scripts::failure(name.as_str(), &told));
             }
         }
+        self.expect_mounted(name, &yaml).await?;
         let Some(mut record) = record else {
             return Ok(());
         };
@@ -180,6 +176,27 @@ impl Lima {
         match before == (record.is_new, record.address) {
             true => Ok(()),
             false => record.write(machine),
+        }
+    }
+
+    /// Refuses a guest that lacks a directory of the host: Lima doesn't look, and what is written there would be nowhere.
+    async fn expect_mounted(&self, name: &InstanceName, yaml: &str) -> Result<()> {
+        let places = settings::mounted_at(yaml);
+        if places.is_empty() {
+            return Ok(());
+        }
+        let arguments: Vec<&str> = places.iter().map(String::as_str).collect();
+        let output = run_script(self, name, MOUNTED, &arguments, Vec::new()).await?;
+        let missing = String::from_utf8_lossy(&output.stdout);
+        match missing.lines().next() {
+            None => Ok(()),
+            Some(place) => {
+                let message =
+                    format!("`{place}` isn't mounted in `{name}`, which runs all the same");
+                let hint = "its system may know neither 9p nor virtiofs: where the template says \
+                            `mountTypesUnsupported: [9p]`, Lima goes by SSH";
+                Err(Error::new(ErrorKind::Guest, message).with_hint(hint))
+            }
         }
     }
 
@@ -282,17 +299,18 @@ impl Lima {
         expect_room(self.limactl.home(), &[&disk])?;
         let draft = Draft::new(&self.ours())?;
         let part = draft.path.with_extension("d");
-        let made = assemble(&source, &disk, &part, progress).and_then(|()| {
+        let assembled = || assemble(&source, &disk, &part, progress);
+        let assembled = match &spec.snapshot {
+            Some(_) => assembled(),
+            None => while_stopped(&source, assembled),
+        };
+        let made = assembled.and_then(|()| {
             let mut record = Record::new(&spec.name);
             record.set_marks(&spec.marks);
             if let Some(known) = &known {
                 record.inherit(known);
             }
             record.write_at(&part.join(record::FILE))?;
-            if spec.snapshot.is_none() {
-                // One that somebody has started meanwhile was written to.
-                expect_still(&source)?;
-            }
             put_in_place(&part, self.directory(&spec.name).path())
         });
         if made.is_err() {
@@ -420,24 +438,4 @@ fn taken(path: &Path, name: &InstanceName) -> Error {
 fn no_snapshot(name: &InstanceName, snapshot: &crate::model::SnapshotName) -> Error {
     let message = format!("`{name}` has no snapshot `{snapshot}`");
     Error::new(ErrorKind::NotFound, message)
-}
-
-/// Whether a start that has failed did so because Lima chose a port that somebody else then took. The next one chooses another.
-fn has_lost_its_port(machine: &Directory, begun: SystemTime) -> bool {
-    log_since(machine, begun).is_some_and(|log| log.contains(PORT_LOST))
-}
-
-/// The end of a machine's log, where it was written since a start has begun: Lima may fail before it makes a new one.
-fn log_since(machine: &Directory, begun: SystemTime) -> Option<String> {
-    let path = machine.file(LOG);
-    let written = fs::metadata(&path).and_then(|log| log.modified()).ok()?;
-    // Some systems tell when a file was written in whole seconds.
-    (written + Duration::from_secs(1) >= begun).then(|| files::tail(&path))?
-}
-
-/// What a start's log says last of what went wrong.
-fn last_line(machine: &Directory, begun: SystemTime) -> Option<String> {
-    let text = log_since(machine, begun)?;
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    (!lines.is_empty()).then(|| super::words::reason(&lines))
 }

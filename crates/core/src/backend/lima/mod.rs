@@ -11,6 +11,7 @@
 //! a snapshot of a running machine stops it for a moment, or its guest holds it still ([`keep`], [`still`]); and nobody
 //! but its own system can read it, so a stopped machine is started where a file of it is asked for.
 
+mod agent_log;
 mod calls;
 mod copy;
 mod diagnose;
@@ -180,7 +181,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, "a copy broke off").caused_by(error))
+        Err(Error::new(ErrorKind::Internal, "work on files broke off").caused_by(error))
     })
 }
 

@@ -209,6 +209,23 @@ impl Record {
     }
 }
 
+/// Notes whether a machine is a copy that still has its source's machine id, if it has a record.
+///
+/// # Errors
+/// Those of reading and writing it.
+pub(super) fn note_new(machine: &Directory, is_new: bool) -> Result<()> {
+    let path = machine.file(FILE);
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let mut record: Record = json::read(&path).map_err(explained)?;
+    if record.is_new == is_new {
+        return Ok(());
+    }
+    record.is_new = is_new;
+    record.write(machine)
+}
+
 /// The id in a record; `None` where there is no such file.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::copy::{copy, expect_room, sync_directory};
 use super::directory::Directory;
+use super::record;
 use super::snapshots::{DISK, EFI, Snapshots, expect_still, remove_file, rename};
 use crate::backend::Progress;
 use crate::error::Result;
@@ -79,6 +80,9 @@ impl Snapshots {
             }
         }
         sync_directory(machine.path())?;
+        if let Some(is_new) = snapshot.and_then(|snapshot| self.has_anothers_id(snapshot)) {
+            record::note_new(machine, is_new)?;
+        }
         remove_file(&self.root.join(RESTORING))
     }
 }
@@ -102,6 +106,9 @@ fn beside(machine: &Directory, file: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
+    use super::super::record::Record;
     use super::super::snapshots::tests::place;
     use super::*;
     use crate::error::ErrorKind;
@@ -132,6 +139,35 @@ mod tests {
         let again = place.snapshots.put_back(&place.machine, &first, &progress);
         assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(place.text(DISK), "one");
+    }
+
+    #[test]
+    fn a_copys_own_id_goes_and_comes_with_its_disk() {
+        let place = place();
+        let name = "web-dev".parse().unwrap();
+        let is_new = || Record::read(&place.machine, &name).unwrap().unwrap().is_new;
+        Record::new(&name).write(&place.machine).unwrap();
+        let of_a_copy = place.snapshots.clone().of_new(true);
+        let (begin, later): (SnapshotName, SnapshotName) =
+            ("begin".parse().unwrap(), "later".parse().unwrap());
+        let (now, progress) = (Timestamp::now(), Progress::none());
+        of_a_copy
+            .keep(&place.machine, &begin, now, None, &progress)
+            .unwrap();
+        record::note_new(&place.machine, false).unwrap();
+        place.keep("later", None).unwrap();
+        for (snapshot, expected) in [(&begin, true), (&later, false), (&begin, true)] {
+            place
+                .snapshots
+                .put_back(&place.machine, snapshot, &progress)
+                .unwrap();
+            assert_eq!(is_new(), expected, "{snapshot}");
+        }
+        // Where the way back is finished by somebody else, too.
+        fs::write(beside(&place.machine, DISK), "one").unwrap();
+        write_json(&place.snapshots.root.join(RESTORING), &later).unwrap();
+        place.snapshots.finish_restore(&place.machine).unwrap();
+        assert!(!is_new());
     }
 
     #[test]

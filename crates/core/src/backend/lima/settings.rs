@@ -141,6 +141,19 @@ pub(super) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
     })
 }
 
+/// What was asked for of a machine whose `lima.yaml` can't be read.
+pub(super) fn recorded(record: Option<&Record>) -> Settings {
+    let asked = |record: &Record| Settings {
+        limits: record.limits,
+        nesting: record.nesting(),
+        autostart: false,
+        mounts: Vec::new(),
+        native_ports: record.native_ports.clone(),
+        rosetta: record.rosetta,
+    };
+    record.map(asked).unwrap_or_default()
+}
+
 /// Without the template's own.
 fn without(mut mounts: Vec<Mount>, templates: &[Mount]) -> Vec<Mount> {
     for own in templates {
@@ -194,6 +207,16 @@ pub(super) fn change(machine: &Directory, mut record: Record, settings: &Setting
     replace(&machine.file(YAML), changed.as_bytes(), mode)
         .map_err(|error| Error::io("lima.yaml can't be written", error))?;
     record.write(machine)
+}
+
+/// Where directories of the host are in a guest, but for places that only Lima can name.
+pub(super) fn mounted_at(yaml: &str) -> Vec<String> {
+    let mounts = template::read_settings(yaml).map(|seen| seen.mounts);
+    let places = mounts.unwrap_or_default().into_iter();
+    let places = places.filter_map(|mount| mount.guest.into_os_string().into_string().ok());
+    places
+        .filter(|place| place.starts_with('/') && !place.contains("{{"))
+        .collect()
 }
 
 /// Whether a machine has an address on the host's own network.

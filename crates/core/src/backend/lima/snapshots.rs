@@ -45,9 +45,9 @@ struct Meta {
     machine: String,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
-    /// What is kept has another machine's id.
+    /// What is kept has another machine's id. Nobody knows it of older ones.
     #[serde(default)]
-    is_new: bool,
+    is_new: Option<bool>,
 }
 
 impl Snapshots {
@@ -135,12 +135,9 @@ impl Snapshots {
         Ok(self.at(snapshot).join(DISK))
     }
 
-    /// Whether who goes back to it has another machine's id again.
-    ///
-    /// # Errors
-    /// Those of [`Snapshots::disk`].
-    pub(super) fn has_anothers_id(&self, snapshot: &SnapshotName) -> Result<bool> {
-        self.meta(snapshot).map(|meta| meta.is_new)
+    /// Whether what it keeps has another machine's id, where that is known.
+    pub(super) fn has_anothers_id(&self, snapshot: &SnapshotName) -> Option<bool> {
+        self.meta(snapshot).ok()?.is_new
     }
 
     fn meta(&self, snapshot: &SnapshotName) -> Result<Meta> {
@@ -186,11 +183,8 @@ impl Snapshots {
         progress: &Progress,
     ) -> Result<()> {
         self.expect_possible(machine, snapshot)?;
-        expect_still(machine)?;
-        let part = self.begin(machine, snapshot, now, expires_at, progress)?;
-        // One that somebody has started meanwhile was written to.
-        expect_still(machine)?;
-        part.finish()
+        let begin = || self.begin(machine, snapshot, now, expires_at, progress);
+        while_stopped(machine, begin)?.finish()
     }
 
     /// Copies what a snapshot is made of. Who calls sees to it that nothing writes to the disk meanwhile.
@@ -220,7 +214,7 @@ impl Snapshots {
             machine: machine.name(),
             created_at: now,
             expires_at,
-            is_new: self.is_new,
+            is_new: Some(self.is_new),
         };
         write_json(&part.path.join(META), &meta)?;
         sync_directory(&part.path)?;
@@ -325,16 +319,34 @@ impl Drop for Part {
     }
 }
 
+/// Copies what nobody may write to meanwhile.
+///
+/// # Errors
+/// `Conflict` where the machine has run meanwhile; those of `work`.
+pub(super) fn while_stopped<T>(machine: &Directory, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    expect_still(machine)?;
+    let before = machine.disk_written()?;
+    let done = work()?;
+    expect_still(machine)?;
+    // It may have been stopped again.
+    match machine.disk_written()? == before {
+        true => Ok(done),
+        false => Err(was_started(machine)),
+    }
+}
+
 /// # Errors
 /// `Conflict` where a process of the machine lives, which may write to its disk.
 pub(super) fn expect_still(machine: &Directory) -> Result<()> {
     match machine.is_alive() {
         false => Ok(()),
-        true => {
-            let message = format!("{} was started meanwhile", machine.path().display());
-            Err(Error::new(ErrorKind::Conflict, message).with_hint("stop it, and try again"))
-        }
+        true => Err(was_started(machine)),
     }
+}
+
+fn was_started(machine: &Directory) -> Error {
+    let message = format!("{} was started meanwhile", machine.path().display());
+    Error::new(ErrorKind::Conflict, message).with_hint("stop it, and try again")
 }
 
 /// Makes a directory of ours, and those above it.

@@ -29,6 +29,11 @@ pub(super) fn reason(lines: &[String]) -> String {
         .unwrap_or_else(|| "it says nothing".to_owned())
 }
 
+/// What a line says, whatever its level.
+pub(super) fn words(line: &str) -> Option<String> {
+    parts(line).map(|(_, words)| words)
+}
+
 /// Level and words of a line.
 fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
     #[derive(Deserialize)]
@@ -36,10 +41,13 @@ fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
         #[serde(borrow)]
         level: Cow<'a, str>,
         msg: String,
+        #[serde(default)]
+        error: Option<String>,
     }
     if line.starts_with('{') {
-        let Said { level, msg } = serde_json::from_str(line).ok()?;
-        return Some((level, msg));
+        let Said { level, msg, error } = serde_json::from_str(line).ok()?;
+        let words = error.map_or_else(|| msg.clone(), |error| format!("{msg}: {error}"));
+        return Some((level, words));
     }
     let (_, rest) = line.split_once("level=")?;
     let (level, rest) = rest.split_once(' ')?;

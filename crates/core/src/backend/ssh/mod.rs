@@ -1,9 +1,10 @@
 //! The way to a guest's ports by SSH, for guests whose network isn't within reach: at a remote, say.
 //!
-//! Where it goes over [`Backend::exec`], for every backend, a command in the guest becomes an SSH server
-//! on its own streams, so no port of the guest is needed; the host key is compared with what the engine tells of it. Lima has a
-//! port for each machine's server, and nobody tells its key. One session an instance carries a channel
-//! (`direct-tcpip`) a connection. The guest's user lets us in by our own key, or by Lima's. Once the last channel has ended for a while, so does the session.
+//! Where it goes over [`Backend::exec`], for every backend, a command in the guest becomes an SSH server on its
+//! own streams, so no port of the guest is needed; the host key is compared with what the engine tells of it.
+//! Lima has a port for each machine's server, and nobody tells its key. One session an instance carries a channel
+//! (`direct-tcpip`) a connection. The guest's user lets us in by our own key, or by Lima's. Once the last channel
+//! has ended for a while, so does the session.
 //!
 //! A reader that doesn't read holds its session up once [`session::WAITING`] packets wait for it, for the
 //! library acknowledges what it hasn't handed over. New connections get another session then.
