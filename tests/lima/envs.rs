@@ -179,7 +179,7 @@ fn mount_is_missing(stage: &LimaStage) -> Result<()> {
     let words = "`/srv/it's shared` isn't mounted in `web-dev`";
     let refused = project.refused(&["container", "create", "dev"], words)?;
     ensure!(
-        refused.stderr.contains("mountTypesUnsupported"),
+        refused.stderr.contains("mountType: reverse-sshfs"),
         "{refused:?}"
     );
     ensure!(!stage.instance("web-dev").exists(), "it was left");

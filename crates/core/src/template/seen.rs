@@ -27,6 +27,8 @@ pub struct Seen {
     pub arches: Vec<Arch>,
     /// The guest gets an address on the host's own network (vzNAT).
     pub has_own_address: bool,
+    /// Lima only boots it: no mounts, no forwards, no scripts of its own.
+    pub is_plain: bool,
 }
 
 /// Reads settings.
@@ -64,6 +66,7 @@ fn seen(all: &Mapping) -> Seen {
             .filter(|arch| images.contains(arch))
             .collect(),
         has_own_address: list("networks").any(vz_nat),
+        is_plain: all.get("plain").and_then(Value::as_bool) == Some(true),
     }
 }
 

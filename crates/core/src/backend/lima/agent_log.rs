@@ -2,7 +2,7 @@
 //!
 //! The words are those of Lima 2.1 and 2.2 (`pkg/portfwd`, `pkg/hostagent`, `pkg/driver/qemu`) and of qemu (`net/slirp.c`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -10,20 +10,23 @@ use super::directory::Directory;
 use super::{files, words};
 
 const FILE: &str = "ha.stderr.log";
-/// Where somebody has taken the port of SSH after Lima had found it free.
+/// Where somebody has taken the port of SSH after Lima had found it free, and the same of its DNS server, in both words.
 const PORT_LOST: &str = "Could not set up host forwarding rule";
+const DNS_PORT_LOST: [&str; 2] = ["cannot start DNS server", "address already in use"];
+/// What it says where a machine ends that should run.
+const STOPPED: &str = "Driver stopped due to error";
 /// How what qemu says begins; Lima takes it for details.
 const QEMU: &str = "qemu[stderr]: ";
 
 /// Which log there is: another one is another start's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Which(Option<(u64, i64, i64)>);
+pub(super) struct Which(Option<(u64, u64, i64, i64)>);
 
 impl Which {
     /// The one that is there now.
     pub(super) fn of(machine: &Directory) -> Self {
         let found = fs::metadata(machine.file(FILE)).ok();
-        Self(found.map(|log| (log.ino(), log.mtime(), log.mtime_nsec())))
+        Self(found.map(|log| (log.ino(), log.len(), log.mtime(), log.mtime_nsec())))
     }
 }
 
@@ -34,49 +37,54 @@ pub(super) fn after(machine: &Directory, before: &Which) -> Option<String> {
 
 /// Whether a start failed because Lima had chosen a port that somebody else then took. The next one chooses another.
 pub(super) fn is_lost_port(log: &str) -> bool {
-    log.contains(PORT_LOST)
+    log.contains(PORT_LOST) || DNS_PORT_LOST.iter().all(|words| log.contains(words))
 }
 
 /// What says best why a start has failed: qemu, whose end Lima doesn't hold for a failure, else the last error.
 pub(super) fn reason(log: &str) -> Option<String> {
     let lines: Vec<String> = log.lines().map(str::to_owned).collect();
-    let said = |line: &String| words::words(line);
-    let qemu = lines.iter().rev().filter_map(said).find_map(|words| {
-        let words = words.strip_prefix(QEMU)?.trim().to_owned();
-        (!words.is_empty()).then_some(words)
-    });
-    qemu.or_else(|| (!lines.is_empty()).then(|| words::reason(&lines)))
+    let all = lines.iter().rev().filter_map(|line| words::words(line));
+    let mut of_qemu = all.filter_map(|words| Some(words.strip_prefix(QEMU)?.trim().to_owned()));
+    let qemu = of_qemu.find(|words| !words.is_empty() && !words.contains("warning:"));
+    // It may have said something and gone on.
+    qemu.filter(|_| log.contains(STOPPED))
+        .or_else(|| (!lines.is_empty()).then(|| words::reason(&lines)))
 }
 
 /// Ports of this machine that Lima was to forward and that somebody else has: it says so, and doesn't try again.
 pub(super) fn taken_ports(machine: &Directory) -> BTreeSet<u16> {
-    taken(&files::tail_of(&machine.file(FILE), files::MUCH).unwrap_or_default())
+    let log = files::tail_of(&machine.file(FILE), files::MUCH).unwrap_or_default();
+    // On macOS both who listens and who called for it say that it failed.
+    taken(&log, if cfg!(target_os = "macos") { 2 } else { 1 })
 }
 
-fn taken(log: &str) -> BTreeSet<u16> {
-    let mut taken = BTreeSet::new();
+/// A service on several addresses of a guest (IPv4 and IPv6) is forwarded for each from the same port, of which Lima gets one
+/// only. So somebody else has a port of which it got none. A failure is told `each` times.
+fn taken(log: &str, each: usize) -> BTreeSet<u16> {
+    let mut ports: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+    let port = |text: &str| text.rsplit(':').next()?.trim().parse::<u16>().ok();
     for words in log.lines().filter_map(words::words) {
-        let port = |text: &str| text.rsplit(':').next()?.trim().parse::<u16>().ok();
-        // Said before each try.
-        if let Some((_, to)) = words
-            .strip_prefix("Forwarding TCP from ")
-            .and_then(|both| both.split_once(" to "))
+        if let Some(both) = words.strip_prefix("Forwarding TCP from ")
+            && let Some((_, to)) = both.split_once(" to ")
+            && let Some(port) = port(to)
         {
-            port(to).map(|port| taken.remove(&port));
-        } else if let Some(rest) = words.strip_prefix("failed to listen tcp: ") {
-            // The cause follows.
-            let address = rest.split(": ").next().unwrap_or(rest);
-            taken.extend(port(address));
-        } else if let Some(rest) = words.strip_prefix("failed to set up forwarding tcp port ") {
-            // Lima's older way, by ssh.
-            taken.extend(
-                rest.split(' ')
-                    .next()
-                    .and_then(|port| port.parse::<u16>().ok()),
-            );
+            ports.entry(port).or_default().0 += 1;
+        }
+        // The cause follows.
+        if let Some(rest) = words.strip_prefix("failed to listen tcp: ")
+            && let Some(port) = port(rest.split(": ").next().unwrap_or(rest))
+        {
+            ports.entry(port).or_default().1 += 1;
+        }
+        if let Some(rest) = words.strip_prefix("Port forwarding closed proto:tcp host:")
+            && let Some(port) = port(rest.split(' ').next().unwrap_or(rest))
+        {
+            ports.remove(&port);
         }
     }
-    taken
+    let is_taken = |(tried, failed): (usize, usize)| tried > 0 && failed >= tried * each;
+    let taken = ports.into_iter().filter(|(_, counts)| is_taken(*counts));
+    taken.map(|(port, _)| port).collect()
 }
 
 #[cfg(test)]
@@ -85,15 +93,22 @@ mod tests {
     use crate::model::InstanceName;
 
     #[test]
-    fn ports_that_somebody_has_are_known_until_lima_has_them() {
+    fn ports_that_somebody_has_are_those_of_which_lima_gets_none() {
         let forwarding = r#"{"level":"info","msg":"Forwarding TCP from 127.0.0.1:8000 to 127.0.0.1:8000","time":"t"}"#;
+        let second = r#"{"level":"info","msg":"Forwarding TCP from [::1]:8000 to 127.0.0.1:8000","time":"t"}"#;
         let failed = r#"{"error":"listen tcp 127.0.0.1:8000: bind: address already in use","level":"warning","msg":"failed to listen tcp: 127.0.0.1:8000","time":"t"}"#;
-        let older = r#"{"error":"exit status 255","level":"warning","msg":"failed to set up forwarding tcp port 9000 (negligible if already forwarded)"}"#;
-        let log = [forwarding, failed, older].join("\n");
-        assert_eq!(taken(&log), BTreeSet::from([8000, 9000]));
-        let log = [&log, forwarding].map(|part| part.to_owned()).join("\n");
-        assert_eq!(taken(&log), BTreeSet::from([9000]));
-        assert_eq!(taken("nothing\n{\"level\":\"info\"}\n"), BTreeSet::new());
+        let closed = r#"{"level":"debug","msg":"Port forwarding closed proto:tcp host:127.0.0.1:8000 guest:127.0.0.1:8000"}"#;
+        let taken_of = |lines: &[&str], each| taken(&lines.join("\n"), each);
+        let port = BTreeSet::from([8000]);
+        assert_eq!(taken_of(&[forwarding, failed], 1), port);
+        assert_eq!(taken_of(&[forwarding, second, failed, failed], 1), port);
+        assert_eq!(taken_of(&[forwarding, failed, failed], 2), port);
+        let none = BTreeSet::new();
+        assert_eq!(taken_of(&[forwarding, second, failed], 1), none);
+        assert_eq!(taken_of(&[forwarding, second, failed, failed], 2), none);
+        assert_eq!(taken_of(&[forwarding, failed, closed], 1), none);
+        assert_eq!(taken_of(&[forwarding, failed, closed, forwarding], 1), none);
+        assert_eq!(taken("nothing\n{\"level\":\"info\"}\n", 1), none);
     }
 
     #[test]
@@ -104,6 +119,9 @@ mod tests {
             {\"level\":\"info\",\"msg\":\"QEMU has already exited\"}\n";
         let words = reason(log).unwrap();
         assert_eq!(words, "Could not access KVM kernel module");
+        let log = "{\"level\":\"debug\",\"msg\":\"qemu[stderr]: qemu: warning: host lacks it\"}\n\
+            {\"level\":\"fatal\",\"msg\":\"degraded\"}\n";
+        assert_eq!(reason(log).unwrap(), "degraded");
         assert_eq!(
             reason("{\"level\":\"fatal\",\"msg\":\"no\"}\n").unwrap(),
             "no"

@@ -32,6 +32,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(210);
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a killed process may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What Lima says where a host agent is there already.
+const STARTED_BY_OTHERS: &str = "seems running (hint:";
 /// How often a machine is started that loses its port of SSH to somebody.
 const TRIES: usize = 3;
 /// Gives a copy a machine id of its own.
@@ -112,9 +114,16 @@ impl Lima {
             let Err(error) = self.limactl.succeed(&call).await else {
                 break;
             };
+            if error.report().message.contains(STARTED_BY_OTHERS) {
+                let message = format!("somebody else is starting `{name}`");
+                return Err(Error::new(ErrorKind::Conflict, message).caused_by(error));
+            }
             // Lima leaves a machine running that hasn't become ready, and its agent may be about to end.
-            if machine.is_alive() {
-                self.kill(name).await?;
+            if machine.is_alive()
+                && let Err(also) = self.kill(name).await
+            {
+                let told = also.report().message;
+                return Err(error.with_hint(format!("it can't be stopped, either: {told}")));
             }
             let log = agent_log::after(&machine, &before).unwrap_or_default();
             if tries < TRIES && agent_log::is_lost_port(&log) {
@@ -153,9 +162,8 @@ impl Lima {
                 return Err(scripts::failure(name.as_str(), &told));
             }
         }
-        self.expect_mounted(name, &yaml).await?;
         let Some(mut record) = record else {
-            return Ok(());
+            return self.expect_mounted(name, &yaml).await;
         };
         let before = (record.is_new, record.address);
         if record.is_new {
@@ -173,10 +181,11 @@ impl Lima {
             let boot = machine.boot().map(|(agent, _)| agent);
             record.address = boot.zip(address);
         }
-        match before == (record.is_new, record.address) {
-            true => Ok(()),
-            false => record.write(machine),
+        if before != (record.is_new, record.address) {
+            record.write(machine)?;
         }
+        // Last: the machine goes on running where that fails.
+        self.expect_mounted(name, &yaml).await
     }
 
     /// Refuses a guest that lacks a directory of the host: Lima doesn't look, and what is written there would be nowhere.
@@ -193,8 +202,8 @@ impl Lima {
             Some(place) => {
                 let message =
                     format!("`{place}` isn't mounted in `{name}`, which runs all the same");
-                let hint = "its system may know neither 9p nor virtiofs: where the template says \
-                            `mountTypesUnsupported: [9p]`, Lima goes by SSH";
+                let hint = "its system may not know Lima's way to it: with `mountType: reverse-sshfs` in the template, and the \
+                            env created anew, it goes by SSH";
                 Err(Error::new(ErrorKind::Guest, message).with_hint(hint))
             }
         }
@@ -292,6 +301,9 @@ impl Lima {
             }
             None => {
                 expect_stopped(&source, &spec.source)?;
+                if let Some(known) = &known {
+                    self.snapshots(known).finish_restore(&source)?;
+                }
                 source.disk()?
             }
         };
@@ -343,7 +355,15 @@ impl Lima {
         if runs {
             return work.await;
         }
-        self.start(name).await?;
+        if let Err(error) = self.start(name).await {
+            // It runs all the same where something is wrong in it, and was to be looked into only.
+            if self.directory(name).is_alive()
+                && let Err(also) = self.stop(name, false).await
+            {
+                tracing::warn!(?also, %name, "it was started for a file, and goes on running");
+            }
+            return Err(error);
+        }
         let done = work.await;
         self.stop(name, false).await?;
         done

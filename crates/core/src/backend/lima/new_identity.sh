@@ -8,4 +8,4 @@ for file in /etc/machine-id /var/lib/dbus/machine-id; do
     fi
 done
 # The host notes that it is done: it has to outlast a power cut.
-sync /etc/machine-id /etc 2>/dev/null || sync
+sync

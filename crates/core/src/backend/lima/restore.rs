@@ -67,6 +67,11 @@ impl Snapshots {
 
     /// Puts what was copied in the place of what the machine has, and takes the note away.
     fn replace(&self, machine: &Directory, snapshot: Option<&SnapshotName>) -> Result<()> {
+        let is_new = snapshot.and_then(|snapshot| self.has_anothers_id(snapshot));
+        // A disk with another machine's id is never without that note, wherever this is cut off: at worst it gets a new one.
+        if is_new == Some(true) {
+            record::note_new(machine, true)?;
+        }
         let fresh = beside(machine, DISK);
         if fresh.is_file() {
             rename(&fresh, &machine.disk()?)?;
@@ -80,8 +85,8 @@ impl Snapshots {
             }
         }
         sync_directory(machine.path())?;
-        if let Some(is_new) = snapshot.and_then(|snapshot| self.has_anothers_id(snapshot)) {
-            record::note_new(machine, is_new)?;
+        if is_new == Some(false) {
+            record::note_new(machine, false)?;
         }
         remove_file(&self.root.join(RESTORING))
     }

@@ -69,6 +69,11 @@ pub(super) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) 
         ports: forwarding(&spec.settings.native_ports),
     };
     let yaml = template::instance_yaml(&template, &guest)?;
+    if !guest.mounts.is_empty() && template::read_settings(&yaml)?.is_plain {
+        let message = "its template says `plain: true`, for which Lima mounts nothing";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint("leave `mounts:` out, or take another template"));
+    }
     let without = Guest {
         limits: Limits::default(),
         mounts: Vec::new(),
@@ -211,8 +216,12 @@ pub(super) fn change(machine: &Directory, mut record: Record, settings: &Setting
 
 /// Where directories of the host are in a guest, but for places that only Lima can name.
 pub(super) fn mounted_at(yaml: &str) -> Vec<String> {
-    let mounts = template::read_settings(yaml).map(|seen| seen.mounts);
-    let places = mounts.unwrap_or_default().into_iter();
+    let seen = template::read_settings(yaml).unwrap_or_default();
+    if seen.is_plain {
+        // Lima does nothing of the kind for it.
+        return Vec::new();
+    }
+    let places = seen.mounts.into_iter();
     let places = places.filter_map(|mount| mount.guest.into_os_string().into_string().ok());
     places
         .filter(|place| place.starts_with('/') && !place.contains("{{"))
