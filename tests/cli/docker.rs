@@ -1,7 +1,7 @@
 //! `nesting: docker` on real engines.
 
 use anyhow::{Result, ensure};
-use lxc_dev_manager_tests::docker::IMPORT;
+use lxc_dev_manager_tests::docker;
 use lxc_dev_manager_tests::engines::{TestEngine, docker_image};
 use lxc_dev_manager_tests::workspace::Workspace;
 
@@ -19,38 +19,20 @@ fn write(workspace: &Workspace, nesting: &str) -> Result<()> {
 /// Waits until the guest's boot has come to Docker.
 fn booted(workspace: &Workspace) -> Result<()> {
     workspace.ok(&["up", "dev"])?;
-    workspace.ok(&["exec", "dev", "--", "systemctl", "is-enabled", "docker"])?;
-    let start = ["exec", "dev", "--", "sudo", "systemctl", "start", "docker"];
-    workspace.ok(&start).map(drop)
+    docker::booted(|arguments| workspace.ok(arguments))
 }
 
 pub fn containers_run_in_an_env_and_again_after_a_restart(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     write(&workspace, "docker")?;
     workspace.ok(&["container", "create", "dev", &docker_image()])?;
-    let inside = workspace.ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
-    ensure!(inside == "inside\n", "{inside}");
+    docker::runs(|arguments| workspace.ok(arguments))?;
     let driver = ["exec", "dev", "--", "docker", "info", "-f", "{{.Driver}}"];
     let driver = workspace.ok(&driver)?;
     ensure!(driver == "overlay2\n", "{driver}");
     workspace.ok(&["restart", "dev"])?;
     booted(&workspace)?;
-    let run = [
-        "exec",
-        "dev",
-        "--",
-        "docker",
-        "run",
-        "--rm",
-        "tiny",
-        "/bin/sh",
-        "-c",
-        "echo again",
-    ];
-    let again = workspace.ok(&run)?;
-    ensure!(again == "again\n", "{again}");
-    let applied = workspace.ok(&["config", "apply", "dev"])?;
-    ensure!(applied.contains("is as the file says"), "{applied}");
+    docker::runs_again(|arguments| workspace.ok(arguments))?;
     // Going back goes over what Docker keeps.
     workspace.ok(&["container", "reset", "dev"])?;
     booted(&workspace)?;

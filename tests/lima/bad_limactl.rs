@@ -256,11 +256,7 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&CREATE)?;
     project.ok(&["down", "dev"])?;
-    let starts = || -> Result<usize> {
-        let is_start = |word: &String| word == "start";
-        let calls = stage.calls()?.into_iter();
-        Ok(calls.filter(|call| call.args.iter().any(is_start)).count())
-    };
+    let starts = || stage.called("start");
     let before = starts()?;
     stage.faults(&["taken port 2"])?;
     project.ok(&["up", "dev"])?;

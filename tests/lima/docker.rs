@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use libtest_mimic::Trial;
-use lxc_dev_manager_tests::docker::IMPORT;
+use lxc_dev_manager_tests::docker::{booted, runs, runs_again};
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
@@ -18,27 +18,9 @@ fn containers_run(stage: &LimaStage) -> Result<()> {
     let text = "project: web\nbackend: lima\ndefaults: {nesting: docker}\n";
     fs::write(stage.path("project/containers.yaml"), text)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    let inside = project.ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
-    ensure!(inside == "inside\n", "{inside}");
+    let ok = |arguments: &[&str]| project.ok(arguments);
+    runs(ok)?;
     project.ok(&["restart", "dev"])?;
-    project.ok(&["exec", "dev", "--", "systemctl", "is-enabled", "docker"])?;
-    // The boot may not have come to it.
-    project.ok(&["exec", "dev", "--", "sudo", "systemctl", "start", "docker"])?;
-    let again = [
-        "exec",
-        "dev",
-        "--",
-        "docker",
-        "run",
-        "--rm",
-        "tiny",
-        "/bin/sh",
-        "-c",
-        "echo again",
-    ];
-    let again = project.ok(&again)?;
-    ensure!(again == "again\n", "{again}");
-    let applied = project.ok(&["config", "apply", "dev"])?;
-    ensure!(applied.contains("is as the file says"), "{applied}");
-    Ok(())
+    booted(ok)?;
+    runs_again(ok)
 }

@@ -56,19 +56,10 @@ fn on_ext4(format: &str) -> Result<()> {
     Ok(())
 }
 
-/// How often limactl was called with this command.
-fn called(stage: &LimaStage, command: &str) -> Result<usize> {
-    let calls = stage.calls()?;
-    let of_command = calls
-        .iter()
-        .filter(|call| call.args.iter().any(|word| word == command));
-    Ok(of_command.count())
-}
-
 fn made_with(stage: &LimaStage, starts: usize, stops: usize) -> Result<LimaProject<'_>> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    let found = (called(stage, "start")?, called(stage, "stop")?);
+    let found = (stage.called("start")?, stage.called("stop")?);
     ensure!(
         found == (starts, stops),
         "starts and stops: {found:?}, {:#?}",
@@ -87,9 +78,9 @@ fn one_boot(stage: &LimaStage) -> Result<()> {
     let project = made_with(stage, 1, 0)?;
     // Others are what they say that they are: of a machine that was stopped.
     project.ok(&["up", "dev"])?;
-    let before = called(stage, "stop")?;
+    let before = stage.called("stop")?;
     project.ok(&["container", "snapshot", "create", "dev", "other"])?;
-    ensure!(called(stage, "stop")? == before + 1, "it wasn't stopped");
+    ensure!(stage.called("stop")? == before + 1, "it wasn't stopped");
     Ok(())
 }
 

@@ -136,6 +136,16 @@ impl LimaStage {
         text.lines().map(call).collect()
     }
 
+    /// How often it was called with this command.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub fn called(&self, command: &str) -> Result<usize> {
+        let is_it = |call: &Call| call.args.iter().any(|word| word == command);
+        Ok(self.calls()?.into_iter().filter(is_it).count())
+    }
+
     /// Puts so many bytes, which are no hole, on a stopped instance's disk, behind `begin`: farther than the stand-in reads.
     ///
     /// # Errors

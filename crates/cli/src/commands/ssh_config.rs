@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use lxc_dev_manager_core::backend::GuestStream;
 use lxc_dev_manager_core::provision::KeyPair;
 use lxc_dev_manager_core::{Error, ErrorKind, Result, assemble};
 use serde_json::json;
@@ -12,8 +13,6 @@ use crate::args::{Dial, EnvOnly, HostKeys};
 use crate::context::Context;
 use crate::ssh_word::quoted;
 
-/// Bytes that are passed on at once: an SSH packet's.
-const PACKET: usize = 32 * 1024;
 /// Sets variables for a command; ssh wants the whole path.
 const ENV: &str = "/usr/bin/env";
 
@@ -98,9 +97,14 @@ pub(crate) async fn dial(context: &Context, args: Dial) -> Result<()> {
     let mut guest = entrance.dial(args.port).await?;
     let mut own = join(tokio::io::stdin(), tokio::io::stdout());
     let broken = |error| Error::io("the connection broke", error);
-    copy_bidirectional_with_sizes(&mut own, &mut guest, PACKET, PACKET)
-        .await
-        .map_err(broken)?;
+    copy_bidirectional_with_sizes(
+        &mut own,
+        &mut guest,
+        GuestStream::PACKET,
+        GuestStream::PACKET,
+    )
+    .await
+    .map_err(broken)?;
     tokio::io::stdout().flush().await.map_err(broken)
 }
 

@@ -21,6 +21,9 @@ pub enum GuestStream {
 }
 
 impl GuestStream {
+    /// Bytes that are best passed on at once where they are copied: a packet of SSH's.
+    pub const PACKET: usize = 32 * 1024;
+
     fn inner(self: Pin<&mut Self>) -> Pin<&mut (dyn Channel + '_)> {
         match self.get_mut() {
             Self::Socket(socket) => Pin::new(socket),

@@ -15,9 +15,6 @@ use super::pipes::Pipes;
 use super::traffic::Open;
 use crate::backend::GuestStream;
 
-/// Bytes of what isn't a socket that are passed on at once, each way: an SSH packet's.
-const PACKET: usize = 32 * 1024;
-
 /// Relays until the end. An error means that a side broke off, and the other is to be reset.
 pub(super) async fn relay(
     client: &mut TcpStream,
@@ -34,7 +31,12 @@ pub(super) async fn relay(
         GuestStream::Socket(guest) => sockets(client, guest, open, pipes).await,
         guest => {
             let mut counted = Counted::new(client, open.traffic());
-            let copied = copy_bidirectional_with_sizes(&mut counted, guest, PACKET, PACKET);
+            let copied = copy_bidirectional_with_sizes(
+                &mut counted,
+                guest,
+                GuestStream::PACKET,
+                GuestStream::PACKET,
+            );
             copied.await.map(drop)
         }
     }

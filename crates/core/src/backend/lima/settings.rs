@@ -138,11 +138,8 @@ pub(super) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
             memory: asked_or(asked.memory, written.memory, seen.limits.memory),
             disk: asked_or(asked.disk, written.disk, seen.limits.disk),
         },
-        nesting: record.nesting(),
-        autostart: false,
         mounts: without(seen.mounts, &record.template_mounts),
-        native_ports: record.native_ports.clone(),
-        rosetta: record.rosetta,
+        ..recorded(Some(record))
     })
 }
 
