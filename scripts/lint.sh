@@ -31,6 +31,7 @@ guest_scripts() {
 # The desktop crate embeds the page, so even clippy needs it built.
 check 'build of the page' scripts/ui.sh build
 check 'lint of the page' in_ui lint
+check 'prose' scripts/lint-prose.sh
 check 'cargo fmt' cargo fmt --all --check
 check 'cargo clippy' cargo clippy --locked --workspace --all-targets -- -D warnings
 check 'cargo clippy for macOS' scripts/lint-darwin.sh

@@ -40,7 +40,7 @@ rust_tests() {
     cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log/rust"
 }
 
-# The suites run beside each other on real engines, whose own races (CONTRIBUTING.md, "Unsteady tests") now and then
+# The suites run beside each other on real engines, whose own races (CONTRIBUTING.md, "Tests") now and then
 # fail one. Up to three that failed are run once more, alone; what passes then counts as passed, and is named as unsteady at
 # the end, so that nobody takes it for green. More than three is no bad luck.
 unsteady=()

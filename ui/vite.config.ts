@@ -4,18 +4,18 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   plugins: [svelte(), svelteTesting()],
-  // The app serves the page from a scheme of its own: no absolute paths.
+  // Served from a custom scheme: no absolute paths.
   base: "./",
   build: {
-    // The oldest web view that we meet: WebKitGTK 2.44 of Ubuntu 24.04, Safari 16 on a Mac.
+    // The oldest supported web views: WebKitGTK 2.44 (Ubuntu 24.04) and Safari 16 (macOS).
     target: ["es2022", "safari16"],
-    // Scripts and styles stay files of their own, as the page's CSP asks.
+    // The CSP forbids inline scripts and styles.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
   server: { port: 5183, strictPort: true },
   test: {
-    // Tests that draw ask for jsdom in their first line.
+    // Tests that render select jsdom in their first line.
     environment: "node",
     include: ["src/**/*.test.ts"],
     testTimeout: 20_000,

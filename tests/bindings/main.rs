@@ -8,8 +8,8 @@ use ts_rs::{Config, TS};
 use lxc_dev_manager_core::error::{ErrorKind, ErrorReport};
 use lxc_dev_manager_core::model::{EngineKind, EnvStatus, Limits, PortState};
 use lxc_dev_manager_core::view::{
-    Action, EngineView, EnvRef, EnvView, OperationView, Outcome, PortView, ProjectHead,
-    ProjectView, SnapshotView, UndoView, Verb, View, ViewEvent, ViewPatch,
+    Action, EngineView, EnvRef, EnvView, OperationKind, OperationView, Outcome, PortView,
+    ProjectHead, ProjectView, SnapshotView, UndoView, View, ViewEvent, ViewPatch,
 };
 
 fn declarations() -> String {
@@ -27,7 +27,7 @@ fn declarations() -> String {
         EngineKind,
         EnvStatus,
         PortState,
-        Verb,
+        OperationKind,
         Limits,
         PortView,
         SnapshotView,

@@ -8,9 +8,9 @@ mod frozen;
 mod guest;
 mod killed;
 mod killed_copies;
+mod multi_env;
 mod sessions;
 mod setup;
-mod several;
 mod tour;
 mod transfer;
 mod writers;
@@ -54,14 +54,14 @@ fn main() -> ExitCode {
         copies::a_deleted_project_comes_back,
         docker::containers_run_in_an_env_and_again_after_a_restart,
         docker::it_comes_into_an_env_that_is_there_and_is_refused_where_it_can_not,
-        several::patterns_and_a_file_whose_envs_are_not_made_yet,
-        several::limits_are_those_of_the_flags_and_then_those_of_the_file,
-        several::a_directory_of_the_host_is_seen,
-        several::changes_are_told_as_they_happen,
-        several::ssh_itself_gets_in_by_the_block_that_is_printed,
-        several::preferences_are_shown_set_and_heeded,
-        several::completions_and_manual_pages,
-        several::the_doctor_tells_what_is_there_and_what_is_not,
+        multi_env::patterns_and_a_file_whose_envs_are_not_made_yet,
+        multi_env::limits_are_those_of_the_flags_and_then_those_of_the_file,
+        multi_env::a_directory_of_the_host_is_seen,
+        multi_env::changes_are_told_as_they_happen,
+        multi_env::ssh_itself_gets_in_by_the_block_that_is_printed,
+        multi_env::preferences_are_shown_set_and_heeded,
+        multi_env::completions_and_manual_pages,
+        multi_env::the_doctor_tells_what_is_there_and_what_is_not,
         sessions::who_stops_an_env_is_asked_where_one_is_open,
         sessions::scripts_and_force_are_never_asked,
         sessions::a_terminal_has_our_size_and_follows_it,

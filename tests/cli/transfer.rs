@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::clock::SystemClock;
-use lxc_dev_manager_core::engine::{Engine, Place, TransferRequest};
 use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::home::Home;
+use lxc_dev_manager_core::operations::{Operations, Place, TransferRequest};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::{Workspace, apart};
@@ -227,7 +227,7 @@ fn percents(workspace: &Workspace, from: &str, to: Place) -> Result<Vec<u8>> {
     apart(async {
         let home = Home::new(workspace.home(), None, None);
         let backends = vec![workspace.engine().backend()];
-        let engine = Arc::new(Engine::new(backends, home, Arc::new(SystemClock)));
+        let engine = Arc::new(Operations::new(backends, home, Arc::new(SystemClock)));
         let mut events = engine.bus().subscribe();
         let project = Project::open(&workspace.directory())?;
         let copied = engine

@@ -121,7 +121,7 @@ pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()
     let (running, stopped) = (stage.create("up").await?, stage.create("down").await?);
     stage.backend.start(&running).await?;
     provision::wait_for_network(stage.backend.as_ref(), &running).await?;
-    let seen = stage.backend.glance().await?;
+    let seen = stage.backend.list_brief().await?;
     for name in [&running, &stopped] {
         let whole = stage.backend.instance(name).await?;
         let brief = seen.iter().find(|instance| instance.name == *name);
@@ -133,11 +133,11 @@ pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()
             "{brief:?} is not {whole:?}"
         );
         ensure!(brief.address == whole.address, "{brief:?} is not {whole:?}");
-        let one = stage.backend.glance_at(name).await?;
+        let one = stage.backend.brief(name).await?;
         ensure!(one.status == whole.status, "{one:?} is not {whole:?}");
         ensure!(one.marks == whole.marks, "{one:?} is not {whole:?}");
     }
-    let missing = stage.backend.glance_at(&stage.name("missing")).await;
+    let missing = stage.backend.brief(&stage.name("missing")).await;
     expect_kind(missing, ErrorKind::NotFound)
 }
 
@@ -174,10 +174,10 @@ pub async fn changes_are_told(stage: &Stage) -> Result<()> {
     let mut events = stage.backend.events().await?;
     let name = stage.running("dev").await?;
     let mut seen = Vec::new();
-    let patience = Duration::from_secs(30);
+    let timeout = Duration::from_secs(30);
     let started = BackendEvent::Started(name.clone());
     while !seen.contains(&started) {
-        let event = tokio::time::timeout(patience, events.next()).await?;
+        let event = tokio::time::timeout(timeout, events.next()).await?;
         seen.push(event.context("the stream ended")?);
     }
     ensure!(
@@ -186,7 +186,7 @@ pub async fn changes_are_told(stage: &Stage) -> Result<()> {
     );
     stage.backend.stop(&name, true).await?;
     loop {
-        let event = tokio::time::timeout(patience, events.next()).await?;
+        let event = tokio::time::timeout(timeout, events.next()).await?;
         if event.context("the stream ended")? == BackendEvent::Changed(name.clone()) {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use lxc_dev_manager_tests::{engines, harness};
 use tokio_util::sync::CancellationToken;
 
 /// How long a promise may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A backend, and the names that one promise may use on it.
 struct Stage {
@@ -177,12 +177,12 @@ fn on_lima() -> Result<Vec<Trial>> {
                 _ => Guest::Busybox,
             };
             // A real one fetches its image, and boots several times, in an emulation perhaps.
-            let patience = if stage.is_fake() {
-                PATIENCE
+            let timeout = if stage.is_fake() {
+                TIMEOUT
             } else {
-                PATIENCE * 16
+                TIMEOUT * 16
             };
-            run(promise, Arc::new(stage.backend(image)?), None, patience)
+            run(promise, Arc::new(stage.backend(image)?), None, timeout)
         })
     });
     Ok(trials.collect())
@@ -196,7 +196,7 @@ fn trial(
     fake: Option<Arc<Fake>>,
 ) -> Trial {
     Trial::test(format!("{label}::{name}"), move || {
-        run(promise, backend, fake, PATIENCE).map_err(|error| Failed::from(format!("{error:#}")))
+        run(promise, backend, fake, TIMEOUT).map_err(|error| Failed::from(format!("{error:#}")))
     })
 }
 
@@ -205,7 +205,7 @@ fn run(
     promise: Promise,
     backend: Arc<dyn Backend>,
     fake: Option<Arc<Fake>>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -217,9 +217,9 @@ fn run(
             fake,
             prefix,
         };
-        let result = tokio::time::timeout(patience, promise(&stage)).await;
+        let result = tokio::time::timeout(timeout, promise(&stage)).await;
         stage.clear().await;
-        result.unwrap_or_else(|_| anyhow::bail!("no end within {} s", patience.as_secs()))
+        result.unwrap_or_else(|_| anyhow::bail!("no end within {} s", timeout.as_secs()))
     })
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use lxc_dev_manager_tests::desktop::screen::Screen;
 use lxc_dev_manager_tests::desktop::tray::{Tray, find};
 use lxc_dev_manager_tests::engines::TestEngine;
-use lxc_dev_manager_tests::stage::{PATIENCE, Stage};
+use lxc_dev_manager_tests::stage::{Stage, TIMEOUT};
 
 /// Until the shared port is answered by this env.
 async fn answered_by(stage: &Stage, env: &str) -> Result<()> {
@@ -15,7 +15,7 @@ async fn answered_by(stage: &Stage, env: &str) -> Result<()> {
         let last = stage.ask();
         match &last {
             Ok(name) if name == env => return Ok(()),
-            _ if begun.elapsed() > PATIENCE => bail!("{env}: {last:?}"),
+            _ if begun.elapsed() > TIMEOUT => bail!("{env}: {last:?}"),
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

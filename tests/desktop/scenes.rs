@@ -148,10 +148,10 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
             .await?;
         window.press("[data-testid=restore-before]").await?;
         window
-            .says("[data-testid=notice]", "Restored dev to before")
+            .says("[data-testid=notification]", "Restored dev to before")
             .await?;
         ensure!(note(&workspace)? == "one\n", "the file hasn't gone back");
-        window.press("[data-testid=notice-undo]").await?;
+        window.press("[data-testid=notification-undo]").await?;
         window
             .wait("[data-testid=env-row-dev][data-busy=undo]")
             .await?;

@@ -13,7 +13,7 @@ use lxc_dev_manager_tests::engines::setting;
 use lxc_dev_manager_tests::workspace::{Workspace, program};
 
 /// How long anything may take to show up in the page.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A driver and its session.
 pub struct Window {
@@ -66,7 +66,7 @@ impl Window {
         let found = self
             .client
             .wait()
-            .at_most(PATIENCE)
+            .at_most(TIMEOUT)
             .for_element(Locator::Css(selector))
             .await;
         match found {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::daemon::{Daemon, IMAGE};
 
 /// More than a busy machine needs to free what was deleted.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Fails as a full pool does: of the engine's kind or the guest's, with what to do.
 fn expect_full(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
@@ -74,9 +74,6 @@ pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result
         if ran.code == Some(0) {
             return Ok(());
         }
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "there is no room again: {ran:?}"
-        );
+        ensure!(begun.elapsed() < TIMEOUT, "there is no room again: {ran:?}");
     }
 }

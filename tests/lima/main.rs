@@ -5,13 +5,13 @@ mod crashes;
 mod docker;
 mod envs;
 mod facts;
+mod freeze;
 mod killed;
 mod leftovers;
 mod native;
 mod ports;
 mod scripts;
 mod sessions;
-mod still;
 mod volumes;
 
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     trials.extend(sessions::trials(&lima));
     trials.extend(bad_limactl::trials(&lima));
     trials.extend(ports::trials(&lima));
-    trials.extend(still::trials(&lima));
+    trials.extend(freeze::trials(&lima));
     trials.extend(volumes::trials(&lima));
     harness::run(trials)
 }

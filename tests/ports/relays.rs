@@ -146,7 +146,7 @@ pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
 /// Killed, so that we can't end it ourselves.
 pub fn it_ends_with_the_process_that_started_it(engine: &TestEngine) -> Result<()> {
     /// Less than a relay stays by itself.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let guest = Guest {
@@ -176,7 +176,7 @@ pub fn it_ends_with_the_process_that_started_it(engine: &TestEngine) -> Result<(
     dial.wait()?;
     let begun = Instant::now();
     while runtime.block_on(guest.relays())? > 0 {
-        ensure!(begun.elapsed() < PATIENCE, "it is still there");
+        ensure!(begun.elapsed() < TIMEOUT, "it is still there");
     }
     Ok(())
 }

@@ -89,9 +89,9 @@ pub fn a_relay_whose_address_another_guest_has_got_is_not_asked(engine: &TestEng
         let mut heard = String::new();
         reached.read_to_string(&mut heard).await?;
         ensure!(heard == "end", "{heard:?}");
-        let patience = Duration::from_secs(30);
+        let timeout = Duration::from_secs(30);
         for _ in 0..2 {
-            expect_end(tokio::time::timeout(patience, route.dial(port(8003))).await?)?;
+            expect_end(tokio::time::timeout(timeout, route.dial(port(8003))).await?)?;
         }
         Ok(())
     })

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 
 /// Rubbish, messages without end, other versions and a stale socket: who forwards goes on.
 pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
@@ -34,7 +34,7 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
         &endless,
     ] {
         let mut stream = UnixStream::connect(&socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         // It may hang up before all is said.
         let _ = stream.write_all(said.as_bytes());
         stream.shutdown(std::net::Shutdown::Write)?;

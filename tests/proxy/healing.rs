@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 
-use crate::stage::{PATIENCE, Running, Stage, ask, request, until};
+use crate::stage::{Running, Stage, TIMEOUT, ask, request, until};
 
 /// A project whose two envs have a service on one port, and the services.
 fn two(engine: &TestEngine) -> Result<(Stage, [Running; 2])> {
@@ -26,7 +26,7 @@ struct Transfer(TcpStream);
 impl Transfer {
     fn begin(stage: &Stage, host: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", stage.port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET /long HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
         let mut transfer = Self(stream);
         transfer.go_on()?;
@@ -329,7 +329,7 @@ pub fn only_what_the_file_opens_is_reached_from_elsewhere(engine: &TestEngine) -
     let here = words.get(2).context("no gateway")?.to_string();
     let from_elsewhere = |host: &str| -> Result<String> {
         let mut stream = TcpStream::connect((here.as_str(), stage.port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(
             stream,
             "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"

@@ -103,7 +103,7 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     backend.restore(name, &snapshot, &Progress::none()).await?;
     backend.start(name).await?;
     ensure!(said(backend, name, &["cat", "/root/file"]).await? == "from outside");
-    let glanced = backend.glance().await?;
+    let glanced = backend.list_brief().await?;
     ensure!(glanced.iter().any(|found| found.name == *name), "not seen");
     Ok(())
 }

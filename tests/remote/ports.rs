@@ -142,7 +142,7 @@ pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// The hidden verb, and ssh itself, which `ssh-config` leads there.
+/// The hidden kind, and ssh itself, which `ssh-config` leads there.
 pub fn the_command_line_dials_at_a_remote(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let _visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;

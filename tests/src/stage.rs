@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// A web server; see its head.
 pub const SERVICE: &str = include_str!("service.py");
 /// How long something may take that takes a moment.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -178,7 +178,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> 
         let last = holds();
         match last {
             Ok(true) => return Ok(()),
-            last if begun.elapsed() > PATIENCE => bail!("{what}: {last:?}"),
+            last if begun.elapsed() > TIMEOUT => bail!("{what}: {last:?}"),
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
     }

@@ -88,9 +88,9 @@ fn a_new_one_is_private_and_takes_nobodys_place() {
 #[test]
 fn names_stay_below_their_directory() {
     let place = Place::new();
-    for verb in ["show", "new", "edit", "delete", "export"] {
+    for kind in ["show", "new", "edit", "delete", "export"] {
         for name in ["../x", "a/b", ".hidden", "", "a b", "$(id)"] {
-            place.fails(2, &["template", verb, name], &["can't be the name"]);
+            place.fails(2, &["template", kind, name], &["can't be the name"]);
         }
     }
     assert!(place.files().is_empty());

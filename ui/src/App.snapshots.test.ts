@@ -1,11 +1,11 @@
 // @vitest-environment jsdom
 import { screen, waitFor } from "@testing-library/svelte";
 import { describe, expect, it } from "vitest";
-import { asked, click, MAIN, open, PATH, press, type, webapp } from "./demo/window";
-import { env, LXD, project, snapshot } from "./demo/world";
+import { env, LXD, project, snapshot } from "./demo/fixtures";
+import { actionNames, click, MAIN, open, PATH, press, type, webapp } from "./demo/test-app";
 
 describe("snapshots", () => {
-  it("are taken by name and description from a field in the panel", async () => {
+  it("are taken with a name and a description", async () => {
     const host = await open(webapp("main"));
     await press("s");
     await waitFor(() => expect(document.activeElement).toBe(screen.getByTestId("snapshot-name")));
@@ -14,19 +14,21 @@ describe("snapshots", () => {
     await click("snapshot-submit");
     await screen.findByTestId("snapshot-before-upgrade");
     expect(screen.queryByTestId("snapshot-name")).toBeNull();
-    expect(host.asked).toEqual([
+    expect(host.actions).toEqual([
       { action: "snapshot", env: MAIN, name: "before-upgrade", description: "all green" },
     ]);
   });
 
-  it("get their name from the backend where none is given", async () => {
+  it("get a default name if none is given", async () => {
     const host = await open(webapp("main"));
     await click("take-snapshot");
     await click("snapshot-submit");
-    expect(host.asked).toEqual([{ action: "snapshot", env: MAIN, name: null, description: null }]);
+    expect(host.actions).toEqual([
+      { action: "snapshot", env: MAIN, name: null, description: null },
+    ]);
   });
 
-  it("are not asked for by a name that can't be", async () => {
+  it("are not taken with an invalid name", async () => {
     const host = await open(webapp("main"));
     await click("take-snapshot");
     for (const name of ["two words", "initial-state"]) {
@@ -34,10 +36,10 @@ describe("snapshots", () => {
       expect(screen.getByTestId("snapshot-name").getAttribute("aria-invalid")).toBe("true");
       await click("snapshot-submit");
     }
-    expect(host.asked).toEqual([]);
+    expect(host.actions).toEqual([]);
   });
 
-  it("are given up by Escape, which doesn't close the window then", async () => {
+  it("are cancelled by Escape, which keeps the window open", async () => {
     const host = await open(webapp("main"));
     await click("take-snapshot");
     await press("Escape", screen.getByTestId("snapshot-name"));
@@ -46,7 +48,7 @@ describe("snapshots", () => {
     await waitFor(() => expect(document.activeElement).toBe(screen.getByTestId("take-snapshot")));
   });
 
-  it("stand newest first below what is now", async () => {
+  it("are listed newest first after the current state", async () => {
     const snapshots = [snapshot("old", 9e8), snapshot("new", 6e4, "all green")];
     const main = env("webapp", "main", { snapshots });
     await open({ engines: [LXD], projects: [project("webapp", PATH, [main])] });
@@ -58,33 +60,35 @@ describe("snapshots", () => {
   });
 });
 
-describe("a restore", () => {
-  it("asks nothing, says what it did, and can be undone from the bar", async () => {
+describe("restore", () => {
+  it("needs no confirmation, and can be undone from its notification", async () => {
     const host = await open(webapp("main"));
     await click("restore-initial-state");
-    const notice = await screen.findByTestId("notice");
-    expect(notice.textContent).toContain("Restored main to initial-state.");
+    const notification = await screen.findByTestId("notification");
+    expect(notification.textContent).toContain("Restored main to initial-state");
     expect(screen.getByTestId("undo").textContent).toContain("Undo restore of");
-    await click("notice-undo");
+    await click("notification-undo");
     await waitFor(() =>
-      expect(screen.getByTestId("notice").textContent).toContain("main is back as it was before."),
+      expect(screen.getByTestId("notification").textContent).toContain(
+        "main is back as it was before",
+      ),
     );
-    expect(screen.queryByTestId("notice-undo")).toBeNull();
+    expect(screen.queryByTestId("notification-undo")).toBeNull();
     expect(screen.queryByTestId("undo")).toBeNull();
-    expect(asked(host)).toEqual(["restore", "undo"]);
+    expect(actionNames(host)).toEqual(["restore", "undo"]);
   });
 
-  it("can be undone from the panel when the bar is gone", async () => {
+  it("can be undone from the inspector after its notification is dismissed", async () => {
     const host = await open(webapp("main"));
     await click("restore-initial-state");
-    await screen.findByTestId("notice");
-    await click("notice-dismiss");
-    expect(screen.queryByTestId("notice")).toBeNull();
+    await screen.findByTestId("notification");
+    await click("notification-dismiss");
+    expect(screen.queryByTestId("notification")).toBeNull();
     await click("undo");
-    expect(asked(host)).toEqual(["restore", "undo"]);
+    expect(actionNames(host)).toEqual(["restore", "undo"]);
   });
 
-  it("is reached by a key, and the arrows lead through the snapshots", async () => {
+  it("is reachable by keyboard, and arrow keys move between snapshots", async () => {
     const snapshots = [snapshot("old", 9e8), snapshot("new", 6e4)];
     const main = env("webapp", "main", { snapshots });
     await open({ engines: [LXD], projects: [project("webapp", PATH, [main])] });
@@ -95,32 +99,34 @@ describe("a restore", () => {
     await press("Escape");
   });
 
-  it("is asked for once only", async () => {
+  it("is sent only once", async () => {
     const host = await open(webapp("main"), 40);
     await click("restore-initial-state");
     await click("restore-initial-state");
-    expect(asked(host)).toEqual(["restore"]);
+    expect(actionNames(host)).toEqual(["restore"]);
     expect(screen.getByTestId("stop").getAttribute("aria-disabled")).toBe("true");
-    await screen.findByTestId("notice");
+    await screen.findByTestId("notification");
   });
 });
 
-describe("a refusal", () => {
-  const refusal = { kind: "conflict", message: "`main` is busy", hint: "wait for it" } as const;
+describe("a rejected action", () => {
+  const report = { kind: "conflict", message: "`main` is busy", hint: "wait for it" } as const;
 
-  it("stands in the bar", async () => {
+  it("is shown in a notification", async () => {
     const host = await open(webapp("main"));
-    host.refusal = refusal;
+    host.actionError = report;
     await click("stop");
-    expect((await screen.findByTestId("notice")).textContent).toMatch(/main is busy.*wait for it/s);
+    expect((await screen.findByTestId("notification")).textContent).toMatch(
+      /main is busy.*wait for it/s,
+    );
   });
 
-  it("stands there only where its row doesn't tell it", async () => {
+  it("is not shown in a notification if its row shows it", async () => {
     const host = await open(webapp("main"));
-    host.change(MAIN, { problem: refusal });
-    host.refusal = refusal;
+    host.updateEnv(MAIN, { problem: report });
+    host.actionError = report;
     await click("stop");
     await screen.findByTestId("problem-main");
-    expect(screen.queryByTestId("notice")).toBeNull();
+    expect(screen.queryByTestId("notification")).toBeNull();
   });
 });

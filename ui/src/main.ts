@@ -5,7 +5,7 @@ import App from "./App.svelte";
 import type { Host } from "./lib/host";
 import { tauriHost } from "./lib/host.tauri";
 
-/** In a plain browser, while developing, a made-up backend stands in for the app. */
+/** In a browser, during development, a demo host replaces the app. */
 async function findHost(): Promise<Host> {
   if (import.meta.env.DEV && !isTauri()) {
     const { demoHost } = await import("./demo/scenes");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lxc_dev_manager_core::backend::lima::Lima;
-use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::model::RemoteName;
+use lxc_dev_manager_core::operations::Operations;
 use lxc_dev_manager_core::project::{Project, find_directory};
 use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, Result, assemble};
 use tokio_util::sync::CancellationToken;
@@ -19,9 +19,9 @@ const INTERRUPTED: i32 = 130;
 
 /// The surroundings of one command.
 pub(crate) struct Context {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) operations: Arc<Operations>,
     /// The one of projects that name no remote: for what concerns all projects.
-    pub(crate) usual: Arc<Engine>,
+    pub(crate) usual: Arc<Operations>,
     pub(crate) printer: Printer,
     directory: PathBuf,
     /// The project as it was read to find its engine: for the first who asks.
@@ -41,7 +41,7 @@ impl Context {
             None => here,
         };
         let lookup = |name: &str| std::env::var_os(name);
-        let engine = assemble::engine(&lookup, global.remote.as_ref()).await?;
+        let operations = assemble::operations(&lookup, global.remote.as_ref()).await?;
         // A file that can't be read says so to the command that needs it.
         let opened = open(&directory);
         let named = match &opened {
@@ -55,20 +55,20 @@ impl Context {
                 "the project's file names the remote `{named}`; `{asked}` is not used"
             ));
         }
-        let usual = engine.clone();
+        let usual = operations.clone();
         let room = named.and_then(|named| match named {
-            Some(named) => engine.at_remote(&named),
+            Some(named) => operations.at_remote(&named),
             // What can't be read says so to the command that needs it.
             None => opened
                 .as_ref()
-                .map_or_else(|_| Ok(engine.clone()), |project| engine.of(project)),
+                .map_or_else(|_| Ok(operations.clone()), |project| operations.of(project)),
         });
-        let (engine, unusable) = match room {
+        let (operations, unusable) = match room {
             Ok(room) => (room, None),
-            Err(error) => (engine, Some(error.report())),
+            Err(error) => (operations, Some(error.report())),
         };
         Ok(Self {
-            engine,
+            operations,
             usual,
             printer,
             directory,
@@ -114,7 +114,7 @@ impl Context {
             Some(opened) => opened?,
             None => open(&self.directory)?,
         };
-        self.engine.registry().add(project.directory())?;
+        self.operations.registry().add(project.directory())?;
         Ok(project)
     }
 

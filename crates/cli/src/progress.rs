@@ -36,7 +36,7 @@ async fn display<T>(
     operation: impl Future<Output = Result<T>>,
     several: bool,
 ) -> Result<T> {
-    let mut events = context.engine.bus().subscribe();
+    let mut events = context.operations.bus().subscribe();
     let mut display = Display::new(context, several);
     let reveal = tokio::time::sleep(SHOW_AFTER);
     tokio::pin!(operation, reveal);

@@ -10,10 +10,10 @@ use crate::backend::lima::{self, Lima};
 use crate::backend::lxc::{Clients, Surroundings};
 use crate::backend::{Backend, Remotes};
 use crate::clock::SystemClock;
-use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::{BackendChoice, RemoteName};
+use crate::operations::Operations;
 
 /// Name of our directory in the user's home.
 const HOME_NAME: &str = ".lxc-dev-manager";
@@ -45,12 +45,15 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The engine room over the engines of this user, with state in the user's home: the remote that is
 /// named, else those that the environment and the engines' clients say. A project that names a remote
-/// itself gets its own room by [`Engine::at_remote`].
+/// itself gets its own room by [`Operations::at_remote`].
 ///
 /// # Errors
 /// `Config` where there is no home, or where its path is too long for a socket; `NotFound` for a remote
 /// that the user doesn't have.
-pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<Arc<Engine>> {
+pub async fn operations(
+    lookup: Lookup<'_>,
+    remote: Option<&RemoteName>,
+) -> Result<Arc<Operations>> {
     let home = home(lookup)?;
     let clients = Clients::new(Surroundings::read(lookup)).await;
     let backends = match remote {
@@ -64,8 +67,8 @@ pub async fn engine(lookup: Lookup<'_>, remote: Option<&RemoteName>) -> Result<A
             all
         }
     };
-    let engine = Engine::new(backends, home, Arc::new(SystemClock));
-    Ok(Arc::new(engine.with_remotes(Arc::new(clients))))
+    let operations = Operations::new(backends, home, Arc::new(SystemClock));
+    Ok(Arc::new(operations.with_remotes(Arc::new(clients))))
 }
 
 /// Lima, with the user's own machines; `None` where there is no home. Nothing is started or asked.

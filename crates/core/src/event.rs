@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use crate::backend::Step;
 use crate::error::ErrorReport;
 use crate::model::{OperationId, SnapshotName};
-use crate::view::{EnvRef, Outcome, Verb};
+use crate::view::{EnvRef, OperationKind, Outcome};
 
 /// Events that a slow listener may fall behind.
 const CAPACITY: usize = 1024;
@@ -35,7 +35,7 @@ pub enum EventKind {
         /// On which env.
         env: EnvRef,
         /// What is done.
-        verb: Verb,
+        kind: OperationKind,
         /// The snapshot that it is about.
         snapshot: Option<SnapshotName>,
         /// When.

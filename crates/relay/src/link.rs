@@ -236,7 +236,7 @@ fn begin(target: SocketAddr) -> Result<OwnedFd> {
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    unpaced(&socket);
+    disable_pacing(&socket);
     match connect(&socket, &target) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
@@ -245,7 +245,7 @@ fn begin(target: SocketAddr) -> Result<OwnedFd> {
 
 /// Has a socket, or those that are accepted at it, send as fast as is taken: all that we have lead through memory, and
 /// where the guest's congestion control is BBR they would send by a timer. Where that can't be, it is only slower.
-pub(crate) fn unpaced(socket: &impl AsFd) {
+pub(crate) fn disable_pacing(socket: &impl AsFd) {
     let _ = sockopt::set_tcp_congestion(socket, "reno");
 }
 

@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto};
 
-use crate::link::{Link, Next, unpaced};
+use crate::link::{Link, Next, disable_pacing};
 use crate::order::Order;
 use crate::pipes::Pipes;
 
@@ -52,7 +52,7 @@ impl<'a> Server<'a> {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let listener = net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        unpaced(&listener);
+        disable_pacing(&listener);
         net::bind(&listener, &SocketAddr::new(order.address, 0))?;
         net::listen(&listener, BACKLOG)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -86,12 +86,12 @@ impl<'a> Server<'a> {
         let mut events: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
             let alone = self.free.len() == self.links.len();
-            let patience = match (self.turns.is_empty(), alone) {
+            let timeout = match (self.turns.is_empty(), alone) {
                 (false, _) => Some(Timespec::default()),
                 (true, true) => Some(idle),
                 (true, false) => None,
             };
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), patience.as_ref()) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(0) if alone && self.turns.is_empty() => return Ok(()),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use lxc_dev_manager_core::control::{Host, Windows};
-use lxc_dev_manager_core::engine::{Engine, MayStop};
 use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::forward::{FocusRequest, Forwarding};
 use lxc_dev_manager_core::model::{GuestPort, SnapshotName};
+use lxc_dev_manager_core::operations::{MayStop, Operations};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::terminal;
 use lxc_dev_manager_core::view::{Action, EnvRef, ViewEvent};
@@ -24,7 +24,7 @@ use crate::notice;
 
 /// The running app.
 pub(crate) struct Desktop {
-    engine: Arc<Engine>,
+    operations: Arc<Operations>,
     watch: Watch,
     tasks: TaskTracker,
     forwarding: Forwarding,
@@ -36,13 +36,13 @@ pub(crate) struct Desktop {
 impl Desktop {
     /// What is begun is waited for by `tasks`.
     pub(crate) fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         watch: Watch,
         forwarding: Forwarding,
         tasks: TaskTracker,
     ) -> Self {
         Self {
-            engine,
+            operations,
             watch,
             tasks,
             forwarding,
@@ -56,7 +56,7 @@ impl Desktop {
     pub(crate) fn spawn(self: &Arc<Self>, action: Action) {
         let desktop = self.clone();
         self.tasks.spawn(async move {
-            let mut events = desktop.engine.bus().subscribe();
+            let mut events = desktop.operations.bus().subscribe();
             let env = action.env().clone();
             let Err(error) = desktop.act(action).await else {
                 return;
@@ -70,7 +70,7 @@ impl Desktop {
                 notice::refused(&env, &error).await;
                 let error = error.report();
                 desktop
-                    .engine
+                    .operations
                     .bus()
                     .publish(EventKind::Refused { env, error });
             }
@@ -118,9 +118,9 @@ impl Desktop {
     }
 
     /// The project of an env, and the engine room for it.
-    fn open(&self, env: &EnvRef) -> Result<(Arc<Engine>, Project)> {
+    fn open(&self, env: &EnvRef) -> Result<(Arc<Operations>, Project)> {
         let project = Project::open(Path::new(&env.project_path))?;
-        Ok((self.engine.of(&project)?, project))
+        Ok((self.operations.of(&project)?, project))
     }
 
     fn name_of_the_moment() -> Result<SnapshotName> {
@@ -130,9 +130,9 @@ impl Desktop {
 }
 
 /// Refuses an env in which somebody works, unless that was asked for.
-fn expect_no_session(engine: &Engine, project: &Project, env: &EnvRef) -> Result<()> {
+fn expect_no_session(operations: &Operations, project: &Project, env: &EnvRef) -> Result<()> {
     let name = &env.env;
-    let message = match engine.sessions(project, name)? {
+    let message = match operations.sessions(project, name)? {
         0 => return Ok(()),
         1 => format!("a terminal session is open in `{name}`"),
         open => format!("{open} terminal sessions are open in `{name}`"),
@@ -147,17 +147,17 @@ impl Host for Desktop {
     async fn act(&self, action: Action) -> Result<()> {
         match action {
             Action::Start { env } => {
-                let (engine, project) = self.open(&env)?;
-                engine.start(&project, &env.env).await.map(drop)
+                let (operations, project) = self.open(&env)?;
+                operations.start(&project, &env.env).await.map(drop)
             }
             Action::Stop { env } => {
-                let (engine, project) = self.open(&env)?;
-                expect_no_session(&engine, &project, &env)?;
-                engine.stop(&project, &env.env).await.map(drop)
+                let (operations, project) = self.open(&env)?;
+                expect_no_session(&operations, &project, &env)?;
+                operations.stop(&project, &env.env).await.map(drop)
             }
             Action::StopAnyway { env } => {
-                let (engine, project) = self.open(&env)?;
-                engine.stop(&project, &env.env).await.map(drop)
+                let (operations, project) = self.open(&env)?;
+                operations.stop(&project, &env.env).await.map(drop)
             }
             Action::Snapshot {
                 env,
@@ -168,19 +168,19 @@ impl Host for Desktop {
                     Some(name) => name,
                     None => Self::name_of_the_moment()?,
                 };
-                let (engine, mut project) = self.open(&env)?;
-                engine
+                let (operations, mut project) = self.open(&env)?;
+                operations
                     .snapshot(&mut project, &env.env, &name, description, MayStop::Yes)
                     .await
             }
             Action::Restore { env, snapshot } => {
-                let (engine, project) = self.open(&env)?;
-                let restored = engine.restore(&project, &env.env, &snapshot).await;
+                let (operations, project) = self.open(&env)?;
+                let restored = operations.restore(&project, &env.env, &snapshot).await;
                 restored.map(drop)
             }
             Action::Undo { env } => {
-                let (engine, mut project) = self.open(&env)?;
-                let undone = engine.undo(&mut project, Some(&env.env)).await;
+                let (operations, mut project) = self.open(&env)?;
+                let undone = operations.undo(&mut project, Some(&env.env)).await;
                 undone.map(drop)
             }
             Action::Focus { env, port } => {

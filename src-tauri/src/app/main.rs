@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::assemble;
 use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
-use lxc_dev_manager_core::engine::Engine;
-use lxc_dev_manager_core::forward::{Forwarding, Passed, Scope};
+use lxc_dev_manager_core::forward::{Forwarding, Handover, Scope};
 use lxc_dev_manager_core::home::Home;
+use lxc_dev_manager_core::operations::Operations;
 use lxc_dev_manager_desktop::{process, programs};
 use tao::event::{Event, StartCause};
 use tao::event_loop::{ControlFlow, EventLoop, EventLoopBuilder, EventLoopProxy};
@@ -72,19 +72,19 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         return Ok(());
     }
     // Whoever asks on the control socket has to be answered: all that may take time, or fail, comes first.
-    let engine = runtime.block_on(assemble::engine(&lookup, None))?;
+    let operations = runtime.block_on(assemble::operations(&lookup, None))?;
     Forwarding::check(&home)?;
-    engine.registry().all()?;
+    operations.registry().all()?;
     let mut events = event_loop();
     let wakes = events.create_proxy();
     let Some(mut holder) = runtime.block_on(take_over(&home))? else {
         return Ok(());
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let taken_up = Forwarding::take_up(&engine, &mut holder, &tasks, &shutdown);
+    let taken_up = Forwarding::take_up(&operations, &mut holder, &tasks, &shutdown);
     let (watch, forwarding) = runtime.block_on(taken_up)?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
-    let (room, view) = (engine.clone(), watch.clone());
+    let (room, view) = (operations.clone(), watch.clone());
     let desktop = Arc::new(Desktop::new(room, view, forwarding.clone(), tasks.clone()));
     let end_answers = CancellationToken::new();
     let served = runtime.spawn(control::serve(
@@ -94,7 +94,7 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         end_answers.clone(),
     ));
     tasks.spawn(notice::follow(watch.clone(), shutdown.clone()));
-    tasks.spawn(mend(engine));
+    tasks.spawn(mend(operations));
     runtime.spawn(quit_when_asked(wakes.clone()));
 
     let (mut tray, mut failed) = (None::<Tray>, None);
@@ -134,8 +134,8 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         shutdown.cancel();
         drain(&tasks).await;
         drop(lease);
-        if let Passed::Over = passed {
-            forwarding.farewell(stopped()).await;
+        if let Handover::Over = passed {
+            forwarding.drain_connections(stopped()).await;
         }
     });
     failed.map_or(Ok(()), Err)
@@ -199,8 +199,8 @@ fn event_loop() -> EventLoop<Wake> {
     events
 }
 
-async fn mend(engine: Arc<Engine>) {
-    if let Err(error) = engine.recover().await {
+async fn mend(operations: Arc<Operations>) {
+    if let Err(error) = operations.recover().await {
         tracing::warn!(?error, "interrupted operations could not be mended");
     }
 }

@@ -1,7 +1,7 @@
 //! Notifications of the desktop: what failed, and what was restored. Never the only place.
 
 use lxc_dev_manager_core::Error;
-use lxc_dev_manager_core::view::{EnvRef, Outcome, Verb, ViewPatch};
+use lxc_dev_manager_core::view::{EnvRef, OperationKind, Outcome, ViewPatch};
 use lxc_dev_manager_core::watch::Watch;
 use notify_rust::Notification;
 use tokio_util::sync::CancellationToken;
@@ -60,12 +60,12 @@ async fn shown(notification: Notification) -> notify_rust::error::Result<()> {
 /// Title and text; `None` for what needs no notice.
 fn text(outcome: &Outcome) -> Option<(String, String)> {
     let env = &outcome.env.env;
-    match (&outcome.error, outcome.verb, &outcome.snapshot) {
-        (Some(error), verb, _) => Some((
-            format!("{env}: cannot {}", verb.word()),
+    match (&outcome.error, outcome.kind, &outcome.snapshot) {
+        (Some(error), kind, _) => Some((
+            format!("{env}: cannot {}", kind.word()),
             error.message.clone(),
         )),
-        (None, Verb::Restore, Some(snapshot)) => {
+        (None, OperationKind::Restore, Some(snapshot)) => {
             let undo = if outcome.undoable {
                 "It can be undone for three days."
             } else {
@@ -84,14 +84,14 @@ mod tests {
 
     use super::*;
 
-    fn outcome(verb: Verb, error: Option<Error>) -> Outcome {
+    fn outcome(kind: OperationKind, error: Option<Error>) -> Outcome {
         Outcome {
             id: OperationId::random(),
             env: EnvRef {
                 project_path: "/p".into(),
                 env: "dev".parse().unwrap(),
             },
-            verb,
+            kind,
             snapshot: Some("before".parse().unwrap()),
             undoable: error.is_none(),
             error: error.map(|error| error.report()),
@@ -100,15 +100,15 @@ mod tests {
 
     #[test]
     fn failures_and_restores_are_told_and_nothing_else() {
-        let (title, body) = text(&outcome(Verb::Restore, None)).unwrap();
+        let (title, body) = text(&outcome(OperationKind::Restore, None)).unwrap();
         assert_eq!(title, "Restored dev to before");
         assert!(body.contains("undone"));
         let error = Error::new(ErrorKind::Engine, "no space left");
-        let (title, body) = text(&outcome(Verb::Start, Some(error))).unwrap();
+        let (title, body) = text(&outcome(OperationKind::Start, Some(error))).unwrap();
         assert_eq!(
             (title.as_str(), body.as_str()),
             ("dev: cannot start", "no space left")
         );
-        assert_eq!(text(&outcome(Verb::Start, None)), None);
+        assert_eq!(text(&outcome(OperationKind::Start, None)), None);
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 /// Name of the only window.
 const MAIN: &str = "main";
 /// How long an app that we start may take until it answers.
-const APP_PATIENCE: Duration = Duration::from_secs(10);
+const APP_START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The connection to the app; another one after it was lost.
 struct Link(Mutex<Arc<Client>>);
@@ -154,7 +154,8 @@ async fn start_app(
         pause = (pause * 2).min(Duration::from_millis(200));
         match Client::connect(home, Role::Window).await {
             Err(error)
-                if error.kind() == ErrorKind::Unreachable && begun.elapsed() < APP_PATIENCE => {}
+                if error.kind() == ErrorKind::Unreachable
+                    && begun.elapsed() < APP_START_TIMEOUT => {}
             done => return done,
         }
     }

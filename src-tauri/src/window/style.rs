@@ -11,7 +11,7 @@ use zbus::zvariant::{OwnedValue, Value};
 use zbus::{Connection, Proxy};
 
 /// How long the window waits for the answer; a portal may have to be started first.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// Which setting it is.
 const SETTING: (&str, &str) = ("org.freedesktop.appearance", "color-scheme");
 
@@ -26,7 +26,7 @@ pub(crate) async fn begin(app: &AppHandle) {
             tracing::debug!(%error, "the desktop doesn't say which style it has");
         }
     });
-    if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, waited).await.is_err() {
         tracing::debug!("the desktop takes long to say which style it has");
     }
 }

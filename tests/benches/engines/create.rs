@@ -157,9 +157,9 @@ fn wait_for_ssh(address: IpAddr) -> Result<()> {
 }
 
 fn banner(address: IpAddr) -> Result<String> {
-    let patience = Duration::from_secs(5);
-    let stream = TcpStream::connect_timeout(&SocketAddr::new(address, 22), patience)?;
-    stream.set_read_timeout(Some(patience))?;
+    let timeout = Duration::from_secs(5);
+    let stream = TcpStream::connect_timeout(&SocketAddr::new(address, 22), timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     Ok(line)

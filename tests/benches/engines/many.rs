@@ -7,8 +7,8 @@ use anyhow::Result;
 use lxc_dev_manager_core::backend::fake::{Fake, IMAGE, Pool};
 use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Progress, Settings};
 use lxc_dev_manager_core::clock::SystemClock;
-use lxc_dev_manager_core::engine::Engine;
 use lxc_dev_manager_core::home::Home;
+use lxc_dev_manager_core::operations::Operations;
 use tokio_util::sync::CancellationToken;
 
 use crate::pairs::Pairs;
@@ -23,7 +23,7 @@ const LIMIT: f64 = 100.0;
 /// A project with so many envs.
 struct Crowd {
     _root: tempfile::TempDir,
-    engine: Engine,
+    operations: Operations,
     directory: std::path::PathBuf,
 }
 
@@ -56,10 +56,10 @@ impl Crowd {
         }
         std::fs::write(directory.join("containers.yaml"), file)?;
         let home = Home::new(root.path().join("home"), None, None);
-        let engine = Engine::new(vec![fake], home, Arc::new(SystemClock));
+        let operations = Operations::new(vec![fake], home, Arc::new(SystemClock));
         Ok(Self {
             _root: root,
-            engine,
+            operations,
             directory,
         })
     }
@@ -67,8 +67,8 @@ impl Crowd {
     async fn list(&self, count: usize) -> Result<Duration> {
         let begun = Instant::now();
         let view = self
-            .engine
-            .overview_at_a_glance(std::slice::from_ref(&self.directory))
+            .operations
+            .overview_brief(std::slice::from_ref(&self.directory))
             .await?;
         let taken = begun.elapsed();
         let seen = view.projects[0].envs.len();

@@ -12,7 +12,7 @@ use crate::yaml::User;
 /// In a guest's scratch directory: its first process, as the host sees it.
 pub(crate) const INIT: &str = "init.pid";
 /// How long the kernel may take to end a guest.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A user namespace in which the guest's user is the user outside, so that mounted directories are theirs, and every other
 /// id comes from /etc/subuid.
@@ -68,7 +68,7 @@ pub(crate) fn end_guest(scratch: &Path) {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim() == "limactl" {
         signal(pid, rustix::process::Signal::KILL);
-        ended(&[pid], PATIENCE);
+        ended(&[pid], TIMEOUT);
     }
 }
 

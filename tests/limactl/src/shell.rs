@@ -144,8 +144,8 @@ pub(crate) fn shell(context: &Context, given: &Given) -> Result<ExitCode> {
                 quoted(name)
             );
         }
-        let patience = std::time::Duration::from_secs(600);
-        crate::commands::start::run(context, &instance, patience, false)?;
+        let timeout = std::time::Duration::from_secs(600);
+        crate::commands::start::run(context, &instance, timeout, false)?;
         instance = existing(&context.home, name, &context.faults)?;
     }
     let yaml = instance.yaml()?;

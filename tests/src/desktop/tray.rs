@@ -10,7 +10,7 @@ use zbus::zvariant::{OwnedValue, Structure, Value};
 use zbus::{Connection, MatchRule, MessageStream, Proxy, interface};
 
 /// How long anything may take to show up in the menu.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The service with which items register.
 struct Watcher {
@@ -130,7 +130,7 @@ impl Tray {
 
     /// The menu of the item that registers next.
     pub async fn menu(&mut self) -> Result<Menu> {
-        let item = tokio::time::timeout(PATIENCE, self.registered.recv()).await;
+        let item = tokio::time::timeout(TIMEOUT, self.registered.recv()).await;
         let item = item.context("no item appeared")?.context("no watcher")?;
         // An item that registers by a name alone is at the path of the specification.
         let (service, path) = item
@@ -189,7 +189,7 @@ impl Menu {
         what: &str,
         wanted: impl Fn(&[Entry]) -> bool,
     ) -> Result<Vec<Entry>> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             let entries = match self.entries().await {
                 // The item registers before its menu is on the bus, and the menu doesn't say when it is.

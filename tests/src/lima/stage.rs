@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::{Limactl, setting};
 
 /// How long something may take that takes a moment, with other tests beside it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The same in a virtual machine, which may be an emulated one.
 const PATIENCE_WITH_VM: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(10);
@@ -356,17 +356,17 @@ impl LimaStage {
         complete.lines().map(line).collect()
     }
 
-    /// Waits until something is so. The test's own patience ends it.
+    /// Waits until something is so. The test's own timeout ends it.
     ///
     /// # Errors
     ///
     /// It fails, or isn't so in time.
     pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
-        let patience = match self.is_fake() {
-            true => PATIENCE,
+        let timeout = match self.is_fake() {
+            true => TIMEOUT,
             false => PATIENCE_WITH_VM,
         };
-        let end = Instant::now() + patience;
+        let end = Instant::now() + timeout;
         while !is()? {
             ensure!(Instant::now() < end, "not so in time: {what}");
             std::thread::sleep(LOOK);

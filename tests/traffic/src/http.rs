@@ -101,14 +101,14 @@ impl Connections {
     /// Hears all that have said something, and replies to those for whom there is a reply. How many have gone.
     fn turn(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         mut reply: impl FnMut(&[u8]) -> Option<&'static [u8]>,
     ) -> io::Result<usize> {
-        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         match epoll::wait(
             &self.epoll,
             spare_capacity(&mut self.events),
-            Some(&patience),
+            Some(&timeout),
         ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -1,12 +1,14 @@
 // @vitest-environment jsdom
 import { fireEvent, render, screen } from "@testing-library/svelte";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ago, port, snapshot } from "../demo/world";
-import Copy from "./Copy.svelte";
-import Operation from "./Operation.svelte";
-import Ports from "./Ports.svelte";
+import { ago, port, snapshot } from "../demo/fixtures";
+import CopyButton from "./CopyButton.svelte";
+import OperationStatus from "./OperationStatus.svelte";
+import PortList from "./PortList.svelte";
 import Timeline from "./Timeline.svelte";
 import Tooltip from "./Tooltip.svelte";
+
+const ENV_REF = { project_path: "/p", env: "main" };
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => {
@@ -15,11 +17,11 @@ afterEach(() => {
   document.body.replaceChildren();
 });
 
-/** Lets that much time pass, and what it changed be drawn. */
-const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
+/** Advances the clock and renders. */
+const advance = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
 
 describe("time", () => {
-  it("of work in progress goes on by the second", async () => {
+  it("of an operation advances every second", async () => {
     const operation = {
       id: "1",
       verb: "restore",
@@ -27,35 +29,33 @@ describe("time", () => {
       percent: null,
       started_at: ago(0),
     } as const;
-    const { container, unmount } = render(Operation, { operation });
+    const { container, unmount } = render(OperationStatus, { operation });
     expect(container.textContent).toContain("0 s");
-    await pass(3000);
+    await advance(3000);
     expect(container.textContent).toContain("3 s");
     unmount();
-    await pass(0);
+    await advance(0);
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("of a snapshot goes on by the minute, and no timer fires more often", async () => {
-    const every = vi.spyOn(globalThis, "setInterval");
-    const refusals = { restore: null, undo: null };
-    const nothing = () => {};
+  it("of a snapshot advances every minute, with no faster timer", async () => {
+    const setInterval = vi.spyOn(globalThis, "setInterval");
     render(Timeline, {
       snapshots: [snapshot("seeded", 0)],
       undo: null,
-      refusals,
-      onrestore: nothing,
-      onundo: nothing,
+      envRef: ENV_REF,
+      disabled: { restore: null, undo: null },
+      act: () => {},
     });
     expect(screen.getByTestId("snapshot-seeded").textContent).toContain("just now");
-    await pass(61_000);
+    await advance(61_000);
     expect(screen.getByTestId("snapshot-seeded").textContent).toContain("1 min ago");
-    expect(every.mock.calls.map(([, interval]) => interval)).toEqual([60_000]);
+    expect(setInterval.mock.calls.map(([, interval]) => interval)).toEqual([60_000]);
   });
 });
 
-describe("a step", () => {
-  const at = (step: string) => {
+describe("step", () => {
+  const textAt = (step: string) => {
     const operation = {
       id: "1",
       verb: "restore",
@@ -63,103 +63,105 @@ describe("a step", () => {
       percent: null,
       started_at: ago(0),
     } as const;
-    return render(Operation, { operation }).container.textContent;
+    return render(OperationStatus, { operation }).container.textContent;
   };
 
-  it("is told beside the operation, with what it quotes set as code", () => {
-    expect(at("taking the snapshot `initial-state`")).not.toContain("`");
+  it("is shown without backquotes", () => {
+    expect(textAt("taking the snapshot `initial-state`")).not.toContain("`");
   });
 
-  it("that only says the operation's name again is left out", () => {
-    expect(at("restoring")).toMatch(/^\s*restoring…\s+0 s\s*$/);
+  it("is omitted if it repeats the operation", () => {
+    expect(textAt("restoring")).toMatch(/^\s*restoring…\s+0 s\s*$/);
   });
 });
 
-describe("a copy", () => {
-  it("goes to the clipboard, and says so for a while", async () => {
+describe("CopyButton", () => {
+  it("copies, and confirms it for a moment", async () => {
     const writeText = vi.fn(async () => {});
     vi.stubGlobal("navigator", { clipboard: { writeText } });
-    render(Copy, { text: "10.0.0.1", what: "the address" });
-    await fireEvent.click(screen.getByLabelText("Copy the address"));
-    await pass(0);
+    render(CopyButton, { text: "10.0.0.1", label: "Copy address" });
+    await fireEvent.click(screen.getByLabelText("Copy address"));
+    await advance(0);
     expect(writeText).toHaveBeenCalledWith("10.0.0.1");
     expect(screen.getByLabelText("Copied")).toBeTruthy();
-    await pass(2000);
-    expect(screen.getByLabelText("Copy the address")).toBeTruthy();
+    await advance(2000);
+    expect(screen.getByLabelText("Copy address")).toBeTruthy();
   });
 
-  it("finds another way where the clipboard is refused", async () => {
+  it("falls back if the clipboard API is rejected", async () => {
     vi.stubGlobal("navigator", { clipboard: { writeText: () => Promise.reject(new Error("no")) } });
     let copied = "";
     document.execCommand = () => {
       copied = (document.activeElement as HTMLTextAreaElement).value;
       return true;
     };
-    render(Copy, { text: "10.0.0.1", what: "the address" });
-    const button = screen.getByLabelText("Copy the address");
+    render(CopyButton, { text: "10.0.0.1", label: "Copy address" });
+    const button = screen.getByLabelText("Copy address");
     button.focus();
     await fireEvent.click(button);
-    await pass(0);
+    await advance(0);
     expect(copied).toBe("10.0.0.1");
     expect(document.activeElement).toBe(button);
     expect(document.querySelector("textarea")).toBeNull();
   });
 });
 
-describe("a tip", () => {
-  function place(attributes: Record<string, string>): Element {
+describe("Tooltip", () => {
+  function renderTarget(attributes: Record<string, string>): Element {
     render(Tooltip);
     const element = document.createElement("span");
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     document.body.append(element);
     return element;
   }
-  const tip = () => document.querySelector(".tip")?.textContent.trim();
+  const tooltip = () => document.querySelector(".tooltip")?.textContent.trim();
 
-  it("shows what is said, and the key, after a while", async () => {
-    await fireEvent.pointerOver(place({ "data-tip": "Open a terminal", "data-key": "Enter" }));
-    await pass(300);
-    expect(tip()).toBeUndefined();
-    await pass(300);
-    expect(tip()).toBe("Open a terminal Enter");
+  it("shows text and shortcut after a delay", async () => {
+    await fireEvent.pointerOver(
+      renderTarget({ "data-tooltip": "Open a terminal", "data-shortcut": "Enter" }),
+    );
+    await advance(300);
+    expect(tooltip()).toBeUndefined();
+    await advance(300);
+    expect(tooltip()).toBe("Open a terminal Enter");
   });
 
-  it("goes when a key is pressed", async () => {
-    const element = place({ "data-tip": "Stop" });
+  it("disappears on a key press", async () => {
+    const element = renderTarget({ "data-tooltip": "Stop" });
     await fireEvent.pointerOver(element);
-    await pass(600);
+    await advance(600);
     await fireEvent.keyDown(element, { key: "x" });
-    expect(tip()).toBeUndefined();
+    expect(tooltip()).toBeUndefined();
   });
 
-  it("is not shown for a name that isn't cut", async () => {
-    await fireEvent.pointerOver(place({ "data-tip-if-cut": "main" }));
-    await pass(600);
-    expect(tip()).toBeUndefined();
+  it("is not shown for a name that fits", async () => {
+    await fireEvent.pointerOver(renderTarget({ "data-tooltip-if-truncated": "main" }));
+    await advance(600);
+    expect(tooltip()).toBeUndefined();
   });
 
-  it("is shown for a name that is", async () => {
-    const element = place({ "data-tip-if-cut": "feature-login" });
+  it("is shown for a truncated name", async () => {
+    const element = renderTarget({ "data-tooltip-if-truncated": "feature-login" });
     Object.defineProperty(element, "scrollWidth", { value: 200 });
     await fireEvent.pointerOver(element);
-    await pass(600);
-    expect(tip()).toBe("feature-login");
+    await advance(600);
+    expect(tooltip()).toBe("feature-login");
   });
 });
 
-describe("ports", () => {
-  it("can be opened and given the focus where they are forwarded", async () => {
-    const [onopen, onfocus] = [vi.fn(), vi.fn()];
+describe("PortList", () => {
+  it("opens and focuses forwarded ports only", async () => {
+    const act = vi.fn();
     const ports = [
       port(5173, { state: "forwarded", focused: true }),
       port(8000, { state: "forwarded", reach: "everywhere" }),
       port(5432),
     ];
-    const { container } = render(Ports, { ports, onopen, onfocus });
+    const { container } = render(PortList, { ports, envRef: ENV_REF, act });
     await fireEvent.click(screen.getByTestId("focus-8000"));
-    expect(onfocus).toHaveBeenCalledWith(ports[1]);
+    expect(act).toHaveBeenLastCalledWith({ action: "focus", env: ENV_REF, port: 8000 });
     await fireEvent.click(screen.getByTestId("open-5173"));
-    expect(onopen).toHaveBeenCalledWith(ports[0]);
+    expect(act).toHaveBeenLastCalledWith({ action: "open-port", env: ENV_REF, port: 5173 });
     expect(screen.queryByTestId("focus-5173")).toBeNull();
     expect(screen.queryByTestId("open-5432")).toBeNull();
     expect(container.textContent).toContain("open to everywhere");

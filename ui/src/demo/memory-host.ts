@@ -7,7 +7,6 @@ import type {
   OperationView,
   Outcome,
   SnapshotView,
-  Verb,
   View,
   ViewEvent,
   ViewPatch,
@@ -18,7 +17,7 @@ type Change = Extract<
   { action: "start" | "stop" | "stop-anyway" | "snapshot" | "restore" | "undo" }
 >;
 
-const VERB: Record<Change["action"], Verb> = {
+const VERBS: Record<Change["action"], OperationView["verb"]> = {
   start: "start",
   stop: "stop",
   "stop-anyway": "stop",
@@ -27,31 +26,31 @@ const VERB: Record<Change["action"], Verb> = {
   undo: "undo",
 };
 
-const UNDO_KEPT_FOR = 3 * 24 * 60 * 60 * 1000;
+const UNDO_LIFETIME = 3 * 24 * 60 * 60 * 1000;
 
-/** A backend in memory: does at once, or after `takes` milliseconds, what the real one would. */
+/** A host in memory. Operations take `operationTime` milliseconds. */
 export class MemoryHost implements Host {
-  /** Everything that was asked for, in order. */
-  readonly asked: Action[] = [];
+  /** All received actions, in order. */
+  readonly actions: Action[] = [];
   closed = false;
-  /** What `watch` rejects with. */
-  unreachable: ErrorReport | null = null;
-  /** What the next action is refused with. */
-  refusal: ErrorReport | null = null;
+  /** Makes `watch` reject. */
+  watchError: ErrorReport | null = null;
+  /** Makes the next action reject. */
+  actionError: ErrorReport | null = null;
 
   #view: View;
-  readonly #takes: number;
+  readonly #operationTime: number;
   #listener: ((event: ViewEvent) => void) | null = null;
   #seq = 0;
   #operations = 0;
 
-  constructor(view: View, takes = 0) {
+  constructor(view: View, operationTime = 0) {
     this.#view = view;
-    this.#takes = takes;
+    this.#operationTime = operationTime;
   }
 
   async watch(listener: (event: ViewEvent) => void): Promise<void> {
-    if (this.unreachable) throw this.unreachable;
+    if (this.watchError) throw this.watchError;
     this.#listener = listener;
     this.send({ kind: "reset" });
     for (const engine of this.#view.engines) this.send({ kind: "engine", engine });
@@ -63,13 +62,13 @@ export class MemoryHost implements Host {
   }
 
   async act(action: Action): Promise<void> {
-    this.asked.push(action);
-    const { refusal } = this;
-    this.refusal = null;
-    if (refusal) throw refusal;
+    this.actions.push(action);
+    const { actionError } = this;
+    this.actionError = null;
+    if (actionError) throw actionError;
     if (action.action === "terminal" || action.action === "open-port") return;
     if (action.action === "focus") this.#focus(action);
-    else if (action.action === "dismiss") this.change(action.env, { problem: null });
+    else if (action.action === "dismiss") this.updateEnv(action.env, { problem: null });
     else await this.#run(action);
   }
 
@@ -77,20 +76,20 @@ export class MemoryHost implements Host {
     this.closed = true;
   }
 
-  /** Sends a patch, as the backend would of its own accord. */
+  /** Sends a patch to the listener. */
   send(patch: ViewPatch): void {
     this.#seq += 1;
     this.#listener?.({ seq: this.#seq, patch });
   }
 
-  /** Loses a patch. */
-  lose(): void {
+  /** Skips a sequence number, as if a patch were lost. */
+  dropPatch(): void {
     this.#seq += 1;
   }
 
-  /** Changes an env, and tells. */
-  change(ref: EnvRef, change: Partial<EnvView>): void {
-    const env = { ...this.env(ref), ...change };
+  /** Changes an env and sends the patch. */
+  updateEnv(ref: EnvRef, changes: Partial<EnvView>): void {
+    const env = { ...this.env(ref), ...changes };
     this.#view = {
       ...this.#view,
       projects: this.#view.projects.map((project) =>
@@ -103,20 +102,22 @@ export class MemoryHost implements Host {
   }
 
   env({ project_path, env: name }: EnvRef): EnvView {
-    const project = this.#view.projects.find((one) => one.path === project_path);
-    const env = project?.envs.find((one) => one.name === name);
+    const project = this.#view.projects.find((project) => project.path === project_path);
+    const env = project?.envs.find((env) => env.name === name);
     if (!env) throw new Error(`no env ${name} in ${project_path}`);
     return env;
   }
 
-  /** The port's focus goes to this env, and no other has it any more. */
+  /** Focuses the port on this env only. */
   #focus({ env: ref, port }: Extract<Action, { action: "focus" }>): void {
     for (const project of this.#view.projects) {
       for (const { name, ports } of project.envs) {
         const focused = project.path === ref.project_path && name === ref.env;
-        if (!ports.some((one) => one.guest === port && one.focused !== focused)) continue;
-        const moved = ports.map((one) => (one.guest === port ? { ...one, focused } : one));
-        this.change({ project_path: project.path, env: name }, { ports: moved });
+        if (!ports.some((other) => other.guest === port && other.focused !== focused)) continue;
+        const updated = ports.map((other) =>
+          other.guest === port ? { ...other, focused } : other,
+        );
+        this.updateEnv({ project_path: project.path, env: name }, { ports: updated });
       }
     }
   }
@@ -127,14 +128,14 @@ export class MemoryHost implements Host {
     this.#operations += 1;
     const operation: OperationView = {
       id: `operation-${this.#operations}`,
-      verb: VERB[action.action],
+      verb: VERBS[action.action],
       step: null,
       percent: null,
       started_at: new Date().toISOString(),
     };
-    this.change(ref, { operation });
-    if (this.#takes > 0) await this.#work(ref, operation);
-    this.change(ref, { ...this.#result(action, before, operation), operation: null });
+    this.updateEnv(ref, { operation });
+    if (this.#operationTime > 0) await this.#reportProgress(ref, operation);
+    this.updateEnv(ref, { ...this.#result(action, before, operation), operation: null });
     const outcome: Outcome = {
       id: operation.id,
       env: ref,
@@ -146,10 +147,10 @@ export class MemoryHost implements Host {
     this.send({ kind: "finished", outcome });
   }
 
-  async #work(ref: EnvRef, operation: OperationView): Promise<void> {
+  async #reportProgress(ref: EnvRef, operation: OperationView): Promise<void> {
     for (const percent of [20, 45, 70, 95]) {
-      await new Promise((resolve) => setTimeout(resolve, this.#takes / 4));
-      this.change(ref, { operation: { ...operation, step: "talking to the engine", percent } });
+      await new Promise((resolve) => setTimeout(resolve, this.#operationTime / 4));
+      this.updateEnv(ref, { operation: { ...operation, step: "waiting for the engine", percent } });
     }
   }
 
@@ -165,9 +166,9 @@ export class MemoryHost implements Host {
       case "stop-anyway":
         return { status: "stopped", address: null };
       case "snapshot":
-        return { snapshots: [...before.snapshots, taken(action.name, action.description)] };
+        return { snapshots: [...before.snapshots, newSnapshot(action.name, action.description)] };
       case "restore": {
-        const expires_at = new Date(Date.now() + UNDO_KEPT_FOR).toISOString();
+        const expires_at = new Date(Date.now() + UNDO_LIFETIME).toISOString();
         return { undo: { id, verb, at: started_at, expires_at } };
       }
       case "undo":
@@ -176,7 +177,7 @@ export class MemoryHost implements Host {
   }
 }
 
-function taken(name: string | null, description: string | null): SnapshotView {
+function newSnapshot(name: string | null, description: string | null): SnapshotView {
   const created_at = new Date().toISOString();
   return { name: name ?? created_at.slice(0, 16).replace(":", ""), created_at, description };
 }

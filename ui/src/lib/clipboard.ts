@@ -1,17 +1,17 @@
-/** Copies text. WebKitGTK refuses the modern way in some set-ups, so that the old one stands by. */
+/** Copies text. Some WebKitGTK set-ups reject the clipboard API: fall back to `execCommand`. */
 export async function copy(text: string): Promise<void> {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    copyBySelection(text);
+    copyWithExecCommand(text);
   }
 }
 
-function copyBySelection(text: string): void {
+function copyWithExecCommand(text: string): void {
   const focused = document.activeElement;
   const field = document.createElement("textarea");
   field.value = text;
-  field.className = "unseen";
+  field.className = "visually-hidden";
   document.body.append(field);
   field.focus();
   field.select();

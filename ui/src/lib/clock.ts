@@ -1,9 +1,6 @@
 import { createSubscriber } from "svelte/reactivity";
 
-/**
- * The time, as something to draw from. Its timer runs only while something on the screen reads it:
- * an idle page has none that fires more than once a minute.
- */
+/** Reactive time. Its timer runs only while something on screen reads it. */
 class Clock {
   readonly #subscribe: () => void;
 
@@ -21,7 +18,7 @@ class Clock {
   }
 }
 
-/** For work in progress. */
+/** For durations of operations. */
 export const seconds = new Clock(1000);
-/** For ages of things. */
+/** For ages of snapshots. */
 export const minutes = new Clock(60_000);

@@ -5,10 +5,10 @@ import {
   count,
   duration,
   exactTime,
-  pieces,
   projectLabel,
   relativeTime,
   splitName,
+  textSegments,
 } from "./format";
 
 const NOW = new Date(2026, 4, 20, 14, 2, 30).getTime();
@@ -17,11 +17,11 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-function earlier(milliseconds: number): string {
+function timestamp(milliseconds: number): string {
   return new Date(NOW - milliseconds).toISOString();
 }
 
-describe("relative times", () => {
+describe("times", () => {
   it.each([
     [0, "just now"],
     [-5 * SECOND, "just now"],
@@ -34,17 +34,17 @@ describe("relative times", () => {
     [6.9 * DAY, "6 d ago"],
     [8 * DAY, "12 May"],
     [365 * DAY, "20 May 2025"],
-  ])("say %i ms as %s", (age, text) => {
-    expect(relativeTime(earlier(age), NOW)).toBe(text);
+  ])("format %i ms as %s", (age, text) => {
+    expect(relativeTime(timestamp(age), NOW)).toBe(text);
   });
 
-  it("have an exact one beside them, to the second", () => {
-    expect(exactTime(earlier(0))).toMatch(/20 May 2026.*14:02:30/);
+  it("are exact to the second in exactTime", () => {
+    expect(exactTime(timestamp(0))).toMatch(/20 May 2026.*14:02:30/);
   });
 
-  it("of today are a time of day", () => {
-    expect(clockTime(earlier(0), NOW)).toBe("14:02");
-    expect(clockTime(earlier(2 * DAY), NOW)).toBe("18 May");
+  it("of today have no date in clockTime", () => {
+    expect(clockTime(timestamp(0), NOW)).toBe("14:02");
+    expect(clockTime(timestamp(2 * DAY), NOW)).toBe("18 May");
   });
 });
 
@@ -55,8 +55,8 @@ it.each([
   [65 * SECOND, "1 min 5 s"],
   [80 * MINUTE, "1 h 20 min"],
   [-SECOND, "0 s"],
-])("a duration of %i ms is %s", (age, text) => {
-  expect(duration(earlier(age), NOW)).toBe(text);
+])("formats a duration of %i ms as %s", (age, text) => {
+  expect(duration(timestamp(age), NOW)).toBe(text);
 });
 
 it.each([
@@ -67,11 +67,11 @@ it.each([
   [512 * 2 ** 20, "512 MiB"],
   [50 * 2 ** 30, "50 GiB"],
   [2 ** 60, "1024 PiB"],
-])("%i bytes are %s", (size, text) => {
+])("formats %i bytes as %s", (size, text) => {
   expect(bytes(size)).toBe(text);
 });
 
-it("counts are singular for one", () => {
+it("uses the singular only for a count of one", () => {
   expect([count(0, "snapshot"), count(1, "snapshot"), count(2, "snapshot")]).toEqual([
     "0 snapshots",
     "1 snapshot",
@@ -84,29 +84,29 @@ it.each([
   [{ name: null, path: "/home/ada/notes" }, "notes"],
   [{ name: null, path: "/home/ada/notes/" }, "notes"],
   [{ name: null, path: "/" }, "/"],
-])("the label of %j is %s", (project, label) => {
+])("labels project %j %s", (project, label) => {
   expect(projectLabel(project)).toBe(label);
 });
 
 describe("names", () => {
-  it("that are short stay whole", () => {
+  it("are not split when short", () => {
     expect(splitName("feature-login")).toEqual(["feature-login", ""]);
   });
 
-  it("that are long keep their end", () => {
+  it("keep their tail when long", () => {
     expect(splitName("feature-login-retry-2")).toEqual(["feature-login", "-retry-2"]);
   });
 
-  it("are not cut within a letter", () => {
+  it("are not split within a code point", () => {
     expect(splitName("👩‍💻".repeat(20)).join("")).toBe("👩‍💻".repeat(20));
   });
 });
 
-it("text in backticks is code", () => {
-  expect(pieces("run `doctor` now")).toEqual([
+it("marks text in backquotes as code", () => {
+  expect(textSegments("run `doctor` now")).toEqual([
     { code: false, text: "run " },
     { code: true, text: "doctor" },
     { code: false, text: " now" },
   ]);
-  expect(pieces("")).toEqual([]);
+  expect(textSegments("")).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** Numbers, times and names as people read them. */
+/** Formats numbers, times and names for display. */
 import type { ProjectView } from "./types.gen";
 
 const SECOND = 1000;
@@ -8,47 +8,47 @@ const DAY = 24 * HOUR;
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-// The page is in English; its dates are too, in the order that most of its readers use.
+// The page is in English, with the day before the month.
 const LOCALE = "en-GB";
-const thisYear = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short" });
-const otherYear = new Intl.DateTimeFormat(LOCALE, {
+const dayAndMonth = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short" });
+const dayMonthAndYear = new Intl.DateTimeFormat(LOCALE, {
   day: "numeric",
   month: "short",
   year: "numeric",
 });
-const toTheSecond = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
-const toTheMinute = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
+const fullDateTime = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "medium" });
+const timeOfDay = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit" });
 
-/** `just now`, `5 min ago`, `2 h ago`, `3 d ago`, then the day. */
+/** `just now`, `5 min ago`, `2 h ago`, `3 d ago`, then the date. */
 export function relativeTime(iso: string, now: number): string {
   const then = Date.parse(iso);
-  // Clocks of two machines differ a little: a time just ahead of ours is now.
+  // Clocks of two machines may differ: a time in the future counts as now.
   const age = Math.max(0, now - then);
   if (age < MINUTE) return "just now";
   if (age < HOUR) return `${Math.floor(age / MINUTE)} min ago`;
   if (age < DAY) return `${Math.floor(age / HOUR)} h ago`;
   if (age < 7 * DAY) return `${Math.floor(age / DAY)} d ago`;
-  return day(then, now);
+  return date(then, now);
 }
 
-/** The exact time, in this machine's time zone. */
+/** Date and time to the second, in the local time zone. */
 export function exactTime(iso: string): string {
-  return toTheSecond.format(Date.parse(iso));
+  return fullDateTime.format(Date.parse(iso));
 }
 
-/** `14:02`, or the day if it isn't of today. */
+/** `14:02`, or the date if it is not today. */
 export function clockTime(iso: string, now: number): string {
   const then = Date.parse(iso);
   const today = new Date(then).toDateString() === new Date(now).toDateString();
-  return today ? toTheMinute.format(then) : day(then, now);
+  return today ? timeOfDay.format(then) : date(then, now);
 }
 
-function day(then: number, now: number): string {
+function date(then: number, now: number): string {
   const sameYear = new Date(then).getFullYear() === new Date(now).getFullYear();
-  return (sameYear ? thisYear : otherYear).format(then);
+  return (sameYear ? dayAndMonth : dayMonthAndYear).format(then);
 }
 
-/** How long something has been going on: `3 s`, `1 min 5 s`, `1 h 20 min`. */
+/** The time since `since`: `3 s`, `1 min 5 s`, `1 h 20 min`. */
 export function duration(since: string, now: number): string {
   const age = Math.max(0, now - Date.parse(since));
   const seconds = Math.floor(age / SECOND) % 60;
@@ -58,7 +58,7 @@ export function duration(since: string, now: number): string {
   return `${Math.floor(age / HOUR)} h ${minutes} min`;
 }
 
-/** A size in binary units: `512 MiB`, `1.5 GiB`. */
+/** A size in bytes in binary units: `512 MiB`, `1.5 GiB`. */
 export function bytes(size: number): string {
   const step = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(size) / 10));
   const value = size / 1024 ** step;
@@ -70,27 +70,33 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** A project's name, or its directory's where the file gives none. */
+/** A project's name, or else the name of its directory. */
 export function projectLabel(project: Pick<ProjectView, "name" | "path">): string {
   return (
     project.name ?? project.path.split(/[\\/]/).findLast((part) => part !== "") ?? project.path
   );
 }
 
-/** How much of a name's end always stays: enough to tell `…-retry-1` from `…-retry-2`. */
-const TAIL = 8;
+/** Characters kept at a name's end: enough to tell `…-retry-1` from `…-retry-2`. */
+const TAIL_LENGTH = 8;
 
-/** A name in two parts, of which the first may be cut: names are never cut at their end. */
+/** Splits a name for truncation in the middle: only the head may be truncated. */
 export function splitName(name: string): readonly [head: string, tail: string] {
-  const letters = [...name];
-  if (letters.length <= 2 * TAIL) return [name, ""];
-  return [letters.slice(0, -TAIL).join(""), letters.slice(-TAIL).join("")];
+  const characters = [...name];
+  if (characters.length <= 2 * TAIL_LENGTH) return [name, ""];
+  return [characters.slice(0, -TAIL_LENGTH).join(""), characters.slice(-TAIL_LENGTH).join("")];
 }
 
-/** Text with `code` in backticks, in pieces. */
-export function pieces(text: string): readonly { readonly code: boolean; readonly text: string }[] {
+/** A part of a message; `code` was in backquotes. */
+export interface TextSegment {
+  readonly code: boolean;
+  readonly text: string;
+}
+
+/** Splits a message at its backquotes. */
+export function textSegments(text: string): readonly TextSegment[] {
   return text
     .split("`")
     .map((part, index) => ({ code: index % 2 === 1, text: part }))
-    .filter((piece) => piece.text !== "");
+    .filter((segment) => segment.text !== "");
 }

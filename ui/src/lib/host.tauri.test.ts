@@ -8,20 +8,20 @@ afterEach(clearMocks);
 
 const action: Action = { action: "stop", env: { project_path: "/p", env: "main" } };
 
-describe("the shell", () => {
-  it("sends the view through a channel", async () => {
+describe("tauriHost", () => {
+  it("receives the view through a channel", async () => {
     const event: ViewEvent = { seq: 7, patch: { kind: "reset" } };
     mockIPC((command, args) => {
       expect(command).toBe("watch");
       const { channel } = args as { channel: { onmessage: (event: ViewEvent) => void } };
       channel.onmessage(event);
     });
-    const heard: ViewEvent[] = [];
-    await tauriHost.watch((one) => heard.push(one));
-    expect(heard).toEqual([event]);
+    const received: ViewEvent[] = [];
+    await tauriHost.watch((event) => received.push(event));
+    expect(received).toEqual([event]);
   });
 
-  it("is asked by command", async () => {
+  it("invokes a command per action", async () => {
     const calls: unknown[] = [];
     mockIPC((command, args) => {
       calls.push([command, args]);
@@ -34,7 +34,7 @@ describe("the shell", () => {
     ]);
   });
 
-  it("refuses with its report", async () => {
+  it("rejects with the error report", async () => {
     const report = { kind: "conflict", message: "busy", hint: null };
     mockIPC(() => Promise.reject(report));
     await expect(tauriHost.act(action)).rejects.toEqual(report);

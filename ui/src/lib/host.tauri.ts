@@ -2,7 +2,7 @@ import { Channel, invoke } from "@tauri-apps/api/core";
 import type { Host } from "./host";
 import type { Action, ViewEvent } from "./types.gen";
 
-/** The host of the real app: the shell's commands. */
+/** The host in the app's window: Tauri commands. */
 export const tauriHost: Host = {
   async watch(listener) {
     await invoke("watch", { channel: new Channel<ViewEvent>(listener) });

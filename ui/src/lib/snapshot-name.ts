@@ -1,8 +1,8 @@
-/** Why a snapshot can't be called so; `null` if it can. The backend checks again, with the same rule. */
-export function nameProblem(name: string, taken: readonly string[]): string | null {
+/** Why a snapshot name is invalid; `null` if it is valid. The core applies the same rule. */
+export function snapshotNameError(name: string, existing: readonly string[]): string | null {
   if (name === "") return null;
-  if (!/^[A-Za-z0-9]/.test(name)) return "It has to start with a letter or a digit.";
-  if (!/^[A-Za-z0-9._-]+$/.test(name)) return "Only letters, digits, “-”, “_” and “.”, no blanks.";
-  if (name.length > 63) return "It has to have 63 characters at most.";
-  return taken.includes(name) ? "There is one of this name." : null;
+  if (!/^[A-Za-z0-9]/.test(name)) return "Must start with a letter or a digit";
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) return "Use only letters, digits, “-”, “_” and “.”";
+  if (name.length > 63) return "Use at most 63 characters";
+  return existing.includes(name) ? "A snapshot with this name exists" : null;
 }

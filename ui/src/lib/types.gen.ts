@@ -22,7 +22,7 @@ export type EnvStatus = "running" | "stopped" | "frozen" | "error" | "not-found"
 
 export type PortState = "idle" | "forwarded" | "taken" | "native";
 
-export type Verb = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure" | "lend";
+export type OperationKind = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure" | "lend";
 
 export type Limits = { 
 /**
@@ -90,7 +90,7 @@ id: string,
 /**
  * What it does.
  */
-verb: Verb, 
+verb: OperationKind, 
 /**
  * The step that it is at, in words.
  */
@@ -112,7 +112,7 @@ id: string,
 /**
  * What it did.
  */
-verb: Verb, 
+verb: OperationKind, 
 /**
  * When (RFC 3339).
  */
@@ -278,7 +278,7 @@ env: EnvRef,
 /**
  * What was done.
  */
-verb: Verb, 
+verb: OperationKind, 
 /**
  * The snapshot that it was about.
  */

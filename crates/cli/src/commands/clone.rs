@@ -1,7 +1,7 @@
 //! `container clone`
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::engine::CloneRequest;
+use lxc_dev_manager_core::operations::CloneRequest;
 use serde_json::json;
 
 use crate::args::CloneEnv;
@@ -16,7 +16,9 @@ pub(crate) async fn run(context: &Context, args: CloneEnv) -> Result<()> {
         env: args.name,
     };
     let cancel = context.cancelled_by_interrupt();
-    let cloned = context.engine.clone_env(&mut project, &request, &cancel);
+    let cloned = context
+        .operations
+        .clone_env(&mut project, &request, &cancel);
     let cloned = progress::show(context, cloned).await?;
     let data = json!({
         "project": project.name(),

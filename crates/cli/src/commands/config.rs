@@ -5,7 +5,7 @@ use lxc_dev_manager_core::backend::{Nesting, Settings};
 use lxc_dev_manager_core::preferences::{Preference, Preferences};
 use serde_json::{Map, Value, json};
 
-use super::several::{Done, each, or_all};
+use super::multi_env::{Done, each, or_all};
 use crate::args::{ConfigCommand, SetPreference, Up};
 use crate::context::Context;
 
@@ -18,7 +18,7 @@ pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<u8>
 }
 
 fn show(context: &Context) -> Result<u8> {
-    let (preferences, warning) = Preferences::read(context.engine.home())?;
+    let (preferences, warning) = Preferences::read(context.operations.home())?;
     if let Some(warning) = warning {
         context.printer.status(&warning);
     }
@@ -40,7 +40,7 @@ fn show(context: &Context) -> Result<u8> {
 }
 
 fn set(context: &Context, args: &SetPreference) -> Result<u8> {
-    let home = context.engine.home();
+    let home = context.operations.home();
     Preferences::set(home, args.name, &args.value)?;
     let value = Preferences::read(home)?.0.value(args.name);
     let name = args.name.name();
@@ -55,7 +55,7 @@ async fn apply(context: &Context, args: Up) -> Result<u8> {
     let project = context.project()?;
     let patterns = or_all(args.names);
     each(context, &project, &patterns, async |project, env| {
-        let configured = context.engine.configure(&project, &env).await?;
+        let configured = context.operations.configure(&project, &env).await?;
         let changes = changes(&configured.before, &configured.now);
         let name = context.printer.bold(env.as_str());
         let lines: Vec<String> = changes

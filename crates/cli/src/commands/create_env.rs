@@ -1,8 +1,8 @@
 //! `container create`
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::engine::{CreateRequest, Created};
 use lxc_dev_manager_core::model::Limits;
+use lxc_dev_manager_core::operations::{CreateRequest, Created};
 use serde_json::json;
 
 use crate::args::{CreateEnv, Ports};
@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
         keep: args.keep,
     };
     let cancel = context.cancelled_by_interrupt();
-    let made = context.engine.create(&mut project, request, &cancel);
+    let made = context.operations.create(&mut project, request, &cancel);
     let made = progress::show(context, made).await?;
     let data = json!({
         "project": project.name(),

@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context, args: CreateProject) -> Result<()> {
     };
     let ports = Ports::joined(args.ports);
     let project = create_file(&directory, &name, ports.as_deref())?;
-    context.engine.registry().add(project.directory())?;
+    context.operations.registry().add(project.directory())?;
     let path = project.directory().display().to_string();
     context
         .printer

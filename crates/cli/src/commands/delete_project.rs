@@ -14,7 +14,7 @@ pub(crate) async fn run(context: &Context, args: DeleteProject) -> Result<()> {
     let directory = project.directory().to_path_buf();
     if !args.force {
         let view = context
-            .engine
+            .operations
             .overview(std::slice::from_ref(&directory))
             .await?;
         let envs = view.projects.iter().flat_map(|project| &project.envs);
@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, args: DeleteProject) -> Result<()> {
         confirm::ask(&goes.join("\n"), "Delete the project?")?;
     }
     let name = project.name();
-    let deleted = context.engine.delete_project(project);
+    let deleted = context.operations.delete_project(project);
     let deleted = progress::show_several(context, deleted).await?;
     let data = json!({
         "project": name,

@@ -12,7 +12,7 @@ use crate::progress;
 const BAD: u8 = 3;
 
 pub(crate) async fn run(context: &Context) -> Result<u8> {
-    let findings = progress::show(context, context.engine.doctor()).await?;
+    let findings = progress::show(context, context.operations.doctor()).await?;
     let worst = findings.iter().map(|finding| finding.level).max();
     let data = json!({ "findings": findings });
     context

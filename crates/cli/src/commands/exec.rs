@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use lxc_dev_manager_core::backend::{ExecIo, ExecSpec};
-use lxc_dev_manager_core::engine::Lent;
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, UserName};
+use lxc_dev_manager_core::operations::ForwardedSocket;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::provision;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
 use super::EXEC_FAILED;
-use super::several::chosen;
+use super::multi_env::chosen;
 use crate::args::{Exec, Ssh};
 use crate::context::Context;
-use crate::labelled::Labelled;
+use crate::prefixed_writer::PrefixedWriter;
 use crate::terminal::{self, RawMode};
 
 /// Where the SSH agent is, here and there.
@@ -72,16 +72,16 @@ async fn one_of_several(
     width: usize,
 ) -> Result<i32> {
     let user = user(project, name, asked)?;
-    let entrance = context.engine.enter(project, name).await?;
+    let running_env = context.operations.enter(project, name).await?;
     let mut spec = provision::as_user(&user, command);
     spec.environment = variables(project, name)?;
     let label = context.printer.dim(&format!("{name:width$} | "));
     let io = ExecIo::new(
         tokio::io::empty(),
-        Labelled::new(label.clone(), tokio::io::stdout()),
-        Labelled::new(label, tokio::io::stderr()),
+        PrefixedWriter::new(label.clone(), tokio::io::stdout()),
+        PrefixedWriter::new(label, tokio::io::stderr()),
     );
-    entrance.exec(&spec, io).await
+    running_env.exec(&spec, io).await
 }
 
 pub(crate) async fn ssh(context: &Context, args: Ssh) -> Result<u8> {
@@ -128,14 +128,14 @@ async fn enter(
     let Visit {
         project, env, user, ..
     } = &visit;
-    let entrance = context.engine.enter(project, env).await?;
+    let running_env = context.operations.enter(project, env).await?;
     let mut variables = variables(project, env)?;
-    let lent = match visit.agent {
+    let forwarded = match visit.agent {
         true => Some(lend_agent(context, &visit).await?),
         false => None,
     };
-    if let Some(lent) = &lent {
-        variables.insert(AGENT.to_owned(), lent.guest_path().to_owned());
+    if let Some(forwarded) = &forwarded {
+        variables.insert(AGENT.to_owned(), forwarded.guest_path().to_owned());
     }
     let mut spec = command(user, variables);
     let interactive = terminal::is_interactive();
@@ -144,16 +144,18 @@ async fn enter(
         let kind = std::env::var("TERM").unwrap_or_else(|_| "xterm-256color".to_owned());
         spec.environment.insert("TERM".to_owned(), kind);
     }
-    let session = interactive.then(|| context.engine.open_session(project, env));
+    let session = interactive.then(|| context.operations.open_session(project, env));
     if let Some(Err(error)) = &session {
         // What it is for: that who stops the env is asked before.
         tracing::warn!(?error, "this session is not known to others");
     }
     let raw = if interactive { RawMode::enter() } else { None };
-    let code = entrance.exec(&spec, terminal::streams(interactive)).await;
+    let code = running_env
+        .exec(&spec, terminal::streams(interactive))
+        .await;
     drop((raw, session));
-    if let Some(lent) = lent
-        && let Err(error) = context.engine.end_loan(lent).await
+    if let Some(forwarded) = forwarded
+        && let Err(error) = context.operations.end_socket_forward(forwarded).await
     {
         // The next change takes it back.
         context.printer.error(&error);
@@ -161,7 +163,7 @@ async fn enter(
     Ok(u8::try_from(code?).unwrap_or(EXEC_FAILED))
 }
 
-async fn lend_agent(context: &Context, visit: &Visit<'_>) -> Result<Lent> {
+async fn lend_agent(context: &Context, visit: &Visit<'_>) -> Result<ForwardedSocket> {
     let Visit {
         project, env, user, ..
     } = visit;
@@ -172,7 +174,10 @@ async fn lend_agent(context: &Context, visit: &Visit<'_>) -> Result<Lent> {
     })?;
     let socket = std::path::absolute(socket)
         .map_err(|error| Error::io("the SSH agent's path can't be used", error))?;
-    let lent = context.engine.lend(project, env, user, &socket);
-    lent.await
+    let forwarded = context
+        .operations
+        .forward_socket(project, env, user, &socket);
+    forwarded
+        .await
         .map_err(|error| error.context("the SSH agent can't be used there"))
 }

@@ -1,6 +1,6 @@
 //! `focus`
 
-use lxc_dev_manager_core::forward::{FocusRequest, Seat, no_such_port, remember_focus};
+use lxc_dev_manager_core::forward::{FocusRequest, Forwarder, no_such_port, remember_focus};
 use lxc_dev_manager_core::view::FocusMove;
 use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
@@ -11,14 +11,14 @@ use crate::context::Context;
 pub(crate) async fn run(context: &Context, args: Focus) -> Result<()> {
     let project = context.project()?;
     let ports = project.file().ports(&args.name)?;
-    let env = context.engine.known_env(&project, &args.name)?;
+    let env = context.operations.known_env(&project, &args.name)?;
     let request = FocusRequest {
         env: env.clone(),
         port: args.port,
         cut: args.cut,
     };
-    let home = context.engine.home();
-    let moves = match Seat::at_holder(home).await {
+    let home = context.operations.home();
+    let moves = match Forwarder::at_holder(home).await {
         Ok(seat) => seat.focus(request).await?,
         Err(error) if error.kind() == ErrorKind::Unreachable => {
             let asked = match args.port {

@@ -16,7 +16,7 @@ pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
             confirm::ask(&goes.join(" "), "Delete it?")?;
         }
     }
-    let collected = progress::show(context, context.engine.collect(args.all)).await?;
+    let collected = progress::show(context, context.operations.collect(args.all)).await?;
     let data = json!({
         "deleted": collected.deleted,
         "left": collected.left,
@@ -46,10 +46,10 @@ pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
 
 /// What nobody can bring back then, in sentences.
 async fn what_goes(context: &Context) -> Result<Vec<String>> {
-    let kept = context.engine.kept()?.len();
+    let kept = context.operations.kept()?.len();
     let undo = (kept > 0).then(|| format!("{kept} operations can't be undone any more then."));
     // What an engine can't tell now is told by the deletion.
-    let left = context.engine.leftovers().await.unwrap_or_default();
+    let left = context.operations.leftovers().await.unwrap_or_default();
     let left = left.into_iter().map(|left| {
         let size = ByteSize(left.bytes);
         format!("{} that was deleted past us ({size}) go.", left.what)

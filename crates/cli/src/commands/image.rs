@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use lxc_dev_manager_core::backend::{Progress, StoredImage};
-use lxc_dev_manager_core::engine::ImageStore;
 use lxc_dev_manager_core::event::EventKind;
+use lxc_dev_manager_core::operations::ImageStore;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
@@ -35,14 +35,14 @@ pub(crate) async fn run(context: &Context, command: ImageCommand) -> Result<()> 
 
 async fn store(context: &Context) -> Result<ImageStore> {
     let project = context.project_if_any()?;
-    context.engine.image_store(project.as_ref()).await
+    context.operations.image_store(project.as_ref()).await
 }
 
 async fn create(context: &Context, args: CreateImage) -> Result<()> {
     let project = context.project()?;
     let cancel = context.cancelled_by_interrupt();
     let made = context
-        .engine
+        .operations
         .publish(&project, &args.env, &args.image, &cancel);
     let made = progress::show(context, made).await?;
     let data = json!({
@@ -191,7 +191,7 @@ async fn rename(context: &Context, args: RenameImage) -> Result<()> {
 
 /// Hands the steps of an engine to what shows them.
 fn reporter(context: &Context) -> Progress {
-    let engine = context.engine.clone();
+    let engine = context.operations.clone();
     Progress::new(move |step| engine.bus().publish(EventKind::Step(step)))
 }
 

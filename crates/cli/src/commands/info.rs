@@ -1,7 +1,7 @@
 //! `info`
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::engine::Info;
+use lxc_dev_manager_core::operations::Info;
 use lxc_dev_manager_core::view::{EnvView, SnapshotView};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::words::{local_time, size};
 pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
     let (info, view) = tokio::try_join!(
-        context.engine.info(&project, &args.name),
+        context.operations.info(&project, &args.name),
         env_view(context, &project, &args.name),
     )?;
     let data = data(&info, &view);

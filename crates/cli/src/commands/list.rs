@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::forward::glance;
+use lxc_dev_manager_core::forward::list_brief;
 use lxc_dev_manager_core::model::PortState;
 use lxc_dev_manager_core::project::find_directory;
 use lxc_dev_manager_core::view::{EngineView, EnvView, ForwardView, PortView, ProjectView, View};
@@ -16,24 +16,24 @@ use crate::table::{Cell, render};
 
 pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
     let directories: Vec<PathBuf> = if args.all {
-        let (known, warning) = context.engine.registry().projects()?;
+        let (known, warning) = context.operations.registry().projects()?;
         warning.iter().for_each(|text| context.printer.status(text));
         known.into_iter().map(|project| project.path).collect()
     } else {
         let directory = find_directory(context.directory())?;
         // A file that can't be read is an error here, not a line in a list.
         let project = lxc_dev_manager_core::project::Project::open(&directory)?;
-        context.engine.registry().add(project.directory())?;
+        context.operations.registry().add(project.directory())?;
         vec![project.directory().to_path_buf()]
     };
-    for text in context.engine.interrupted()? {
+    for text in context.operations.interrupted()? {
         context.printer.status(&text);
     }
-    let forwards = glance(context.engine.home());
+    let forwards = list_brief(context.operations.home());
     // The table has no snapshots, and needn't wait for them.
     let mut view = match context.printer.json() {
-        true => context.engine.overview(&directories).await?,
-        false => context.engine.overview_at_a_glance(&directories).await?,
+        true => context.operations.overview(&directories).await?,
+        false => context.operations.overview_brief(&directories).await?,
     };
     overlay(&mut view, &forwards.await);
     match view.projects.as_slice() {

@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use lxc_dev_manager_core::engine::{Place, TransferRequest, Transferred};
 use lxc_dev_manager_core::model::{EnvName, EnvPattern};
+use lxc_dev_manager_core::operations::{Place, TransferRequest, Transferred};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use super::several::{Done, Results, finish, try_each};
+use super::multi_env::{Done, Results, finish, try_each};
 use crate::args::Mv;
 use crate::confirm;
 use crate::context::Context;
@@ -51,7 +51,10 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
             make_directories,
         };
         let cancel = context.cancelled_by_interrupt();
-        let copied = context.engine.transfer(&project, &request, &cancel).await?;
+        let copied = context
+            .operations
+            .transfer(&project, &request, &cancel)
+            .await?;
         Ok(done(context, &env, &copied))
     };
     let first = try_each(context, &project, &patterns, async |project, env| {

@@ -1,6 +1,6 @@
 //! `open`
 
-use lxc_dev_manager_core::forward::{Seat, browser_url};
+use lxc_dev_manager_core::forward::{Forwarder, browser_url};
 use lxc_dev_manager_core::view::ForwardView;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -11,12 +11,12 @@ use crate::context::Context;
 pub(crate) async fn run(context: &Context, args: Open) -> Result<()> {
     let project = context.project()?;
     let name = &args.name;
-    let env = context.engine.known_env(&project, name)?;
+    let env = context.operations.known_env(&project, name)?;
     let not_yet = |message: String| {
         Error::new(ErrorKind::NotFound, message)
             .with_hint(format!("forward it: `lxc-dev-manager proxy {name}`"))
     };
-    let seat = Seat::at_holder(context.engine.home()).await;
+    let seat = Forwarder::at_holder(context.operations.home()).await;
     let seat = seat.map_err(|error| match error.kind() {
         ErrorKind::Unreachable => not_yet(format!("no port of `{name}` is forwarded")),
         _ => error,

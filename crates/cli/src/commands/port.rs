@@ -1,6 +1,6 @@
 //! `port add`, `port remove` and `port release`
 
-use lxc_dev_manager_core::forward::Seat;
+use lxc_dev_manager_core::forward::Forwarder;
 use lxc_dev_manager_core::model::GuestPort;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -60,13 +60,13 @@ fn edit(
     change: impl Fn(&mut Vec<GuestPort>) -> Result<()>,
 ) -> Result<Vec<GuestPort>> {
     let mut project = context.project()?;
-    context.engine.known_env(&project, &args.name)?;
+    context.operations.known_env(&project, &args.name)?;
     project.change_ports(&args.name, change)
 }
 
 async fn release(context: &Context, args: ReleasePort) -> Result<()> {
     let port = args.port;
-    let seat = Seat::at_holder(context.engine.home()).await;
+    let seat = Forwarder::at_holder(context.operations.home()).await;
     let seat = seat.map_err(|error| match error.kind() {
         ErrorKind::Unreachable => Error::new(
             ErrorKind::NotFound,

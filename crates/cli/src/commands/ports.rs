@@ -1,7 +1,7 @@
 //! `ports`
 
 use lxc_dev_manager_core::backend::Listener;
-use lxc_dev_manager_core::forward::glance;
+use lxc_dev_manager_core::forward::list_brief;
 use lxc_dev_manager_core::model::{EnvName, GuestPort, PortState};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::ForwardView;
@@ -9,7 +9,7 @@ use lxc_dev_manager_core::{ErrorKind, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use super::several;
+use super::multi_env;
 use crate::args::ListPorts;
 use crate::context::Context;
 use crate::output::Printer;
@@ -33,8 +33,8 @@ struct Row {
 
 pub(crate) async fn run(context: &Context, args: ListPorts) -> Result<()> {
     let project = context.project()?;
-    let names = several::chosen(&project, &several::or_all(args.names))?;
-    let forwards = glance(context.engine.home()).await;
+    let names = multi_env::chosen(&project, &multi_env::or_all(args.names))?;
+    let forwards = list_brief(context.operations.home()).await;
     let looked = names
         .iter()
         .map(|name| rows(context, &project, name, &forwards));
@@ -53,15 +53,15 @@ async fn rows(
     name: &EnvName,
     forwards: &[ForwardView],
 ) -> Result<Vec<Row>> {
-    let env = context.engine.known_env(project, name)?;
+    let env = context.operations.known_env(project, name)?;
     let configured = project.file().ports(name)?;
-    let listeners = match context.engine.enter(project, name).await {
-        Ok(entrance) => Some(entrance.listeners().await?),
+    let listeners = match context.operations.enter(project, name).await {
+        Ok(running_env) => Some(running_env.listeners().await?),
         // One that doesn't run, or isn't there, has ports in the file all the same.
         Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => None,
         Err(error) => return Err(error),
     };
-    let native = context.engine.native_ports(project, name).await;
+    let native = context.operations.native_ports(project, name).await;
     let up = listeners.is_some();
     let listeners = listeners.unwrap_or_default();
     let mut ports = configured.clone();

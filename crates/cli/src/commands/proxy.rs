@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{focus, several};
+use super::{focus, multi_env};
 use crate::args::Proxy;
 use crate::context::Context;
 use crate::forwards::{Rates, line, table};
@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: Proxy) -> Result<()> {
         let path = project.directory().display().to_string();
         return forward(context, vec![Scope::Project { path }], None).await;
     }
-    let names = several::chosen(&project, &args.names)?;
+    let names = multi_env::chosen(&project, &args.names)?;
     let mut scopes = Vec::new();
     for name in &names {
         let env = expect_forwardable(context, &project, name).await?;
@@ -58,21 +58,26 @@ async fn expect_forwardable(
     project: &Project,
     name: &EnvName,
 ) -> Result<EnvRef> {
-    let env = context.engine.known_env(project, name)?;
+    let env = context.operations.known_env(project, name)?;
     if project.file().ports(name)?.is_empty() {
         let error = Error::new(ErrorKind::Config, format!("`{name}` has no ports"));
         return Err(error.with_hint(format!(
             "give it one: `lxc-dev-manager port add {name} 8000`"
         )));
     }
-    if !context.engine.native_ports(project, name).await.is_empty() {
+    if !context
+        .operations
+        .native_ports(project, name)
+        .await
+        .is_empty()
+    {
         let message = format!("the engine itself forwards the ports of `{name}`");
         return Err(Error::new(ErrorKind::Conflict, message).with_hint(
             "leave `forwarding: native` out of containers.yaml, `lxc-dev-manager config apply`, and restart it",
         ));
     }
-    if !context.engine.may_wake(project, name) {
-        context.engine.enter(project, name).await?;
+    if !context.operations.may_wake(project, name) {
+        context.operations.enter(project, name).await?;
     }
     Ok(env)
 }
@@ -145,7 +150,7 @@ async fn take_focus(context: &Context, session: &Session, env: EnvRef) -> Result
     let (port, cut) = (None, false);
     let request = FocusRequest { env, port, cut };
     let moves = loop {
-        match session.seat().await?.focus(request.clone()).await {
+        match session.forwarder().await?.focus(request.clone()).await {
             // Who forwarded has just gone, and another one takes over: this process, perhaps.
             Err(error) if error.kind() == ErrorKind::Unreachable => tokio::time::sleep(RETRY).await,
             moves => break moves?,
@@ -211,7 +216,7 @@ async fn show_table(context: &Context, session: &Session) -> Result<()> {
     let (mut drawn, mut rates) = (0, Rates::default());
     loop {
         // While another process is just taking over there is nothing to ask.
-        if let Ok(forwards) = session.seat().await?.forwards().await {
+        if let Ok(forwards) = session.forwarder().await?.forwards().await {
             let scopes = session.scopes();
             let own = forwards
                 .into_iter()

@@ -1,14 +1,14 @@
 //! `remove`
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::engine::Keeping;
 use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::operations::UndoPolicy;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::EnvView;
 use serde_json::json;
 
+use super::multi_env::{Done, chosen, each};
 use super::sessions;
-use super::several::{Done, chosen, each};
 use crate::args::Remove;
 use crate::confirm;
 use crate::context::Context;
@@ -20,7 +20,7 @@ pub(crate) async fn run(context: &Context, args: Remove) -> Result<u8> {
         ask(context, &project, &names).await?;
     }
     each(context, &project, &args.names, async |mut project, env| {
-        let undoable = context.engine.remove(&mut project, &env).await?;
+        let undoable = context.operations.remove(&mut project, &env).await?;
         let head = format!("Removed {}", context.printer.bold(env.as_str()));
         let undo = format!("undo within three days: lxc-dev-manager undo {env}");
         Ok(Done {
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, args: Remove) -> Result<u8> {
 
 async fn ask(context: &Context, project: &Project, names: &[EnvName]) -> Result<()> {
     let directory = project.directory().to_path_buf();
-    let view = context.engine.overview(&[directory]).await?;
+    let view = context.operations.overview(&[directory]).await?;
     let envs = view.projects.iter().flat_map(|project| &project.envs);
     let mut goes: Vec<String> = envs
         .filter(|env| names.contains(&env.name))
@@ -65,7 +65,7 @@ pub(super) async fn not_kept(
     let mut lines = Vec::new();
     for name in names {
         // One that only the file names has nothing to keep.
-        if let Ok(keeping) = context.engine.removal_keeps(project, name).await
+        if let Ok(keeping) = context.operations.removal_keeps(project, name).await
             && let Some(why) = lost(keeping)
         {
             lines.push(format!("`{name}` can't be brought back by undo: {why}."));
@@ -75,15 +75,15 @@ pub(super) async fn not_kept(
 }
 
 /// Why something can't be undone, and what to do about it.
-pub(super) fn lost(keeping: Keeping) -> Option<&'static str> {
+pub(super) fn lost(keeping: UndoPolicy) -> Option<&'static str> {
     match keeping {
-        Keeping::Kept => None,
-        Keeping::Unwanted => Some("the preference `undo.max_share` is 0"),
-        Keeping::TooDear => Some(
+        UndoPolicy::Keep => None,
+        UndoPolicy::Disabled => Some("the preference `undo.max_share` is 0"),
+        UndoPolicy::TooExpensive => Some(
             "its storage pool would copy everything (to keep it nevertheless: \
              `lxc-dev-manager config set undo.on_dir true`)",
         ),
-        Keeping::Impossible => Some("its storage pool deletes what is later than a snapshot"),
+        UndoPolicy::Unsupported => Some("its storage pool deletes what is later than a snapshot"),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::progress;
 
 pub(crate) async fn run(context: &Context, args: Rename) -> Result<()> {
     let mut project = context.project()?;
-    let renamed = context.engine.rename(&mut project, &args.name, &args.new);
+    let renamed = context
+        .operations
+        .rename(&mut project, &args.name, &args.new);
     let renamed = progress::show(context, renamed).await?;
     let status = if renamed.running {
         "running"

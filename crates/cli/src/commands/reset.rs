@@ -14,13 +14,18 @@ pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
     // Without a terminal it goes on, as the original's scripts expect, and says what it did.
     let can_ask = !args.force && crate::terminal::is_interactive();
     if can_ask {
-        let keeping = context.engine.restore_keeps(&project, &args.name).await?;
+        let keeping = context
+            .operations
+            .restore_keeps(&project, &args.name)
+            .await?;
         if let Some(why) = lost(keeping) {
             let goes = format!("What `{}` is now is not kept: {why}.", args.name);
             confirm::ask(&goes, &format!("Restore it to `{}`?", args.snapshot))?;
         }
     }
-    let restored = context.engine.restore(&project, &args.name, &args.snapshot);
+    let restored = context
+        .operations
+        .restore(&project, &args.name, &args.snapshot);
     let restored = progress::show(context, restored).await?;
     let data = json!({
         "env": args.name,

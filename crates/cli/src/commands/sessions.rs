@@ -4,7 +4,7 @@ use lxc_dev_manager_core::Result;
 use lxc_dev_manager_core::model::EnvPattern;
 use lxc_dev_manager_core::project::Project;
 
-use super::several::chosen;
+use super::multi_env::chosen;
 use crate::confirm;
 use crate::context::Context;
 
@@ -18,7 +18,7 @@ pub(super) fn ask(
 ) -> Result<()> {
     let mut goes = Vec::new();
     for env in chosen(project, patterns)? {
-        match context.engine.sessions(project, &env)? {
+        match context.operations.sessions(project, &env)? {
             0 => {}
             open => goes.push(format!("`{env}`: {}.", words(open))),
         }

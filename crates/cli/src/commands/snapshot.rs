@@ -1,7 +1,7 @@
 //! `container snapshot`
 
-use lxc_dev_manager_core::engine::MayStop;
 use lxc_dev_manager_core::model::EnvName;
+use lxc_dev_manager_core::operations::MayStop;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::{EnvView, SnapshotView};
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> 
     };
     let (name, snapshot) = (&args.name, &args.snapshot);
     let taken = context
-        .engine
+        .operations
         .snapshot(&mut project, name, snapshot, args.description, stop);
     progress::show(context, taken).await?;
     context.printer.done(
@@ -56,7 +56,7 @@ pub(super) async fn env_view(
     name: &EnvName,
 ) -> Result<EnvView> {
     let directory = project.directory().to_path_buf();
-    let view = context.engine.overview(&[directory]).await?;
+    let view = context.operations.overview(&[directory]).await?;
     let mut envs = view.projects.into_iter().flat_map(|project| project.envs);
     envs.find(|env| env.name == *name).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("there is no env `{name}`"))
@@ -94,7 +94,7 @@ pub(crate) async fn delete(context: &Context, args: DeleteSnapshot) -> Result<()
         confirm::ask(&goes, "Delete it?")?;
     }
     let deleted = context
-        .engine
+        .operations
         .delete_snapshot(&mut project, &args.name, &args.snapshot);
     progress::show(context, deleted).await?;
     context.printer.done(

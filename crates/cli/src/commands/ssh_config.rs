@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes, join};
 
 use crate::args::{Dial, EnvOnly, HostKeys};
 use crate::context::Context;
-use crate::ssh_word::quoted;
+use crate::ssh_quote::quoted;
 
 /// Sets variables for a command; ssh wants the whole path.
 const ENV: &str = "/usr/bin/env";
@@ -22,7 +22,7 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
     let user = project.file().user(&args.name)?.name;
     let instance = project.instance(&args.name)?;
-    let key = KeyPair::load_or_make(context.engine.home())?.private;
+    let key = KeyPair::load_or_make(context.operations.home())?.private;
     expect_plain(&key)?;
     let itself = itself(context, project.directory())?;
     let env = &args.name;
@@ -91,10 +91,10 @@ fn expect_plain(path: &Path) -> Result<()> {
 /// Connects stdin and stdout to a port of an env.
 pub(crate) async fn dial(context: &Context, args: Dial) -> Result<()> {
     let project = context.project()?;
-    let entrance = context.engine.enter(&project, &args.name).await?;
+    let running_env = context.operations.enter(&project, &args.name).await?;
     // One that has just been started gets its address a little later.
-    entrance.wait_for_network().await?;
-    let mut guest = entrance.dial(args.port).await?;
+    running_env.wait_for_network().await?;
+    let mut guest = running_env.dial(args.port).await?;
     let mut own = join(tokio::io::stdin(), tokio::io::stdout());
     let broken = |error| Error::io("the connection broke", error);
     copy_bidirectional_with_sizes(
@@ -111,14 +111,14 @@ pub(crate) async fn dial(context: &Context, args: Dial) -> Result<()> {
 /// Prints the lines of `known_hosts` for an env.
 pub(crate) async fn host_keys(context: &Context, args: HostKeys) -> Result<()> {
     let project = context.project()?;
-    let entrance = context.engine.enter(&project, &args.name).await?;
+    let running_env = context.operations.enter(&project, &args.name).await?;
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if !args.host.chars().all(plain) {
         let message = format!("`{}` is no host", args.host);
         return Err(Error::new(ErrorKind::InvalidName, message));
     }
-    let keys = entrance.host_keys().await?;
+    let keys = running_env.host_keys().await?;
     let lines: Vec<String> = keys
         .iter()
         .map(|key| format!("{} {key}\n", args.host))

@@ -13,7 +13,7 @@ pub(crate) async fn run(context: &Context, args: Undo) -> Result<()> {
         return Ok(());
     }
     let mut project = context.project()?;
-    let undone = context.engine.undo(&mut project, args.name.as_ref());
+    let undone = context.operations.undo(&mut project, args.name.as_ref());
     let env = progress::show(context, undone).await?;
     context.printer.done(&json!({ "env": env }), |printer| {
         format!("{} is as it was before", printer.bold(env.as_str()))
@@ -27,10 +27,10 @@ async fn bring_project_back(context: &Context) -> Result<bool> {
     let here = here
         .canonicalize()
         .map_err(|error| Error::io(format!("cannot find {}", here.display()), error))?;
-    if here.join(FILE_NAME).exists() && !context.engine.is_back_in_part(&here)? {
+    if here.join(FILE_NAME).exists() && !context.operations.is_back_in_part(&here)? {
         return Ok(false);
     }
-    let undone = progress::show_several(context, context.engine.undo_deletion(&here)).await?;
+    let undone = progress::show_several(context, context.operations.undo_deletion(&here)).await?;
     let Some(project) = undone else {
         return Ok(false);
     };

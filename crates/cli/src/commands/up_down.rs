@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use lxc_dev_manager_core::engine::{CreateRequest, Started, Stopped};
 use lxc_dev_manager_core::model::{EngineKind, EnvName};
+use lxc_dev_manager_core::operations::{CreateRequest, Started, Stopped};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{ErrorKind, Result};
 use serde_json::json;
 
+use super::multi_env::{Done, each, or_all};
 use super::sessions;
-use super::several::{Done, each, or_all};
 use crate::args::{Envs, Up};
 use crate::context::Context;
 
@@ -24,7 +24,7 @@ pub(crate) async fn up(context: &Context, args: Up) -> Result<u8> {
 
 /// An env that only the file names is made: a colleague's clone has none yet.
 async fn start_or_make(context: &Context, mut project: Project, env: EnvName) -> Result<Done> {
-    let missing = match context.engine.start(&project, &env).await {
+    let missing = match context.operations.start(&project, &env).await {
         Ok(started) => return Ok(running(context, &env, started, false)),
         Err(error) => error,
     };
@@ -39,7 +39,7 @@ async fn start_or_make(context: &Context, mut project: Project, env: EnvName) ->
     let request = CreateRequest::of_file(env.clone());
     let cancel = context.cancelled_by_interrupt();
     let made = context
-        .engine
+        .operations
         .create(&mut project, request, &cancel)
         .await?;
     let started = Started {
@@ -80,7 +80,7 @@ pub(crate) async fn down(context: &Context, args: Envs) -> Result<u8> {
         sessions::ask(context, &project, &args.names, "Stop nevertheless?")?;
     }
     each(context, &project, &args.names, async |project, env| {
-        let stopped = context.engine.stop(&project, &env).await?;
+        let stopped = context.operations.stop(&project, &env).await?;
         Ok(down_text(context, &env, stopped))
     })
     .await
@@ -109,7 +109,7 @@ pub(crate) async fn restart(context: &Context, args: Envs) -> Result<u8> {
         sessions::ask(context, &project, &args.names, "Restart nevertheless?")?;
     }
     each(context, &project, &args.names, async |project, env| {
-        let started = context.engine.restart(&project, &env).await?;
+        let started = context.operations.restart(&project, &env).await?;
         Ok(running(context, &env, started, false))
     })
     .await

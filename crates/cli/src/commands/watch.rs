@@ -67,12 +67,12 @@ async fn follow(
         true => None,
         false => {
             let directory = find_directory(context.directory())?;
-            context.engine.registry().add(&directory)?;
+            context.operations.registry().add(&directory)?;
             Some(context.project()?.directory().display().to_string())
         }
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let watch = Watch::start(context.engine.clone(), &tasks, shutdown.clone());
+    let watch = Watch::start(context.operations.clone(), &tasks, shutdown.clone());
     let shown = async {
         // A subscriber that fell behind begins again, with the whole.
         while let Some(mut events) = watch.subscribe().await {
@@ -137,7 +137,7 @@ fn env_line(env: &EnvView) -> String {
         text.push_str(&format!(", {address}"));
     }
     if let Some(operation) = &env.operation {
-        text.push_str(&format!(", {}", operation.verb.word()));
+        text.push_str(&format!(", {}", operation.kind.word()));
         if let Some(step) = &operation.step {
             text.push_str(&format!(": {step}"));
         }
@@ -146,7 +146,7 @@ fn env_line(env: &EnvView) -> String {
 }
 
 fn outcome_line(outcome: &Outcome) -> String {
-    let (env, what) = (&outcome.env.env, outcome.verb.noun());
+    let (env, what) = (&outcome.env.env, outcome.kind.noun());
     match &outcome.error {
         None => format!("{env}: {what} done"),
         Some(error) => format!("{env}: {what} failed: {}", error.message),

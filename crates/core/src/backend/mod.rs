@@ -51,8 +51,8 @@ pub use listener::{LIST_LISTENERS, Listener, Process, listeners};
 pub use route::Route;
 pub use stream::{Channel, GuestStream};
 pub use types::{
-    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Leftover, Loan,
-    Marks, Mount, Nesting, Progress, Settings, Space, Step, Usage,
+    BackendEvent, Capabilities, CopySpec, Instance, InstanceSnapshot, LaunchSpec, Leftover, Marks,
+    Mount, Nesting, Progress, Settings, SocketForward, Space, Step, Usage,
 };
 
 /// What to do where a storage pool is full.
@@ -107,12 +107,12 @@ pub trait Backend: Send + Sync {
 
     /// All instances without their snapshots, in as little time as the engine allows. An address may
     /// be the one that the engine has leased to it, whether the guest uses it yet or not.
-    async fn glance(&self) -> Result<Vec<Instance>> {
+    async fn list_brief(&self) -> Result<Vec<Instance>> {
         self.instances().await
     }
 
     /// One instance without its snapshots and its address.
-    async fn glance_at(&self, name: &InstanceName) -> Result<Instance> {
+    async fn brief(&self, name: &InstanceName) -> Result<Instance> {
         self.instance(name).await
     }
 
@@ -309,20 +309,20 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `Unsupported` where the engine can't.
-    async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {
+    async fn forward_socket(&self, name: &InstanceName, forward: &SocketForward) -> Result<()> {
         let message = format!("{} lends no sockets, not to `{name}` either", self.kind());
-        let _ = loan;
+        let _ = forward;
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
-    /// Ends a loan, by its name; one that isn't there is a success, and so is an instance that isn't.
-    async fn end_loan(&self, name: &InstanceName, loan: &str) -> Result<()> {
-        let _ = (name, loan);
+    /// Ends a forward, by its name; one that isn't there is a success, and so is an instance that isn't.
+    async fn end_socket_forward(&self, name: &InstanceName, forward: &str) -> Result<()> {
+        let _ = (name, forward);
         Ok(())
     }
 
     /// Ends all loans of an instance.
-    async fn end_loans(&self, name: &InstanceName) -> Result<()> {
+    async fn end_socket_forwards(&self, name: &InstanceName) -> Result<()> {
         let _ = name;
         Ok(())
     }

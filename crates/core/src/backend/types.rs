@@ -191,8 +191,8 @@ pub struct CopySpec {
 
 /// A Unix socket of this host that a guest may use for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loan {
-    /// What it is called in the engine; begins with [`Loan::PREFIX`].
+pub struct SocketForward {
+    /// What it is called in the engine; begins with [`SocketForward::PREFIX`].
     pub name: String,
     /// The socket on this host, absolute.
     pub host: PathBuf,
@@ -204,7 +204,7 @@ pub struct Loan {
     pub gid: u32,
 }
 
-impl Loan {
+impl SocketForward {
     /// How the names of all loans begin.
     pub const PREFIX: &'static str = "ldm-lent-";
 }

@@ -9,9 +9,9 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lock_info;
 use super::protocol::{Call, Hello, Incoming, MAX_REPLY, Reply, Request, Role, lines};
-use super::server::{HELLO_PATIENCE, receive, send};
-use super::sign;
+use super::server::{HELLO_TIMEOUT, receive, send};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::view::{FocusMove, ForwardView, ViewEvent};
@@ -20,7 +20,7 @@ use crate::view::{FocusMove, ForwardView, ViewEvent};
 const EVENTS: usize = 8192;
 
 /// How long work may take: longer than any operation does.
-const WORK_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+const WORK_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Those who wait for an answer; `None` once the connection has ended and nobody can.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Answer>>>>>>;
@@ -68,7 +68,7 @@ impl Client {
     /// # Errors
     /// `Unreachable` where no app runs, `Unsupported` where it is another version.
     pub async fn connect(home: &Home, role: Role) -> Result<(Self, mpsc::Receiver<Pushed>)> {
-        let path = sign::socket(home);
+        let path = lock_info::socket(home);
         let stream = UnixStream::connect(&path).await.map_err(|error| {
             let message = format!("no app answers on {}", path.display());
             Error::new(ErrorKind::Unreachable, message)
@@ -77,7 +77,7 @@ impl Client {
         })?;
         let (mut incoming, mut outgoing) = lines(stream, MAX_REPLY);
         send(&mut outgoing, &Hello::new(role)).await?;
-        let hello = tokio::time::timeout(HELLO_PATIENCE, receive::<Hello>(&mut incoming)).await;
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, receive::<Hello>(&mut incoming)).await;
         let hello = hello.map_err(|_| {
             Error::new(ErrorKind::Timeout, "the app doesn't answer")
                 .with_hint("end it, and start it again: lxc-dev-manager-desktop")
@@ -126,11 +126,11 @@ impl Client {
             .await
             .map_err(|_| gone())?;
         // What is done may take as long as it takes; a question is answered at once, or by nobody.
-        let patience = match is_question {
-            true => HELLO_PATIENCE,
-            false => WORK_PATIENCE,
+        let timeout = match is_question {
+            true => HELLO_TIMEOUT,
+            false => WORK_TIMEOUT,
         };
-        match tokio::time::timeout(patience, answered).await {
+        match tokio::time::timeout(timeout, answered).await {
             Ok(answered) => answered.map_err(|_| gone())?,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,

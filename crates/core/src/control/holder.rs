@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
-use super::sign::Sign;
+use super::lock_info::LockInfo;
 use crate::error::{Error, Result};
 use crate::home::Home;
 
@@ -47,12 +47,12 @@ impl Holder {
         home.runtime_directory()?;
         let failed = |error| Error::io(format!("cannot listen on {}", path.display()), error);
         let listener = listen(&path).map_err(failed)?;
-        let before = Sign::read(&mut lock);
-        let sign = Sign {
+        let before = LockInfo::read(&mut lock);
+        let lock_info = LockInfo {
             socket: path.clone(),
             handover: None,
         };
-        sign.write(&mut lock).map_err(failed)?;
+        lock_info.write(&mut lock).map_err(failed)?;
         Ok(Some(Self {
             listener,
             path,
@@ -71,12 +71,12 @@ impl Holder {
     /// # Errors
     /// `Io` where that can't be written.
     pub(crate) fn pass_on(mut self, handover: &Path) -> Result<()> {
-        let sign = Sign {
+        let lock_info = LockInfo {
             socket: self.path.clone(),
             handover: Some(handover.to_path_buf()),
         };
         let failed = |error| Error::io("cannot write into the lock", error);
-        sign.write(&mut self.lock).map_err(failed)
+        lock_info.write(&mut self.lock).map_err(failed)
     }
 }
 
@@ -101,7 +101,7 @@ impl Drop for Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::sign;
+    use crate::control::lock_info;
 
     #[tokio::test]
     async fn there_is_one_holder_and_a_stale_socket_is_taken_over() {
@@ -125,8 +125,8 @@ mod tests {
         for (first, second) in [(&session, &cron), (&cron, &session)] {
             let holder = Holder::claim(first).unwrap().unwrap();
             assert!(Holder::claim(second).unwrap().is_none());
-            assert_eq!(sign::socket(second), first.control_socket());
-            let found = tokio::net::UnixStream::connect(sign::socket(second)).await;
+            assert_eq!(lock_info::socket(second), first.control_socket());
+            let found = tokio::net::UnixStream::connect(lock_info::socket(second)).await;
             drop((found.unwrap(), holder));
         }
         // Another home of the same user has its own there.

@@ -8,9 +8,9 @@
 
 mod client;
 mod holder;
+mod lock_info;
 mod protocol;
 mod server;
-mod sign;
 
 pub use client::{Answer, Client, Pushed};
 pub use holder::Holder;

@@ -19,12 +19,12 @@ use crate::forward::{Forwarding, Lease, Scope};
 use crate::view::{Action, ForwardView, ViewEvent};
 
 /// How long the other side may take to say who it is.
-pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a refused accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How long the other side may take to read a message. One that hangs loses the connection, and
 /// with it the right to be the window.
-const SEND_PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replies that may wait for a slow client.
 const REPLIES: usize = 64;
 
@@ -88,7 +88,7 @@ impl Windows {
     }
 }
 
-/// Answers until the token is cancelled, and returns the right to it then. What clients have asked for goes on until
+/// RemoteAnswers until the token is cancelled, and returns the right to it then. What clients have asked for goes on until
 /// it is done; `tasks` waits for it.
 pub async fn serve(
     holder: Holder,
@@ -132,7 +132,7 @@ fn same_user(stream: &UnixStream) -> bool {
 
 async fn converse(stream: UnixStream, host: Arc<dyn Host>, tasks: TaskTracker) -> Result<()> {
     let (mut incoming, mut outgoing) = lines(stream, MAX_LINE);
-    let hello = tokio::time::timeout(HELLO_PATIENCE, receive::<Hello>(&mut incoming)).await;
+    let hello = tokio::time::timeout(HELLO_TIMEOUT, receive::<Hello>(&mut incoming)).await;
     let hello = hello.map_err(|_| Error::new(ErrorKind::Timeout, "no greeting"))??;
     send(&mut outgoing, &Hello::new(host.role())).await?;
     let Some(hello) = hello else { return Ok(()) };
@@ -278,7 +278,7 @@ pub(super) async fn receive<T: serde::de::DeserializeOwned>(
 
 pub(super) async fn send<T: serde::Serialize>(outgoing: &mut Outgoing, value: &T) -> Result<()> {
     let line = encode(value)?;
-    match tokio::time::timeout(SEND_PATIENCE, outgoing.send(line)).await {
+    match tokio::time::timeout(SEND_TIMEOUT, outgoing.send(line)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::new(
             ErrorKind::Io,

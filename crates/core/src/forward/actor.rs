@@ -9,18 +9,18 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::Answers;
+use super::answers::RemoteAnswers;
 use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
 use super::ports::{LOOK, Ports, Wanted};
 use super::renames::{Renames, followed};
+use super::route_cache::RouteCache;
 use super::store::{Focus, Key, Stable};
-use super::tables::{Farewell, Upstreams, shares};
-use super::ways::Ways;
-use super::{FocusRequest, Legacy, Order, no_such_port};
-use crate::engine::Engine;
+use super::tables::{Draining, Upstreams, shares};
+use super::{FocusRequest, HandoverServer, Order, no_such_port};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{EnvStatus, GuestPort, HostPort, PortState};
+use crate::operations::Operations;
 use crate::proxy::Listening;
 use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
 use crate::watch::Watch;
@@ -38,7 +38,7 @@ const INHERITS_UNSEEN: Duration = Duration::from_secs(60);
 pub(super) struct Actor {
     /// Envs of which the boot is over to which connections were made.
     ended: mpsc::UnboundedReceiver<EnvRef>,
-    answers: Answers,
+    answers: RemoteAnswers,
     heard: mpsc::UnboundedReceiver<Key>,
     view: View,
     envs: Vec<KnownEnv>,
@@ -75,21 +75,21 @@ pub(super) struct Actor {
 
 impl Actor {
     pub(super) fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         told: watch::Sender<Vec<ForwardView>>,
         ports: Ports,
         tasks: TaskTracker,
         // Of listening, and of the last connection.
         (shutdown, over): (CancellationToken, CancellationToken),
     ) -> Result<Self> {
-        let home = engine.home();
+        let home = operations.home();
         let (mut focus, mut stable) = (Focus::read(home)?, Stable::read(home)?);
         for warning in [focus.warning(), stable.warning()].into_iter().flatten() {
-            engine.bus().publish(EventKind::Notice(warning));
+            operations.bus().publish(EventKind::Notice(warning));
         }
         let renames = Renames::read(home)?;
-        let (answers, heard) = Answers::new(engine.clone(), tasks.clone(), shutdown);
-        let (ways, ended) = Ways::new(engine, tasks, over);
+        let (answers, heard) = RemoteAnswers::new(operations.clone(), tasks.clone(), shutdown);
+        let (routes, ended) = RouteCache::new(operations, tasks, over);
         Ok(Self {
             ended,
             answers,
@@ -106,7 +106,7 @@ impl Actor {
             stable,
             released: BTreeSet::new(),
             answered: BTreeSet::new(),
-            upstreams: Upstreams::new(ways),
+            upstreams: Upstreams::new(routes),
             focused: BTreeMap::new(),
             shared: BTreeSet::new(),
             ports,
@@ -163,9 +163,9 @@ impl Actor {
     }
 
     /// Closes the listeners. What is open goes on.
-    pub(super) async fn close(mut self) -> Farewell {
+    pub(super) async fn close(mut self) -> Draining {
         self.ports.set(BTreeMap::new()).await;
-        Farewell {
+        Draining {
             ended: self.ended,
             upstreams: self.upstreams,
         }
@@ -316,14 +316,14 @@ impl Actor {
             Order::Forwards(answer) => {
                 let _ = answer.send(self.forwards());
             }
-            Order::Legacy(answer) => {
+            Order::HandoverServer(answer) => {
                 self.leaving = true;
                 let listeners = self.ports.copies().unwrap_or_else(|error| {
                     tracing::warn!(%error, "listeners can't be handed over");
                     Vec::new()
                 });
                 let leases = self.leases.len();
-                let _ = answer.send(Legacy { listeners, leases });
+                let _ = answer.send(HandoverServer { listeners, leases });
             }
         }
     }

@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use super::plan::KnownEnv;
 use super::store::Key;
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::GuestPort;
+use crate::operations::Operations;
 use crate::project::Project;
 use crate::view::EnvRef;
 
@@ -25,8 +25,8 @@ use crate::view::EnvRef;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// The envs that are asked.
-pub(super) struct Answers {
-    engine: Arc<Engine>,
+pub(super) struct RemoteAnswers {
+    operations: Arc<Operations>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     /// Those that run, with their ports, each until it stops.
@@ -34,16 +34,16 @@ pub(super) struct Answers {
     answered: mpsc::UnboundedSender<Key>,
 }
 
-impl Answers {
+impl RemoteAnswers {
     /// Ports that answer come by the second value.
     pub(super) fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (answered, heard) = mpsc::unbounded_channel();
         let answers = Self {
-            engine,
+            operations,
             tasks,
             shutdown,
             asked: HashMap::new(),
@@ -78,11 +78,12 @@ impl Answers {
             }
             let end = self.shutdown.child_token();
             self.asked.insert(env.clone(), (ports.clone(), end.clone()));
-            let (engine, answered, env) = (self.engine.clone(), self.answered.clone(), env.clone());
+            let (operations, answered, env) =
+                (self.operations.clone(), self.answered.clone(), env.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = until_all_answer(&engine, &env, ports, &answered) => {}
+                    () = until_all_answer(&operations, &env, ports, &answered) => {}
                 }
             });
         }
@@ -91,14 +92,14 @@ impl Answers {
 }
 
 async fn until_all_answer(
-    engine: &Arc<Engine>,
+    operations: &Arc<Operations>,
     env: &EnvRef,
     mut missing: Vec<GuestPort>,
     answered: &mpsc::UnboundedSender<Key>,
 ) {
     let mut pause = PAUSES.0;
     loop {
-        match listening(engine, env).await {
+        match listening(operations, env).await {
             Ok(ports) => missing.retain(|port| {
                 let listens = ports.contains(port);
                 if listens {
@@ -117,11 +118,11 @@ async fn until_all_answer(
     }
 }
 
-async fn listening(engine: &Arc<Engine>, env: &EnvRef) -> Result<Vec<GuestPort>> {
+async fn listening(operations: &Arc<Operations>, env: &EnvRef) -> Result<Vec<GuestPort>> {
     let project = Project::open(Path::new(&env.project_path))?;
-    let room = engine.of(&project)?;
-    let entrance = room.enter(&project, &env.env).await?;
-    let listeners = entrance.listeners().await?;
+    let room = operations.of(&project)?;
+    let running_env = room.enter(&project, &env.env).await?;
+    let listeners = running_env.listeners().await?;
     Ok(listeners
         .into_iter()
         .map(|listener| listener.port)

@@ -189,43 +189,43 @@ fn send(stream: &UnixStream, listeners: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// What who ends leaves to who forwards next.
-pub(super) struct Legacy {
+pub(super) struct HandoverServer {
     pub(super) listeners: Vec<OwnedFd>,
     /// How many leases there are, this process's own as well.
     pub(super) leases: usize,
 }
 
 /// What has become of the right to answer.
-pub enum Passed {
+pub enum Handover {
     /// Somebody else has it now, and our listeners.
     Over,
     /// It is still ours, or was given back for nobody.
     NotOver(Option<Holder>),
 }
 
-impl Legacy {
+impl HandoverServer {
     /// Gives the right to answer back, and the listeners to who takes it. Until then connections are accepted here, so
     /// forwarding has to go on until this has ended.
-    pub(super) async fn hand_over(self, home: &Home, holder: Holder) -> Passed {
+    pub(super) async fn hand_over(self, home: &Home, holder: Holder) -> Handover {
         let offer = match Offer::new(home) {
             Ok(offer) => offer,
             Err(error) => {
                 tracing::warn!(%error, "listeners can't be handed over");
-                return Passed::NotOver(Some(holder));
+                return Handover::NotOver(Some(holder));
             }
         };
         if let Err(error) = holder.pass_on(&offer.path) {
             tracing::warn!(?error, "listeners can't be handed over");
-            return Passed::NotOver(None);
+            return Handover::NotOver(None);
         }
         match tokio::time::timeout(COMES, offer.give(&self.listeners)).await {
-            Ok(Ok(())) => Passed::Over,
+            Ok(Ok(())) => Handover::Over,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "listeners weren't handed over");
-                Passed::NotOver(None)
+                Handover::NotOver(None)
             }
             // Who was there has gone meanwhile.
-            Err(_) => Passed::NotOver(None),
+            Err(_) => Handover::NotOver(None),
         }
     }
 }
@@ -247,7 +247,7 @@ mod tests {
         let waiting = std::net::TcpStream::connect(address).unwrap();
         let given: Vec<OwnedFd> = listeners.into_iter().map(OwnedFd::from).collect();
         let here = home.clone();
-        let legacy = Legacy {
+        let legacy = HandoverServer {
             listeners: given,
             leases: 1,
         };
@@ -259,7 +259,7 @@ mod tests {
             }
         };
         let mut inherited = Inherited::of(&mut second).await;
-        assert!(matches!(giver.await.unwrap(), Passed::Over));
+        assert!(matches!(giver.await.unwrap(), Handover::Over));
         assert_eq!(inherited.listeners.len(), AT_ONCE + 1);
         // Not even who has come before is lost.
         let taken = inherited.take(address).unwrap();

@@ -14,11 +14,11 @@ mod plan;
 mod ports;
 mod remembered;
 mod renames;
+mod route_cache;
 mod service;
 mod session;
 mod store;
 mod tables;
-mod ways;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,25 +29,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Holder;
-use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::{EnvName, GuestPort, HostPort, PortState};
+use crate::operations::Operations;
 use crate::proxy::Shared;
 use crate::view::{EnvRef, FocusMove, ForwardView};
 use crate::watch::Watch;
 
 use actor::Actor;
-pub use handover::Passed;
-use handover::{Inherited, Legacy};
+pub use handover::Handover;
+use handover::{HandoverServer, Inherited};
 pub use plan::Scope;
 use ports::Ports;
-pub use session::{Seat, Session, glance};
+pub use session::{Forwarder, Session, list_brief};
 
 /// How long the one task may take to tell what is left.
 const LEGACY: Duration = Duration::from_millis(500);
 /// How long connections may take to end when somebody else forwards by now.
-const FAREWELL: Duration = Duration::from_secs(30);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Orders that may wait.
 const BACKLOG: usize = 64;
 
@@ -83,7 +83,7 @@ enum Order {
     Release(HostPort, oneshot::Sender<Result<()>>),
     Forwards(oneshot::Sender<Vec<ForwardView>>),
     /// The listeners, for who forwards next, and how many leases there are.
-    Legacy(oneshot::Sender<Legacy>),
+    HandoverServer(oneshot::Sender<HandoverServer>),
 }
 
 /// Ports are forwarded for somebody as long as this is kept.
@@ -123,19 +123,25 @@ impl Forwarding {
     /// # Errors
     /// `Io` and `Config` where our own state can't be read.
     pub async fn take_up(
-        engine: &Arc<Engine>,
+        operations: &Arc<Operations>,
         holder: &mut Holder,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<(Watch, Self)> {
         let inherited = Inherited::of(holder).await;
-        let watch = Watch::start(engine.clone(), tasks, shutdown.clone());
-        let forwarding = Self::start(engine.clone(), &watch, tasks, shutdown.clone(), inherited)?;
+        let watch = Watch::start(operations.clone(), tasks, shutdown.clone());
+        let forwarding = Self::start(
+            operations.clone(),
+            &watch,
+            tasks,
+            shutdown.clone(),
+            inherited,
+        )?;
         Ok((watch, forwarding))
     }
 
     fn start(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         watch: &Watch,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
@@ -149,7 +155,7 @@ impl Forwarding {
         let ports = Ports::new(tasks.clone(), shared, legacy);
         let over = CancellationToken::new();
         let ends = (shutdown.clone(), over.clone());
-        let mut actor = Actor::new(engine, teller, ports, tasks.clone(), ends)?;
+        let mut actor = Actor::new(operations, teller, ports, tasks.clone(), ends)?;
         let (watch, shown) = (watch.clone(), told.clone());
         let (listening, open) = (tasks.token(), connections.clone());
         tokio::spawn(async move {
@@ -159,12 +165,12 @@ impl Forwarding {
                 () = shutdown.cancelled() => {}
                 () = actor.run(watch, receiver) => {}
             }
-            let mut farewell = actor.close().await;
+            let mut drain_connections = actor.close().await;
             drop(listening);
             open.close();
             tokio::select! {
                 () = open.wait() => {}
-                () = farewell.cut() => {}
+                () = drain_connections.cut() => {}
             }
         });
         let leases = Arc::default();
@@ -230,11 +236,11 @@ impl Forwarding {
 
     /// Waits for the connections that are open, once another process forwards: for a while, and no longer than
     /// until `hurry`.
-    pub async fn farewell(&self, hurry: impl Future<Output = ()>) {
+    pub async fn drain_connections(&self, hurry: impl Future<Output = ()>) {
         self.connections.close();
         tokio::select! {
             () = self.connections.wait() => {}
-            () = tokio::time::sleep(FAREWELL) => {}
+            () = tokio::time::sleep(DRAIN_TIMEOUT) => {}
             () = hurry => {}
         }
     }
@@ -248,22 +254,22 @@ impl Forwarding {
         (own, must): (usize, bool),
         answers: CancellationToken,
         served: impl Future<Output = Option<Holder>>,
-    ) -> Passed {
+    ) -> Handover {
         // While others still have their leases, and can be counted.
         let legacy = self.legacy().await.ok();
         let legacy = legacy.filter(|legacy| must || legacy.leases > own);
         answers.cancel();
         match (legacy, served.await) {
             (Some(legacy), Some(holder)) => legacy.hand_over(home, holder).await,
-            (_, holder) => Passed::NotOver(holder),
+            (_, holder) => Handover::NotOver(holder),
         }
     }
 
     /// What is left to who forwards next.
-    async fn legacy(&self) -> Result<Legacy> {
+    async fn legacy(&self) -> Result<HandoverServer> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.ask(Order::Legacy(answer)).await?;
+            self.ask(Order::HandoverServer(answer)).await?;
             answered.await.map_err(|_| ended())
         };
         // At the end of a process nobody waits for an engine that hangs.

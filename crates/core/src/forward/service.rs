@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::ways::Ways;
+use super::route_cache::RouteCache;
 use crate::backend::GuestStream;
 use crate::error::{ErrorKind, Result};
 use crate::model::GuestPort;
@@ -12,7 +12,7 @@ use crate::proxy::Service;
 use crate::view::EnvRef;
 
 pub(super) struct EnvPort {
-    pub(super) ways: Arc<Ways>,
+    pub(super) routes: Arc<RouteCache>,
     pub(super) env: EnvRef,
     pub(super) port: GuestPort,
 }
@@ -20,9 +20,9 @@ pub(super) struct EnvPort {
 #[async_trait]
 impl Service for EnvPort {
     async fn dial(&self) -> Result<GuestStream> {
-        match self.ways.dial(&self.env, self.port).await {
+        match self.routes.dial(&self.env, self.port).await {
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                Err(self.ways.wake(&self.env).unwrap_or(error))
+                Err(self.routes.wake(&self.env).unwrap_or(error))
             }
             answered => answered,
         }

@@ -10,12 +10,12 @@ use tokio_util::task::TaskTracker;
 
 use super::headless::Headless;
 use super::renames::Renames;
-use super::{FAREWELL, FocusRequest, Forwarding, Passed, Scope};
+use super::{DRAIN_TIMEOUT, FocusRequest, Forwarding, Handover, Scope};
 use crate::control::{self, Answer, Client, Holder, Pushed, Request, Role};
-use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::HostPort;
+use crate::operations::Operations;
 use crate::view::{FocusMove, ForwardView};
 
 /// How long the app has to take what it has asked for.
@@ -28,25 +28,25 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How long what runs may take to end.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long a list waits for the one who forwards: one that hangs must hang nobody else.
-const GLANCE: Duration = Duration::from_millis(50);
+const BRIEF_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Where forwards can be asked about.
 #[derive(Clone)]
-pub enum Seat {
+pub enum Forwarder {
     /// In this process.
-    Holder(Forwarding),
+    Local(Forwarding),
     /// In another.
-    Guest(Arc<Client>),
+    Remote(Arc<Client>),
 }
 
-impl Seat {
-    /// A seat at who forwards now, without a lease.
+impl Forwarder {
+    /// A forwarder at who forwards now, without a lease.
     ///
     /// # Errors
     /// `Unreachable` where nobody does.
     pub async fn at_holder(home: &Home) -> Result<Self> {
         let (client, _) = Client::connect(home, Role::Cli).await?;
-        Ok(Self::Guest(Arc::new(client)))
+        Ok(Self::Remote(Arc::new(client)))
     }
 
     /// See [`Forwarding::forwards`].
@@ -55,8 +55,8 @@ impl Seat {
     /// `Unreachable` where the holder is gone.
     pub async fn forwards(&self) -> Result<Vec<ForwardView>> {
         match self {
-            Self::Holder(forwarding) => forwarding.forwards().await,
-            Self::Guest(client) => match client.ask(Request::Forwards).await? {
+            Self::Local(forwarding) => forwarding.forwards().await,
+            Self::Remote(client) => match client.ask(Request::Forwards).await? {
                 Answer::Forwards(forwards) => Ok(forwards),
                 _ => Err(unexpected()),
             },
@@ -69,8 +69,8 @@ impl Seat {
     /// Those of [`Forwarding::focus`]; `Unreachable` where the holder is gone.
     pub async fn focus(&self, focus: FocusRequest) -> Result<Vec<FocusMove>> {
         match self {
-            Self::Holder(forwarding) => forwarding.focus(focus).await,
-            Self::Guest(client) => match client.ask(Request::Focus { focus }).await? {
+            Self::Local(forwarding) => forwarding.focus(focus).await,
+            Self::Remote(client) => match client.ask(Request::Focus { focus }).await? {
                 Answer::Moves(moves) => Ok(moves),
                 _ => Err(unexpected()),
             },
@@ -83,8 +83,8 @@ impl Seat {
     /// Those of [`Forwarding::release`]; `Unreachable` where the holder is gone.
     pub async fn release(&self, port: HostPort) -> Result<()> {
         match self {
-            Self::Holder(forwarding) => forwarding.release(port).await,
-            Self::Guest(client) => client.ask(Request::Release { port }).await.map(drop),
+            Self::Local(forwarding) => forwarding.release(port).await,
+            Self::Remote(client) => client.ask(Request::Release { port }).await.map(drop),
         }
     }
 }
@@ -95,9 +95,9 @@ fn unexpected() -> Error {
 
 /// What is forwarded now, as far as that can be had at once: nothing where nobody forwards, or where the
 /// one who does is slow.
-pub async fn glance(home: &Home) -> Vec<ForwardView> {
-    let asked = async { Seat::at_holder(home).await?.forwards().await };
-    match tokio::time::timeout(GLANCE, asked).await {
+pub async fn list_brief(home: &Home) -> Vec<ForwardView> {
+    let asked = async { Forwarder::at_holder(home).await?.forwards().await };
+    match tokio::time::timeout(BRIEF_TIMEOUT, asked).await {
         Ok(Ok(forwards)) => forwards,
         _ => Vec::new(),
     }
@@ -105,7 +105,7 @@ pub async fn glance(home: &Home) -> Vec<ForwardView> {
 
 /// A process's part in forwarding, from when it starts until the token is cancelled.
 pub struct Session {
-    seat: watch::Receiver<Option<Seat>>,
+    forwarder: watch::Receiver<Option<Forwarder>>,
     told: watch::Receiver<Vec<ForwardView>>,
     scopes: watch::Receiver<Vec<Scope>>,
     left: watch::Receiver<usize>,
@@ -113,7 +113,7 @@ pub struct Session {
 
 /// What the running part tells the other.
 struct Tellers {
-    seat: watch::Sender<Option<Seat>>,
+    forwarder: watch::Sender<Option<Forwarder>>,
     told: watch::Sender<Vec<ForwardView>>,
     scopes: watch::Sender<Vec<Scope>>,
     /// How many connections are waited for at the end.
@@ -131,32 +131,32 @@ impl Session {
     /// Of the future: `Unsupported` where another version of this program forwards, `Timeout` where the one
     /// who does hangs, `Io` where our own state can't be used.
     pub fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         scopes: Vec<Scope>,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = Result<()>> + Send) {
-        let (seat, seats) = watch::channel(None);
+        let (forwarder, forwarders) = watch::channel(None);
         let (told, tells) = watch::channel(Vec::new());
         let (scopes, wanted) = watch::channel(scopes);
         let (left, waited_for) = watch::channel(0);
         let session = Self {
-            seat: seats,
+            forwarder: forwarders,
             told: tells,
             scopes: wanted,
             left: waited_for,
         };
-        let renames = Renames::read(engine.home());
+        let renames = Renames::read(operations.home());
         let running = async move {
             let renames = renames?;
             let tellers = Tellers {
-                seat,
+                forwarder,
                 told,
                 scopes,
                 left,
                 renames,
                 passed_on: Vec::new(),
             };
-            run(engine, tellers, shutdown).await
+            run(operations, tellers, shutdown).await
         };
         (session, running)
     }
@@ -165,17 +165,17 @@ impl Session {
     ///
     /// # Errors
     /// `Unreachable` where the session has ended.
-    pub async fn seat(&self) -> Result<Seat> {
-        let mut seat = self.seat.clone();
-        let found = seat.wait_for(Option::is_some).await;
-        let found = found.ok().and_then(|seat| seat.clone());
+    pub async fn forwarder(&self) -> Result<Forwarder> {
+        let mut forwarder = self.forwarder.clone();
+        let found = forwarder.wait_for(Option::is_some).await;
+        let found = found.ok().and_then(|forwarder| forwarder.clone());
         found.ok_or_else(|| Error::new(ErrorKind::Unreachable, "forwarding has ended"))
     }
 
     /// Where this process sits, told at each change; `None` while that is being decided.
     #[must_use]
-    pub fn seats(&self) -> watch::Receiver<Option<Seat>> {
-        self.seat.clone()
+    pub fn forwarders(&self) -> watch::Receiver<Option<Forwarder>> {
+        self.forwarder.clone()
     }
 
     /// What is forwarded, told at each change.
@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// How many connections are waited for, once the token is cancelled: another process forwards, and those that
-    /// came by this one may end by themselves for a while. Who has no patience drops the future.
+    /// came by this one may end by themselves for a while. Who has no timeout drops the future.
     #[must_use]
     pub fn left(&self) -> watch::Receiver<usize> {
         self.left.clone()
@@ -215,7 +215,7 @@ impl Tellers {
 
     /// Waits for the connections that came while this process forwarded, if another one does now: for a while.
     async fn drain(&self) {
-        let end = tokio::time::Instant::now() + FAREWELL;
+        let end = tokio::time::Instant::now() + DRAIN_TIMEOUT;
         for connections in &self.passed_on {
             connections.close();
             self.left.send_replace(connections.len());
@@ -235,15 +235,19 @@ impl Tellers {
     }
 }
 
-async fn run(engine: Arc<Engine>, mut tellers: Tellers, shutdown: CancellationToken) -> Result<()> {
-    let sat = sit(&engine, &mut tellers, &shutdown).await;
+async fn run(
+    operations: Arc<Operations>,
+    mut tellers: Tellers,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let sat = sit(&operations, &mut tellers, &shutdown).await;
     tellers.drain().await;
     sat
 }
 
 /// Holds or has leases, in turn, until the end.
 async fn sit(
-    engine: &Arc<Engine>,
+    operations: &Arc<Operations>,
     tellers: &mut Tellers,
     shutdown: &CancellationToken,
 ) -> Result<()> {
@@ -251,13 +255,13 @@ async fn sit(
     let mut had_a_seat = false;
     let mut unanswered: Option<Instant> = None;
     loop {
-        let sat = match Holder::claim(engine.home())? {
-            Some(holder) => hold(engine, holder, tellers, shutdown)
+        let sat = match Holder::claim(operations.home())? {
+            Some(holder) => hold(operations, holder, tellers, shutdown)
                 .await
                 .map(|()| Some(STEPPED_DOWN)),
-            None => join(engine, tellers, shutdown).await,
+            None => join(operations, tellers, shutdown).await,
         };
-        tellers.seat.send_replace(None);
+        tellers.forwarder.send_replace(None);
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -269,7 +273,7 @@ async fn sit(
             }
             // Who just took the lock doesn't answer yet.
             Ok(None) if unanswered.get_or_insert_with(Instant::now).elapsed() > UNANSWERED => {
-                return Err(nobody_answers(engine.home()));
+                return Err(nobody_answers(operations.home()));
             }
             Ok(None) => (pause * 2).min(PAUSES.1),
             // Who has forwarded until now waits for the one that takes its time.
@@ -291,7 +295,7 @@ fn nobody_answers(home: &Home) -> Error {
 
 /// Forwards for everybody, until the end or until the app asks for it.
 async fn hold(
-    engine: &Arc<Engine>,
+    operations: &Arc<Operations>,
     mut holder: Holder,
     tellers: &mut Tellers,
     shutdown: &CancellationToken,
@@ -299,7 +303,7 @@ async fn hold(
     let (tasks, answering) = (TaskTracker::new(), TaskTracker::new());
     let (end, end_answers) = (shutdown.child_token(), CancellationToken::new());
     let stop = CancellationToken::new();
-    let (watch, forwarding) = Forwarding::take_up(engine, &mut holder, &tasks, &stop).await?;
+    let (watch, forwarding) = Forwarding::take_up(operations, &mut holder, &tasks, &stop).await?;
     let host = Headless::new(watch, forwarding.clone(), end.clone());
     let serving = control::serve(
         holder,
@@ -314,8 +318,8 @@ async fn hold(
     }
     let mut changes = forwarding.changes();
     tellers
-        .seat
-        .send_replace(Some(Seat::Holder(forwarding.clone())));
+        .forwarder
+        .send_replace(Some(Forwarder::Local(forwarding.clone())));
     loop {
         tokio::select! {
             () = end.cancelled() => break,
@@ -333,13 +337,13 @@ async fn hold(
     };
     let whose = (leases.len(), !shutdown.is_cancelled());
     let passed = forwarding
-        .pass_on(engine.home(), whose, end_answers, served)
+        .pass_on(operations.home(), whose, end_answers, served)
         .await;
     // Where nobody has them, the ports are free before the lock is.
     stop.cancel();
     tasks.close();
     drained(&tasks).await;
-    if matches!(passed, Passed::Over) || !shutdown.is_cancelled() {
+    if matches!(passed, Handover::Over) || !shutdown.is_cancelled() {
         tellers
             .passed_on
             .retain(|connections| !connections.is_empty());
@@ -356,11 +360,11 @@ async fn drained(tasks: &TaskTracker) {
 
 /// Has leases at who forwards. Returns how long to wait then; `None` where there was nobody.
 async fn join(
-    engine: &Engine,
+    operations: &Operations,
     tellers: &mut Tellers,
     shutdown: &CancellationToken,
 ) -> Result<Option<Duration>> {
-    let connected = Client::connect(engine.home(), Role::Cli).await;
+    let connected = Client::connect(operations.home(), Role::Cli).await;
     let (client, pushed) = match connected {
         Ok(connected) => connected,
         Err(error) if passes(&error) => return Ok(None),
@@ -374,8 +378,8 @@ async fn join(
         }
     }
     tellers
-        .seat
-        .send_replace(Some(Seat::Guest(Arc::new(client))));
+        .forwarder
+        .send_replace(Some(Forwarder::Remote(Arc::new(client))));
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = listen(pushed, tellers) => {}

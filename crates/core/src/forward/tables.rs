@@ -6,23 +6,23 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::plan::{Claim, KnownEnv, focused};
+use super::route_cache::RouteCache;
 use super::service::EnvPort;
 use super::store::{Focus, Key};
-use super::ways::Ways;
 use crate::model::{GuestPort, HostPort, Reach};
 use crate::proxy::{RouteName, Table, Upstream};
 use crate::view::EnvRef;
 
 /// Ports of envs that can be dialled: each the same one for as long as its env is known, for it counts.
 pub(super) struct Upstreams {
-    ways: Arc<Ways>,
+    routes: Arc<RouteCache>,
     known: HashMap<Key, Arc<Upstream>>,
 }
 
 impl Upstreams {
-    pub(super) fn new(ways: Arc<Ways>) -> Self {
+    pub(super) fn new(routes: Arc<RouteCache>) -> Self {
         Self {
-            ways,
+            routes,
             known: HashMap::new(),
         }
     }
@@ -42,8 +42,8 @@ impl Upstreams {
         if let Some(known) = self.known.get(key) {
             return known.clone();
         }
-        let (ways, (env, port)) = (self.ways.clone(), key.clone());
-        let service = EnvPort { ways, env, port };
+        let (routes, (env, port)) = (self.routes.clone(), key.clone());
+        let service = EnvPort { routes, env, port };
         let made = Upstream::new(key.0.clone(), name.clone(), Arc::new(service));
         let made = Arc::new(made);
         self.known.insert(key.clone(), made.clone());
@@ -57,12 +57,12 @@ impl Upstreams {
 }
 
 /// What is left of forwarding while connections that came before are still open.
-pub(super) struct Farewell {
+pub(super) struct Draining {
     pub(super) ended: mpsc::UnboundedReceiver<EnvRef>,
     pub(super) upstreams: Upstreams,
 }
 
-impl Farewell {
+impl Draining {
     /// Cuts those whose boot is over.
     pub(super) async fn cut(&mut self) {
         while let Some(ended) = self.ended.recv().await {

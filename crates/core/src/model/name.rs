@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest instance name that LXD and Incus take: one DNS label.
 const MAX_INSTANCE_NAME: usize = 63;
 
-/// Words that an env can't be called: they would read as a verb on the command line.
+/// Words that an env can't be called: they would read as a kind on the command line.
 const RESERVED: [&str; 8] = [
     "list", "create", "delete", "start", "stop", "snapshot", "image", "config",
 ];

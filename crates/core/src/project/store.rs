@@ -188,7 +188,7 @@ impl Project {
 
     /// Puts a removed env back: the whole text from before its removal where nothing else was
     /// changed since, else its own part of it. One that the file names again is left as it is.
-    pub(crate) fn bring_back(&mut self, env: &EnvName, before: &str) -> Result<()> {
+    pub(crate) fn restore_env(&mut self, env: &EnvName, before: &str) -> Result<()> {
         self.rewrite(|now| {
             if File::parse(now)?.entry(env).is_some() {
                 return Ok(now.to_owned());

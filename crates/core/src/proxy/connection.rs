@@ -26,13 +26,13 @@ use crate::model::HostPort;
 /// How long a client may be silent before the focused env is dialled for it.
 const SILENCE: Duration = Duration::from_millis(5);
 /// How long a head may take that has begun.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client is held while nobody listens in the env, or while a connection to it is being made.
 const HOLD: Duration = Duration::from_secs(5);
 /// The same for a person, who then sees a page that looks again.
 const HOLD_PERSON: Duration = Duration::from_millis(300);
 /// How long a connection is still made for a client that has ended its sending.
-const FAREWELL: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are taken at most while a connection is being made.
 const MOST: usize = 64 * 1024;
 /// Bytes that are read at once before a connection is on its way.
@@ -133,7 +133,7 @@ impl Opening<'_> {
                 // A silent client waits for as long as it likes.
                 false => self.either().await?,
                 true => match timeout_at(
-                    *deadline.get_or_insert_with(|| Instant::now() + HEAD_PATIENCE),
+                    *deadline.get_or_insert_with(|| Instant::now() + HEADER_TIMEOUT),
                     self.either(),
                 )
                 .await
@@ -291,7 +291,7 @@ impl Opening<'_> {
         loop {
             let heard = tokio::select! {
                 _ = self.client.ready(Interest::ERROR) => return,
-                () = sleep(FAREWELL), if self.ended => return,
+                () = sleep(DRAIN_TIMEOUT), if self.ended => return,
                 heard = read_some(&self.client, &mut self.bytes, &mut self.ended),
                     if !self.ended && self.bytes.len() < MOST => heard,
             };

@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::owner::{Listening, Owner};
 use crate::error::{Error, ErrorKind};
+use crate::local_tcp;
 use crate::model::{HostPort, Reach};
-use crate::near;
 
 /// Connections that may wait to be accepted: as many as come at once.
 const BACKLOG: u32 = 4096;
@@ -34,7 +34,7 @@ fn addresses(reach: Reach) -> Vec<(IpAddr, bool)> {
 
 /// How long somebody on this machine may take to accept.
 #[cfg(target_os = "macos")]
-const PROBE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The listeners of one host port.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // Connections of before that linger don't count.
     socket.set_reuseaddr(true)?;
     if address.ip().is_loopback() {
-        near::unpaced(&socket);
+        local_tcp::disable_pacing(&socket);
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -150,7 +150,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// connections away.
 #[cfg(target_os = "macos")]
 fn refuse_shadowing(address: SocketAddr) -> io::Result<()> {
-    match std::net::TcpStream::connect_timeout(&address, PROBE_PATIENCE) {
+    match std::net::TcpStream::connect_timeout(&address, PROBE_TIMEOUT) {
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(_) => Ok(()),
     }

@@ -145,7 +145,7 @@ mod other {
     /// How often it is looked whether lsof has ended.
     const LOOKS: usize = 30;
     /// How long somebody on this machine may take to accept, and the time between two looks.
-    const PATIENCE: Duration = Duration::from_millis(100);
+    const TIMEOUT: Duration = Duration::from_millis(100);
 
     impl Listening {
         /// There is no place to look: each address is tried when it is asked for.
@@ -165,7 +165,7 @@ mod other {
                 false => address,
             };
             let address = SocketAddr::new(there, port.get());
-            TcpStream::connect_timeout(&address, PATIENCE).is_err()
+            TcpStream::connect_timeout(&address, TIMEOUT).is_err()
         }
 
         /// Who keeps us from listening there, as far as lsof may see it: the processes of one's own.
@@ -192,7 +192,7 @@ mod other {
                 let output = child.wait_with_output().ok()?;
                 return Some(String::from_utf8_lossy(&output.stdout).into_owned());
             }
-            std::thread::sleep(PATIENCE);
+            std::thread::sleep(TIMEOUT);
         }
         child.kill().ok()?;
         child.wait().ok()?;

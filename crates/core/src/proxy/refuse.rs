@@ -13,12 +13,12 @@ use super::page::Page;
 use super::sniff::Protocol;
 
 /// How long a client may take to read its answer and go.
-const FAREWELL: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of what it still sends is read away meanwhile: unread bytes would make the system reset the
 /// connection, and the answer would be lost.
 const REMAINDER: u64 = 1024 * 1024;
 
-/// Answers in the client's protocol and ends the connection; without one it is only ended.
+/// RemoteAnswers in the client's protocol and ends the connection; without one it is only ended.
 pub(super) async fn refuse(
     client: TcpStream,
     bytes: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) async fn refuse(
             Some(protocol) => tell(client, &page.bytes(protocol)).await,
         }
     };
-    match tokio::time::timeout(FAREWELL, told).await {
+    match tokio::time::timeout(DRAIN_TIMEOUT, told).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a client left before it was told"),
         Err(_) => tracing::debug!("a client doesn't read what it is told"),

@@ -169,7 +169,8 @@ pub struct OperationView {
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub id: OperationId,
     /// What it does.
-    pub verb: Verb,
+    #[serde(rename = "verb")]
+    pub kind: OperationKind,
     /// The step that it is at, in words.
     pub step: Option<String>,
     /// How far that step is, 0 to 100, where that is known.
@@ -187,7 +188,8 @@ pub struct UndoView {
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub id: OperationId,
     /// What it did.
-    pub verb: Verb,
+    #[serde(rename = "verb")]
+    pub kind: OperationKind,
     /// When (RFC 3339).
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub at: Timestamp,
@@ -200,7 +202,7 @@ pub struct UndoView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
-pub enum Verb {
+pub enum OperationKind {
     /// Make it.
     Create,
     /// Start it.
@@ -229,8 +231,9 @@ pub enum Verb {
     Transfer,
     /// Set what the file says of it now.
     Configure,
-    /// Lend it a socket of this host.
-    Lend,
+    /// ForwardSocket it a socket of this host.
+    #[serde(rename = "lend")]
+    ForwardSocket,
 }
 
 /// Which env, from another process or the page.
@@ -244,8 +247,8 @@ pub struct EnvRef {
     pub env: EnvName,
 }
 
-impl Verb {
-    /// The verb in messages.
+impl OperationKind {
+    /// The kind in messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -263,7 +266,7 @@ impl Verb {
             Self::Publish => "make an image",
             Self::Transfer => "copy files",
             Self::Configure => "configure",
-            Self::Lend => "lend a socket",
+            Self::ForwardSocket => "forward a socket",
         }
     }
 
@@ -285,7 +288,7 @@ impl Verb {
             Self::Publish => "making of an image",
             Self::Transfer => "copying of files",
             Self::Configure => "change of settings",
-            Self::Lend => "loan of a socket",
+            Self::ForwardSocket => "loan of a socket",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineView, EnvRef, EnvView, ProjectView, Verb, View};
+use super::{EngineView, EnvRef, EnvView, OperationKind, ProjectView, View};
 use crate::error::ErrorReport;
 use crate::model::{EnvName, OperationId, ProjectName, SnapshotName};
 
@@ -71,7 +71,8 @@ pub struct Outcome {
     /// On which env.
     pub env: EnvRef,
     /// What was done.
-    pub verb: Verb,
+    #[serde(rename = "verb")]
+    pub kind: OperationKind,
     /// The snapshot that it was about.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub snapshot: Option<SnapshotName>,

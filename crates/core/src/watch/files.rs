@@ -14,7 +14,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::sources::Input;
-use crate::engine::is_session;
+use crate::operations::is_session;
 use crate::project::FILE_NAME;
 
 /// Device and number of a directory: another one at the same path is another one.

@@ -10,13 +10,13 @@ use tokio_util::task::TaskTracker;
 
 use super::BACKLOG;
 use super::diff::{diff, whole};
-use super::elsewhere::Elsewhere;
 use super::files::FileWatch;
+use super::remote_engines::RemoteEngines;
 use super::sources::{Following, Input};
-use crate::engine::{Engine, survey};
 use crate::error::ErrorReport;
 use crate::event::EventKind;
 use crate::model::{EnvStatus, InstanceName};
+use crate::operations::{Operations, read_projects};
 use crate::project::FILE_NAME;
 use crate::view::{
     EnvRef, EnvView, ForwardView, OperationView, Outcome, View, ViewEvent, ViewPatch,
@@ -42,7 +42,7 @@ impl Subscriber {
 }
 
 pub(super) struct Fold {
-    engine: Arc<Engine>,
+    operations: Arc<Operations>,
     /// Directories of the known projects, as they could be read last.
     known: Vec<PathBuf>,
     /// What files and engines say.
@@ -50,34 +50,34 @@ pub(super) struct Fold {
     /// The same with operations and problems: what was told.
     view: View,
     subscribers: Vec<Subscriber>,
-    operations: HashMap<EnvRef, OperationView>,
+    pending: HashMap<EnvRef, OperationView>,
     problems: HashMap<EnvRef, ErrorReport>,
     forwards: Vec<ForwardView>,
     files: FileWatch,
     following: Following,
-    elsewhere: Elsewhere,
+    remote_engines: RemoteEngines,
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
 }
 
 impl Fold {
     pub(super) fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         inputs: mpsc::Sender<Input>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let (room, own) = (engine.clone(), tasks.clone());
+        let (room, own) = (operations.clone(), tasks.clone());
         Self {
             files: FileWatch::new(inputs.clone()),
             following: Following::new(room.clone(), inputs.clone(), own.clone(), shutdown),
-            elsewhere: Elsewhere::new(room, inputs.clone(), own),
-            engine,
+            remote_engines: RemoteEngines::new(room, inputs.clone(), own),
+            operations,
             known: Vec::new(),
             base: View::default(),
             view: View::default(),
             subscribers: Vec::new(),
-            operations: HashMap::new(),
+            pending: HashMap::new(),
             problems: HashMap::new(),
             forwards: Vec::new(),
             inputs,
@@ -124,7 +124,7 @@ impl Fold {
                 }
                 Input::Everything => everything = true,
                 Input::Operation(kind) => outcomes.extend(self.on_operation(kind)),
-                Input::Answered(id, answer) => answered |= self.elsewhere.take(id, answer),
+                Input::Answered(id, answer) => answered |= self.remote_engines.take(id, answer),
             }
         }
         // What an operation did to file and ledger is seen with its end.
@@ -149,26 +149,26 @@ impl Fold {
     fn on_operation(&mut self, kind: EventKind) -> Option<Outcome> {
         match kind {
             EventKind::Started {
-                id, env, verb, at, ..
+                id, env, kind, at, ..
             } => {
                 self.problems.remove(&env);
                 let operation = OperationView {
                     id,
-                    verb,
+                    kind,
                     step: None,
                     percent: None,
                     started_at: at,
                 };
-                self.operations.insert(env, operation);
+                self.pending.insert(env, operation);
             }
             EventKind::Progress { id, env, step } => {
-                if let Some(operation) = self.operations.get_mut(&env).filter(|o| o.id == id) {
+                if let Some(operation) = self.pending.get_mut(&env).filter(|o| o.id == id) {
                     operation.step = Some(step.text);
                     operation.percent = step.percent;
                 }
             }
             EventKind::Finished(outcome) => {
-                self.operations.remove(&outcome.env);
+                self.pending.remove(&outcome.env);
                 if let Some(error) = &outcome.error {
                     self.problems.insert(outcome.env.clone(), error.clone());
                 }
@@ -200,14 +200,18 @@ impl Fold {
     /// Looks at all projects and the engines of this machine; asks the others again, too, or takes what they
     /// have said.
     async fn look(&mut self, ask: bool) {
-        let survey = survey(&self.directories());
-        let beside = self.engine.elsewhere(&survey);
+        let read_projects = read_projects(&self.directories());
+        let beside = self.operations.remote_engines(&read_projects);
         self.following.set(&beside);
         if ask {
-            self.elsewhere.ask(&beside);
+            self.remote_engines.ask(&beside);
         }
-        let answers = self.elsewhere.answers();
-        match self.engine.overview_beside(survey, answers).await {
+        let answers = self.remote_engines.answers();
+        match self
+            .operations
+            .overview_with_remotes(read_projects, answers)
+            .await
+        {
             Ok(view) => {
                 let starting = addressless(&view);
                 let known = addressless(&self.base);
@@ -224,14 +228,14 @@ impl Fold {
     /// The known projects' directories; watches them for changes, also those whose file is away: an editor may
     /// be about to write it.
     fn directories(&mut self) -> Vec<PathBuf> {
-        match self.engine.registry().all() {
+        match self.operations.registry().all() {
             Ok(known) => self.known = known.into_iter().map(|project| project.path).collect(),
             // Those that were known don't vanish from sight because of that.
             Err(error) => tracing::warn!(?error, "the registry can't be read"),
         }
         let mut directories = self.known.clone();
         // The directories of the registry and of sessions have to be there to be watched.
-        let home = self.engine.home();
+        let home = self.operations.home();
         let own = [home.directory(""), home.directory("run")];
         let own = own.into_iter().flatten();
         self.files
@@ -256,7 +260,7 @@ impl Fold {
             env: env.name.clone(),
         };
         env.forwarded(path, &self.forwards);
-        env.operation = self.operations.get(&key).cloned();
+        env.operation = self.pending.get(&key).cloned();
         if let Some(problem) = self.problems.get(&key) {
             env.problem = Some(problem.clone());
         }
@@ -267,10 +271,11 @@ impl Fold {
         if !self.knows(name) {
             return;
         }
-        let (engine, inputs, name) = (self.engine.clone(), self.inputs.clone(), name.clone());
+        let (operations, inputs, name) =
+            (self.operations.clone(), self.inputs.clone(), name.clone());
         self.tasks.spawn(async move {
             let found = tokio::select! {
-                found = engine.wait_for_address(&name) => found.is_ok(),
+                found = operations.wait_for_address(&name) => found.is_ok(),
                 () = inputs.closed() => false,
             };
             if found {

@@ -4,9 +4,9 @@
 //! subscriber gets the whole view first. One task owns the view; [`Watch`] only talks to it.
 
 mod diff;
-mod elsewhere;
 mod files;
 mod fold;
+mod remote_engines;
 mod sources;
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::Engine;
+use crate::operations::Operations;
 use crate::view::{EnvRef, ForwardView, ViewEvent};
 
 use fold::Fold;
@@ -40,11 +40,15 @@ enum Order {
 impl Watch {
     /// Starts folding. The tasks end with the token; `tasks` waits for them.
     #[must_use]
-    pub fn start(engine: Arc<Engine>, tasks: &TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn start(
+        operations: Arc<Operations>,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (orders, receiver) = mpsc::channel(16);
         let (inputs, changed) = mpsc::channel(256);
-        sources::start(&engine, &inputs, tasks, &shutdown);
-        let fold = Fold::new(engine, inputs, tasks.clone(), shutdown.clone());
+        sources::start(&operations, &inputs, tasks, &shutdown);
+        let fold = Fold::new(operations, inputs, tasks.clone(), shutdown.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}

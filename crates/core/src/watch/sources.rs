@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, BackendEvent, Instance};
-use crate::engine::Engine;
 use crate::error::ErrorReport;
 use crate::event::EventKind;
 use crate::model::{EngineId, InstanceName};
+use crate::operations::Operations;
 
 /// Something that may change the view.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Input {
 
 /// Engines whose events are followed.
 pub(super) struct Following {
-    engine: Arc<Engine>,
+    operations: Arc<Operations>,
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -42,13 +42,13 @@ pub(super) struct Following {
 impl Following {
     /// Follows those of this engine room.
     pub(super) fn new(
-        engine: Arc<Engine>,
+        operations: Arc<Operations>,
         inputs: mpsc::Sender<Input>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
         let mut following = Self {
-            engine,
+            operations,
             inputs,
             tasks,
             shutdown,
@@ -60,7 +60,7 @@ impl Following {
 
     /// Follows those of this engine room, and these beside them, and no others.
     pub(super) fn set(&mut self, beside: &[Arc<dyn Backend>]) {
-        let own = self.engine.backends().to_vec();
+        let own = self.operations.backends().to_vec();
         let wanted: Vec<Arc<dyn Backend>> = own.into_iter().chain(beside.iter().cloned()).collect();
         self.followed.retain(|id, end| {
             let stays = wanted.iter().any(|backend| backend.id() == id);
@@ -75,11 +75,11 @@ impl Following {
             }
             let end = self.shutdown.child_token();
             self.followed.insert(backend.id().clone(), end.clone());
-            let (engine, inputs) = (self.engine.clone(), self.inputs.clone());
+            let (operations, inputs) = (self.operations.clone(), self.inputs.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = follow(&engine, &backend, &inputs) => {}
+                    () = follow(&operations, &backend, &inputs) => {}
                 }
             });
         }
@@ -88,13 +88,16 @@ impl Following {
 
 /// Starts listening to our own bus.
 pub(super) fn start(
-    engine: &Arc<Engine>,
+    operations: &Arc<Operations>,
     inputs: &mpsc::Sender<Input>,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
-    let (mut events, inputs, shutdown) =
-        (engine.bus().subscribe(), inputs.clone(), shutdown.clone());
+    let (mut events, inputs, shutdown) = (
+        operations.bus().subscribe(),
+        inputs.clone(),
+        shutdown.clone(),
+    );
     tasks.spawn(async move {
         loop {
             let event = tokio::select! {
@@ -114,22 +117,22 @@ pub(super) fn start(
 }
 
 /// Follows an engine's events, over its restarts. Ends when nobody listens any more.
-async fn follow(engine: &Engine, backend: &Arc<dyn Backend>, inputs: &mpsc::Sender<Input>) {
-    while follow_once(engine, backend, inputs).await.is_some() {
+async fn follow(operations: &Operations, backend: &Arc<dyn Backend>, inputs: &mpsc::Sender<Input>) {
+    while follow_once(operations, backend, inputs).await.is_some() {
         backend.returned().await;
     }
 }
 
 /// Until the connection is lost; `None` when nobody listens any more.
 async fn follow_once(
-    engine: &Engine,
+    operations: &Operations,
     backend: &Arc<dyn Backend>,
     inputs: &mpsc::Sender<Input>,
 ) -> Option<()> {
     let Ok(mut events) = backend.events().await else {
         return Some(());
     };
-    engine.is_there(backend.id());
+    operations.mark_reachable(backend.id());
     // What happened before the stream stood is not in it.
     inputs.send(Input::Everything).await.ok()?;
     while let Some(event) = events.next().await {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::model::{EnvStatus, PortState};
 use lxc_dev_manager_core::view::{
-    Action, EnvRef, EnvView, PortView, ProjectView, SnapshotView, Verb, View,
+    Action, EnvRef, EnvView, OperationKind, PortView, ProjectView, SnapshotView, View,
 };
 
 /// With more envs than this, a project becomes a submenu.
@@ -159,7 +159,7 @@ fn env_node(project: &ProjectView, env: &EnvView) -> Node {
 fn env_label(env: &EnvView) -> String {
     let name = &env.name;
     if let Some(operation) = &env.operation {
-        return format!("◐  {name} · {}…", doing(operation.verb));
+        return format!("◐  {name} · {}…", doing(operation.kind));
     }
     if let Some(problem) = &env.problem {
         return format!("▲  {name} · {}", shortened(&problem.message));
@@ -186,23 +186,23 @@ fn env_label(env: &EnvView) -> String {
     }
 }
 
-fn doing(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Create => "creating",
-        Verb::Start => "starting",
-        Verb::Stop => "stopping",
-        Verb::Snapshot => "taking a snapshot",
-        Verb::DeleteSnapshot => "deleting a snapshot",
-        Verb::Restore => "restoring",
-        Verb::Remove => "removing",
-        Verb::Undo => "undoing",
-        Verb::Clone => "cloning",
-        Verb::Rename => "renaming",
-        Verb::Restart => "restarting",
-        Verb::Publish => "making an image",
-        Verb::Transfer => "copying files",
-        Verb::Configure => "configuring",
-        Verb::Lend => "lending a socket",
+fn doing(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Create => "creating",
+        OperationKind::Start => "starting",
+        OperationKind::Stop => "stopping",
+        OperationKind::Snapshot => "taking a snapshot",
+        OperationKind::DeleteSnapshot => "deleting a snapshot",
+        OperationKind::Restore => "restoring",
+        OperationKind::Remove => "removing",
+        OperationKind::Undo => "undoing",
+        OperationKind::Clone => "cloning",
+        OperationKind::Rename => "renaming",
+        OperationKind::Restart => "restarting",
+        OperationKind::Publish => "making an image",
+        OperationKind::Transfer => "copying files",
+        OperationKind::Configure => "configuring",
+        OperationKind::ForwardSocket => "lending a socket",
     }
 }
 
@@ -268,7 +268,11 @@ fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
             });
             nodes.push(Node::sub("restore", "Restore", entries.collect()));
         }
-        if let Some(undo) = env.undo.as_ref().filter(|undo| undo.verb != Verb::Remove) {
+        if let Some(undo) = env
+            .undo
+            .as_ref()
+            .filter(|undo| undo.kind != OperationKind::Remove)
+        {
             let label = format!("Undo restore of {}", clock(undo.at, "%H:%M"));
             nodes.push(act("undo", label, Action::Undo { env: target() }));
         }
@@ -450,7 +454,7 @@ mod tests {
         let mut busy = env("main", EnvStatus::Running);
         busy.operation = Some(OperationView {
             id: OperationId::random(),
-            verb: Verb::Restore,
+            kind: OperationKind::Restore,
             step: None,
             percent: None,
             started_at: Timestamp::UNIX_EPOCH,

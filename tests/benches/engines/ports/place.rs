@@ -20,7 +20,7 @@ const DESCRIPTORS: u64 = 40_000;
 /// The program for both ends, in the env.
 const GUEST_PROGRAM: &str = "/usr/local/bin/ldm-traffic";
 /// How long a way may take until it lets somebody through.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A way to a service.
 pub struct Way {
@@ -153,7 +153,7 @@ pub fn passable(way: &Way) -> Result<()> {
         match super::load::first_byte(way.address) {
             Ok(_) => return Ok(()),
             // Programs of others don't say when they listen.
-            Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) if begun.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(50)),
             Err(error) => return Err(error.context(format!("no way: {}", way.name))),
         }
     }
@@ -297,6 +297,6 @@ pub fn by_process(name: &str, address: SocketAddr, child: Child) -> (Way, Ended)
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }

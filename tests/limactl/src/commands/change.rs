@@ -91,7 +91,7 @@ pub(crate) fn rename(context: &Context, given: &Given) -> Result<ExitCode> {
 
 fn clone_or_rename(context: &Context, given: &Given, renames: bool) -> Result<ExitCode> {
     let (old, new) = (given.args[0].as_str(), given.args[1].as_str());
-    let verb = if renames { "rename" } else { "clone" };
+    let kind = if renames { "rename" } else { "clone" };
     let source = inspect(&context.home, old, &context.faults)?
         .ok_or_else(|| anyhow!("instance {} not found", quoted(old)))?;
     if old == new {
@@ -102,7 +102,7 @@ fn clone_or_rename(context: &Context, given: &Given, renames: bool) -> Result<Ex
         );
     }
     if source.status == Status::Running {
-        bail!("cannot {verb} a running instance");
+        bail!("cannot {kind} a running instance");
     }
     let dir = context.home.instance(new)?;
     if dir.symlink_metadata().is_ok() {
@@ -122,7 +122,7 @@ fn clone_or_rename(context: &Context, given: &Given, renames: bool) -> Result<Ex
 
 /// In the order of names, so lima.yaml comes after the disk; what belongs to a process or is protected stays behind.
 fn copy_files(context: &Context, source: &Instance, dir: &Path, renames: bool) -> Result<()> {
-    let verb = if renames { "rename" } else { "clone" };
+    let kind = if renames { "rename" } else { "clone" };
     let mut names: Vec<_> = std::fs::read_dir(&source.dir)?
         .collect::<std::io::Result<Vec<_>>>()?
         .into_iter()
@@ -140,7 +140,7 @@ fn copy_files(context: &Context, source: &Instance, dir: &Path, renames: bool) -
             continue;
         }
         if text == "lima.yaml" {
-            context.faults.point(verb, "half");
+            context.faults.point(kind, "half");
         }
         if text == "vz-identifier" {
             // Empty, not absent: it says that the instance exists already.
@@ -215,15 +215,15 @@ pub(crate) fn snapshot(context: &Context, given: &Given) -> Result<ExitCode> {
     let verbs = [
         "create", "save", "apply", "load", "delete", "del", "list", "ls",
     ];
-    let verb = given.args[0].as_str();
-    if !verbs.contains(&verb) {
-        bail!("unknown command {verb:?} for \"limactl snapshot\"");
+    let kind = given.args[0].as_str();
+    if !verbs.contains(&kind) {
+        bail!("unknown command {kind:?} for \"limactl snapshot\"");
     }
     let Some(name) = given.args.get(1) else {
         bail!("requires at least 1 arg(s), only received 0");
     };
     existing(&context.home, name, &context.faults)?;
-    if !["list", "ls"].contains(&verb) && given.text("tag").unwrap_or_default().is_empty() {
+    if !["list", "ls"].contains(&kind) && given.text("tag").unwrap_or_default().is_empty() {
         bail!("expected tag");
     }
     bail!("unimplemented")

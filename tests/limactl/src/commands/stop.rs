@@ -14,7 +14,7 @@ use crate::log::{self, quoted};
 use crate::{disk, namespace, shell};
 
 /// How long the host agent and its guest have.
-const PATIENCE: Duration = Duration::from_secs(190);
+const TIMEOUT: Duration = Duration::from_secs(190);
 /// How often to look for the end of a process that isn't our child.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -58,7 +58,7 @@ pub(crate) fn gracefully(_context: &Context, instance: &Instance) -> Result<()> 
     ));
     signal(instance.agent, Signal::INT);
     log::info("Waiting for the host agent and the driver processes to shut down");
-    if !ended(&[instance.agent, instance.driver], PATIENCE) {
+    if !ended(&[instance.agent, instance.driver], TIMEOUT) {
         bail!("did not receive an event with the `exiting` status");
     }
     log::info(format!("The instance {} has shut down", instance.name));
@@ -92,7 +92,7 @@ pub(crate) fn by_force(context: &Context, instance: &Instance) -> Result<()> {
         ));
         signal(instance.driver, Signal::KILL);
     }
-    ended(&[instance.agent, instance.driver], PATIENCE);
+    ended(&[instance.agent, instance.driver], TIMEOUT);
     save(context, instance, instance.driver != 0);
     log::info(format!(
         "Removing *.pid *.sock *.tmp under {}",
@@ -185,8 +185,8 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 }
 
 /// Waits for the end of processes that may be no children of ours.
-pub(crate) fn ended(pids: &[u32], patience: Duration) -> bool {
-    let until = Instant::now() + patience;
+pub(crate) fn ended(pids: &[u32], timeout: Duration) -> bool {
+    let until = Instant::now() + timeout;
     while pids.iter().any(|&pid| pid != 0 && is_alive(pid)) {
         if Instant::now() > until {
             return false;

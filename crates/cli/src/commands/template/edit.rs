@@ -112,7 +112,7 @@ impl Copy {
     /// Beside the templates: private, and no directory that the system clears.
     fn of(context: &Context, template: &Template) -> Result<Self> {
         use std::io::Write;
-        let directory = context.engine.home().directory("templates")?;
+        let directory = context.operations.home().directory("templates")?;
         let failed = |error| Error::io(format!("cannot write in {}", directory.display()), error);
         // A dot in front of it, so that it isn't a template itself.
         let mut file = tempfile::Builder::new()

@@ -17,7 +17,7 @@ use crate::context::Context;
 const USUAL: &str = "ubuntu-24.04";
 
 pub(crate) async fn run(context: &Context, command: TemplateCommand) -> Result<u8> {
-    let templates = Templates::new(context.engine.home().templates_directory());
+    let templates = Templates::new(context.operations.home().templates_directory());
     match command {
         TemplateCommand::List => list::run(context, &templates)?,
         TemplateCommand::Show(args) => show(context, &templates, &args)?,

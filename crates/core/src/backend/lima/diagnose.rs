@@ -1,8 +1,13 @@
 //! What machines need here: Lima itself, room, and for machines of the vz driver the way to them.
 
-use super::directory::Directory;
-use super::record::Record;
-use super::{Lima, agent_log, copy, directory, drafts, settings};
+use crate::backend::lima::Lima;
+use crate::backend::lima::copy;
+use crate::backend::lima::lifecycle::drafts;
+use crate::backend::lima::machine::agent_log;
+use crate::backend::lima::machine::directory;
+use crate::backend::lima::machine::directory::Directory;
+use crate::backend::lima::machine::record::Record;
+use crate::backend::lima::machine::settings;
 use crate::backend::{Backend, Finding, Leftover, Level};
 use crate::error::Result;
 use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
@@ -10,7 +15,7 @@ use crate::model::{ByteSize, EngineKind, EnvStatus, InstanceName};
 /// A volume that is fuller than this, in percent, will soon be in the way.
 const FULL: u64 = 90;
 
-pub(super) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
+pub(crate) async fn all(lima: &Lima) -> Result<Vec<Finding>> {
     let version = lima.limactl.version().await?.to_owned();
     let home = lima.limactl.home();
     let program = lima
@@ -64,13 +69,14 @@ async fn volume(lima: &Lima) -> Result<Finding> {
     let message = format!("{percent} % full; {copies}");
     let subject = "Lima: volume";
     Ok(match percent {
-        FULL.. => Finding::new(subject, Level::Warning, message).with_hint(super::FULL_HINT),
+        FULL.. => Finding::new(subject, Level::Warning, message)
+            .with_hint(crate::backend::lima::FULL_HINT),
         _ => Finding::new(subject, Level::Good, message),
     })
 }
 
 async fn broken(lima: &Lima) -> Result<Vec<Finding>> {
-    let all = lima.glance().await?;
+    let all = lima.list_brief().await?;
     let ours = all.iter().filter(|instance| !instance.marks.is_empty());
     let broken = ours.filter(|instance| instance.status == EnvStatus::Error);
     let told = broken.map(|instance| {
@@ -108,7 +114,7 @@ fn orphans(lima: &Lima) -> Vec<Finding> {
 
 /// Ports that Lima was to forward and that somebody else had here: it says so in its log, and never tries again.
 async fn taken(lima: &Lima) -> Result<Vec<Finding>> {
-    let all = lima.glance().await?.into_iter();
+    let all = lima.list_brief().await?.into_iter();
     let running = all.filter(|instance| instance.status.is_up());
     let findings = running.flat_map(|instance| {
         let taken = agent_log::taken_ports(&lima.directory(&instance.name));
@@ -158,7 +164,7 @@ fn crashed(lima: &Lima) -> Result<Vec<Finding>> {
 
 /// Whether a running machine with an address of its own is reached by it.
 async fn local_network(lima: &Lima) -> Option<Finding> {
-    let all = lima.glance().await.ok()?;
+    let all = lima.list_brief().await.ok()?;
     let instance = all.iter().find(|instance| instance.address.is_some())?;
     let machine = lima.existing(&instance.name).ok()?;
     let yaml = machine.text(directory::YAML).ok()??;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version that we write. There is no older one.
-pub(super) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 #[derive(Deserialize)]
 struct Versioned {
@@ -20,7 +20,7 @@ struct Versioned {
 /// # Errors
 /// `Unsupported` for a version that is newer than ours: nobody knows what else is said there. `Config` for
 /// what can't be read.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
     let failed = |error| unreadable(path).caused_by(error);
     let Versioned { version } = serde_json::from_slice(text).map_err(failed)?;
     if version > VERSION {
@@ -38,7 +38,7 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> 
 ///
 /// # Errors
 /// Those of [`parse`], and `Config` for one that can't be opened.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|error| unreadable(path).caused_by(error))?;
     parse(path, &text)
 }

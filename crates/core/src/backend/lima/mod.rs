@@ -11,38 +11,16 @@
 //! a snapshot of a running machine stops it for a moment, or its guest holds it still ([`keep`], [`still`]); and nobody
 //! but its own system can read it, so a stopped machine is started where a file of it is asked for.
 
-mod agent_log;
-mod calls;
 mod copy;
 mod diagnose;
-mod directory;
-mod drafts;
 mod events;
-mod exec;
-mod files;
-mod image_files;
+mod guest;
 mod images;
 mod json;
-mod keep;
-mod known;
-mod leftovers;
+mod lifecycle;
 mod limactl;
-mod list;
-mod look;
-mod machines;
-mod pids;
-mod process;
-mod quote;
-mod reach;
-mod record;
-mod restore;
-mod route;
-mod scripts;
-mod settings;
+mod machine;
 mod snapshots;
-mod spares;
-mod still;
-mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -66,12 +44,14 @@ use crate::model::{
 };
 use crate::template::Templates;
 
-use directory::Directory;
+use guest::connection::{self, Reach};
+use guest::session_pool::SessionPool;
+use guest::{exec, files, route};
 use images::Images;
-use limactl::Limactl;
-use reach::Reach;
-use record::Record;
-use spares::Spares;
+use limactl::{Limactl, list};
+use machine::directory::Directory;
+use machine::record::Record;
+use machine::settings;
 
 /// Our directory in `LIMA_HOME`; Lima passes over names that begin with a dot.
 const OURS: &str = ".lxc-dev-manager";
@@ -81,7 +61,7 @@ const FULL_HINT: &str = "the volume of LIMA_HOME is full: free what undo keeps w
 /// Bytes of an image on their way.
 const BUFFER: usize = 1 << 20;
 /// How long until somebody looks again whether Lima is there.
-const RETURN_PATIENCE: Duration = Duration::from_secs(30);
+const RETURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long what a killed caller has begun may go on.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(240);
 
@@ -108,7 +88,7 @@ pub struct Lima {
     id: EngineId,
     limactl: Arc<Limactl>,
     templates: Templates,
-    spares: Spares,
+    session_pool: SessionPool,
 }
 
 impl Lima {
@@ -138,7 +118,7 @@ impl Lima {
                 empty,
             )),
             templates: Templates::new(templates),
-            spares: Spares::default(),
+            session_pool: SessionPool::default(),
         }
     }
 
@@ -234,12 +214,12 @@ impl Backend for Lima {
         self.look(name, machine.status(), true)
     }
 
-    async fn glance(&self) -> Result<Vec<Instance>> {
+    async fn list_brief(&self) -> Result<Vec<Instance>> {
         self.expect_installed()?;
         self.look_at_all(false, |_, machine| machine.status())
     }
 
-    async fn glance_at(&self, name: &InstanceName) -> Result<Instance> {
+    async fn brief(&self, name: &InstanceName) -> Result<Instance> {
         self.expect_installed()?;
         let machine = self.existing(name)?;
         self.look(name, machine.status(), false)
@@ -438,7 +418,7 @@ impl Backend for Lima {
     }
 
     fn own_key(&self) -> Result<Option<String>> {
-        reach::own_key(self.limactl.home()).map(Some)
+        connection::own_key(self.limactl.home()).map(Some)
     }
 
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
@@ -446,13 +426,21 @@ impl Backend for Lima {
             ErrorKind::Conflict => Error::new(ErrorKind::Engine, format!("`{name}` doesn't run")),
             _ => error,
         })?;
-        let spares = self.spares.clone();
-        exec::run(exec::Shell { reach, spares }, spec, io).await
+        let session_pool = self.session_pool.clone();
+        exec::run(
+            exec::Shell {
+                reach,
+                session_pool,
+            },
+            spec,
+            io,
+        )
+        .await
     }
 
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
         let reach = Reach::of(self.limactl.home(), name)?;
-        let address = self.glance_at(name).await?.address;
+        let address = self.brief(name).await?.address;
         Ok(Arc::new(route::LimaRoute::new(reach, address)))
     }
 
@@ -481,6 +469,6 @@ impl Backend for Lima {
     }
 
     async fn returned(&self) {
-        tokio::time::sleep(RETURN_PATIENCE).await;
+        tokio::time::sleep(RETURN_TIMEOUT).await;
     }
 }

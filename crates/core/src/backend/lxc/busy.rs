@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long an engine may hold an instance: longer than its own patience with what it does then.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long an engine may hold an instance: longer than its own timeout with what it does then.
+const TIMEOUT: Duration = Duration::from_secs(45);
 /// Between two attempts, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -24,7 +24,7 @@ where
     let (begun, mut pause) = (Instant::now(), PAUSES.0);
     loop {
         match attempt().await {
-            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+            Err(error) if is_busy(&error) && begun.elapsed() < TIMEOUT => {
                 tracing::info!(?error, "the engine is still at it: once more");
             }
             done => return done,

@@ -10,23 +10,22 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::busy;
+use super::ignore_write_errors::{IgnoreWriteErrors, Socket};
 use super::transport::{Stream, Transport};
-use super::unheard::{Socket, Unheard};
 use super::wire::{Envelope, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, EngineKind};
 
 /// How long an answer may take that doesn't wait for work to be done.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an operation may take that downloads: an image over a slow line.
 pub(super) const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(3600);
 /// How long any other operation may take. On a pool that copies everything that is minutes.
-const WORK_PATIENCE: Duration = Duration::from_secs(600);
+const WORK_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the engine holds one request that waits for an operation.
 const WAIT_ROUND: Duration = Duration::from_secs(600);
 /// Status codes of the engines' operations from here on are ends: 200 success, 400 failure, 401
@@ -67,7 +66,7 @@ impl Client {
 
     /// Asks for an object.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let envelope = self.request("GET", path, None, ANSWER_PATIENCE).await?;
+        let envelope = self.request("GET", path, None, ANSWER_TIMEOUT).await?;
         serde_json::from_value(envelope.metadata).map_err(|error| self.garbled(path, error))
     }
 
@@ -78,8 +77,7 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<Envelope> {
-        self.request(method, path, Some(body), ANSWER_PATIENCE)
-            .await
+        self.request(method, path, Some(body), ANSWER_TIMEOUT).await
     }
 
     /// Asks for a change and waits until it is done.
@@ -95,19 +93,16 @@ impl Client {
     async fn change_once(&self, method: &str, path: &str, body: &serde_json::Value) -> Result<()> {
         let envelope = self.send(method, path, body).await?;
         match envelope.kind.as_str() {
-            "async" => self
-                .wait(&envelope.operation, WORK_PATIENCE)
-                .await
-                .map(drop),
+            "async" => self.wait(&envelope.operation, WORK_TIMEOUT).await.map(drop),
             _ => Ok(()),
         }
     }
 
     /// Waits for an operation, and says how it ended.
-    pub(super) async fn wait(&self, operation: &str, patience: Duration) -> Result<Operation> {
-        let ended = timeout(patience, self.wait_for_end(operation)).await;
+    pub(super) async fn wait(&self, operation: &str, timeout: Duration) -> Result<Operation> {
+        let ended = tokio::time::timeout(timeout, self.wait_for_end(operation)).await;
         let done = ended.map_err(|_| {
-            let minutes = patience.as_secs() / 60;
+            let minutes = timeout.as_secs() / 60;
             let message = format!(
                 "{} hasn't ended its work within {minutes} minutes",
                 self.kind()
@@ -130,12 +125,12 @@ impl Client {
         let path = format!("{bare}/wait?timeout={}", WAIT_ROUND.as_secs());
         loop {
             let asked = self
-                .request("GET", &path, None, WAIT_ROUND + ANSWER_PATIENCE)
+                .request("GET", &path, None, WAIT_ROUND + ANSWER_TIMEOUT)
                 .await;
             let metadata = match asked {
                 Ok(envelope) => envelope.metadata,
                 // Incus answers with the operation's error; the operation itself tells more.
-                Err(error) => match self.request("GET", bare, None, ANSWER_PATIENCE).await {
+                Err(error) => match self.request("GET", bare, None, ANSWER_TIMEOUT).await {
                     Ok(envelope) => envelope.metadata,
                     Err(_) if error.kind() == ErrorKind::NotFound => {
                         // Ended or not: the caller can't know.
@@ -157,13 +152,13 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<&serde_json::Value>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Envelope> {
         tracing::debug!(engine = %self.kind(), method, path, "request");
         let exchange = self.exchange(method, path, body);
-        let (status, bytes) = match timeout(patience, exchange).await {
+        let (status, bytes) = match tokio::time::timeout(timeout, exchange).await {
             Ok(answer) => answer?,
-            Err(_) => return Err(self.silent(patience)),
+            Err(_) => return Err(self.silent(timeout)),
         };
         let envelope: Envelope =
             serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, error))?;
@@ -213,7 +208,7 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
         body: Body,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Answer> {
         let request = self.build(method, path, headers, body)?;
         let (mut sender, connection) = self.handshake().await?;
@@ -221,15 +216,15 @@ impl Client {
             // What breaks here breaks the answer too, which tells.
             let _ = connection.await;
         }));
-        let asked = timeout(patience, sender.send_request(request)).await;
+        let asked = tokio::time::timeout(timeout, sender.send_request(request)).await;
         let response = asked
-            .map_err(|_| self.silent(patience))?
+            .map_err(|_| self.silent(timeout))?
             .map_err(|error| self.lost(error))?;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
-            let bytes = timeout(ANSWER_PATIENCE, response.into_body().collect()).await;
+            let bytes = tokio::time::timeout(ANSWER_TIMEOUT, response.into_body().collect()).await;
             let bytes = bytes
-                .map_err(|_| self.silent(ANSWER_PATIENCE))?
+                .map_err(|_| self.silent(ANSWER_TIMEOUT))?
                 .map_err(|error| self.lost(error))?;
             let envelope = serde_json::from_slice(&bytes.to_bytes());
             let envelope = envelope.map_err(|error| self.garbled(path, error))?;
@@ -276,11 +271,11 @@ impl Client {
         .caused_by(error)
     }
 
-    fn silent(&self, patience: Duration) -> Error {
+    fn silent(&self, timeout: Duration) -> Error {
         let message = format!(
             "{} gave no answer within {} s",
             self.kind(),
-            patience.as_secs()
+            timeout.as_secs()
         );
         Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
     }
@@ -294,8 +289,8 @@ impl Client {
             self.transport.authority(),
             self.with_project(path)
         );
-        let handshake = tokio_tungstenite::client_async(url, Unheard(stream));
-        match timeout(ANSWER_PATIENCE, handshake).await {
+        let handshake = tokio_tungstenite::client_async(url, IgnoreWriteErrors(stream));
+        match tokio::time::timeout(ANSWER_TIMEOUT, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(error)) => Err(self.no_websocket(error)),
             Err(_) => Err(Error::new(

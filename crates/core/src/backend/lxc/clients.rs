@@ -23,7 +23,7 @@ use crate::model::{EngineId, EngineKind, EngineProject, RemoteName};
 
 /// How long a restricted user's socket may take to say which project it leads to. Its first answer to
 /// a new user comes only after it has made that project.
-const RESTRICTED_PATIENCE: Duration = Duration::from_secs(20);
+const RESTRICTED_TIMEOUT: Duration = Duration::from_secs(20);
 /// The ways in which a remote's user can be known that work here.
 const BY_CERTIFICATE: [&str; 2] = ["", "tls"];
 
@@ -239,7 +239,7 @@ fn expect_engine(name: &str, entry: &Entry) -> Result<()> {
 async fn restricted_project(kind: EngineKind, socket: &Path) -> EngineProject {
     let client = at_socket(kind, socket.to_path_buf(), None);
     let asked = timeout(
-        RESTRICTED_PATIENCE,
+        RESTRICTED_TIMEOUT,
         client.get::<Vec<String>>("/1.0/projects"),
     );
     let shown = match asked.await {

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::model::InstanceName;
 
 /// The longest that we wait for a socket that no file event announces.
-pub(super) const RETURN_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Event {
@@ -87,14 +87,14 @@ fn parse(text: &str) -> Option<BackendEvent> {
     }
 }
 
-/// Waits until something happens in the socket's directory, or the patience ends.
+/// Waits until something happens in the socket's directory, or the timeout ends.
 pub(super) async fn socket_returned(socket: &Path) {
     let (sender, mut changed) = mpsc::channel(1);
     let watcher = notify::recommended_watcher(move |_| {
         let _ = sender.try_send(());
     });
     let Some(directory) = socket.ancestors().skip(1).find(|parent| parent.is_dir()) else {
-        return tokio::time::sleep(RETURN_PATIENCE).await;
+        return tokio::time::sleep(RETURN_TIMEOUT).await;
     };
     let watching = watcher.and_then(|mut watcher| {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
@@ -102,9 +102,9 @@ pub(super) async fn socket_returned(socket: &Path) {
     });
     match watching {
         Ok(_watcher) => {
-            let _ = tokio::time::timeout(RETURN_PATIENCE, changed.recv()).await;
+            let _ = tokio::time::timeout(RETURN_TIMEOUT, changed.recv()).await;
         }
-        Err(_) => tokio::time::sleep(RETURN_PATIENCE).await,
+        Err(_) => tokio::time::sleep(RETURN_TIMEOUT).await,
     }
 }
 

@@ -22,9 +22,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::ignore_write_errors::Socket;
 use super::image::url_part;
 use super::replay::Replay;
-use super::unheard::Socket;
 use crate::backend::{ExecControl, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
@@ -42,7 +42,7 @@ const GO_ECHOED: &[u8] = b"\r\n";
 /// engine of a busy machine now and then. Nothing was run then.
 const NOT_ENTERED: i32 = -1;
 /// How long that may last.
-const ENTRY_PATIENCE: Duration = Duration::from_secs(10);
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before another attempt, doubled up to the second value.
 const ENTRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
 /// SIGKILL of Linux: what ends a command whose caller is gone.
@@ -75,7 +75,7 @@ pub(super) async fn run(
         if code != NOT_ENTERED {
             break code;
         }
-        if !stdin.rewind() || begun.elapsed() > ENTRY_PATIENCE {
+        if !stdin.rewind() || begun.elapsed() > ENTRY_TIMEOUT {
             let message = format!("no command can be run in `{name}` now");
             return Err(Error::new(ErrorKind::Engine, message).with_hint("try again"));
         }

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineKind, InstanceName};
 
 /// How long the engine may take to begin an answer. It mounts a stopped instance first.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes in one piece of a file on its way.
 const PIECE: usize = 1024 * 1024;
 
@@ -42,7 +42,7 @@ fn prefix(client: &Client) -> &'static str {
 
 pub(super) async fn read(client: &Client, name: &InstanceName, path: &str) -> Result<GuestFile> {
     let asked = client
-        .stream("GET", &path_of(name, path), &[], whole(""), PATIENCE)
+        .stream("GET", &path_of(name, path), &[], whole(""), TIMEOUT)
         .await;
     let answer = asked.map_err(|error| missing(error, name, path))?;
     let headers = answer.response.headers();
@@ -82,7 +82,7 @@ async fn collect(client: &Client, answer: Answer) -> Result<Vec<u8>> {
         response,
         connection,
     } = answer;
-    let body = tokio::time::timeout(PATIENCE, response.into_body().collect()).await;
+    let body = tokio::time::timeout(TIMEOUT, response.into_body().collect()).await;
     drop(connection);
     let body = body.map_err(|_| Error::new(ErrorKind::Timeout, "a file didn't come in time"))?;
     let body = body.map_err(|error| client.failure(ErrorKind::Engine, &error.to_string()))?;
@@ -136,9 +136,9 @@ pub(super) async fn write(
         .collect();
     // The answer comes when all is written, however much that is: pieces that don't move are the
     // engine's to notice.
-    let patience = super::client::DOWNLOAD_PATIENCE;
+    let timeout = super::client::DOWNLOAD_PATIENCE;
     let asked = client
-        .stream("POST", &path_of(name, path), &headers, body, patience)
+        .stream("POST", &path_of(name, path), &headers, body, timeout)
         .await;
     asked.map(drop).map_err(|error| missing(error, name, path))
 }

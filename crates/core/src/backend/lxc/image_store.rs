@@ -27,7 +27,7 @@ use crate::model::{EngineKind, Fingerprint, ImageName, InstanceName, SnapshotNam
 /// Bytes in one piece of an image on its way.
 const PIECE: usize = 64 * 1024;
 /// How long nothing may come of an image on its way.
-const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// A split image (metadata and root filesystem apart) travels as `multipart/form-data`, which begins
 /// with these bytes and its boundary. No archive does.
 const MULTIPART: &[u8] = b"--";
@@ -181,7 +181,7 @@ pub(super) async fn export(
     let mut report = Report::new(progress, "writing the image", length);
     let mut pieces = BodyStream::new(answer.response.into_body());
     loop {
-        let piece = tokio::time::timeout(PIECE_PATIENCE, pieces.next()).await;
+        let piece = tokio::time::timeout(CHUNK_TIMEOUT, pieces.next()).await;
         let Some(piece) = piece.map_err(|_| cut_short(client, "nothing more came"))? else {
             break;
         };

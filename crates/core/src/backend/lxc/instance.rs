@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::lend::{end_loans, without_loans};
 use super::restrictions::{self, Allowed};
+use super::socket_forward::{end_socket_forwards, without_socket_forwards};
 use super::wire::{Config, Profile, mark_config};
 use super::{LxcBackend, operation, vanished};
 use crate::backend::{
@@ -79,7 +79,7 @@ pub(super) async fn copy(
     };
     // LXD takes keys of the source over by itself, profiles and devices it doesn't.
     let mut of: Value = client.get(&path).await?;
-    without_loans(&mut of["devices"]);
+    without_socket_forwards(&mut of["devices"]);
     let mut config = mark_config(&spec.marks);
     config.retain(|_, value| !value.is_empty());
     let body = json!({
@@ -259,5 +259,5 @@ pub(super) async fn restore(
         .await?;
     // A snapshot carries the config of its time, our marks and loans included.
     set_marks(client, name, &before.marks).await?;
-    end_loans(client, name).await
+    end_socket_forwards(client, name).await
 }

@@ -18,19 +18,19 @@ mod dial;
 mod events;
 mod exec;
 mod files;
-mod glance;
+mod ignore_write_errors;
 mod image;
 mod image_store;
 mod instance;
-mod lend;
+mod list_brief;
 mod locate;
 mod operation;
 mod replay;
 mod restrictions;
+mod socket_forward;
 mod storage;
 mod tls;
 mod transport;
-mod unheard;
 mod vanished;
 mod wire;
 
@@ -49,7 +49,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Backend, BackendEvent, Capabilities, CopySpec, ExecIo, ExecSpec, Finding, GuestFile, Image,
-    Instance, LaunchSpec, Loan, Marks, Progress, Route, Settings, Space, StoredImage, Usage,
+    Instance, LaunchSpec, Marks, Progress, Route, Settings, SocketForward, Space, StoredImage,
+    Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -167,8 +168,8 @@ impl LxcBackend {
     }
 
     async fn change_state(&self, name: &InstanceName, action: &str, force: bool) -> Result<()> {
-        let patience = STOP_PATIENCE.as_secs();
-        let body = json!({ "action": action, "force": force, "timeout": patience });
+        let timeout = STOP_PATIENCE.as_secs();
+        let body = json!({ "action": action, "force": force, "timeout": timeout });
         let path = format!("/1.0/instances/{name}/state");
         self.client.change("PUT", &path, &body).await
     }
@@ -215,11 +216,11 @@ impl Backend for LxcBackend {
         self.ask_instance(name, "?recursion=1").await
     }
 
-    async fn glance(&self) -> Result<Vec<Instance>> {
-        glance::all(&self.client).await
+    async fn list_brief(&self) -> Result<Vec<Instance>> {
+        list_brief::all(&self.client).await
     }
 
-    async fn glance_at(&self, name: &InstanceName) -> Result<Instance> {
+    async fn brief(&self, name: &InstanceName) -> Result<Instance> {
         self.ask_instance(name, "").await
     }
 
@@ -414,16 +415,16 @@ impl Backend for LxcBackend {
         dial::route(&self.client, &self.relays, name).await
     }
 
-    async fn lend(&self, name: &InstanceName, loan: &Loan) -> Result<()> {
-        lend::lend(&self.client, name, loan).await
+    async fn forward_socket(&self, name: &InstanceName, forward: &SocketForward) -> Result<()> {
+        socket_forward::forward_socket(&self.client, name, forward).await
     }
 
-    async fn end_loan(&self, name: &InstanceName, loan: &str) -> Result<()> {
-        lend::end_loan(&self.client, name, loan).await
+    async fn end_socket_forward(&self, name: &InstanceName, forward: &str) -> Result<()> {
+        socket_forward::end_socket_forward(&self.client, name, forward).await
     }
 
-    async fn end_loans(&self, name: &InstanceName) -> Result<()> {
-        lend::end_loans(&self.client, name).await
+    async fn end_socket_forwards(&self, name: &InstanceName) -> Result<()> {
+        socket_forward::end_socket_forwards(&self.client, name).await
     }
 
     async fn diagnose(&self) -> Result<Vec<Finding>> {
@@ -442,7 +443,7 @@ impl Backend for LxcBackend {
         match &self.client.transport {
             Transport::Socket(socket) => events::socket_returned(socket).await,
             Transport::Remote(_) | Transport::Unusable(_) => {
-                tokio::time::sleep(events::RETURN_PATIENCE).await;
+                tokio::time::sleep(events::RETURN_TIMEOUT).await;
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{EngineId, EngineKind};
 
 /// How long a remote may take until a connection stands.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how long of silence a remote is asked by the kernel whether it is still there, how often then, and after how many
 /// questions without an answer it is gone: a stream of events may be silent for days, and a laptop that slept has lost
 /// connections of which no end arrives.
@@ -57,14 +57,14 @@ impl Transport {
                 .await
                 .map(Either::Left)
                 .map_err(|error| unreachable(id, error)),
-            Self::Remote(remote) => match timeout(CONNECT_PATIENCE, remote.connect()).await {
+            Self::Remote(remote) => match timeout(CONNECT_TIMEOUT, remote.connect()).await {
                 Ok(Ok(stream)) => Ok(Either::Right(stream)),
                 Ok(Err(error)) if is_wrong_certificate(error.as_ref()) => {
                     Err(remote.wrong_certificate(id, error))
                 }
                 Ok(Err(error)) => Err(remote.unreachable(id, error)),
                 Err(_) => {
-                    let seconds = CONNECT_PATIENCE.as_secs();
+                    let seconds = CONNECT_TIMEOUT.as_secs();
                     Err(remote.unreachable(id, format!("no answer within {seconds} s").into()))
                 }
             },

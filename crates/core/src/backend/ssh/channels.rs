@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{GuestPort, InstanceName};
 
 /// How long it may take to open a channel.
-const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a failure is remembered: each attempt costs the guest something.
 const MEMORY: Duration = Duration::from_secs(5);
 /// Where the guest's services listen, in the order in which they are tried.
@@ -21,7 +21,7 @@ const TARGETS: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// Who lets us into one boot of a guest.
 #[async_trait]
-pub(in crate::backend) trait Door: Send + Sync {
+pub(in crate::backend) trait ChannelSource: Send + Sync {
     /// The instance.
     fn name(&self) -> &InstanceName;
 
@@ -46,7 +46,7 @@ enum Now {
     Failed(ErrorReport, Instant),
 }
 
-impl<D: Door> Channels<D> {
+impl<D: ChannelSource> Channels<D> {
     /// None yet.
     pub(in crate::backend) fn new(door: D) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl<D: Door> Channels<D> {
 
     async fn open(&self, session: &Arc<Session>, port: GuestPort) -> Result<Opened> {
         for target in TARGETS {
-            let opened = timeout(OPEN_PATIENCE, session.open(target, port)).await;
+            let opened = timeout(OPEN_TIMEOUT, session.open(target, port)).await;
             match opened {
                 Ok(Opened::Refused) => {}
                 Ok(Opened::Forbidden) => {

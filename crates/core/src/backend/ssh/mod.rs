@@ -27,11 +27,11 @@ use super::{Backend, Content, GuestStream, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName, UserName};
 
-pub(in crate::backend) use channels::{Channels, Door};
+pub(in crate::backend) use channels::{ChannelSource, Channels};
 pub(in crate::backend) use session::{Session, User};
 
 /// How long a session may take to begin: over a slow line, to a busy machine.
-const BEGIN_PATIENCE: Duration = Duration::from_secs(30);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// More bytes than a public key has.
 const KEY_LIMIT: u64 = 64 * 1024;
 
@@ -65,7 +65,7 @@ impl SshRoute {
         name: &InstanceName,
         access: Access,
     ) -> Result<Self> {
-        let instance = backend.glance_at(name).await?;
+        let instance = backend.brief(name).await?;
         if instance.status != EnvStatus::Running {
             return Err(gone(name, "doesn't run"));
         }
@@ -86,19 +86,19 @@ impl Route for SshRoute {
 }
 
 #[async_trait]
-impl Door for Guest {
+impl ChannelSource for Guest {
     fn name(&self) -> &InstanceName {
         &self.name
     }
 
     async fn begin(&self) -> Result<Session> {
-        let instance = self.backend.glance_at(&self.name).await?;
+        let instance = self.backend.brief(&self.name).await?;
         match instance.status {
             EnvStatus::Running if instance.started_at == self.started_at => {}
             EnvStatus::Running => return Err(gone(&self.name, "was started anew")),
             _ => return Err(gone(&self.name, "doesn't run any more")),
         }
-        let begun = timeout(BEGIN_PATIENCE, async {
+        let begun = timeout(BEGIN_TIMEOUT, async {
             let keys = host_keys(self.backend.as_ref(), &self.name).await;
             let keys = keys.map_err(|error| match error.kind() {
                 ErrorKind::NotFound => no_server(&self.name),
@@ -115,7 +115,7 @@ impl Door for Guest {
             }
         });
         begun.await.unwrap_or_else(|_| {
-            let seconds = BEGIN_PATIENCE.as_secs();
+            let seconds = BEGIN_TIMEOUT.as_secs();
             let message = format!(
                 "the SSH server of `{}` hasn't let us in within {seconds} s",
                 self.name

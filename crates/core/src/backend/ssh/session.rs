@@ -19,8 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Access, bare, no_server};
 use crate::backend::{Backend, Channel, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_tcp;
 use crate::model::{GuestPort, InstanceName};
-use crate::near;
 
 /// Becomes the server.
 const SERVE: &str = include_str!("serve.sh");
@@ -134,7 +134,7 @@ impl Session {
             Error::new(ErrorKind::Unreachable, "no SSH session begins").caused_by(error)
         };
         let key = our_key(key)?;
-        near::unpaced(&stream);
+        local_tcp::disable_pacing(&stream);
         // A connection's first bytes wait for an acknowledgement otherwise, which takes 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the session's packets wait for each other");

@@ -30,7 +30,7 @@ const ALIGNED: usize = 4096;
 ///
 /// # Errors
 /// What the system says; `target` is of no use then.
-pub(super) fn copy_data(
+pub(crate) fn copy_data(
     source: &File,
     target: &File,
     path: &Path,
@@ -65,7 +65,7 @@ pub(super) fn copy_data(
 }
 
 /// Where the next data or hole begins; `None` beyond the last one.
-pub(in super::super) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+pub(crate) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
     match seek(file.as_fd(), from) {
         Ok(at) => Ok(Some(at)),
         Err(rustix::io::Errno::NXIO) => Ok(None),

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use data::copy_data;
-pub(super) use data::next;
+pub(crate) use data::next;
 
 use crate::backend::{Progress, Space};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ const MARGIN: u64 = 64 << 20;
 ///
 /// # Errors
 /// `Io`, with nothing left at `to`.
-pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
     let copied = try_copy(from, to, progress);
     copied.map_err(|error| {
         let exists = error.kind() == io::ErrorKind::AlreadyExists;
@@ -34,7 +34,7 @@ pub(super) fn copy(from: &Path, to: &Path, progress: &Progress) -> Result<()> {
         let message = format!("cannot copy {} to {}", from.display(), to.display());
         let error = Error::io(message, error);
         match full {
-            true => error.with_hint(super::FULL_HINT),
+            true => error.with_hint(crate::backend::lima::FULL_HINT),
             false => error,
         }
     })
@@ -101,7 +101,7 @@ fn only_unable(error: rustix::io::Errno) -> io::Result<Option<File>> {
 }
 
 /// Whether copies in a directory share their blocks, by trying. Blocking.
-pub(super) fn shares(directory: &Path) -> bool {
+pub(crate) fn shares(directory: &Path) -> bool {
     let Ok(sample) = tempfile::NamedTempFile::new_in(directory) else {
         return false;
     };
@@ -119,7 +119,7 @@ pub(super) fn shares(directory: &Path) -> bool {
 ///
 /// # Errors
 /// `Engine`, saying how much is missing.
-pub(super) fn expect_room(directory: &Path, files: &[&Path]) -> Result<()> {
+pub(crate) fn expect_room(directory: &Path, files: &[&Path]) -> Result<()> {
     let volume = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     let here = volume(directory);
     let is_shared = |file: &&&Path| here.is_some() && volume(file) == here;
@@ -137,11 +137,11 @@ pub(super) fn expect_room(directory: &Path, files: &[&Path]) -> Result<()> {
         directory.display(),
         crate::model::ByteSize(free)
     );
-    Err(Error::new(ErrorKind::Engine, message).with_hint(super::FULL_HINT))
+    Err(Error::new(ErrorKind::Engine, message).with_hint(crate::backend::lima::FULL_HINT))
 }
 
 /// Bytes that a file holds on the disk.
-pub(super) fn held(file: &Path) -> u64 {
+pub(crate) fn held(file: &Path) -> u64 {
     fs::metadata(file).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
@@ -154,7 +154,7 @@ fn free(directory: &Path) -> Result<u64> {
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn space(directory: &Path) -> Result<Space> {
+pub(crate) fn space(directory: &Path) -> Result<Space> {
     let told = rustix::fs::statvfs(directory);
     let told = told.map_err(|error| {
         Error::io(
@@ -174,7 +174,7 @@ pub(super) fn space(directory: &Path) -> Result<Space> {
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn sync_directory(path: &Path) -> Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     synced.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
 }

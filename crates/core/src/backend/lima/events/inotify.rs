@@ -30,7 +30,7 @@ struct Watch {
 }
 
 /// Everything that is touched below a directory and its machines.
-pub(super) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
+pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
     let failed =
         |error: std::io::Error| Error::io(format!("cannot watch {}", home.display()), error);
     let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; BUFFER]));

@@ -25,10 +25,10 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::directory::{Directory, YAML};
-use super::drafts::is_draft;
-use super::record;
 use crate::backend::BackendEvent;
+use crate::backend::lima::lifecycle::drafts::is_draft;
+use crate::backend::lima::machine::directory::{Directory, YAML};
+use crate::backend::lima::machine::record;
 use crate::error::Result;
 use crate::model::InstanceName;
 
@@ -71,8 +71,8 @@ struct Status {
 ///
 /// # Errors
 /// `Io` where nothing can be watched.
-pub(super) fn stream(home: &Path) -> Result<BoxStream<'static, BackendEvent>> {
-    super::snapshots::make_directory(home)?;
+pub(crate) fn stream(home: &Path) -> Result<BoxStream<'static, BackendEvent>> {
+    crate::backend::lima::snapshots::make_directory(home)?;
     let mut touched = watch(home)?;
     let (told, events) = mpsc::channel(WAITING);
     let mut fold = Fold::of(home);
@@ -240,8 +240,8 @@ mod tests {
             ("dev".parse().unwrap(), "new".parse().unwrap());
         let path = home.path().join("dev");
         let mut until = async |wanted: BackendEvent| {
-            let patience = std::time::Duration::from_secs(20);
-            while tokio::time::timeout(patience, events.next())
+            let timeout = std::time::Duration::from_secs(20);
+            while tokio::time::timeout(timeout, events.next())
                 .await
                 .unwrap()
                 .unwrap()

@@ -12,7 +12,7 @@ use super::Touched;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Everything that is touched below a directory.
-pub(super) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
+pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
     let failed = |error: notify::Error| {
         let message = format!("cannot watch {}", home.display());
         Error::new(ErrorKind::Io, message).caused_by(error)

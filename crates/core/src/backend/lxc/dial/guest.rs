@@ -13,13 +13,13 @@ use super::neighbour;
 use crate::backend::lxc::client::Client;
 use crate::backend::lxc::wire;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local_tcp;
 use crate::model::{EnvStatus, GuestPort, InstanceName};
-use crate::near;
 
 /// How long a connection within this machine may take until the engine is asked what is the matter.
 const USUAL: Duration = Duration::from_millis(200);
 /// How long it may take at all.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An instance, and where it answers.
 #[derive(Clone)]
@@ -76,13 +76,13 @@ impl Guest {
     /// # Errors
     /// Those that end a route.
     pub(super) async fn connect(&self, port: GuestPort) -> Result<Option<TcpStream>> {
-        let attempt = near::connect(SocketAddr::new(self.address, port.get()));
+        let attempt = local_tcp::connect(SocketAddr::new(self.address, port.get()));
         tokio::pin!(attempt);
         let connected = match timeout(USUAL, &mut attempt).await {
             Ok(connected) => connected,
             Err(_) => {
                 self.expect_present().await?;
-                let rest = timeout(PATIENCE, attempt).await;
+                let rest = timeout(TIMEOUT, attempt).await;
                 rest.map_err(|_| self.silent(ErrorKind::Timeout))?
             }
         };

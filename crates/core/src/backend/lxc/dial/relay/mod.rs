@@ -11,7 +11,7 @@
 //! Deliberately absent: guests of another architecture, and what a guest forbids to run. There the
 //! answer is `Unsupported`, and the caller knows another way.
 
-mod door;
+mod endpoint;
 mod start;
 
 use std::collections::HashMap;
@@ -26,12 +26,12 @@ use super::guest::Guest;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{GuestPort, InstanceName};
 
-use door::{Door, Entered};
+use endpoint::{Entered, RelayEndpoint};
 
 /// How long a failed start is remembered.
 const MEMORY: Duration = Duration::from_secs(5);
 /// How long a relay that lets nobody in may take to end.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The relays of an engine's instances, one an instance.
 #[derive(Default)]
@@ -63,7 +63,7 @@ pub(super) struct Relay {
 #[derive(Clone)]
 enum State {
     Starting,
-    Open(Door),
+    Open(RelayEndpoint),
     /// It is over, and until then it won't be tried again.
     Failed(Arc<ErrorReport>, Option<Instant>),
     /// It is over, and can be started anew.
@@ -101,14 +101,14 @@ impl Relay {
         // One that has just ended, for want of visitors, is started once more.
         for _ in 0..2 {
             let mut state = self.state();
-            let door = opened(&mut state).await?;
-            match door.enter(port, &self.guest).await? {
+            let endpoint = opened(&mut state).await?;
+            match endpoint.enter(port, &self.guest).await? {
                 Entered::Connected(stream) => return Ok(Some(stream)),
                 Entered::Refused => return Ok(None),
                 Entered::Closed => {
                     let over = |state: &State| !matches!(state, State::Open(_));
                     // Where it doesn't end, the next attempt tells.
-                    let _ = timeout(END_PATIENCE, state.wait_for(over)).await;
+                    let _ = timeout(END_TIMEOUT, state.wait_for(over)).await;
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Relay {
 
 /// Starts a relay and stays with it to its end.
 async fn keep(guest: Arc<Guest>, tell: watch::Sender<State>) {
-    let over = match start::run(&guest, |door| drop(tell.send(State::Open(door)))).await {
+    let over = match start::run(&guest, |endpoint| drop(tell.send(State::Open(endpoint)))).await {
         Ok(()) => State::Ended,
         Err(error) => {
             tracing::debug!(%error, instance = %guest.name, "no relay");
@@ -148,10 +148,10 @@ async fn keep(guest: Arc<Guest>, tell: watch::Sender<State>) {
 }
 
 /// Waits until it is open or over.
-async fn opened(state: &mut watch::Receiver<State>) -> Result<Door> {
+async fn opened(state: &mut watch::Receiver<State>) -> Result<RelayEndpoint> {
     let known = state.wait_for(|state| !matches!(state, State::Starting));
     match known.await.map(|state| state.clone()) {
-        Ok(State::Open(door)) => Ok(door),
+        Ok(State::Open(endpoint)) => Ok(endpoint),
         Ok(State::Failed(why, _)) => Err(Error::from(why.as_ref().clone())),
         Ok(State::Starting | State::Ended) | Err(_) => {
             Err(Error::new(ErrorKind::Unreachable, "the relay has ended"))

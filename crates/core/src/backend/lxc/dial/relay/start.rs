@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexS
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::door::{Door, Keys};
+use super::endpoint::{Keys, RelayEndpoint};
 use crate::backend::listener::RELAY as RELAY_NAME;
 use crate::backend::lxc::dial::guest::Guest;
 use crate::backend::lxc::{exec, files};
@@ -43,7 +43,7 @@ const MISSING: i32 = 127;
 /// # Errors
 /// `Unsupported` where this guest can't run it; `Conflict` where it isn't the boot that was meant;
 /// the engine's.
-pub(super) async fn run(guest: &Arc<Guest>, opened: impl Fn(Door)) -> Result<()> {
+pub(super) async fn run(guest: &Arc<Guest>, opened: impl Fn(RelayEndpoint)) -> Result<()> {
     let relay = RELAY.filter(|_| guest.architecture == ARCH);
     let Some(relay) = relay else {
         let message = format!(
@@ -123,7 +123,12 @@ async fn put(guest: &Guest, directory: &str, path: &str, relay: &[u8]) -> Result
 }
 
 /// Runs what is at a path to its end. The code is that of one that didn't begin.
-async fn attempt(guest: &Guest, path: &str, written: &str, opened: &impl Fn(Door)) -> Result<i32> {
+async fn attempt(
+    guest: &Guest,
+    path: &str,
+    written: &str,
+    opened: &impl Fn(RelayEndpoint),
+) -> Result<i32> {
     let keys = Keys::random();
     let order = keys.order(guest.address, own_address(guest.address)?);
     let (mut input, stdin) = duplex(LINE);
@@ -148,7 +153,7 @@ async fn attempt(guest: &Guest, path: &str, written: &str, opened: &impl Fn(Door
         };
     };
     let address = SocketAddr::new(guest.address, port);
-    opened(Door { address, keys });
+    opened(RelayEndpoint { address, keys });
     run.await?;
     // Its end would be the relay's, too.
     drop(input);

@@ -1,0 +1,136 @@
+//! Making an env as a copy of another.
+
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::backend::{Backend, ExecSpec, capture};
+use lxc_dev_manager_core::model::{EnvStatus, InstanceName, SnapshotName};
+use lxc_dev_manager_core::operations::{CloneRequest, Cloned};
+use lxc_dev_manager_core::{ErrorKind, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::cut_off::{MANY, cut_off, expect_running, first, mend, stage};
+use super::{Stage, env};
+
+fn request(snapshot: Option<SnapshotName>) -> CloneRequest {
+    CloneRequest {
+        source: env("dev"),
+        snapshot,
+        env: env("two"),
+    }
+}
+
+async fn clone(stage: &Stage, snapshot: Option<SnapshotName>) -> Result<Cloned> {
+    let (mut project, cancel) = (stage.project(), CancellationToken::new());
+    let operations = &stage.operations;
+    operations
+        .clone_env(&mut project, &request(snapshot), &cancel)
+        .await
+}
+
+fn two() -> InstanceName {
+    "web-two".parse().unwrap()
+}
+
+async fn note(stage: &Stage) -> String {
+    let spec = ExecSpec::new(["cat", "/note"]);
+    let output = capture(stage.fake.as_ref(), &two(), &spec, Vec::new()).await;
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_clone_has_the_state_an_entry_and_an_initial_state_of_its_own() {
+    let stage = stage(Pool::Btrfs).await;
+    clone(&stage, None).await.unwrap();
+    assert_eq!(note(&stage).await, "two");
+    let instance = stage.fake.instance(&two()).await.unwrap();
+    assert_eq!(instance.status, EnvStatus::Running);
+    assert_eq!(instance.marks.env, Some(env("two")));
+    assert_eq!(instance.marks.operation, None);
+    let names: Vec<&str> = instance.snapshots.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["initial-state"]);
+    let project = stage.project();
+    let entry = project.file().entry(&env("two")).unwrap();
+    assert_eq!(
+        entry.snapshots.keys().collect::<Vec<_>>(),
+        ["initial-state"]
+    );
+    assert_eq!(stage.journals(), 0);
+    expect_running(&stage, "the source").await;
+}
+
+#[tokio::test]
+async fn a_clone_of_a_snapshot_has_its_state() {
+    let stage = stage(Pool::Btrfs).await;
+    clone(&stage, Some(first())).await.unwrap();
+    assert_eq!(note(&stage).await, "one");
+}
+
+#[tokio::test]
+async fn names_and_sources_are_checked_before_anything_is_made() {
+    let stage = stage(Pool::Btrfs).await;
+    let missing = clone(&stage, Some("nope".parse().unwrap())).await;
+    let missing = missing.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.hint().unwrap().contains("`first`"), "{missing:?}");
+    let (mut project, cancel) = (stage.project(), CancellationToken::new());
+    for (source, name, kind) in [
+        ("dev", "dev", ErrorKind::AlreadyExists),
+        ("dev", "DEV", ErrorKind::AlreadyExists),
+        ("gone", "two", ErrorKind::NotFound),
+    ] {
+        let request = CloneRequest {
+            source: env(source),
+            snapshot: None,
+            env: env(name),
+        };
+        let cloned = stage
+            .operations
+            .clone_env(&mut project, &request, &cancel)
+            .await;
+        assert_eq!(cloned.unwrap_err().kind(), kind, "{source} {name}");
+    }
+    assert_eq!(stage.instances().await, ["web-dev"]);
+}
+
+#[tokio::test]
+async fn a_fault_before_any_call_leaves_nothing() {
+    for call in [
+        "instance",
+        "copy",
+        "write_file",
+        "read_file",
+        "set_marks",
+        "snapshot",
+        "start",
+    ] {
+        let stage = stage(Pool::Btrfs).await;
+        let before = stage.file();
+        stage.fake.fail_next(call);
+        let error = clone(&stage, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Engine, "{call}: {error:?}");
+        assert_eq!(stage.instances().await, ["web-dev"], "{call}");
+        assert_eq!(stage.file(), before, "{call}");
+        assert_eq!(stage.journals(), 0, "{call}");
+        clone(&stage, None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_is_cut_off_is_whole_or_gone() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a clone never ended");
+        let stage = stage(Pool::Btrfs).await;
+        let before = stage.file();
+        let ended = cut_off(clone(&stage, None), polls).await;
+        mend(&stage, &format!("{polls}")).await;
+        if stage.fake.instance(&two()).await.is_err() {
+            assert_eq!(stage.file(), before, "{polls}");
+            assert!(!ended, "{polls}");
+        } else {
+            assert!(stage.file().contains("two:"), "{polls}");
+            assert_eq!(note(&stage).await, "two", "{polls}");
+        }
+        if ended {
+            return;
+        }
+    }
+}

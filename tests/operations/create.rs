@@ -1,0 +1,272 @@
+//! Making an env, and what is left when that fails.
+
+use lxc_dev_manager_core::ErrorKind;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Progress, Settings};
+use lxc_dev_manager_core::model::OperationId;
+use tokio_util::sync::CancellationToken;
+
+use super::{Stage, dev_instance, env, notices, request};
+
+#[tokio::test]
+async fn a_new_env_is_in_engine_file_and_registry() {
+    let stage = Stage::new(Pool::Btrfs);
+    let made = stage.create("dev").await.unwrap();
+    assert_eq!(made.instance, dev_instance());
+    let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert_eq!(instance.marks.operation, None);
+    assert_eq!(instance.marks.env, Some(env("dev")));
+    assert_eq!(instance.snapshots.len(), 1);
+    assert!(stage.file().contains("initial-state"), "{}", stage.file());
+    let known = stage.operations.registry().projects().unwrap().0;
+    assert_eq!(known.len(), 1);
+    assert_eq!(stage.journals(), 0);
+}
+
+#[tokio::test]
+async fn a_fault_before_any_call_leaves_nothing() {
+    for call in [
+        "instance",
+        "instances",
+        "find_image",
+        "create",
+        "start",
+        "exec",
+        "capabilities",
+        "set_marks",
+        "snapshot",
+    ] {
+        let stage = Stage::new(Pool::Btrfs);
+        let before = stage.file();
+        stage.fake.fail_next(call);
+        let error = stage.create("dev").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Engine, "{call}: {error:?}");
+        assert_eq!(stage.instances().await, Vec::<String>::new(), "{call}");
+        assert_eq!(stage.file(), before, "{call}");
+        assert_eq!(stage.journals(), 0, "{call}");
+        stage.create("dev").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_snapshots_are_forbidden_an_env_is_made_without_one() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.fake.forbid_snapshots();
+    let mut events = stage.operations.bus().subscribe();
+    stage.create("dev").await.unwrap();
+    let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert!(instance.snapshots.is_empty());
+    assert!(!stage.file().contains("initial-state"), "{}", stage.file());
+    let told = notices(&mut events);
+    assert!(told[0].contains("forbids snapshots"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_create_leaves_nothing() {
+    let stage = Stage::new(Pool::Btrfs);
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let error = stage
+        .operations
+        .create(&mut stage.project(), request("dev"), &cancel)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(stage.instances().await.is_empty());
+    assert_eq!(stage.journals(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused_and_kept() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let error = stage.create("dev").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.hint().unwrap().contains("up dev"), "{error:?}");
+    let error = stage.create("DEV").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(stage.instances().await, ["web-dev"]);
+}
+
+#[tokio::test]
+async fn another_projects_instance_is_refused_by_name() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let mut marks = stage.fake.instance(&dev_instance()).await.unwrap().marks;
+    marks.project = Some("other".parse().unwrap());
+    stage.fake.set_marks(&dev_instance(), &marks).await.unwrap();
+    for error in [
+        stage
+            .operations
+            .start(&stage.project(), &env("dev"))
+            .await
+            .map(drop)
+            .unwrap_err(),
+        stage
+            .operations
+            .remove(&mut stage.project(), &env("dev"))
+            .await
+            .map(drop)
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotOurs);
+        assert!(error.report().message.contains("`other`"), "{error:?}");
+    }
+    assert_eq!(stage.instances().await, ["web-dev"]);
+}
+
+#[tokio::test]
+async fn an_unmarked_instance_of_the_file_is_adopted() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    stage
+        .fake
+        .set_marks(&dev_instance(), &Default::default())
+        .await
+        .unwrap();
+    assert!(
+        stage
+            .operations
+            .stop(&stage.project(), &env("dev"))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn bad_users_are_refused_before_anything_is_made() {
+    for user in [
+        "{name: \"x; rm -rf /\"}",
+        "{name: dev, password: \"a\\nb\"}",
+        "{name: Root}",
+    ] {
+        let stage = Stage::new(Pool::Btrfs);
+        let text = format!("project: web\ndefaults:\n  user: {user}\n");
+        std::fs::write(stage.directory().join("containers.yaml"), text).unwrap();
+        let error = stage.create("dev").await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::InvalidName | ErrorKind::Config),
+            "{error:?}"
+        );
+        assert!(stage.instances().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_not_an_env_that_is_missing() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    stage.fake.set_unreachable(true);
+    let error = stage
+        .operations
+        .start(&stage.project(), &env("dev"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    let error = stage
+        .operations
+        .remove(&mut stage.project(), &env("dev"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(stage.file().contains("dev:"), "the entry is gone");
+}
+
+#[tokio::test]
+async fn what_the_engine_made_for_a_killed_create_is_replaced() {
+    let stage = Stage::new(Pool::Btrfs);
+    let marks = |operation: Option<OperationId>| Marks {
+        project: Some("web".parse().unwrap()),
+        env: Some(env("dev")),
+        path: Some(stage.directory().canonicalize().unwrap()),
+        operation,
+    };
+    let spec = |marks| LaunchSpec {
+        name: dev_instance(),
+        image: Image::Local {
+            fingerprint: "0123456789ab".parse().unwrap(),
+        },
+        marks,
+        settings: Settings::default(),
+        user: lxc_dev_manager_core::model::UserName::dev(),
+    };
+    let (progress, cancel) = (Progress::none(), CancellationToken::new());
+    let abandoned = spec(marks(Some(OperationId::random())));
+    stage
+        .fake
+        .create(&abandoned, &progress, &cancel)
+        .await
+        .unwrap();
+    stage.create("dev").await.unwrap();
+    assert!(stage.file().contains("initial-state"));
+
+    // A whole one, of a file that has lost it, is not.
+    let stage = Stage::new(Pool::Btrfs);
+    let marks = Marks {
+        path: Some(stage.directory().canonicalize().unwrap()),
+        ..marks(None)
+    };
+    stage
+        .fake
+        .create(&spec(marks), &progress, &cancel)
+        .await
+        .unwrap();
+    assert_eq!(
+        stage.create("dev").await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+}
+
+#[tokio::test]
+async fn docker_is_installed_where_the_file_wants_it_and_added_while_the_env_runs() {
+    let stage = Stage::new(Pool::Btrfs);
+    let path = stage.directory().join("containers.yaml");
+    let wants = |word: &str| {
+        let text = format!("project: web\ndefaults: {{nesting: {word}}}\ncontainers:\n");
+        std::fs::write(&path, text).unwrap();
+    };
+    wants("true");
+    stage.create("dev").await.unwrap();
+    let has_docker = || async {
+        let dev = dev_instance();
+        let found = stage.fake.read_file(&dev, "/usr/sbin/dockerd").await;
+        found.is_ok()
+    };
+    assert!(!has_docker().await);
+    let text = stage.file().replace("nesting: true", "nesting: docker");
+    std::fs::write(&path, text).unwrap();
+    let (project, dev) = (stage.project(), env("dev"));
+    stage.operations.stop(&project, &dev).await.unwrap();
+    let refused = stage
+        .operations
+        .configure(&project, &dev)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    stage.operations.start(&project, &dev).await.unwrap();
+    assert!(
+        stage
+            .operations
+            .configure(&project, &dev)
+            .await
+            .unwrap()
+            .changed()
+    );
+    assert!(has_docker().await);
+    assert!(
+        !stage
+            .operations
+            .configure(&project, &dev)
+            .await
+            .unwrap()
+            .changed()
+    );
+    stage
+        .operations
+        .remove(&mut stage.project(), &dev)
+        .await
+        .unwrap();
+    wants("docker");
+    stage.create("dev").await.unwrap();
+    assert!(has_docker().await);
+}

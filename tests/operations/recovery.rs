@@ -1,0 +1,102 @@
+//! What failed twice, or met somebody else, and is mended by the next process.
+
+use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::model::OperationId;
+use serde_json::json;
+
+use super::{Stage, env, notices};
+
+#[tokio::test]
+async fn a_process_that_dies_while_taking_back_leaves_it_to_the_next() {
+    for call in ["start", "exec", "set_marks", "snapshot"] {
+        let stage = Stage::new(Pool::Btrfs);
+        stage.fake.fail_next(call);
+        // Taking back fails too: what is left is what a killed process would leave.
+        stage.fake.fail_next("delete");
+        assert!(stage.create("dev").await.is_err());
+        assert_eq!(stage.instances().await, ["web-dev"], "{call}");
+        assert_eq!(stage.journals(), 1, "{call}");
+        let next = stage.other_process();
+        assert_eq!(next.interrupted().unwrap().len(), 1);
+        let mut events = next.bus().subscribe();
+        next.recover().await.unwrap();
+        assert_eq!(
+            notices(&mut events),
+            ["an interrupted create of `dev` was taken back"]
+        );
+        assert!(stage.instances().await.is_empty(), "{call}");
+        assert_eq!(stage.journals(), 0, "{call}");
+        assert!(!stage.file().contains("dev"), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn two_operations_on_one_env_wait_for_each_other() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let (first, second) = (stage.operations.clone(), stage.other_process());
+    let project = stage.project();
+    let dev = env("dev");
+    let (a, b) = tokio::join!(first.stop(&project, &dev), second.stop(&project, &dev));
+    let already = [a.unwrap().already, b.unwrap().already];
+    assert_eq!(
+        already.iter().filter(|already| **already).count(),
+        1,
+        "{already:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_can_not_be_mended_now_stays() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.fake.fail_next("start");
+    stage.fake.fail_next("delete");
+    assert!(stage.create("dev").await.is_err());
+    stage.fake.set_unreachable(true);
+    let next = stage.other_process();
+    let mut events = next.bus().subscribe();
+    next.recover().await.unwrap();
+    assert!(notices(&mut events)[0].contains("can't be recovered yet"));
+    assert_eq!(stage.journals(), 1);
+    stage.fake.set_unreachable(false);
+    next.recover().await.unwrap();
+    assert!(stage.instances().await.is_empty());
+}
+
+#[tokio::test]
+async fn files_that_never_got_into_a_removed_env_are_said() {
+    let stage = Stage::new(Pool::Btrfs);
+    stage.create("dev").await.unwrap();
+    let mut project = stage.project();
+    stage.operations.stop(&project, &env("dev")).await.unwrap();
+    // As a process leaves it that was killed in the middle of a copy.
+    let id = OperationId::random();
+    let record = json!({
+        "version": 2,
+        "id": id,
+        "verb": "transfer",
+        "env": project.env_ref(&env("dev")),
+        "engine": stage.fake.id(),
+        "instance": "web-dev",
+        "was_running": false,
+        "snapshot": null,
+        "detail": {"kind": "into-guest", "staging": "/home/dev/.ldm-1", "target": "/home/dev/x"},
+        "started_at": "2026-01-01T00:00:00Z",
+    });
+    let journals = stage.root.path().join("home/journal");
+    std::fs::write(journals.join(format!("{id}.json")), format!("{record}\n")).unwrap();
+    let mut events = stage.operations.bus().subscribe();
+    // It waits for the env to run.
+    stage.operations.recover().await.unwrap();
+    assert_eq!(stage.journals(), 1);
+    let dev = env("dev");
+    stage.operations.remove(&mut project, &dev).await.unwrap();
+    let said = notices(&mut events);
+    assert!(
+        said.iter()
+            .any(|text| text.contains("/home/dev/x never got there")),
+        "{said:?}"
+    );
+    assert_eq!(stage.journals(), 0);
+}

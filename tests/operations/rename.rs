@@ -1,0 +1,125 @@
+//! Giving an env another name, and starting it anew.
+
+use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::fake::Pool;
+use lxc_dev_manager_core::model::EnvStatus;
+use lxc_dev_manager_core::{ErrorKind, Result};
+
+use super::cut_off::{MANY, cut_off, expect_running, first, mend, stage};
+use super::{Stage, dev_instance, env};
+
+async fn rename(stage: &Stage) -> Result<()> {
+    let mut project = stage.project();
+    let (old, new) = (env("dev"), env("main"));
+    let renamed = stage.operations.rename(&mut project, &old, &new).await;
+    renamed.map(drop)
+}
+
+/// Renamed as a whole (`true`), or called as before; it runs either way.
+async fn is_renamed(stage: &Stage, at: &str) -> bool {
+    let old = stage.fake.instance(&dev_instance()).await.is_ok();
+    let new = stage.fake.instance(&"web-main".parse().unwrap()).await;
+    assert_ne!(old, new.is_ok(), "{at}");
+    assert_eq!(old, stage.file().contains("dev:"), "{at}: {}", stage.file());
+    assert_ne!(
+        old,
+        stage.file().contains("main:"),
+        "{at}: {}",
+        stage.file()
+    );
+    match new {
+        Ok(new) => {
+            assert_eq!(new.status, EnvStatus::Running, "{at}");
+            assert_eq!(new.marks.env, Some(env("main")), "{at}");
+            assert_eq!(new.snapshots.len(), 2, "{at}");
+        }
+        Err(_) => expect_running(stage, at).await,
+    }
+    !old
+}
+
+#[tokio::test]
+async fn engine_file_and_undo_have_the_new_name() {
+    let stage = stage(Pool::Btrfs).await;
+    let operations = &stage.operations;
+    let (project, dev) = (stage.project(), env("dev"));
+    operations.restore(&project, &dev, &first()).await.unwrap();
+    rename(&stage).await.unwrap();
+    let instance = stage.fake.instance(&"web-main".parse().unwrap()).await;
+    assert_eq!(instance.unwrap().marks.env, Some(env("main")));
+    assert!(stage.file().contains("main:") && stage.file().contains("first:"));
+    assert_eq!(stage.journals(), 0);
+    // What was kept under the old name is the new one's.
+    let undone = operations
+        .undo(&mut stage.project(), Some(&env("main")))
+        .await;
+    assert_eq!(undone.unwrap(), env("main"));
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused() {
+    let stage = stage(Pool::Btrfs).await;
+    stage.create("main").await.unwrap();
+    assert_eq!(
+        rename(&stage).await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    expect_running(&stage, "refused").await;
+}
+
+#[tokio::test]
+async fn a_stopped_env_stays_stopped() {
+    let stage = stage(Pool::Btrfs).await;
+    let (project, dev) = (stage.project(), env("dev"));
+    stage.operations.stop(&project, &dev).await.unwrap();
+    rename(&stage).await.unwrap();
+    let instance = stage.fake.instance(&"web-main".parse().unwrap()).await;
+    assert_eq!(instance.unwrap().status, EnvStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_fault_before_any_call_takes_it_back() {
+    for call in ["instance", "stop", "rename", "set_marks", "write_file"] {
+        let stage = stage(Pool::Btrfs).await;
+        let before = stage.file();
+        stage.fake.fail_next(call);
+        rename(&stage).await.unwrap_err();
+        assert!(!is_renamed(&stage, call).await, "{call}");
+        assert_eq!(stage.file(), before, "{call}");
+        assert_eq!(stage.journals(), 0, "{call}");
+        rename(&stage).await.unwrap();
+        assert!(is_renamed(&stage, call).await, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_rename_that_is_cut_off_is_done_or_not_begun() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a rename never ended");
+        let stage = stage(Pool::Btrfs).await;
+        let ended = cut_off(rename(&stage), polls).await;
+        let at = format!("{polls}");
+        mend(&stage, &at).await;
+        let renamed = is_renamed(&stage, &at).await;
+        if ended {
+            assert!(renamed);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_is_cut_off_leaves_it_running() {
+    for polls in 1..=MANY {
+        assert!(polls < MANY, "a restart never ended");
+        let stage = stage(Pool::Btrfs).await;
+        let (project, dev) = (stage.project(), env("dev"));
+        let ended = cut_off(stage.operations.restart(&project, &dev), polls).await;
+        let at = format!("{polls}");
+        mend(&stage, &at).await;
+        expect_running(&stage, &at).await;
+        if ended {
+            return;
+        }
+    }
+}
