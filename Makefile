@@ -39,7 +39,7 @@ lint:
 	@scripts/lint.sh
 
 types:
-	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-tests --test bindings
+	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-tests --test files bindings::
 
 engines:
 	@scripts/setup.sh test

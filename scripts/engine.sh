@@ -17,7 +17,7 @@ answers() {
     curl -fs --noproxy '*' --max-time 5 --unix-socket "$engine_dir/unix.socket" -o /dev/null http://localhost/1.0
 }
 
-# A socket that is not for this user: whether somebody listens there is to be seen after join_group.
+# A socket that is not for this user: join_group shows whether anything listens there.
 is_closed_to_us() {
     [ -S "$engine_dir/unix.socket" ] && ! [ -w "$engine_dir/unix.socket" ]
 }
@@ -93,7 +93,7 @@ engine_group() {
 wait_for_engine() {
     local tries
     for tries in $(seq 100); do
-        # It may be the group's by now, and not ours yet.
+        # It may be the group's already, and this process may not be in it yet.
         if answers || is_closed_to_us; then return; fi
         sleep 0.3
     done

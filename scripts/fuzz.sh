@@ -23,7 +23,7 @@ fi
 for target in file names first_bytes control; do
     say "$target, $seconds s"
     mkdir -p "fuzz/corpus/$target"
-    # No sanitizer: there is no unsafe code of ours, and without one it is several times as fast.
+    # No sanitizer: the code has no unsafe parts, and without one it is several times as fast.
     cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -max_total_time="$seconds" -timeout=20 -max_len=4096 -print_final_stats=1 ||
         die "$target found something" 'its input is in fuzz/artifacts; make a test of it'

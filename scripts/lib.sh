@@ -39,7 +39,7 @@ wants_app() {
 
 has_systemd() { [ -d /run/systemd/system ]; }
 
-# Both engines enter their mount namespace anew while they start, which leaves a mere chroot: they would then work on the
+# Both engines enter their mount namespace again while they start, which leaves a mere chroot: they would then work on the
 # files of the system outside. A container or a pivoted root is fine.
 refuse_chroot() {
     local outside
@@ -79,7 +79,7 @@ has_client() { # lxd|incus
     esac
 }
 
-# The first /24 of a few that no route of this machine covers or lies in. The engines look for one themselves, but give up
+# The first /24 of a few that no route of this machine covers or lies in. The engines look for one themselves, but fail
 # where they can't ask the network about it.
 free_subnet_address() {
     local n net

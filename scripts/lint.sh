@@ -28,12 +28,19 @@ guest_scripts() {
     [ ${#scripts[@]} = 0 ] || shellcheck -s sh -e SC2034 "${scripts[@]}"
 }
 
+# Public items need a doc. Fields and variants need one only where the name doesn't say it all, so rustc's own lint is off.
+public_docs() {
+    ! cargo clippy --locked -p lxc-dev-manager-core --lib --message-format=short -- -W missing_docs 2>&1 |
+        grep 'missing documentation for' | grep -vE 'for a (struct field|variant)$'
+}
+
 # The desktop crate embeds the page, so even clippy needs it built.
 check 'build of the page' scripts/ui.sh build
 check 'lint of the page' in_ui lint
 check 'prose' scripts/lint-prose.sh
 check 'cargo fmt' cargo fmt --all --check
 check 'cargo clippy' cargo clippy --locked --workspace --all-targets -- -D warnings
+check 'docs of public items' public_docs
 check 'cargo clippy for macOS' scripts/lint-darwin.sh
 if command -v shellcheck >/dev/null; then
     check 'shellcheck of our scripts' shell_files

@@ -6,7 +6,7 @@
 #   make-image.sh debian/12-docker DIR   the same with Docker
 #
 # Prints the directory below DIR that holds metadata.tar.xz and rootfs.squashfs. Its name carries a hash of this file: a
-# changed recipe is built anew, an unchanged one is found there again. Needs root, debootstrap and squashfs-tools.
+# changed recipe is rebuilt, an unchanged one is found there again. Needs root, debootstrap and squashfs-tools.
 set -eu
 umask 022
 
@@ -104,7 +104,7 @@ END
     ln -s ../ssh-host-keys.service "$1/etc/systemd/system/ssh.service.wants/ssh-host-keys.service"
 }
 
-# Adds packages to a root. The machine's resolver and its apt client's settings (proxies and the like) are lent for as
+# Adds packages to a root. The machine's resolver and its apt client's settings (proxies and the like) are copied in for as
 # long as that takes, and no daemon may start.
 add_packages() { # ROOT PACKAGE...
     root=$1

@@ -98,7 +98,7 @@ serve() {
 
 # ---- forwarding ------------------------------------------------------------------------------------------------------
 
-# Our own, and still alive: the number alone may be anybody's by now.
+# Our own, and still alive: the number alone may belong to another process.
 proxy_runs() {
     local pid
     pid=$(cat "$state/run/hello-proxy.pid" 2>/dev/null) || return 1
@@ -120,7 +120,7 @@ forward() {
 wait_for_page() {
     local tries
     for tries in $(seq 75); do
-        # Ours, not that of a stranger who has the port.
+        # Ours, not another process on that port.
         if [[ $(curl -fs --noproxy '*' --max-time 2 "$url") == *lxc-dev-manager* ]]; then return; fi
         if [ "$tries" -gt 5 ] && ! proxy_runs; then
             tail -n 5 "$state/log/hello-proxy.log" >&2
@@ -147,10 +147,10 @@ start_app() {
 
 # What sg gave to this script, the user's own shell doesn't have.
 needs_group() {
-    [ -z "${LDM_JOINED:-}" ] || printf '    newgrp %s          # or log in anew\n' "$(stat -c %G "$engine_dir/unix.socket")"
+    [ -z "${LDM_JOINED:-}" ] || printf '    newgrp %s          # or log in again\n' "$(stat -c %G "$engine_dir/unix.socket")"
 }
 
-farewell() {
+print_next_steps() {
     cat <<END
 
   $url   the web server in the env \`$env_name\`
@@ -198,7 +198,7 @@ main() {
     forward
     wait_for_page
     start_app
-    farewell
+    print_next_steps
 }
 
 main "$@"

@@ -190,7 +190,7 @@ rust_by_rustup() {
     if ! command -v rustup >/dev/null; then
         host=$(uname -m)-unknown-linux-gnu
         dir=$(mktemp -d)
-        # Bounded: without a network this has to give up soon, there may be another way.
+        # Bounded: without a network this has to fail soon, there may be another way.
         if ! curl -fsS --connect-timeout 5 --max-time 120 -o "$dir/rustup-init" "$server/dist/$host/rustup-init"; then
             say "rustup's server does not answer"
             rm -rf "$dir"

@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lxc_dev_manager_core::proxy::{Asked, MAX_HEAD, Sniffed, sniff};
+use lxc_dev_manager_core::proxy::{Target, MAX_HEAD_BYTES, Sniffed, sniff};
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = sniff(bytes);
     match &whole {
         Sniffed::Known {
-            asked: Asked::Named(name),
+            asked: Target::Named(name),
             ..
         } => {
             // A name is one that stands there, in letters that hosts have.
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(host.chars().all(is_plain), "{host:?}");
             assert!(!host.starts_with('.') && !host.contains(".."), "{host:?}");
         }
-        Sniffed::More => assert!(bytes.len() < MAX_HEAD),
+        Sniffed::More => assert!(bytes.len() < MAX_HEAD_BYTES),
         _ => {}
     }
     // What comes in pieces is judged as if it came at once: whatever is known of a part is known of the

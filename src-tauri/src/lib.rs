@@ -1,8 +1,8 @@
-//! What the app and its window have in common: their names, where they are, and how each begins.
+//! Code shared by the app and its window.
 //!
-//! The desktop is two programs. The *app* (`src/app`) is engine room, tray and control socket, and
-//! links no web view. The *window* (`src/window`) is one web view that talks to the app over the
-//! control socket and ends when it is closed, so that a closed window costs nothing.
+//! The desktop consists of two programs. The *app* (`src/app`) runs operations, tray and control socket, and links no
+//! web view. The *window* (`src/window`) is a web view connected to the control socket; its process ends when it is
+//! closed, so that a closed window uses no memory.
 
 pub mod process;
 pub mod programs;

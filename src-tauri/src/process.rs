@@ -1,4 +1,4 @@
-//! How a process of the desktop begins and ends.
+//! Start and end of the desktop processes.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,48 +11,48 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Writes logs to stderr, as many as `LDM_LOG` says.
-pub fn log() {
-    let wanted = std::env::var("LDM_LOG").ok();
-    let wanted = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
-    let wanted = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+/// Logs to stderr as set by `LDM_LOG`.
+pub fn init_logging() {
+    let filter = std::env::var("LDM_LOG").ok();
+    let filter = filter.and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
     let output = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        // Its complaint about a stderr that is gone would panic: the terminal may be closed by now.
+        // Reporting a closed stderr would panic.
         .log_internal_errors(false);
     tracing_subscriber::registry()
-        .with(output.with_filter(wanted))
+        .with(output.with_filter(filter))
         .init();
 }
 
-/// The code that the process ends with; a failure is logged.
-pub fn end(ran: anyhow::Result<ExitCode>) -> ExitCode {
-    ran.unwrap_or_else(|error| {
+/// Returns the exit code; logs a failure.
+pub fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// The threads for what waits; the main thread belongs to the screen.
+/// Creates the runtime. The main thread runs the UI.
 ///
 /// # Errors
-/// Where there can be none.
+/// If threads cannot be created.
 pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start")
+        .context("cannot start runtime")
 }
 
-/// GTK ends the process where there is no display; say so before.
+/// Fails without a display, before GTK ends the process.
 ///
 /// # Errors
-/// Where there is none.
+/// Without a display.
 pub fn require_display(lookup: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<()> {
     let set = |name| lookup(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !set("DISPLAY") && !set("WAYLAND_DISPLAY") {
-        bail!("there is no display: the app needs one, `lxc-dev-manager` works without");
+        bail!("no display: use the command line, `lxc-dev-manager`");
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_display_it_says_so() {
+    fn fails_without_display() {
         let none = |_: &str| None;
         assert!(require_display(&none).is_err() || !cfg!(target_os = "linux"));
         let one = |name: &str| (name == "WAYLAND_DISPLAY").then(|| "wayland-0".into());

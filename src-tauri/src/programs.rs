@@ -1,4 +1,4 @@
-//! The programs of the house, and where they are.
+//! Paths of the programs of LXC Dev Manager.
 
 use std::path::PathBuf;
 
@@ -6,29 +6,29 @@ use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
 /// The command line.
 pub const COMMAND_LINE: &str = "lxc-dev-manager";
-/// The app: engine room, tray and control socket.
+/// The app: operations, tray and control socket.
 pub const APP: &str = "lxc-dev-manager-desktop";
 /// The window.
 pub const WINDOW: &str = "lxc-dev-manager-window";
 
-/// One of them: beside this program, else in the directories of PATH.
+/// Finds a program next to this one, or in PATH.
 ///
 /// # Errors
-/// `NotFound` where it is in neither.
+/// `NotFound` if it is in neither.
 pub fn find(name: &str) -> Result<PathBuf> {
-    let beside = std::env::current_exe()
+    let own_directory = std::env::current_exe()
         .ok()
         .and_then(|path| Some(path.parent()?.to_path_buf()));
-    let places = beside.into_iter().chain(search_path());
-    places
-        .map(|place| place.join(name))
+    let directories = own_directory.into_iter().chain(search_path());
+    directories
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
-                format!("`{name}` is neither beside this program nor in PATH"),
+                format!("`{name}` is neither next to this program nor in PATH"),
             )
-            .with_hint("all programs of LXC Dev Manager belong into one directory")
+            .with_hint("install all programs of LXC Dev Manager in one directory")
         })
 }
 

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use lxc_dev_manager_core::backend::{
     Backend, ExecSpec, GuestStream, LaunchSpec, Marks, Progress, Route, Settings, capture,
 };
-use lxc_dev_manager_core::model::{GuestPort, HostPort, InstanceName, Reach};
+use lxc_dev_manager_core::model::{GuestPort, HostPort, InstanceName, ListenScope};
 use lxc_dev_manager_core::provision;
 use lxc_dev_manager_core::proxy::{
     RouteName, Routes, Service, Shared, Table, Upstream, bind, serve,
@@ -125,13 +125,13 @@ impl Guest {
         let name = RouteName::of("dev", None);
         let routes = Arc::new(Routes::default());
         let table = Table {
-            focused: Some(Arc::new(Upstream::new(env, name, Arc::new(service)))),
+            default: Some(Arc::new(Upstream::new(env, name, Arc::new(service)))),
             ..Table::default()
         };
         routes.set(table, Table::default());
         let host = HostPort::new(free.port()).context("no port")?;
         let _inside = self.runtime.enter();
-        let listeners = Arc::new(bind(host, Reach::Loopback)?);
+        let listeners = Arc::new(bind(host, ListenScope::Loopback)?);
         let serving = serve(
             listeners,
             routes,
@@ -143,7 +143,6 @@ impl Guest {
     }
 }
 
-/// A port of the guest.
 struct Port {
     route: Arc<dyn Route>,
     port: GuestPort,
@@ -301,7 +300,7 @@ fn on(engine: &TestEngine) -> Result<()> {
         let begun = Instant::now();
         let dialled = guest.runtime.block_on(route.dial(port));
         refused.push(begun.elapsed().as_secs_f64() * 1e6);
-        ensure!(dialled.is_err(), "somebody listens");
+        ensure!(dialled.is_err(), "something listens");
     }
     println!(
         "\n{label}: a refused dial takes {:.0} µs\n",

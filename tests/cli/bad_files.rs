@@ -1,4 +1,4 @@
-//! Files that can't be used, or not changed: one clear error, and nothing lost.
+//! Unusable and read-only files: one clear error, no data loss.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -9,8 +9,7 @@ use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::{Ran, Workspace, program};
 
-/// An account that owns nothing here.
-const NOBODY: u32 = 65534;
+const NOBODY_UID: u32 = 65534;
 
 fn expect(ran: &Ran, what: &str, words: &[&str]) -> Result<()> {
     ensure!(ran.code == Some(1), "{what}: {ran:#?}");
@@ -22,8 +21,8 @@ fn expect(ran: &Ran, what: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Both what reads and what would write.
-fn expect_refused(workspace: &Workspace, what: &str, words: &[&str]) -> Result<()> {
+/// Checks reading and writing commands.
+fn ensure_refused(workspace: &Workspace, what: &str, words: &[&str]) -> Result<()> {
     let image = image();
     for arguments in [
         &["list"][..],
@@ -40,7 +39,7 @@ fn expect_refused(workspace: &Workspace, what: &str, words: &[&str]) -> Result<(
     Ok(())
 }
 
-pub fn texts_that_can_not_be_read(engine: &TestEngine) -> Result<()> {
+pub fn invalid_files_are_rejected(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
     let huge = [b"project: a\n".as_slice(), &vec![b'#'; 10 << 20]].concat();
@@ -62,7 +61,7 @@ pub fn texts_that_can_not_be_read(engine: &TestEngine) -> Result<()> {
         (
             "twice",
             b"containers:\n  dev: {}\n  dev: {}\n",
-            &["`dev` stands twice", "line"],
+            &["duplicate env `dev`", "line"],
         ),
         ("list", b"- dev\n", &["line 1", "a map"]),
         ("text", b"just words\n", &["line 1", "a map"]),
@@ -101,36 +100,36 @@ pub fn texts_that_can_not_be_read(engine: &TestEngine) -> Result<()> {
         ),
     ] {
         fs::write(&path, bytes)?;
-        expect_refused(&workspace, what, words)?;
+        ensure_refused(&workspace, what, words)?;
         ensure!(fs::read(&path)? == bytes, "{what}: the file was changed");
     }
-    ensure!(workspace.instances()?.is_empty(), "an instance was left");
+    ensure!(workspace.instances()?.is_empty(), "instance left over");
     Ok(())
 }
 
-pub fn things_that_are_no_file(engine: &TestEngine) -> Result<()> {
+pub fn non_regular_files_are_rejected(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
-    // One further up must not be taken in its place.
+    // A file in a parent directory must not be used instead.
     fs::rename(&path, workspace.root.path().join("containers.yaml"))?;
     fs::create_dir(&path)?;
-    expect_refused(&workspace, "directory", &["a directory"])?;
+    ensure_refused(&workspace, "directory", &["a directory"])?;
     fs::remove_dir(&path)?;
     symlink("nowhere", &path)?;
-    expect_refused(&workspace, "link", &["leads nowhere"])?;
+    ensure_refused(&workspace, "link", &["broken symbolic link"])?;
     fs::remove_file(&path)?;
     ensure!(Command::new("mkfifo").arg(&path).status()?.success());
-    expect_refused(&workspace, "pipe", &["a pipe"])
+    ensure_refused(&workspace, "pipe", &["a pipe"])
 }
 
-pub fn files_of_another_user(engine: &TestEngine) -> Result<()> {
+pub fn unreadable_files_are_rejected(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
     let before = workspace.file()?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    // A copy, because nobody may not read a build directory that is private.
+    // A copy, because the build directory may be private.
     let copy = workspace.root.path().join("ldm");
-    // By another process: a child of ours that holds it open for writing would keep it from being run.
+    // Copied by another process: a descriptor open for writing in a forked child would cause ETXTBSY.
     let copied = Command::new("cp")
         .arg(program("lxc-dev-manager")?)
         .arg(&copy)
@@ -145,7 +144,7 @@ pub fn files_of_another_user(engine: &TestEngine) -> Result<()> {
         .env_clear()
         .env("HOME", "/nonexistent")
         .env("LDM_HOME", "/nonexistent");
-    let ran: Ran = command.uid(NOBODY).gid(NOBODY).output()?.into();
+    let ran: Ran = command.uid(NOBODY_UID).gid(NOBODY_UID).output()?.into();
     ensure!(ran.code == Some(1), "{ran:#?}");
     for word in ["cannot read", "containers.yaml", "ermission denied"] {
         ensure!(ran.stderr.contains(word), "no {word:?}: {ran:#?}");
@@ -154,7 +153,7 @@ pub fn files_of_another_user(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn files_that_can_be_read_only(engine: &TestEngine) -> Result<()> {
+pub fn read_only_files_are_not_changed(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
     let before = workspace.file()?;
@@ -162,7 +161,7 @@ pub fn files_that_can_be_read_only(engine: &TestEngine) -> Result<()> {
     workspace.ok(&["list"])?;
     let ran = workspace.run(&["container", "create", "dev", &image()])?;
     expect(&ran, "read-only", &["read-only", "chmod u+w"])?;
-    // What an edit would lose is found out before anything is made, too.
+    // A lossy edit is also detected before anything is created.
     fs::set_permissions(&path, Permissions::from_mode(0o644))?;
     let aliased = format!(
         "project: {}\nbase: &b {{image: x}}\ncontainers:\n  dev: *b\n",
@@ -172,17 +171,15 @@ pub fn files_that_can_be_read_only(engine: &TestEngine) -> Result<()> {
     let ran = workspace.run(&["container", "create", "dev", &image()])?;
     expect(&ran, "alias", &["line 4", "by hand"])?;
     ensure!(workspace.file()? == aliased, "the file was changed");
-    ensure!(workspace.instances()?.is_empty(), "an instance was left");
+    ensure!(workspace.instances()?.is_empty(), "instance left over");
     ensure!(!before.is_empty());
     Ok(())
 }
 
-/// Mounts the first file over the second, and becomes the rest.
+/// Bind-mounts the first file over the second and executes the rest.
 const MOUNTED: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
 
-pub fn a_file_that_is_a_mount_of_its_own_is_written_in_its_place(
-    engine: &TestEngine,
-) -> Result<()> {
+pub fn bind_mounted_file_is_written_in_place(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
     let real = workspace.root.path().join("real.yaml");
@@ -193,7 +190,7 @@ pub fn a_file_that_is_a_mount_of_its_own_is_written_in_its_place(
     fs::write(&real, &text)?;
     let inode = fs::metadata(&real)?.ino();
     let mut command = Command::new("unshare");
-    // Whoever isn't root is root of a namespace of its own.
+    // A normal user becomes root of a user namespace.
     if fs::metadata("/proc/self")?.uid() != 0 {
         command.args(["--user", "--map-root-user"]);
     }
@@ -217,9 +214,6 @@ pub fn a_file_that_is_a_mount_of_its_own_is_written_in_its_place(
     ensure!(fs::metadata(&real)?.ino() == inode, "it is another file");
     let names = fs::read_dir(workspace.directory())?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<_> = names.collect::<Result<_>>()?;
-    ensure!(
-        names == ["containers.yaml"],
-        "something was left: {names:?}"
-    );
+    ensure!(names == ["containers.yaml"], "left-over files: {names:?}");
     Ok(())
 }

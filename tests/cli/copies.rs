@@ -1,16 +1,16 @@
-//! Clones, other names, and images made of envs, on a real engine.
+//! Clone, rename, publish and project deletion on a real engine.
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 
-/// What makes an env a machine of its own.
+/// Prints the identity of an env.
 const IDENTITY: &str = "hostname; cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub 2>/dev/null; \
                         cat /sys/class/net/eth0/address";
-/// Packed in no time, other than the image of most tests.
-const SMALL: &str = "ldm-busybox";
+/// A small image that is quick to publish.
+const SMALL_IMAGE: &str = "ldm-busybox";
 
-/// Each line of an env's identity, all of which another env must not share.
+/// Returns the lines of an env's identity, which must be unique.
 fn identity(workspace: &Workspace, env: &str) -> Result<Vec<String>> {
     let text = workspace.ok(&["exec", env, "--", "sh", "-c", IDENTITY])?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -18,14 +18,14 @@ fn identity(workspace: &Workspace, env: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn expect_strangers(workspace: &Workspace, one: &str, other: &str) -> Result<()> {
+fn ensure_distinct(workspace: &Workspace, one: &str, other: &str) -> Result<()> {
     let (one, other) = (identity(workspace, one)?, identity(workspace, other)?);
     let shared: Vec<&String> = one.iter().filter(|line| other.contains(line)).collect();
     ensure!(shared.is_empty(), "both have {shared:?}");
     Ok(())
 }
 
-pub fn a_clone_is_another_machine_with_the_same_files(engine: &TestEngine) -> Result<()> {
+pub fn clone_has_the_files_but_its_own_identity(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&["exec", "dev", "--", "sh", "-c", "echo one >note"])?;
@@ -36,21 +36,21 @@ pub fn a_clone_is_another_machine_with_the_same_files(engine: &TestEngine) -> Re
     let note = |env: &str| workspace.ok(&["exec", env, "--", "cat", "note"]);
     ensure!(note("now")? == "two\n", "{}", note("now")?);
     ensure!(note("then")? == "one\n", "{}", note("then")?);
-    expect_strangers(&workspace, "dev", "now")?;
-    expect_strangers(&workspace, "now", "then")?;
+    ensure_distinct(&workspace, "dev", "now")?;
+    ensure_distinct(&workspace, "now", "then")?;
     let snapshots = workspace.ok(&["container", "snapshot", "list", "now"])?;
     ensure!(
         snapshots.contains("initial-state") && !snapshots.contains("first"),
         "{snapshots}"
     );
-    // Its own `initial-state` is what it was when it was made.
+    // Its `initial-state` is the state after cloning.
     workspace.ok(&["exec", "now", "--", "rm", "note"])?;
     workspace.ok(&["container", "reset", "now"])?;
     ensure!(note("now")? == "two\n", "{}", note("now")?);
-    expect_strangers(&workspace, "dev", "now")
+    ensure_distinct(&workspace, "dev", "now")
 }
 
-pub fn a_renamed_env_is_the_same_one(engine: &TestEngine) -> Result<()> {
+pub fn renamed_env_keeps_its_data(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&["exec", "dev", "--", "sh", "-c", "echo one >note"])?;
@@ -72,26 +72,26 @@ pub fn a_renamed_env_is_the_same_one(engine: &TestEngine) -> Result<()> {
         workspace.instances()?
     );
     ensure!(!workspace.file()?.contains("dev:"), "{}", workspace.file()?);
-    // What undo kept under its old name is found under the new one.
+    // The undo copy follows the rename.
     workspace.ok(&["undo", "main"])?;
     let note = workspace.ok(&["exec", "main", "--", "cat", "note"])?;
     ensure!(note == "one\n", "{note}");
-    let taken = workspace.run(&["rename", "main", "main"])?;
-    ensure!(taken.code == Some(1), "{taken:?}");
+    let refused = workspace.run(&["rename", "main", "main"])?;
+    ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(
-        taken.stderr.contains("has an env `main` already"),
-        "{taken:?}"
+        refused.stderr.contains("already has an env `main`"),
+        "{refused:?}"
     );
     Ok(())
 }
 
-pub fn an_image_of_an_env_makes_envs_of_their_own(engine: &TestEngine) -> Result<()> {
+pub fn published_image_creates_distinct_envs(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let image = format!("{}-base", workspace.project);
     let other = format!("{image}-2");
-    workspace.ok(&["container", "create", "dev", SMALL])?;
+    workspace.ok(&["container", "create", "dev", SMALL_IMAGE])?;
     workspace.ok(&["exec", "dev", "--", "sudo", "touch", "/mine"])?;
-    let made = (|| {
+    let result = (|| {
         workspace.ok(&["image", "create", "dev", &image])?;
         let listed = workspace.ok(&["list"])?;
         ensure!(listed.contains("RUNNING"), "{listed}");
@@ -100,7 +100,7 @@ pub fn an_image_of_an_env_makes_envs_of_their_own(engine: &TestEngine) -> Result
         ensure!(again.stderr.contains("already"), "{again:?}");
         workspace.ok(&["container", "create", "two", &image])?;
         workspace.ok(&["exec", "two", "--", "test", "-e", "/mine"])?;
-        expect_strangers(&workspace, "dev", "two")?;
+        ensure_distinct(&workspace, "dev", "two")?;
         workspace.ok(&["image", "rename", &image, &other])?;
         let info = workspace.ok(&["--json", "image", "info", &other])?;
         let info: serde_json::Value = serde_json::from_str(&info)?;
@@ -108,43 +108,45 @@ pub fn an_image_of_an_env_makes_envs_of_their_own(engine: &TestEngine) -> Result
         ensure!(info["used_by"] == serde_json::json!([user]), "{info}");
         let unnamed = workspace.ok(&["images"])?;
         ensure!(unnamed.contains(&other), "{unnamed}");
-        travels(&workspace, &other)
+        export_and_import(&workspace, &other)
     })();
     for name in [&image, &other] {
-        // One of the two is there.
         workspace.run(&["image", "delete", "-f", name])?;
     }
     let left = workspace.ok(&["image", "list", "-a"])?;
     ensure!(!left.contains(&image), "{left}");
-    made
+    result
 }
 
-/// Written to a file, deleted, and taken back in.
-fn travels(workspace: &Workspace, image: &str) -> Result<()> {
+/// Exports, deletes and imports an image.
+fn export_and_import(workspace: &Workspace, image: &str) -> Result<()> {
     workspace.ok(&["image", "export", image, "image.bin"])?;
     let again = workspace.run(&["image", "export", image, "image.bin"])?;
     ensure!(again.code == Some(1), "{again:?}");
     let refused = workspace.run(&["image", "delete", image])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(refused.stderr.contains("were made from it"), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("Envs created from it"),
+        "{refused:?}"
+    );
     workspace.ok(&["image", "delete", "-f", image])?;
-    std::fs::write(workspace.directory().join("rubbish"), "no image")?;
-    let rubbish = workspace.run(&["image", "import", "rubbish", image])?;
-    ensure!(rubbish.code == Some(3), "{rubbish:?}");
+    std::fs::write(workspace.directory().join("invalid"), "no image")?;
+    let invalid = workspace.run(&["image", "import", "invalid", image])?;
+    ensure!(invalid.code == Some(3), "{invalid:?}");
     workspace.ok(&["image", "import", "image.bin", image])?;
     workspace.ok(&["image", "info", image]).map(drop)
 }
 
-pub fn a_deleted_project_comes_back(engine: &TestEngine) -> Result<()> {
+pub fn deleted_project_is_restored(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
     let before = workspace.file()?;
     let refused = workspace.run(&["project", "delete"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(refused.stderr.contains("`dev` goes"), "{refused:?}");
+    ensure!(refused.stderr.contains("`dev` is removed"), "{refused:?}");
     workspace.ok(&["project", "delete", "-f"])?;
-    ensure!(workspace.file().is_err(), "the file is still there");
+    ensure!(workspace.file().is_err(), "file not deleted");
     workspace.ok(&["undo"])?;
     ensure!(workspace.file()? == before, "{}", workspace.file()?);
     for env in ["dev", "two"] {

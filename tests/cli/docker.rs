@@ -16,13 +16,13 @@ fn write(workspace: &Workspace, nesting: &str) -> Result<()> {
     )?)
 }
 
-/// Waits until the guest's boot has come to Docker.
+/// Waits until Docker has started in the guest.
 fn booted(workspace: &Workspace) -> Result<()> {
     workspace.ok(&["up", "dev"])?;
     docker::booted(|arguments| workspace.ok(arguments))
 }
 
-pub fn containers_run_in_an_env_and_again_after_a_restart(engine: &TestEngine) -> Result<()> {
+pub fn docker_works_after_restart(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     write(&workspace, "docker")?;
     workspace.ok(&["container", "create", "dev", &docker_image()])?;
@@ -33,7 +33,7 @@ pub fn containers_run_in_an_env_and_again_after_a_restart(engine: &TestEngine) -
     workspace.ok(&["restart", "dev"])?;
     booted(&workspace)?;
     docker::runs_again(|arguments| workspace.ok(arguments))?;
-    // Going back goes over what Docker keeps.
+    // A restore covers Docker's data.
     workspace.ok(&["container", "reset", "dev"])?;
     booted(&workspace)?;
     let images = workspace.ok(&["exec", "dev", "--", "docker", "images", "-q"])?;
@@ -41,9 +41,7 @@ pub fn containers_run_in_an_env_and_again_after_a_restart(engine: &TestEngine) -
     Ok(())
 }
 
-pub fn it_comes_into_an_env_that_is_there_and_is_refused_where_it_can_not(
-    engine: &TestEngine,
-) -> Result<()> {
+pub fn docker_nesting_is_applied_or_rejected(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     write(&workspace, "true")?;
     workspace.ok(&["container", "create", "dev", &docker_image()])?;
@@ -61,7 +59,7 @@ pub fn it_comes_into_an_env_that_is_there_and_is_refused_where_it_can_not(
     workspace.ok(&["down", "dev"])?;
     let refused = workspace.run(&["config", "apply", "dev"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(refused.stderr.contains("doesn't run"), "{refused:?}");
+    ensure!(refused.stderr.contains("is not running"), "{refused:?}");
     workspace.ok(&["up", "dev"])?;
     let applied = workspace.ok(&["config", "apply", "dev"])?;
     ensure!(applied.contains("nesting true → docker"), "{applied}");

@@ -1,4 +1,4 @@
-//! Clear errors, and nothing left behind.
+//! Clear errors without left-overs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -7,8 +7,7 @@ use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::{Ran, Workspace, program};
 
-/// An account that may talk to no engine.
-const NOBODY: u32 = 65534;
+const NOBODY_UID: u32 = 65534;
 
 fn expect(ran: &Ran, code: i32, words: &[&str]) -> Result<()> {
     ensure!(ran.code == Some(code), "not {code}: {ran:#?}");
@@ -17,12 +16,12 @@ fn expect(ran: &Ran, code: i32, words: &[&str]) -> Result<()> {
     }
     ensure!(
         !ran.stderr.contains("Usage:") || code == 2,
-        "usage in an error: {ran:#?}"
+        "usage printed: {ran:#?}"
     );
     Ok(())
 }
 
-pub fn without_an_engine(engine: &TestEngine) -> Result<()> {
+pub fn fails_without_engine(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let before = workspace.file()?;
     let mut command = workspace.command(&["container", "create", "dev", "debian:12"])?;
@@ -33,20 +32,20 @@ pub fn without_an_engine(engine: &TestEngine) -> Result<()> {
     expect(
         &command.output()?.into(),
         3,
-        &["no engine answers", "nowhere.sock", "hint:"],
+        &["no engine is reachable", "nowhere.sock", "hint:"],
     )?;
     ensure!(workspace.file()? == before, "the file was changed");
     let journal = workspace.home().join("journal");
     ensure!(
         std::fs::read_dir(journal)?.count() == 0,
-        "a journal was left"
+        "journal left over"
     );
     Ok(())
 }
 
-pub fn without_permission(engine: &TestEngine) -> Result<()> {
+pub fn fails_without_permission(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
-    // A copy, because nobody may not read a build directory that is private.
+    // A copy, because the build directory may be private.
     let copy = workspace.root.path().join("ldm");
     std::fs::copy(program("lxc-dev-manager")?, &copy)?;
     let open = std::fs::Permissions::from_mode(0o777);
@@ -59,8 +58,8 @@ pub fn without_permission(engine: &TestEngine) -> Result<()> {
     }
     let home = workspace.root.path().join("nobody");
     std::fs::create_dir(&home)?;
-    std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY))?;
-    // Reachable by name, closed by mode: what a user outside of the group meets.
+    std::os::unix::fs::chown(&home, Some(NOBODY_UID), Some(NOBODY_UID))?;
+    // The socket exists but its mode denies access, as for a user outside of the group.
     let mut command = std::process::Command::new(&copy);
     command
         .args(["container", "create", "dev", "debian:12"])
@@ -71,13 +70,13 @@ pub fn without_permission(engine: &TestEngine) -> Result<()> {
         .env("XDG_RUNTIME_DIR", &home);
     command
         .env(engine.variable(), &engine.socket)
-        .uid(NOBODY)
-        .gid(NOBODY);
+        .uid(NOBODY_UID)
+        .gid(NOBODY_UID);
     let ran: Ran = command.output()?.into();
-    expect(&ran, 3, &["no permission to talk to", "group"])
+    expect(&ran, 3, &["no permission to use", "group"])
 }
 
-pub fn an_unknown_image(engine: &TestEngine) -> Result<()> {
+pub fn rejects_unknown_image(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let before = workspace.file()?;
     let ran = workspace.run(&["container", "create", "dev", "no-such-image"])?;
@@ -90,18 +89,18 @@ pub fn an_unknown_image(engine: &TestEngine) -> Result<()> {
             "debian/12",
         ],
     )?;
-    ensure!(workspace.instances()?.is_empty(), "an instance was left");
+    ensure!(workspace.instances()?.is_empty(), "instance left over");
     ensure!(workspace.file()? == before, "the file was changed");
     Ok(())
 }
 
-pub fn a_name_that_exists(engine: &TestEngine) -> Result<()> {
+pub fn rejects_existing_name(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let before = workspace.file()?;
     let ran = workspace.run(&["container", "create", "dev", &image()])?;
-    expect(&ran, 1, &["has instance", "already", "up dev"])?;
-    // Another project, in another directory, whose names come to the same instance.
+    expect(&ran, 1, &["already has an instance", "up dev"])?;
+    // Another project whose env has the same instance name.
     let other = workspace.root.path().join("other");
     std::fs::create_dir(&other)?;
     std::fs::write(other.join("containers.yaml"), "containers:\n")?;
@@ -121,21 +120,27 @@ pub fn a_name_that_exists(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn files_that_can_not_be_used(engine: &TestEngine) -> Result<()> {
+pub fn rejects_invalid_files(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let path = workspace.directory().join("containers.yaml");
     for (text, word) in [
         ("project: [1, 2\n", "line"),
         (
             "containers: {dev: {image: x}, DEV: {image: x}}\n",
-            "upper or lower case",
+            "differ by more than case",
         ),
-        ("containers: {list: {image: x}}\n", "command"),
-        ("containers: {dev: {image: x, ports: [80, 80]}}\n", "twice"),
-        ("containers: {dev: {image: x, memory: lots}}\n", "no size"),
+        ("containers: {list: {image: x}}\n", "reserved word"),
+        (
+            "containers: {dev: {image: x, ports: [80, 80]}}\n",
+            "duplicate",
+        ),
+        (
+            "containers: {dev: {image: x, memory: lots}}\n",
+            "invalid size",
+        ),
         (
             "containers: {dev: {image: x, user: {name: \"x; rm -rf /\"}}}\n",
-            "can't be the name",
+            "invalid name",
         ),
         (
             "containers: {dev: {image: x, user: {password: \"a\\nb\"}}}\n",
@@ -150,11 +155,11 @@ pub fn files_that_can_not_be_used(engine: &TestEngine) -> Result<()> {
             "the file was changed"
         );
     }
-    ensure!(workspace.instances()?.is_empty(), "an instance was left");
+    ensure!(workspace.instances()?.is_empty(), "instance left over");
     Ok(())
 }
 
-pub fn names_and_usage(engine: &TestEngine) -> Result<()> {
+pub fn rejects_invalid_arguments(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     expect(
         &workspace.run(&["up", "2dev"])?,
@@ -162,7 +167,7 @@ pub fn names_and_usage(engine: &TestEngine) -> Result<()> {
         &["start with a letter"],
     )?;
     expect(&workspace.run(&["down"])?, 2, &["Usage:"])?;
-    expect(&workspace.run(&["up"])?, 1, &["there are none yet"])?;
+    expect(&workspace.run(&["up"])?, 1, &["there are no envs yet"])?;
     expect(
         &workspace.run(&["up", "nope"])?,
         1,
@@ -186,7 +191,7 @@ pub fn names_and_usage(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn removal_without_a_terminal(engine: &TestEngine) -> Result<()> {
+pub fn removal_needs_confirmation(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     expect(
@@ -194,6 +199,6 @@ pub fn removal_without_a_terminal(engine: &TestEngine) -> Result<()> {
         1,
         &["`-f`", "one snapshot"],
     )?;
-    ensure!(workspace.instances()?.len() == 1, "it was removed");
+    ensure!(workspace.instances()?.len() == 1, "env was removed");
     Ok(())
 }

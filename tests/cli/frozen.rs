@@ -1,4 +1,4 @@
-//! An env that somebody has frozen by the engine's own means.
+//! An env frozen with the engine's own tools.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,14 +7,14 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 
-/// One request of the engine's own API.
+/// Sends a request to the engine's API.
 fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Result<serde_json::Value> {
     let output = Command::new("curl")
         .args(["-sS", "-X", method, "-d", body, "--unix-socket"])
         .arg(socket)
         .arg(format!("http://engine{path}"))
         .output()
-        .context("curl can't be run")?;
+        .context("cannot run curl")?;
     ensure!(output.status.success(), "{output:?}");
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -32,13 +32,13 @@ fn freeze(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn expect_running(workspace: &Workspace) -> Result<()> {
+fn ensure_running(workspace: &Workspace) -> Result<()> {
     let listed = workspace.ok(&["list"])?;
     ensure!(listed.contains("RUNNING"), "{listed}");
     workspace.ok(&["exec", "dev", "--", "true"]).map(drop)
 }
 
-pub fn an_env_can_be_used_again(engine: &TestEngine) -> Result<()> {
+pub fn commands_thaw_a_frozen_env(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     freeze(&workspace)?;
@@ -46,7 +46,7 @@ pub fn an_env_can_be_used_again(engine: &TestEngine) -> Result<()> {
     ensure!(entered.code == Some(125), "{entered:?}");
     ensure!(entered.stderr.contains("`dev` is frozen"), "{entered:?}");
     workspace.ok(&["up", "dev"])?;
-    expect_running(&workspace)?;
+    ensure_running(&workspace)?;
 
     freeze(&workspace)?;
     workspace.ok(&["down", "dev"])?;
@@ -54,10 +54,10 @@ pub fn an_env_can_be_used_again(engine: &TestEngine) -> Result<()> {
 
     freeze(&workspace)?;
     workspace.ok(&["container", "reset", "dev"])?;
-    expect_running(&workspace)?;
+    ensure_running(&workspace)?;
 
     freeze(&workspace)?;
     workspace.ok(&["remove", "dev", "-f"])?;
     workspace.ok(&["undo"])?;
-    expect_running(&workspace)
+    ensure_running(&workspace)
 }

@@ -1,4 +1,4 @@
-//! What happens inside of an env.
+//! Commands, users and sockets inside an env.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 
-pub fn exit_codes_and_streams(engine: &TestEngine) -> Result<()> {
+pub fn exec_passes_exit_codes_and_streams(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     for (command, code) in [
@@ -49,7 +49,7 @@ pub fn exit_codes_and_streams(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn groups_and_home(engine: &TestEngine) -> Result<()> {
+pub fn exec_runs_as_the_user(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let said = workspace.ok(&[
@@ -64,13 +64,12 @@ pub fn groups_and_home(engine: &TestEngine) -> Result<()> {
     ensure!(lines[0] == "dev" && lines[1] == "/home/dev", "{said}");
     ensure!(lines[2].split(' ').any(|group| group == "sudo"), "{said}");
     ensure!(lines[3] == "root", "{said}");
-    // Arguments stay arguments.
     let said = workspace.ok(&["exec", "dev", "--", "echo", "a b; id", "$(id)", "'"])?;
     ensure!(said == "a b; id $(id) '\n", "{said}");
     Ok(())
 }
 
-pub fn the_password_is_exactly_the_files(engine: &TestEngine) -> Result<()> {
+pub fn password_is_set_literally(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     let password = "a'b\"c $(touch /pwned) ; : \\ #é";
     let text = format!(
@@ -87,11 +86,11 @@ pub fn the_password_is_exactly_the_files(engine: &TestEngine) -> Result<()> {
     ])?;
     ensure!(said == "same", "{said}");
     let traces = workspace.run(&["exec", "-u", "root", "dev", "--", "test", "-e", "/pwned"])?;
-    ensure!(traces.code == Some(1), "it was run: {traces:?}");
+    ensure!(traces.code == Some(1), "password was executed: {traces:?}");
     let said = workspace.ok(&["exec", "-u", "root", "dev", "--", "sshd", "-T"]);
     ensure!(
         said?.contains("passwordauthentication yes"),
-        "a named password doesn't log in"
+        "password login is disabled"
     );
     Ok(())
 }
@@ -102,7 +101,7 @@ fn address(workspace: &Workspace) -> Result<String> {
     Ok(address.to_owned())
 }
 
-pub fn ssh_with_our_key(engine: &TestEngine) -> Result<()> {
+pub fn ssh_accepts_the_key(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let key = workspace.home().join("ssh/id_ed25519");
@@ -130,7 +129,7 @@ pub fn ssh_with_our_key(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// A web server in plain perl, which every Debian has.
+/// A web server in Perl, which every Debian has.
 const SERVER: &str = r#"
 use IO::Socket::INET;
 my $s = IO::Socket::INET->new(Listen => 16, LocalPort => 8000, ReuseAddr => 1) or die "listen: $!";
@@ -138,9 +137,9 @@ print STDOUT "listening\n"; close STDOUT;
 while (my $c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\r\n\r\nhello from the env\n"; close $c; }
 "#;
 
-pub fn a_forwarded_port_answers(engine: &TestEngine) -> Result<()> {
+pub fn forwards_a_port(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
-    // Tests run at the same time, so the port is one that is free now.
+    // Tests run in parallel, so pick a free port.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let server = SERVER.replace("8000", &port.to_string());
     workspace.ok(&["create", "-n", &workspace.project, "-p", &port.to_string()])?;
@@ -170,14 +169,14 @@ pub fn a_forwarded_port_answers(engine: &TestEngine) -> Result<()> {
     ensure!(proxy.wait()?.success(), "the proxy failed");
     ensure!(
         TcpStream::connect(("127.0.0.1", port)).is_err(),
-        "it still listens"
+        "still listening"
     );
     terminate(&service)?;
     service.wait()?;
     Ok(())
 }
 
-pub fn signals_arrive(engine: &TestEngine) -> Result<()> {
+pub fn exec_forwards_signals(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let script = "trap 'echo got it; exit 5' TERM; echo ready; while :; do sleep 0.1; done";
@@ -192,7 +191,7 @@ pub fn signals_arrive(engine: &TestEngine) -> Result<()> {
     line.clear();
     output.read_line(&mut line)?;
     ensure!(line == "got it\n", "{line:?}");
-    ensure!(child.wait()?.code() == Some(5), "another code");
+    ensure!(child.wait()?.code() == Some(5), "wrong exit code");
     Ok(())
 }
 
@@ -204,7 +203,7 @@ fn terminate(child: &std::process::Child) -> Result<()> {
     Ok(())
 }
 
-/// Our agent, ended with the value.
+/// An SSH agent, killed on drop.
 struct Agent(std::process::Child);
 
 impl Drop for Agent {
@@ -214,7 +213,7 @@ impl Drop for Agent {
     }
 }
 
-pub fn the_ssh_agent_is_lent_and_taken_back(engine: &TestEngine) -> Result<()> {
+pub fn ssh_agent_is_forwarded_and_rolled_back(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let socket = workspace.root.path().join("agent");
@@ -229,10 +228,9 @@ pub fn the_ssh_agent_is_lent_and_taken_back(engine: &TestEngine) -> Result<()> {
             .env("SSH_AUTH_SOCK", &socket)
             .output()
     };
-    // It listens a moment after it was started.
     let begun = std::time::Instant::now();
     while !add()?.status.success() {
-        ensure!(begun.elapsed().as_secs() < 10, "the agent doesn't answer");
+        ensure!(begun.elapsed().as_secs() < 10, "SSH agent not responding");
         std::thread::yield_now();
     }
     let mut command = workspace.command(&["exec", "-A", "dev", "--", "ssh-add", "-l"])?;
@@ -242,7 +240,7 @@ pub fn the_ssh_agent_is_lent_and_taken_back(engine: &TestEngine) -> Result<()> {
     let without = workspace.run(&["exec", "-A", "dev", "--", "true"])?;
     ensure!(without.code == Some(125), "{without:?}");
     ensure!(without.stderr.contains("no SSH agent"), "{without:?}");
-    // Killed, it is taken back by the next change.
+    // After a kill, the next operation rolls the forward back.
     let mut command = workspace.command(&[
         "exec",
         "-A",
@@ -255,21 +253,21 @@ pub fn the_ssh_agent_is_lent_and_taken_back(engine: &TestEngine) -> Result<()> {
     let mut child = command.env("SSH_AUTH_SOCK", &socket).spawn()?;
     let mut line = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().context("no stdout")?, &mut line)?;
-    ensure!(loans(&workspace)? == 1, "nothing is lent");
+    ensure!(socket_forwards(&workspace)? == 1, "socket not forwarded");
     child.kill()?;
     child.wait()?;
     let next = workspace.run(&["up", "dev"])?;
     ensure!(
         next.stderr
-            .contains("loan of a socket of `dev` was taken back"),
+            .contains("socket forward of `dev` was rolled back"),
         "{next:?}"
     );
-    ensure!(loans(&workspace)? == 0, "it is still lent");
+    ensure!(socket_forwards(&workspace)? == 0, "socket still forwarded");
     Ok(())
 }
 
-/// How many sockets are lent to the env, by the engine's own word.
-fn loans(workspace: &Workspace) -> Result<usize> {
+/// Returns the number of socket forwards of the env, according to the engine.
+fn socket_forwards(workspace: &Workspace) -> Result<usize> {
     let socket = &workspace.engine().socket;
     let output = std::process::Command::new("curl")
         .args(["-sS", "--unix-socket"])

@@ -1,37 +1,37 @@
-//! SIGKILL in the middle of an operation, on a real engine.
+//! SIGKILL during operations on a real engine.
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::{Workspace, kill_at_step};
 
-/// Starts a command and kills it when it says that it is at a step.
+/// Starts a command and kills it at a step.
 pub(crate) fn kill_at(workspace: &Workspace, arguments: &[&str], step: &str) -> Result<()> {
     kill_at_step(workspace.command(arguments)?, step)
 }
 
-pub fn create_is_taken_back(engine: &TestEngine) -> Result<()> {
+pub fn killed_create_is_rolled_back(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let before = workspace.file()?;
     let image = image();
     let create = ["container", "create", "dev", &image];
-    for step in ["making", "starting", "setting up", "taking the snapshot"] {
+    for step in ["creating", "starting", "setting up", "taking snapshot"] {
         kill_at(&workspace, &create, step)?;
         let listed = workspace.run(&["list"])?;
         ensure!(
             listed.stderr.contains("an interrupted create of `dev`"),
             "{step}: {listed:?}"
         );
-        // Any change mends first; this one then finds nothing to stop.
+        // Any operation recovers first; this one then has nothing to stop.
         let next = workspace.run(&["down", "dev"])?;
         let finished = workspace.file()?.contains("initial-state");
         if finished {
-            // Killed between the last write and the end: everything was done.
-            ensure!(next.stderr.contains("was finished"), "{step}: {next:?}");
+            // Killed after the last write: complete.
+            ensure!(next.stderr.contains("was completed"), "{step}: {next:?}");
             workspace.ok(&["remove", "dev", "-f"])?;
             continue;
         }
         ensure!(
-            next.stderr.contains("taken back") || next.stderr.contains("dropped"),
+            next.stderr.contains("rolled back") || next.stderr.contains("dropped"),
             "{step}: {next:?}"
         );
         ensure!(
@@ -44,28 +44,28 @@ pub fn create_is_taken_back(engine: &TestEngine) -> Result<()> {
     workspace.create("dev").map(drop)
 }
 
-pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
+pub fn killed_reset_is_completed(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     for step in ["stopping", "restoring", "starting"] {
-        in_the_env(&workspace, &["touch", "later"]).with_context(|| format!("before {step}"))?;
+        run_in_env(&workspace, &["touch", "later"]).with_context(|| format!("before {step}"))?;
         kill_at(&workspace, &["container", "reset", "dev"], step)?;
         let next = workspace.run(&["up", "dev"])?;
         if next.code != Some(0) {
-            // The killed command's last request came late, and stopped it once more.
+            // The killed command's last request was executed late and stopped the env again.
             let late = next.stderr.contains("is not running");
             ensure!(late, "{step}: {next:?}");
         }
-        // Before it was stopped nothing was changed; after that it is set back.
+        // Dropped before the stop, completed after it.
         let dropped = next
             .stderr
             .contains("an interrupted restore of `dev` was dropped");
         let finished = next
             .stderr
-            .contains("an interrupted restore of `dev` was finished");
+            .contains("an interrupted restore of `dev` was completed");
         ensure!(dropped || finished, "{step}: {next:?}");
         ensure!(finished || step != "restoring", "{step}: {next:?}");
-        let left = in_the_env(&workspace, &["ls"]).with_context(|| format!("after {step}"))?;
+        let left = run_in_env(&workspace, &["ls"]).with_context(|| format!("after {step}"))?;
         ensure!(
             left.contains("later") == dropped,
             "{step}: {left}; {next:?}"
@@ -74,9 +74,9 @@ pub fn reset_is_finished(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// What a command in the env prints. The engine may act on a killed command's last request only
-/// when all is mended: then the env is down once more (or on its way there), and is started again.
-fn in_the_env(workspace: &Workspace, command: &[&str]) -> Result<String> {
+/// Runs a command in the env. The engine may execute the killed command's last request after recovery and stop the
+/// env again, so it is restarted as needed.
+fn run_in_env(workspace: &Workspace, command: &[&str]) -> Result<String> {
     let mut seen = Vec::new();
     for _late in 0..4 {
         let up = workspace.run(&["up", "dev"])?;
@@ -87,36 +87,36 @@ fn in_the_env(workspace: &Workspace, command: &[&str]) -> Result<String> {
         seen.extend([up, ran]);
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
-    anyhow::bail!("no command runs in the env: {seen:?}")
+    anyhow::bail!("cannot run commands in the env: {seen:?}")
 }
 
-/// Whether the env is there as a whole, or gone as a whole.
-fn is_there(workspace: &Workspace, at: &str) -> Result<bool> {
+/// Whether the env exists. Fails if it exists only in part.
+fn exists(workspace: &Workspace, at: &str) -> Result<bool> {
     let listed = workspace.ok(&["list"])?;
     let instance = format!("{}-dev", workspace.project);
-    let there = workspace.instances()?.contains(&instance);
-    ensure!(there == listed.contains("RUNNING"), "{at}: {listed}");
+    let exists = workspace.instances()?.contains(&instance);
+    ensure!(exists == listed.contains("RUNNING"), "{at}: {listed}");
     ensure!(
-        there == workspace.file()?.contains("dev:"),
+        exists == workspace.file()?.contains("dev:"),
         "{at}: {}",
         workspace.file()?
     );
-    Ok(there)
+    Ok(exists)
 }
 
-pub fn removal_is_done_or_taken_back(engine: &TestEngine) -> Result<()> {
+pub fn killed_removal_is_completed_or_rolled_back(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let before = workspace.file()?;
     for step in ["stopping", "keeping"] {
         kill_at(&workspace, &["remove", "dev", "-f"], step)?;
-        // Any change mends first; whether there is still something to do depends on the moment.
+        // Any operation recovers first; whether there is something left to undo depends on timing.
         let next = workspace.run(&["undo"])?;
         ensure!(
             next.stderr.contains("an interrupted removal of `dev`"),
             "{step}: {next:?}"
         );
-        ensure!(is_there(&workspace, step)?, "{step}: {next:?}");
+        ensure!(exists(&workspace, step)?, "{step}: {next:?}");
         ensure!(
             workspace.file()? == before,
             "{step}: {before:?}, now {:?}; {next:?}",
@@ -126,21 +126,21 @@ pub fn removal_is_done_or_taken_back(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn undo_of_a_removal_is_finished(engine: &TestEngine) -> Result<()> {
+pub fn killed_undo_is_completed(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let before = workspace.file()?;
     workspace.ok(&["remove", "dev", "-f"])?;
-    ensure!(!is_there(&workspace, "removed")?, "it is still there");
-    kill_at(&workspace, &["undo"], "bringing it back")?;
+    ensure!(!exists(&workspace, "removed")?, "env still exists");
+    kill_at(&workspace, &["undo"], "restoring removed env")?;
     let next = workspace.run(&["up", "dev"])?;
     ensure!(next.code == Some(0), "{next:?}");
     ensure!(
         next.stderr
-            .contains("an interrupted undo of `dev` was finished"),
+            .contains("an interrupted undo of `dev` was completed"),
         "{next:?}"
     );
-    ensure!(is_there(&workspace, "undone")?, "it isn't there");
+    ensure!(exists(&workspace, "undone")?, "env does not exist");
     ensure!(workspace.file()? == before, "{}", workspace.file()?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! SIGKILL at each step of the operations that copy, rename, publish and restart, on a real engine.
+//! SIGKILL at each step of clone, rename, restart, publish, transfer and deletion, on a real engine.
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -6,48 +6,47 @@ use lxc_dev_manager_tests::workspace::{Ran, Workspace, apart};
 
 use crate::killed::kill_at;
 
-/// Kills a command at each of its steps; `whole` says what has to hold after the next change has mended
-/// what was left.
+/// Kills a command at each of its steps. `check` runs after the next operation has recovered.
 fn kill_at_each(
     workspace: &Workspace,
     arguments: &[&str],
     steps: &[&str],
-    mut whole: impl FnMut(&str, &Ran) -> Result<()>,
+    mut check: impl FnMut(&str, &Ran) -> Result<()>,
 ) -> Result<()> {
     for step in steps {
         kill_at(workspace, arguments, step)?;
-        // Any change mends first; this one has nothing else to do.
+        // Any operation recovers first; this one has nothing else to do.
         let next = workspace.run(&["up", "dev"])?;
         ensure!(
             next.stderr.contains("an interrupted") || next.stderr.contains("left of"),
             "{step}: {next:?}"
         );
-        // A change of another env waits for a busy engine only so long, and leaves it to the next one.
+        // Recovery waits for a busy engine only for a limited time and is retried by the next operation.
         for _busy in 0..5 {
             if std::fs::read_dir(workspace.home().join("journal"))?.count() == 0 {
                 break;
             }
             workspace.run(&["gc"])?;
         }
-        whole(step, &next)?;
+        check(step, &next)?;
         let journals = std::fs::read_dir(workspace.home().join("journal"))?.count();
         ensure!(journals == 0, "{step}: {journals} journals; {next:?}");
     }
     Ok(())
 }
 
-pub fn clone_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
+pub fn killed_clone_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let before = workspace.file()?;
     let two = format!("{}-two", workspace.project);
     let clone = ["container", "clone", "dev", "two"];
-    let steps = ["copying", "giving it", "taking the snapshot", "starting"];
+    let steps = ["copying", "assigning", "taking snapshot", "starting"];
     kill_at_each(&workspace, &clone, &steps, |step, next| {
-        let there = workspace.instances()?.contains(&two);
+        let exists = workspace.instances()?.contains(&two);
         let listed = workspace.file()?.contains("two:");
-        ensure!(there == listed, "{step}: {next:?}");
-        if there {
+        ensure!(exists == listed, "{step}: {next:?}");
+        if exists {
             workspace.ok(&["exec", "two", "--", "true"])?;
             workspace.ok(&["remove", "-f", "two"])?;
             workspace.ok(&["gc", "--all", "-f"])?;
@@ -58,23 +57,23 @@ pub fn clone_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     workspace.ok(&clone).map(drop)
 }
 
-pub fn rename_is_done_or_not_begun(engine: &TestEngine) -> Result<()> {
+pub fn killed_rename_is_consistent(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let project = workspace.project.clone();
     for step in ["stopping", "renaming", "starting"] {
         kill_at(&workspace, &["rename", "dev", "two"], step)?;
-        // Whatever it is called now, it is called so everywhere.
-        let mended = workspace.run(&["up"])?;
+        // The name must be consistent everywhere.
+        let recovered = workspace.run(&["up"])?;
         ensure!(
-            mended.stderr.contains("an interrupted rename"),
-            "{step}: {mended:?}"
+            recovered.stderr.contains("an interrupted rename"),
+            "{step}: {recovered:?}"
         );
         let renamed = workspace.file()?.contains("two:");
         let name = if renamed { "two" } else { "dev" };
         ensure!(
             workspace.instances()? == [format!("{project}-{name}")],
-            "{step}: {mended:?}"
+            "{step}: {recovered:?}"
         );
         workspace.ok(&["up", name])?;
         let host = workspace.ok(&["exec", name, "--", "hostname"])?;
@@ -86,12 +85,12 @@ pub fn rename_is_done_or_not_begun(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn restart_leaves_it_running(engine: &TestEngine) -> Result<()> {
+pub fn killed_restart_leaves_env_running(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     for step in ["stopping", "starting", "waiting"] {
         kill_at(&workspace, &["restart", "dev"], step)?;
-        // A change of another env waits for a busy engine only so long, and leaves it to the next one.
+        // Recovery waits for a busy engine only for a limited time and is retried by the next operation.
         let mut listed = String::new();
         for _busy in 0..5 {
             workspace.run(&["gc"])?;
@@ -105,19 +104,19 @@ pub fn restart_leaves_it_running(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn making_an_image_leaves_the_env_as_it_was(engine: &TestEngine) -> Result<()> {
+pub fn killed_publish_leaves_env_unchanged(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
-    // Small, so that it is packed in no time.
+    // A small image that is quick to publish.
     workspace.ok(&["container", "create", "dev", "ldm-busybox"])?;
     let image = format!("{}-image", workspace.project);
     let create = ["image", "create", "dev", &image];
     let steps = [
         "stopping",
-        "taking a snapshot",
-        "starting it again",
-        "making the image",
+        "taking snapshot",
+        "starting instance again",
+        "creating image",
     ];
-    let made = kill_at_each(&workspace, &create, &steps, |step, next| {
+    let result = kill_at_each(&workspace, &create, &steps, |step, next| {
         let listed = workspace.ok(&["list"])?;
         ensure!(listed.contains("RUNNING"), "{step}: {listed}; {next:?}");
         let backend = workspace.engine().backend();
@@ -125,15 +124,15 @@ pub fn making_an_image_leaves_the_env_as_it_was(engine: &TestEngine) -> Result<(
         let found = apart(async move { backend.instance(&instance).await })??;
         let names: Vec<&str> = found.snapshots.iter().map(|s| s.name.as_str()).collect();
         ensure!(names == ["initial-state"], "{step}: {names:?}; {next:?}");
-        // The engine may have made it all the same: then it is a whole image.
+        // The engine may have completed the image.
         workspace.run(&["image", "delete", "-f", &image])?;
         Ok(())
     });
     workspace.run(&["image", "delete", "-f", &image])?;
-    made
+    result
 }
 
-pub fn a_copy_of_files_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
+pub fn killed_transfer_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let source = workspace.directory().join("src");
@@ -146,7 +145,7 @@ pub fn a_copy_of_files_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     kill_at_each(
         &workspace,
         &["mv", "src", "dev:"],
-        &["copying", "putting"],
+        &["copying", "moving"],
         |step, next| {
             let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
             ensure!(
@@ -177,7 +176,7 @@ pub fn a_copy_of_files_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     )
 }
 
-pub fn a_copy_between_envs_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
+pub fn killed_transfer_between_envs_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
@@ -186,7 +185,7 @@ pub fn a_copy_between_envs_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     workspace.ok(&["exec", "two", "--", "sh", "-c", fill])?;
     let count = "ls src 2>/dev/null | wc -l; ls -A . | grep -c ldm- || true";
     let copy = ["mv", "two:src", "dev:"];
-    kill_at_each(&workspace, &copy, &["copying", "putting"], |step, next| {
+    kill_at_each(&workspace, &copy, &["copying", "moving"], |step, next| {
         let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
         ensure!(
             seen == "0\n0\n" || seen == "2001\n0\n",
@@ -200,7 +199,7 @@ pub fn a_copy_between_envs_is_whole_or_gone(engine: &TestEngine) -> Result<()> {
     })
 }
 
-pub fn a_deletion_of_a_project_leaves_whole_envs(engine: &TestEngine) -> Result<()> {
+pub fn killed_project_deletion_can_be_undone(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
@@ -212,7 +211,7 @@ pub fn a_deletion_of_a_project_leaves_whole_envs(engine: &TestEngine) -> Result<
         "two: keeping",
     ] {
         kill_at(&workspace, &["project", "delete", "-f"], step)?;
-        // Whatever is gone comes back, one after the other.
+        // Restore the removed envs one by one.
         for _gone in 0..3 {
             workspace.run(&["undo"])?;
         }

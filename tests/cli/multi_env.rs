@@ -1,4 +1,4 @@
-//! One command for several envs, settings, and what tells of envs.
+//! Commands for several envs, settings, events, ssh-config and doctor.
 
 use std::io::{BufRead, BufReader};
 
@@ -8,7 +8,7 @@ use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 use serde_json::Value;
 
-pub fn patterns_and_a_file_whose_envs_are_not_made_yet(engine: &TestEngine) -> Result<()> {
+pub fn patterns_select_and_create_envs(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let image = lxc_dev_manager_tests::engines::image();
     let text = format!(
@@ -41,15 +41,15 @@ pub fn patterns_and_a_file_whose_envs_are_not_made_yet(engine: &TestEngine) -> R
     ensure!(none.stderr.contains("`fe-1`"), "{none:?}");
     let mixed = workspace.run(&["restart", "fe-2", "gone"])?;
     ensure!(mixed.code == Some(1), "{mixed:?}");
-    ensure!(mixed.stdout.contains("fe-2 is running"), "{mixed:?}");
+    ensure!(mixed.stdout.contains("Started fe-2"), "{mixed:?}");
     workspace.ok(&["remove", "-f", "fe*"])?;
     let listed = workspace.ok(&["list"])?;
     ensure!(listed.contains("no envs yet"), "{listed}");
     Ok(())
 }
 
-/// The engine's own word on the limits of an env: CPUs, memory, disk.
-fn expect_limits(workspace: &Workspace, [cpus, memory, disk]: [u64; 3]) -> Result<()> {
+/// Checks CPUs, memory and disk of an env, as reported by the engine.
+fn ensure_limits(workspace: &Workspace, [cpus, memory, disk]: [u64; 3]) -> Result<()> {
     let info = workspace.ok(&["--json", "info", "dev"])?;
     let info: Value = serde_json::from_str(&info)?;
     let wanted = serde_json::json!({ "cpus": cpus, "memory": memory, "disk": disk });
@@ -57,7 +57,7 @@ fn expect_limits(workspace: &Workspace, [cpus, memory, disk]: [u64; 3]) -> Resul
     Ok(())
 }
 
-pub fn limits_are_those_of_the_flags_and_then_those_of_the_file(engine: &TestEngine) -> Result<()> {
+pub fn limits_come_from_flags_then_file(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let image = lxc_dev_manager_tests::engines::image();
     workspace.ok(&[
@@ -76,14 +76,14 @@ pub fn limits_are_those_of_the_flags_and_then_those_of_the_file(engine: &TestEng
     ])?;
     let user = workspace.ok(&["exec", "dev", "--", "id", "-un"])?;
     ensure!(user == "me\n", "{user}");
-    expect_limits(&workspace, [1, 512 << 20, 1 << 30])?;
+    ensure_limits(&workspace, [1, 512 << 20, 1 << 30])?;
     let file = workspace.file()?;
     ensure!(
         file.contains("memory: 512MiB") && file.contains("name: me"),
         "{file}"
     );
     let as_is = workspace.ok(&["config", "apply"])?;
-    ensure!(as_is.contains("as the file says"), "{as_is}");
+    ensure!(as_is.contains("already up to date"), "{as_is}");
     let changed = file
         .replace("cpus: 1", "cpus: 2")
         .replace("512MiB", "600MiB");
@@ -93,7 +93,7 @@ pub fn limits_are_those_of_the_flags_and_then_those_of_the_file(engine: &TestEng
         applied.contains("cpus 1 → 2, memory 512MiB → 600MiB"),
         "{applied}"
     );
-    expect_limits(&workspace, [2, 600 << 20, 1 << 30])?;
+    ensure_limits(&workspace, [2, 600 << 20, 1 << 30])?;
     let info = workspace.ok(&["--json", "info", "dev"])?;
     let info: Value = serde_json::from_str(&info)?;
     ensure!(info["usage"]["processes"].as_u64() > Some(1), "{info}");
@@ -101,7 +101,7 @@ pub fn limits_are_those_of_the_flags_and_then_those_of_the_file(engine: &TestEng
     Ok(())
 }
 
-pub fn a_directory_of_the_host_is_seen(engine: &TestEngine) -> Result<()> {
+pub fn mounts_a_host_directory(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let shared = workspace.directory().join("shared");
@@ -113,8 +113,8 @@ pub fn a_directory_of_the_host_is_seen(engine: &TestEngine) -> Result<()> {
     std::fs::write(workspace.directory().join("containers.yaml"), file)?;
     let applied = workspace.run(&["config", "apply", "dev"])?;
     if engine.kind == EngineKind::Lxd && applied.code == Some(3) {
-        // LXD 5.0 can't do it on every kernel and filesystem, and then says so, and goes on as before.
-        let words = "can't show a directory of this host";
+        // LXD 5.0 does not support it on every kernel and file system; the env must keep working.
+        let words = "cannot mount a directory of this host";
         ensure!(applied.stderr.contains(words), "{applied:?}");
         return workspace.ok(&["exec", "dev", "--", "true"]).map(drop);
     }
@@ -126,7 +126,7 @@ pub fn a_directory_of_the_host_is_seen(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn changes_are_told_as_they_happen(engine: &TestEngine) -> Result<()> {
+pub fn events_report_changes(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let mut child = workspace.command(&["--json", "events"])?.spawn()?;
@@ -146,11 +146,11 @@ pub fn changes_are_told_as_they_happen(engine: &TestEngine) -> Result<()> {
     }
     child.kill()?;
     child.wait()?;
-    ensure!(stopped, "nobody told that it stopped");
+    ensure!(stopped, "no event for the stop");
     Ok(())
 }
 
-pub fn ssh_itself_gets_in_by_the_block_that_is_printed(engine: &TestEngine) -> Result<()> {
+pub fn ssh_config_block_works(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let block = workspace.ok(&["ssh-config", "dev"])?;
@@ -163,7 +163,7 @@ pub fn ssh_itself_gets_in_by_the_block_that_is_printed(engine: &TestEngine) -> R
             .arg("-F")
             .arg(&path)
             .args(["-o", "BatchMode=yes", &host, "id -un; hostname"]);
-        // In other surroundings, as an editor's: the block says where all is.
+        // In another environment, such as an editor's.
         let known = ["PATH", "HOME", "LANG"];
         let variables = workspace.variables().into_iter();
         let variables = variables.filter(|(name, _)| known.contains(name));
@@ -176,7 +176,7 @@ pub fn ssh_itself_gets_in_by_the_block_that_is_printed(engine: &TestEngine) -> R
         text == format!("dev\n{}-dev\n", workspace.project),
         "{output:?}"
     );
-    // A host that shows another key than the one that the engine tells is refused.
+    // Another host key than the one from the engine is rejected.
     let swap = "ssh-keygen -q -t ed25519 -N '' -f /tmp/k <<<y >/dev/null; \
                 sudo cp /tmp/k /etc/ssh/other; \
                 echo 'HostKey /etc/ssh/other' | sudo tee /etc/ssh/sshd_config.d/00-x.conf; \
@@ -189,7 +189,7 @@ pub fn ssh_itself_gets_in_by_the_block_that_is_printed(engine: &TestEngine) -> R
     Ok(())
 }
 
-pub fn completions_and_manual_pages(engine: &TestEngine) -> Result<()> {
+pub fn generates_completions_and_manual_pages(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     for shell in ["bash", "zsh", "fish"] {
         let text = workspace.ok(&["completions", shell])?;
@@ -204,11 +204,11 @@ pub fn completions_and_manual_pages(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn the_doctor_tells_what_is_there_and_what_is_not(engine: &TestEngine) -> Result<()> {
+pub fn doctor_reports_findings(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let said = workspace.ok(&["doctor"])?;
     for words in [
-        "answers at",
+        "responds at",
         "storage: pool `default` is btrfs",
         "network: bridge `ldmt",
         "state:",
@@ -224,7 +224,7 @@ pub fn the_doctor_tells_what_is_there_and_what_is_not(engine: &TestEngine) -> Re
     let bad = findings
         .iter()
         .find(|finding| finding["level"] == "bad")
-        .context("none is bad")?;
+        .context("no bad finding")?;
     ensure!(
         bad["hint"]
             .as_str()
@@ -235,7 +235,7 @@ pub fn the_doctor_tells_what_is_there_and_what_is_not(engine: &TestEngine) -> Re
     Ok(())
 }
 
-pub fn preferences_are_shown_set_and_heeded(engine: &TestEngine) -> Result<()> {
+pub fn preferences_take_effect(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.ok(&["container", "create", "dev", "ldm-busybox"])?;
     let shown = workspace.ok(&["config", "show"])?;
@@ -252,14 +252,14 @@ pub fn preferences_are_shown_set_and_heeded(engine: &TestEngine) -> Result<()> {
         let json: Value = serde_json::from_str(&json)?;
         Ok(json["undoable"].as_bool())
     };
-    ensure!(undoable()? == Some(true), "btrfs keeps no copy");
-    // Less than what is on the pool in any case, so that what undo holds is measured.
+    ensure!(undoable()? == Some(true), "no undo copy on btrfs");
+    // Below the pool usage, so that the size of undo copies is measured.
     workspace.ok(&["config", "set", "undo.max_share", "1"])?;
-    ensure!(undoable()? == Some(true), "the newest copy isn't kept");
+    ensure!(undoable()? == Some(true), "newest undo copy not kept");
     workspace.ok(&["config", "set", "undo.max_share", "0"])?;
     let json: Value = serde_json::from_str(&workspace.ok(&["--json", "config", "show"])?)?;
     ensure!(json["preferences"]["undo.max_share"] == 0, "{json}");
-    ensure!(undoable()? == Some(false), "a copy is made");
+    ensure!(undoable()? == Some(false), "undo copy created");
     let refused = workspace.run(&["remove", "dev"])?;
     ensure!(refused.stderr.contains("undo.max_share"), "{refused:?}");
     Ok(())

@@ -1,4 +1,4 @@
-//! Terminal sessions: whoever stops the env below them is asked.
+//! Terminal sessions: stopping their env needs confirmation.
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -11,10 +11,10 @@ fn on_terminal(workspace: &Workspace, arguments: &[&str]) -> Result<Terminal> {
     Terminal::start(command)
 }
 
-/// A session in `dev` in which somebody has begun to work.
+/// Opens a session in `dev` and waits until it runs commands.
 fn session(workspace: &Workspace, arguments: &[&str]) -> Result<Terminal> {
     let mut session = on_terminal(workspace, arguments)?;
-    // The terminal repeats what is typed, so the word must not be in there.
+    // The terminal echoes input, which must not contain the word.
     session.say("echo at\"\"work")?;
     session.until("atwork")?;
     Ok(session)
@@ -27,23 +27,29 @@ fn sessions(workspace: &Workspace) -> Result<(String, u64)> {
     Ok((env["status"].as_str().unwrap_or_default().to_owned(), open))
 }
 
-pub fn who_stops_an_env_is_asked_where_one_is_open(engine: &TestEngine) -> Result<()> {
+pub fn stop_with_open_session_asks(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let mut shell = session(&workspace, &["ssh", "dev"])?;
     ensure!(sessions(&workspace)? == ("running".to_owned(), 1));
     for command in ["down", "restart"] {
-        let mut asked = on_terminal(&workspace, &[command, "dev"])?;
-        asked.until("[y/N]")?;
-        asked.say("n")?;
-        let (code, seen) = asked.end()?;
+        let mut prompted = on_terminal(&workspace, &[command, "dev"])?;
+        prompted.until("[y/N]")?;
+        prompted.say("n")?;
+        let (code, seen) = prompted.end()?;
         ensure!(code == Some(1), "{command}: {seen}");
-        ensure!(seen.contains("a terminal session"), "{command}: {seen}");
+        ensure!(
+            seen.contains("one open terminal session"),
+            "{command}: {seen}"
+        );
     }
     let refused = workspace.run(&["remove", "dev"])?;
-    ensure!(refused.stderr.contains("a terminal session"), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("one open terminal session"),
+        "{refused:?}"
+    );
     ensure!(sessions(&workspace)? == ("running".to_owned(), 1));
-    // Killed, it is none any more.
+    // A killed session no longer counts.
     shell.child.kill()?;
     shell.child.wait()?;
     ensure!(sessions(&workspace)? == ("running".to_owned(), 0));
@@ -52,7 +58,7 @@ pub fn who_stops_an_env_is_asked_where_one_is_open(engine: &TestEngine) -> Resul
     Ok(())
 }
 
-pub fn a_terminal_has_our_size_and_follows_it(engine: &TestEngine) -> Result<()> {
+pub fn terminal_follows_the_window_size(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     follows_size(|command| {
@@ -62,10 +68,10 @@ pub fn a_terminal_has_our_size_and_follows_it(engine: &TestEngine) -> Result<()>
     })
 }
 
-pub fn scripts_and_force_are_never_asked(engine: &TestEngine) -> Result<()> {
+pub fn stop_without_terminal_or_with_force_does_not_ask(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
-    // Without a terminal it is none.
+    // A command without a terminal is not a session.
     workspace.ok(&["exec", "dev", "--", "true"])?;
     let shell = session(&workspace, &["exec", "dev", "--", "sh"])?;
     let forced = on_terminal(&workspace, &["restart", "-f", "dev"])?;
@@ -74,14 +80,17 @@ pub fn scripts_and_force_are_never_asked(engine: &TestEngine) -> Result<()> {
         code == Some(0) && !seen.contains("terminal session"),
         "{seen}"
     );
-    // The env went away below it, and so it ends.
+    // The session ends with its env.
     let (code, seen) = shell.end()?;
     ensure!(code.is_some_and(|code| code > 128), "{code:?}: {seen}");
     ensure!(sessions(&workspace)? == ("running".to_owned(), 0));
     let shell = session(&workspace, &["exec", "dev", "--", "sh"])?;
     let down = workspace.run(&["down", "dev"])?;
     ensure!(down.code == Some(0), "{down:?}");
-    ensure!(down.stderr.contains("a terminal session"), "{down:?}");
+    ensure!(
+        down.stderr.contains("one open terminal session"),
+        "{down:?}"
+    );
     shell.end()?;
     ensure!(sessions(&workspace)? == ("stopped".to_owned(), 0));
     Ok(())

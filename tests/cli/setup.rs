@@ -1,4 +1,4 @@
-//! `setup:` of a project's file, and the variables that it passes on.
+//! `setup:` and `env:` of the project file.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ fn with(engine: &TestEngine, below: &str) -> Result<Workspace> {
     Ok(workspace)
 }
 
-pub fn it_is_run_once_as_the_user_and_its_output_is_shown(engine: &TestEngine) -> Result<()> {
+pub fn setup_runs_once_as_user(engine: &TestEngine) -> Result<()> {
     let workspace = with(
         engine,
         "    setup: |\n      echo I am $(id -un)\n      date +%N >>ran\n",
@@ -28,13 +28,11 @@ pub fn it_is_run_once_as_the_user_and_its_output_is_shown(engine: &TestEngine) -
     ensure!(ran.stderr.contains("| I am dev\n"), "{ran:?}");
     workspace.ok(&["container", "reset", "dev"])?;
     let lines = workspace.ok(&["exec", "dev", "--", "wc", "-l", "ran"])?;
-    ensure!(lines == "1 ran\n", "it belongs to `initial-state`: {lines}");
+    ensure!(lines == "1 ran\n", "not part of `initial-state`: {lines}");
     Ok(())
 }
 
-pub fn a_failing_one_fails_the_create_and_keeps_the_env_only_if_told(
-    engine: &TestEngine,
-) -> Result<()> {
+pub fn failed_setup_fails_create(engine: &TestEngine) -> Result<()> {
     let workspace = with(
         engine,
         "    setup: touch before; echo no such thing >&2; exit 3\n",
@@ -44,7 +42,7 @@ pub fn a_failing_one_fails_the_create_and_keeps_the_env_only_if_told(
     ensure!(failed.code == Some(3), "{failed:?}");
     ensure!(failed.stderr.contains("exit code 3"), "{failed:?}");
     ensure!(failed.stderr.contains("no such thing"), "{failed:?}");
-    ensure!(workspace.instances()?.is_empty(), "it was left behind");
+    ensure!(workspace.instances()?.is_empty(), "instance left over");
     ensure!(workspace.file()? == before, "the file was changed");
     let kept = workspace.run(&["container", "create", "dev", "--keep"])?;
     ensure!(kept.code == Some(3), "{kept:?}");
@@ -55,7 +53,7 @@ pub fn a_failing_one_fails_the_create_and_keeps_the_env_only_if_told(
     Ok(())
 }
 
-pub fn named_variables_of_the_host_are_passed_on(engine: &TestEngine) -> Result<()> {
+pub fn host_variables_are_passed(engine: &TestEngine) -> Result<()> {
     let workspace = with(engine, "    env: [LDM_T_TOKEN, LDM_T_UNSET]\n")?;
     workspace.ok(&["up"])?;
     let mut command = workspace.command(&["exec", "dev", "--", "env"])?;
@@ -69,7 +67,7 @@ pub fn named_variables_of_the_host_are_passed_on(engine: &TestEngine) -> Result<
         !text.contains("LDM_T_OTHER") && !text.contains("LDM_T_UNSET"),
         "{text}"
     );
-    // A login shell, which `su` gives a new environment, has them too.
+    // A login shell has them too, although `su` resets the environment.
     let mut command = workspace.command(&["ssh", "dev"])?;
     command
         .env("LDM_T_TOKEN", "a b$(id)'")

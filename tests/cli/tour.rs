@@ -1,10 +1,10 @@
-//! What a new user does, with the whole output.
+//! First steps of a new user, with the complete output.
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::Workspace;
 
-/// Runs commands and writes down what they say, without what differs from run to run.
+/// Records the output of commands without values that vary between runs.
 struct Transcript<'a> {
     workspace: &'a Workspace,
     text: String,
@@ -19,7 +19,7 @@ impl Transcript<'_> {
         self.text
             .push_str(&format!("$ lxc-dev-manager {}\n", arguments.join(" ")));
         self.text.push_str(&ran.stdout);
-        // How far an image is unpacked is told only where that takes its time.
+        // Unpacking is reported only if it takes long.
         for line in ran.stderr.lines().filter(|line| *line != "unpacking") {
             self.text.push_str(&format!("2> {line}\n"));
         }
@@ -46,7 +46,7 @@ impl Transcript<'_> {
         settings.add_filter(r#""(lxd|incus)""#, r#""[engine]""#);
         settings.add_filter(r"/\S+/unix\.socket", "[SOCKET]");
         settings.add_filter(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "[UUID]");
-        // A column as wide as an address that differs.
+        // The column width depends on the address.
         settings.add_filter(r"(?m)^(NAME .*IP) +PORTS$", "$1 PORTS");
         settings.add_filter(r"\[IP\] +8000", "[IP] 8000");
         settings.bind(|| insta::assert_snapshot!(name, self.text));
@@ -54,7 +54,7 @@ impl Transcript<'_> {
     }
 }
 
-pub fn from_create_to_undo(engine: &TestEngine) -> Result<()> {
+pub fn tour_from_create_to_undo(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     let mut seen = Transcript {
         workspace: &workspace,
@@ -99,8 +99,8 @@ pub fn from_create_to_undo(engine: &TestEngine) -> Result<()> {
     seen.check("tour")
 }
 
-/// The file names an env that this machine has never had.
-pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
+/// The file lists an env that does not exist on this host.
+pub fn up_creates_envs_of_the_file(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::bare(engine)?;
     let text = format!(
         "# ours\nproject: {}\ncontainers:\n  dev: # the usual one\n    image: {}\n    ports: []\n",
@@ -118,7 +118,7 @@ pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
     );
     let made = workspace.run(&["up", "dev"])?;
     ensure!(made.code == Some(0), "{made:?}");
-    ensure!(made.stderr.contains("making it"), "{made:?}");
+    ensure!(made.stderr.contains("creating it"), "{made:?}");
     let after = workspace.file()?;
     for line in text.lines() {
         ensure!(
@@ -131,16 +131,16 @@ pub fn a_colleagues_clone(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn two_checkouts_of_one_project(engine: &TestEngine) -> Result<()> {
+pub fn checkouts_do_not_change_each_other(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let second = workspace.root.path().join("second");
     std::fs::create_dir(&second)?;
     std::fs::write(second.join("containers.yaml"), workspace.file()?)?;
-    let there = second.to_str().context("a path that is no text")?;
+    let there = second.to_str().context("path is not UTF-8")?;
     let listed = workspace.ok(&["-C", there, "list"])?;
     let first = workspace.directory().canonicalize()?.display().to_string();
-    let line = format!("dev was made in another checkout, {first}");
+    let line = format!("dev was created in another checkout, {first}");
     ensure!(listed.contains(there) && listed.contains(&line), "{listed}");
     for arguments in [&["remove", "-f", "dev"][..], &["rename", "dev", "two"]] {
         let refused = workspace.run(&[&["-C", there], arguments].concat())?;

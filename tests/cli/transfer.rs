@@ -8,14 +8,14 @@ use anyhow::{Result, ensure};
 use lxc_dev_manager_core::clock::SystemClock;
 use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::home::Home;
-use lxc_dev_manager_core::operations::{Operations, Place, TransferRequest};
+use lxc_dev_manager_core::operations::{Location, Operations, TransferRequest};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::{Workspace, apart};
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-/// Names that shells, option parsers and line readers stumble over.
+/// Names that need quoting.
 const NAMES: [&str; 8] = [
     "plain",
     "with blank",
@@ -27,7 +27,7 @@ const NAMES: [&str; 8] = [
     "semi;colon*",
 ];
 
-/// A running env `dev`, and on the host a directory `src` with all of these names in it.
+/// Creates an env `dev` and a host directory `src` with files of these names.
 fn with_tree(engine: &TestEngine) -> Result<Workspace> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
@@ -41,7 +41,7 @@ fn with_tree(engine: &TestEngine) -> Result<Workspace> {
     Ok(workspace)
 }
 
-pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
+pub fn copies_files_with_any_name(engine: &TestEngine) -> Result<()> {
     let workspace = with_tree(engine)?;
     workspace.ok(&["mv", "src", "dev:"])?;
     let owners = workspace.ok(&[
@@ -65,9 +65,9 @@ pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
     ensure!(back.join("empty").is_dir(), "the empty directory");
     ensure!(
         !workspace.directory().join("pwned").exists(),
-        "a name was run"
+        "file name was executed"
     );
-    // Each of them alone, too.
+    // Each file alone.
     for name in NAMES {
         let (from, to) = (format!("./src/{name}"), format!("dev:/tmp/{name}"));
         workspace.ok(&["mv", &from, &to])?;
@@ -88,9 +88,7 @@ pub fn there_and_back_with_any_name(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn directories_are_merged_made_when_asked_and_never_replaced(
-    engine: &TestEngine,
-) -> Result<()> {
+pub fn directories_are_merged_not_replaced(engine: &TestEngine) -> Result<()> {
     let workspace = with_tree(engine)?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
     let missing = workspace.run(&["mv", "src", "dev:deep/er/"])?;
@@ -107,7 +105,7 @@ pub fn directories_are_merged_made_when_asked_and_never_replaced(
         "find deep ! -user dev | wc -l; cat deep/er/src/plain",
     ])?;
     ensure!(owners.matches("| 0\n").count() == 2, "{owners}");
-    // What is there already stays beside what comes.
+    // Existing files are kept when merging.
     workspace.ok(&[
         "exec",
         "dev",
@@ -143,7 +141,7 @@ pub fn directories_are_merged_made_when_asked_and_never_replaced(
         "a file over a directory: {refused:?}"
     );
     ensure!(refused.stderr.contains("is a directory"), "{refused:?}");
-    // Between two envs, whose users may have other numbers.
+    // Between envs, whose users may have different ids.
     workspace.ok(&["mv", "dev:deep/er/src", "two:/opt"])?;
     let seen = workspace.ok(&[
         "exec",
@@ -157,17 +155,21 @@ pub fn directories_are_merged_made_when_asked_and_never_replaced(
     Ok(())
 }
 
-pub fn what_is_not_there_is_said(engine: &TestEngine) -> Result<()> {
+pub fn rejects_invalid_paths(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     for (from, to, words) in [
-        ("nothing", "dev:", "there is no"),
-        ("dev:nothing", ".", "there is no /home/dev/nothing"),
-        ("dev:/", ".", "the whole of an env"),
-        ("a", "b", "neither of the two"),
+        ("nothing", "dev:", "no such file or directory"),
+        (
+            "dev:nothing",
+            ".",
+            "no such file or directory in the env: /home/dev/nothing",
+        ),
+        ("dev:/", ".", "cannot copy the root directory"),
+        ("a", "b", "neither path is in an env"),
         ("*:a", "b", "several envs"),
         ("gone:a", "b", "no env `gone`"),
-        ("2x:a", "b", "names no env"),
+        ("2x:a", "b", "invalid env in"),
     ] {
         let ran = workspace.run(&["mv", from, to])?;
         ensure!(ran.code == Some(1), "{from} {to}: {ran:?}");
@@ -176,7 +178,7 @@ pub fn what_is_not_there_is_said(engine: &TestEngine) -> Result<()> {
     let ran = workspace.run(&["mv", "-y", "dev:nothing", "deep/er/here"])?;
     ensure!(ran.code == Some(1), "{ran:?}");
     let made = workspace.directory().join("deep");
-    ensure!(!made.exists(), "a directory that was made for it stays");
+    ensure!(!made.exists(), "created directory left over");
     workspace.ok(&["down", "dev"])?;
     fs::write(workspace.directory().join("x"), "x")?;
     let stopped = workspace.run(&["mv", "x", "dev:"])?;
@@ -189,7 +191,7 @@ pub fn what_is_not_there_is_said(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()> {
+pub fn full_disk_leaves_no_partial_files(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     workspace.ok(&[
@@ -206,7 +208,7 @@ pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()>
     let ran = workspace.run(&["mv", "big", "dev:/small/big"])?;
     ensure!(ran.code == Some(3), "{ran:?}");
     ensure!(ran.stderr.contains("is its disk full?"), "{ran:?}");
-    // Directories that are made for it go with it.
+    // Directories created for it are deleted too.
     let ran = workspace.run(&["mv", "-y", "big", "dev:/small/deep/er/big"])?;
     ensure!(ran.code == Some(3), "{ran:?}");
     let left = workspace.ok(&["exec", "dev", "--", "ls", "-A", "/small"])?;
@@ -214,15 +216,15 @@ pub fn a_full_disk_leaves_nothing_half_copied(engine: &TestEngine) -> Result<()>
     Ok(())
 }
 
-/// How far a copy says that it is, in this process: another one's terminal shows it only after a while.
-fn percents(workspace: &Workspace, from: &str, to: Place) -> Result<Vec<u8>> {
+/// Returns the reported percentages of a transfer in this process, because the CLI shows them only after a delay.
+fn percents(workspace: &Workspace, from: &str, to: Location) -> Result<Vec<u8>> {
     let request = TransferRequest {
-        from: Place::Guest {
+        from: Location::Guest {
             env: "dev".parse()?,
             path: from.to_owned(),
         },
         to,
-        make_directories: false,
+        create_directories: false,
     };
     apart(async {
         let home = Home::new(workspace.home(), None, None);
@@ -249,18 +251,18 @@ fn percents(workspace: &Workspace, from: &str, to: Place) -> Result<Vec<u8>> {
     })?
 }
 
-pub fn a_guest_tells_how_much_there_is_to_copy(engine: &TestEngine) -> Result<()> {
+pub fn transfer_reports_progress(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     for env in ["dev", "two"] {
         workspace.ok(&["container", "create", env, "ldm-busybox"])?;
     }
     let make = "mkdir -p 'big one' && dd if=/dev/zero of='big one/x' bs=1M count=256 2>/dev/null";
     workspace.ok(&["exec", "dev", "--", "sh", "-c", make])?;
-    let two = Place::Guest {
+    let two = Location::Guest {
         env: "two".parse()?,
         path: String::new(),
     };
-    for to in [Place::Host(workspace.root.path().join("here")), two] {
+    for to in [Location::Host(workspace.root.path().join("here")), two] {
         let percents = percents(&workspace, "big one", to)?;
         ensure!(percents.is_sorted(), "{percents:?}");
         ensure!(percents.last() == Some(&100), "{percents:?}");

@@ -1,4 +1,4 @@
-//! Many processes that change one file at the same time.
+//! Concurrent changes of one file by many processes.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -6,14 +6,14 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::project::{Change, NewEnv, Project};
 
-/// Set for a process that is a writer: its number.
+/// Number of a writer process.
 const WRITER: &str = "LDM_TEST_WRITER";
-/// Where its project is.
+/// Project directory of a writer process.
 const DIRECTORY: &str = "LDM_TEST_WRITER_PROJECT";
 const WRITERS: usize = 20;
 
-/// In a process that is a writer: writes, and says how it ended.
-pub fn write_if_told() -> Option<ExitCode> {
+/// Runs as a writer if the variables are set.
+pub fn run_as_writer() -> Option<ExitCode> {
     let number = std::env::var(WRITER).ok()?;
     let directory = std::env::var(DIRECTORY).ok()?;
     Some(match write(&number, Path::new(&directory)) {
@@ -25,7 +25,7 @@ pub fn write_if_told() -> Option<ExitCode> {
     })
 }
 
-/// Four changes, each read, changed and written for itself.
+/// Makes four changes, each with its own read and write.
 fn write(number: &str, directory: &Path) -> Result<()> {
     let (env, gone): (String, String) = (format!("env{number}"), format!("gone{number}"));
     let mut project = Project::open(directory)?;
@@ -47,9 +47,9 @@ fn write(number: &str, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-pub fn twenty_processes_lose_no_update_of_one_file() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let path = place.path().join("containers.yaml");
+pub fn concurrent_writers_lose_no_update() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("containers.yaml");
     std::fs::write(
         &path,
         "# ours\nproject: a # named\ncontainers:\n  # first\n  own: {image: x}\nend: 1\n",
@@ -57,7 +57,7 @@ pub fn twenty_processes_lose_no_update_of_one_file() -> Result<()> {
     let writers = (0..WRITERS).map(|number| {
         Command::new(std::env::current_exe()?)
             .env(WRITER, number.to_string())
-            .env(DIRECTORY, place.path())
+            .env(DIRECTORY, directory.path())
             .spawn()
             .context("cannot start a writer")
     });
@@ -66,7 +66,7 @@ pub fn twenty_processes_lose_no_update_of_one_file() -> Result<()> {
         ensure!(writer.wait()?.success(), "a writer failed");
     }
     let text = std::fs::read_to_string(&path)?;
-    let project = Project::open(place.path())?;
+    let project = Project::open(directory.path())?;
     let names = project.file().env_names();
     ensure!(names.len() == WRITERS + 1, "{text}");
     for number in 0..WRITERS {
@@ -90,8 +90,8 @@ pub fn twenty_processes_lose_no_update_of_one_file() -> Result<()> {
         ensure!(text.contains(kept), "{kept:?} is lost:\n{text}");
     }
     ensure!(
-        std::fs::read_dir(place.path())?.count() == 1,
-        "litter was left"
+        std::fs::read_dir(directory.path())?.count() == 1,
+        "files left over"
     );
     Ok(())
 }

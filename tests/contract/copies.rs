@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::backend::{CopySpec, Marks, Nesting, Progress, Settings};
+use lxc_dev_manager_core::backend::{CloneSpec, Marks, Nesting, Progress, Settings};
 use lxc_dev_manager_core::model::{ByteSize, EnvStatus, InstanceName, Limits, SnapshotName};
 use tokio_util::sync::CancellationToken;
 
 use super::files::{read, write};
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 async fn copy(
     stage: &Stage,
@@ -15,7 +15,7 @@ async fn copy(
     snapshot: Option<&SnapshotName>,
     to: &str,
 ) -> lxc_dev_manager_core::Result<InstanceName> {
-    let spec = CopySpec {
+    let spec = CloneSpec {
         source: source.clone(),
         snapshot: snapshot.cloned(),
         name: stage.name(to),
@@ -27,7 +27,7 @@ async fn copy(
     let cancel = CancellationToken::new();
     stage
         .backend
-        .copy(&spec, &Progress::none(), &cancel)
+        .clone_instance(&spec, &Progress::none(), &cancel)
         .await?;
     Ok(spec.name)
 }
@@ -38,7 +38,7 @@ pub async fn a_copy_has_the_files_and_no_snapshots(stage: &Stage) -> Result<()> 
     write(stage, &source, "/root/file", "old").await?;
     stage
         .backend
-        .snapshot(&source, &first, None, &Progress::none())
+        .create_snapshot(&source, &first, None, &Progress::none())
         .await?;
     write(stage, &source, "/root/file", "new").await?;
     let of_snapshot = copy(stage, &source, Some(&first), "a").await?;
@@ -57,7 +57,7 @@ pub async fn a_running_instance_can_be_copied_if_it_says_so(stage: &Stage) -> Re
     let source = stage.running("source").await?;
     let copied = copy(stage, &source, None, "copy").await;
     if !stage.backend.capabilities().await?.copies_running {
-        return expect_kind(copied, ErrorKind::Conflict);
+        return ensure_kind(copied, ErrorKind::Conflict);
     }
     let copied = stage.backend.instance(&copied?).await?;
     ensure!(copied.status == EnvStatus::Stopped, "{copied:?}");
@@ -83,13 +83,13 @@ pub async fn a_copy_is_marked_as_said_and_knows_its_image(stage: &Stage) -> Resu
 pub async fn a_copy_needs_a_source_and_a_free_name(stage: &Stage) -> Result<()> {
     let source = stage.create("source").await?;
     let missing = copy(stage, &stage.name("missing"), None, "copy").await;
-    expect_kind(missing, ErrorKind::NotFound)?;
+    ensure_kind(missing, ErrorKind::NotFound)?;
     let taken = copy(stage, &source, None, "source").await;
     ensure!(taken.is_err(), "it was copied over");
     let no_snapshot = copy(stage, &source, Some(&"none".parse()?), "copy").await;
-    expect_kind(no_snapshot, ErrorKind::NotFound)?;
+    ensure_kind(no_snapshot, ErrorKind::NotFound)?;
     let left = stage.backend.instance(&stage.name("copy")).await;
-    expect_kind(left, ErrorKind::NotFound)
+    ensure_kind(left, ErrorKind::NotFound)
 }
 
 pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
@@ -116,7 +116,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
             autostart: true,
             ..Settings::default()
         };
-        expect_kind(
+        ensure_kind(
             stage.backend.configure(&name, &by_itself).await,
             ErrorKind::Unsupported,
         )?;
@@ -126,7 +126,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
     if !shrinks {
         let mut smaller = narrow.clone();
         smaller.limits.disk = Some(ByteSize(2 << 30));
-        expect_kind(
+        ensure_kind(
             stage.backend.configure(&name, &smaller).await,
             ErrorKind::Unsupported,
         )?;
@@ -147,5 +147,5 @@ pub async fn usage_is_told_while_it_runs(stage: &Stage) -> Result<()> {
     let usage = stage.backend.usage(&name).await?;
     ensure!(usage.processes.is_some_and(|count| count > 0), "{usage:?}");
     let missing = stage.backend.usage(&stage.name("missing")).await;
-    expect_kind(missing, ErrorKind::NotFound)
+    ensure_kind(missing, ErrorKind::NotFound)
 }

@@ -6,7 +6,7 @@ use lxc_dev_manager_core::backend::{Content, GuestFile};
 use lxc_dev_manager_core::model::InstanceName;
 use tokio::io::AsyncReadExt;
 
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 /// Writes a file of the guest's root.
 pub async fn write(stage: &Stage, name: &InstanceName, path: &str, text: &str) -> Result<()> {
@@ -33,7 +33,7 @@ async fn round_trip(stage: &Stage, name: &InstanceName) -> Result<()> {
         write(stage, name, path, "2nd").await?;
         ensure!(read(stage, name, path).await? == "2nd", "{path:?}");
         stage.backend.delete_file(name, path).await?;
-        expect_kind(
+        ensure_kind(
             stage.backend.read_file(name, path).await.map(drop),
             ErrorKind::NotFound,
         )?;
@@ -88,5 +88,5 @@ pub async fn a_missing_directory_is_not_found(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let file = GuestFile::of_root(0o600, "x");
     let written = stage.backend.write_file(&name, "/root/none/file", file);
-    expect_kind(written.await, ErrorKind::NotFound)
+    ensure_kind(written.await, ErrorKind::NotFound)
 }

@@ -5,7 +5,7 @@ use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::{ExecSpec, capture};
 use lxc_dev_manager_core::model::InstanceName;
 
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 async fn run(
     stage: &Stage,
@@ -70,7 +70,7 @@ pub async fn streams_pass_through(stage: &Stage) -> Result<()> {
 
 pub async fn a_stopped_instance_runs_nothing(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
-    expect_kind(run(stage, &name, &["true"], b"").await, ErrorKind::Engine)
+    ensure_kind(run(stage, &name, &["true"], b"").await, ErrorKind::Engine)
 }
 
 pub async fn many_bytes_pass_unchanged(stage: &Stage) -> Result<()> {

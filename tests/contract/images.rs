@@ -7,7 +7,7 @@ use lxc_dev_manager_core::model::{Fingerprint, ImageName, InstanceName, Snapshot
 use tokio_util::sync::CancellationToken;
 
 use super::files::{read, write};
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 fn alias(stage: &Stage, name: &str) -> ImageName {
     ImageName::parse(&format!("{}-{name}", stage.prefix)).unwrap()
@@ -20,7 +20,7 @@ async fn published(stage: &Stage, name: &str) -> Result<(InstanceName, Fingerpri
     let snapshot = SnapshotName::parse("first")?;
     stage
         .backend
-        .snapshot(&source, &snapshot, None, &Progress::none())
+        .create_snapshot(&source, &snapshot, None, &Progress::none())
         .await?;
     let image = publish(stage, &source, name).await?;
     Ok((source, image))
@@ -66,7 +66,7 @@ pub async fn an_image_is_published_and_used(stage: &Stage) -> Result<()> {
     let found = stage.backend.find_image(&alias(stage, "image")).await?;
     let fingerprint = image.clone();
     ensure!(found == Image::Local { fingerprint }, "{found:?}");
-    expect_kind(
+    ensure_kind(
         publish(stage, &source, "image").await,
         ErrorKind::AlreadyExists,
     )?;
@@ -80,16 +80,16 @@ pub async fn image_names_can_be_changed_and_are_unique(stage: &Stage) -> Result<
     let (_, image) = published(stage, "old").await?;
     let (old, new) = (alias(stage, "old"), alias(stage, "new"));
     stage.backend.rename_image(&old, &new).await?;
-    expect_kind(stage.backend.find_image(&old).await, ErrorKind::NotFound)?;
-    expect_kind(
+    ensure_kind(stage.backend.find_image(&old).await, ErrorKind::NotFound)?;
+    ensure_kind(
         stage.backend.rename_image(&old, &alias(stage, "x")).await,
         ErrorKind::NotFound,
     )?;
     let taken = stage.backend.rename_image(&new, &new).await;
-    expect_kind(taken, ErrorKind::AlreadyExists)?;
+    ensure_kind(taken, ErrorKind::AlreadyExists)?;
     stage.backend.delete_image(&image).await?;
-    expect_kind(stage.backend.find_image(&new).await, ErrorKind::NotFound)?;
-    expect_kind(
+    ensure_kind(stage.backend.find_image(&new).await, ErrorKind::NotFound)?;
+    ensure_kind(
         stage.backend.delete_image(&image).await,
         ErrorKind::NotFound,
     )
@@ -116,5 +116,5 @@ pub async fn an_image_travels_as_a_file(stage: &Stage) -> Result<()> {
     stage.backend.delete_image(&image).await?;
     taken_in(bytes, "third").await?;
     ensure!(content(stage, "third").await? == stage.prefix);
-    expect_kind(taken_in(vec![7; 5000], "fourth").await, ErrorKind::Engine)
+    ensure_kind(taken_in(vec![7; 5000], "fourth").await, ErrorKind::Engine)
 }

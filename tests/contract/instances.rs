@@ -10,19 +10,19 @@ use lxc_dev_manager_core::model::{EnvStatus, ImageName, OperationId};
 use lxc_dev_manager_core::provision;
 use tokio_util::sync::CancellationToken;
 
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 pub async fn a_missing_instance_is_not_found(stage: &Stage) -> Result<()> {
     let name = stage.name("missing");
-    expect_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
-    expect_kind(stage.backend.start(&name).await, ErrorKind::NotFound)?;
-    expect_kind(stage.backend.stop(&name, true).await, ErrorKind::NotFound)?;
-    expect_kind(stage.backend.delete(&name).await, ErrorKind::NotFound)
+    ensure_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
+    ensure_kind(stage.backend.start(&name).await, ErrorKind::NotFound)?;
+    ensure_kind(stage.backend.stop(&name, true).await, ErrorKind::NotFound)?;
+    ensure_kind(stage.backend.delete(&name).await, ErrorKind::NotFound)
 }
 
 pub async fn a_name_is_exact(stage: &Stage) -> Result<()> {
     stage.create("dev2").await?;
-    expect_kind(
+    ensure_kind(
         stage.backend.instance(&stage.name("dev")).await,
         ErrorKind::NotFound,
     )
@@ -75,10 +75,10 @@ pub async fn a_new_instance_is_stopped_and_marked(stage: &Stage) -> Result<()> {
 
 pub async fn starting_twice_is_a_conflict(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
-    expect_kind(stage.backend.start(&name).await, ErrorKind::Conflict)?;
+    ensure_kind(stage.backend.start(&name).await, ErrorKind::Conflict)?;
     stage.backend.stop(&name, true).await?;
-    expect_kind(stage.backend.stop(&name, true).await, ErrorKind::Conflict)?;
-    expect_kind(stage.backend.stop(&name, false).await, ErrorKind::Conflict)
+    ensure_kind(stage.backend.stop(&name, true).await, ErrorKind::Conflict)?;
+    ensure_kind(stage.backend.stop(&name, false).await, ErrorKind::Conflict)
 }
 
 pub async fn a_cancelled_create_leaves_nothing(stage: &Stage) -> Result<()> {
@@ -93,13 +93,13 @@ pub async fn a_cancelled_create_leaves_nothing(stage: &Stage) -> Result<()> {
         result.is_err_and(|error| error.kind() == ErrorKind::Cancelled),
         "not cancelled"
     );
-    // The engine may not be able to cancel; what it made then is taken back by the caller.
+    // The engine may not be able to cancel; what it made then is rolled back by the caller.
     stage.backend.settle(&spec.name).await?;
     if let Ok(instance) = stage.backend.instance(&spec.name).await {
         ensure!(instance.status == EnvStatus::Stopped, "{instance:?}");
         stage.backend.delete(&spec.name).await?;
     }
-    expect_kind(
+    ensure_kind(
         stage.backend.instance(&spec.name).await,
         ErrorKind::NotFound,
     )
@@ -117,7 +117,7 @@ pub async fn a_running_instance_gets_an_address(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()> {
+pub async fn brief_list_equals_the_full_one_without_snapshots(stage: &Stage) -> Result<()> {
     let (running, stopped) = (stage.create("up").await?, stage.create("down").await?);
     stage.backend.start(&running).await?;
     provision::wait_for_network(stage.backend.as_ref(), &running).await?;
@@ -138,14 +138,14 @@ pub async fn a_glance_is_the_whole_without_snapshots(stage: &Stage) -> Result<()
         ensure!(one.marks == whole.marks, "{one:?} is not {whole:?}");
     }
     let missing = stage.backend.brief(&stage.name("missing")).await;
-    expect_kind(missing, ErrorKind::NotFound)
+    ensure_kind(missing, ErrorKind::NotFound)
 }
 
 pub async fn a_renamed_instance_has_only_its_new_name(stage: &Stage) -> Result<()> {
     let name = stage.create("old").await?;
     let new = stage.name("new");
     stage.backend.rename(&name, &new).await?;
-    expect_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
+    ensure_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
     ensure!(
         stage.backend.instance(&new).await?.name == new,
         "another name"

@@ -48,7 +48,6 @@ impl Stage {
         Ok(spec.name)
     }
 
-    /// A running instance.
     async fn running(&self, suffix: &str) -> Result<InstanceName> {
         let name = self.create(suffix).await?;
         self.backend.start(&name).await?;
@@ -97,7 +96,7 @@ impl Stage {
 }
 
 /// Asserts the kind of an error.
-fn expect_kind<T: std::fmt::Debug>(
+fn ensure_kind<T: std::fmt::Debug>(
     result: lxc_dev_manager_core::Result<T>,
     kind: ErrorKind,
 ) -> Result<()> {
@@ -129,7 +128,7 @@ fn promises() -> Vec<(&'static str, &'static str, Promise)> {
         instances::starting_twice_is_a_conflict,
         instances::a_cancelled_create_leaves_nothing,
         instances::a_running_instance_gets_an_address,
-        instances::a_glance_is_the_whole_without_snapshots,
+        instances::brief_list_equals_the_full_one_without_snapshots,
         instances::a_renamed_instance_has_only_its_new_name,
         instances::marks_can_be_replaced,
         instances::changes_are_told,

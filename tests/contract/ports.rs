@@ -9,7 +9,7 @@ use lxc_dev_manager_core::model::{GuestPort, InstanceName};
 use lxc_dev_manager_core::provision;
 use lxc_dev_manager_tests::service;
 
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 fn port(number: u16) -> GuestPort {
     GuestPort::new(number).unwrap()
@@ -58,7 +58,7 @@ pub async fn a_service_that_begins_late_is_reached(stage: &Stage) -> Result<()> 
     let route = stage.backend.route(&name).await?;
     for (number, address) in [(8001, "0.0.0.0"), (8003, "127.0.0.1")] {
         let early = route.dial(port(number)).await.map(drop);
-        expect_kind(early, ErrorKind::Guest)?;
+        ensure_kind(early, ErrorKind::Guest)?;
         listen(stage, &name, address, number).await?;
         service::echo(route.dial(port(number)).await?, b"late").await?;
     }
@@ -69,11 +69,11 @@ pub async fn a_port_without_a_service_is_refused(stage: &Stage) -> Result<()> {
     let name = reachable(stage, "dev").await?;
     let route = stage.backend.route(&name).await?;
     for _ in 0..3 {
-        expect_kind(route.dial(port(9)).await.map(drop), ErrorKind::Guest)?;
+        ensure_kind(route.dial(port(9)).await.map(drop), ErrorKind::Guest)?;
     }
     let missing = stage.name("missing");
     let result = stage.backend.route(&missing).await.map(drop);
-    expect_kind(result, ErrorKind::NotFound)
+    ensure_kind(result, ErrorKind::NotFound)
 }
 
 pub async fn a_route_ends_with_its_boot(stage: &Stage) -> Result<()> {
@@ -85,15 +85,15 @@ pub async fn a_route_ends_with_its_boot(stage: &Stage) -> Result<()> {
     stage.backend.stop(&name, true).await?;
     for number in [8003, 9] {
         let result = route.dial(port(number)).await.map(drop);
-        expect_kind(result, ErrorKind::Conflict)?;
+        ensure_kind(result, ErrorKind::Conflict)?;
     }
     let stopped = stage.backend.route(&name).await.map(drop);
-    expect_kind(stopped, ErrorKind::Conflict)?;
+    ensure_kind(stopped, ErrorKind::Conflict)?;
     stage.backend.start(&name).await?;
     provision::wait_for_network(stage.backend.as_ref(), &name).await?;
     listen(stage, &name, "127.0.0.1", 8003).await?;
     let old = route.dial(port(8003)).await.map(drop);
-    expect_kind(old, ErrorKind::Conflict)?;
+    ensure_kind(old, ErrorKind::Conflict)?;
     let new = stage.backend.route(&name).await?;
     service::echo(new.dial(port(8003)).await?, b"after").await?;
     stage.backend.stop(&name, true).await?;

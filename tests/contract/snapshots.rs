@@ -6,7 +6,7 @@ use lxc_dev_manager_core::backend::{Marks, Progress};
 use lxc_dev_manager_core::model::{InstanceName, OperationId, SnapshotName};
 
 use super::guest::{read, write};
-use super::{Stage, expect_kind};
+use super::{Stage, ensure_kind};
 
 async fn stop_and_restore(
     stage: &Stage,
@@ -31,12 +31,12 @@ pub async fn restore_brings_files_back(stage: &Stage) -> Result<()> {
     write(stage, &name, "/root/note", b"one").await?;
     stage
         .backend
-        .snapshot(&name, &first, None, &Progress::none())
+        .create_snapshot(&name, &first, None, &Progress::none())
         .await?;
     write(stage, &name, "/root/note", b"two").await?;
     stage
         .backend
-        .snapshot(&name, &second, None, &Progress::none())
+        .create_snapshot(&name, &second, None, &Progress::none())
         .await?;
     write(stage, &name, "/root/note", b"three").await?;
     stop_and_restore(stage, &name, &first).await?;
@@ -64,9 +64,9 @@ pub async fn restore_of_a_running_instance_is_a_conflict(stage: &Stage) -> Resul
     let snapshot = SnapshotName::parse("one")?;
     stage
         .backend
-        .snapshot(&name, &snapshot, None, &Progress::none())
+        .create_snapshot(&name, &snapshot, None, &Progress::none())
         .await?;
-    expect_kind(
+    ensure_kind(
         stage
             .backend
             .restore(&name, &snapshot, &Progress::none())
@@ -80,7 +80,7 @@ pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
     let snapshot = SnapshotName::parse("one")?;
     stage
         .backend
-        .snapshot(&name, &snapshot, None, &Progress::none())
+        .create_snapshot(&name, &snapshot, None, &Progress::none())
         .await?;
     let marks = Marks {
         operation: Some(OperationId::random()),
@@ -101,14 +101,14 @@ pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
 pub async fn a_missing_snapshot_is_not_found(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let missing = SnapshotName::parse("missing")?;
-    expect_kind(
+    ensure_kind(
         stage
             .backend
             .restore(&name, &missing, &Progress::none())
             .await,
         ErrorKind::NotFound,
     )?;
-    expect_kind(
+    ensure_kind(
         stage.backend.delete_snapshot(&name, &missing).await,
         ErrorKind::NotFound,
     )
@@ -119,11 +119,11 @@ pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {
     let (one, two) = (SnapshotName::parse("one")?, SnapshotName::parse("two")?);
     stage
         .backend
-        .snapshot(&name, &one, None, &Progress::none())
+        .create_snapshot(&name, &one, None, &Progress::none())
         .await?;
     stage
         .backend
-        .snapshot(&name, &two, None, &Progress::none())
+        .create_snapshot(&name, &two, None, &Progress::none())
         .await?;
     let taken = stage.backend.instance(&name).await?.snapshots;
     let names: Vec<_> = taken.iter().map(|snapshot| snapshot.name.clone()).collect();
@@ -139,7 +139,7 @@ pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<(
     let one = SnapshotName::parse("one")?;
     stage
         .backend
-        .snapshot(&name, &one, None, &Progress::none())
+        .create_snapshot(&name, &one, None, &Progress::none())
         .await?;
     let space = stage.backend.pool_space().await?;
     let space = space.context("a pool tells how full it is")?;
@@ -152,11 +152,11 @@ pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<(
         "{of_all:?}"
     );
     let missing = SnapshotName::parse("missing")?;
-    expect_kind(
+    ensure_kind(
         stage.backend.held_bytes(&name, Some(&missing)).await,
         ErrorKind::NotFound,
     )?;
-    expect_kind(
+    ensure_kind(
         stage.backend.held_bytes(&stage.name("none"), None).await,
         ErrorKind::NotFound,
     )

@@ -1,4 +1,4 @@
-//! Forwards in the tray: the app takes over from a command, moves the focus, and gives back.
+//! Forwards in the tray: takeover from a CLI process, default target, and handover back.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use lxc_dev_manager_tests::desktop::tray::{Tray, find};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::stage::{Stage, TIMEOUT};
 
-/// Until the shared port is answered by this env.
-async fn answered_by(stage: &Stage, env: &str) -> Result<()> {
+/// Waits until this env responds on the shared port.
+async fn until_response_from(stage: &Stage, env: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         let last = stage.ask();
@@ -21,7 +21,7 @@ async fn answered_by(stage: &Stage, env: &str) -> Result<()> {
     }
 }
 
-pub fn the_app_takes_over_and_moves_the_focus(engine: &TestEngine) -> Result<()> {
+pub fn app_takes_over_and_changes_default_target(engine: &TestEngine) -> Result<()> {
     super::scenes::run(async {
         let stage = Stage::new(engine, &["a", "b"])?;
         let _services = [
@@ -29,7 +29,7 @@ pub fn the_app_takes_over_and_moves_the_focus(engine: &TestEngine) -> Result<()>
             stage.service("b", "127.0.0.1")?,
         ];
         let _proxy = stage.proxy(&["a"])?;
-        answered_by(&stage, "a").await?;
+        until_response_from(&stage, "a").await?;
         let port = stage.port;
 
         let screen = Screen::new()?;
@@ -37,16 +37,16 @@ pub fn the_app_takes_over_and_moves_the_focus(engine: &TestEngine) -> Result<()>
         let mut app = screen.app(&stage.workspace)?;
         let mut menu = tray.menu().await?;
         let item = format!("Port {port}");
-        let focus = ["●  b", item.as_str(), "Give it the focus"];
-        // Each comes when it is known: which is the last differs.
+        let focus = ["●  b", item.as_str(), "Make default target"];
+        // The entries may appear in any order.
         let star = format!("Port {port} ★");
-        let open = ["●  a", star.as_str(), "Open in the browser"];
+        let open = ["●  a", star.as_str(), "Open in browser"];
         let shown = menu
             .until("the ports of both", |shown| {
                 find(shown, &focus).is_some() && find(shown, &open).is_some()
             })
             .await?;
-        answered_by(&stage, "a").await?;
+        until_response_from(&stage, "a").await?;
 
         menu.press(&shown, &focus).await?;
         let starred = format!("Port {port} ★");
@@ -55,11 +55,11 @@ pub fn the_app_takes_over_and_moves_the_focus(engine: &TestEngine) -> Result<()>
                 find(shown, &["●  b", &starred]).is_some()
             })
             .await?;
-        answered_by(&stage, "b").await?;
+        until_response_from(&stage, "b").await?;
 
-        // The command has kept its lease, and forwards again when the app has gone.
+        // The CLI process kept its lease and forwards again.
         menu.press(&shown, &["Quit"]).await?;
         ensure!(app.ended()?, "the app failed");
-        answered_by(&stage, "b").await
+        until_response_from(&stage, "b").await
     })
 }

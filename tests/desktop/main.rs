@@ -1,4 +1,4 @@
-//! The app end to end: a screen and a bus of its own, a real engine, a real tray, a real window.
+//! End-to-end tests of the app with its own X server and D-Bus, a real engine, tray and window.
 
 mod forwards;
 mod scenes;
@@ -10,10 +10,10 @@ use lxc_dev_manager_tests::{engine_tests, harness};
 
 fn main() -> ExitCode {
     let trials = harness::on_engines(engine_tests![
-        forwards::the_app_takes_over_and_moves_the_focus,
+        forwards::app_takes_over_and_changes_default_target,
         scenes::restore_from_the_tray,
         scenes::restore_from_the_page,
-        scenes::the_tray_is_there_without_a_watcher_and_without_an_engine,
+        scenes::tray_starts_without_watcher_and_engine,
     ]);
     harness::run_one_by_one(trials)
 }

@@ -1,4 +1,4 @@
-//! What a user does with the app.
+//! User scenarios with the app.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub fn run(scene: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(scene)
 }
 
-/// Writes into a file of the env and takes a snapshot in between.
+/// Writes two versions of a file, with a snapshot in between.
 fn with_two_notes(workspace: &Workspace) -> Result<()> {
     workspace.ok(&["exec", "dev", "--", "sh", "-c", "echo one > note"])?;
     workspace.ok(&["container", "snapshot", "create", "dev", "before"])?;
@@ -32,19 +32,19 @@ fn note(workspace: &Workspace) -> Result<String> {
     workspace.ok(&["exec", "dev", "--", "cat", "note"])
 }
 
-fn place_program(path: &Path, script: &str) -> Result<()> {
+fn write_program(path: &Path, script: &str) -> Result<()> {
     std::fs::write(path, script)?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     Ok(std::fs::set_permissions(path, executable)?)
 }
 
-/// What a file says once it is there.
+/// Waits for a file and returns its content.
 async fn text_of(path: &Path) -> Result<String> {
     let begun = Instant::now();
     while !path.exists() {
         ensure!(
             begun.elapsed() < Duration::from_secs(20),
-            "{path:?} isn't written"
+            "not written: {path:?}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -59,11 +59,11 @@ pub fn restore_from_the_tray(engine: &TestEngine) -> Result<()> {
         let mut app = screen.app(&workspace)?;
         let mut menu = tray.menu().await?;
         menu.until("an empty menu", |shown| {
-            find(shown, &["No project yet"]).is_some()
+            find(shown, &["No projects yet"]).is_some()
         })
         .await?;
 
-        // A command line in another process: the tray hears of it from registry and engine.
+        // Changes by another process reach the tray through registry and engine.
         workspace.ok(&["create", "-n", &workspace.project, "-p", "8000"])?;
         workspace.create("dev")?;
         menu.until("the new env", |shown| {
@@ -85,11 +85,12 @@ pub fn restore_from_the_tray(engine: &TestEngine) -> Result<()> {
         let shown = menu
             .until("its end", |shown| find(shown, &undo).is_some())
             .await?;
-        ensure!(note(&workspace)? == "one\n", "the file hasn't gone back");
-        let told = tokio::time::timeout(Duration::from_secs(10), tray.notifications.recv()).await?;
+        ensure!(note(&workspace)? == "one\n", "file not restored");
+        let received =
+            tokio::time::timeout(Duration::from_secs(10), tray.notifications.recv()).await?;
         ensure!(
-            told.as_deref() == Some("Restored dev to before"),
-            "{told:?}"
+            received.as_deref() == Some("Restored dev to before"),
+            "{received:?}"
         );
 
         menu.press(&shown, &undo).await?;
@@ -99,12 +100,9 @@ pub fn restore_from_the_tray(engine: &TestEngine) -> Result<()> {
         .await?;
         menu.until("its end", |shown| find(shown, &["●  dev"]).is_some())
             .await?;
-        ensure!(
-            note(&workspace)? == "two\n",
-            "the restore hasn't been undone"
-        );
+        ensure!(note(&workspace)? == "two\n", "restore not undone");
 
-        let shown = menu.until("a way to stop", |shown| {
+        let shown = menu.until("stop entry", |shown| {
             find(shown, &["●  dev", "Stop"]).is_some_and(|entry| entry.enabled)
         });
         let shown = shown.await?;
@@ -119,7 +117,7 @@ pub fn restore_from_the_tray(engine: &TestEngine) -> Result<()> {
             .until("running", |shown| find(shown, &["●  dev"]).is_some())
             .await?;
 
-        // Quit ends the app and leaves the env running.
+        // Quit leaves the env running.
         menu.press(&shown, &["Quit"]).await?;
         ensure!(app.ended()?, "the app failed");
         ensure!(
@@ -135,7 +133,7 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
         let workspace = Workspace::new(engine)?;
         let screen = Screen::new()?;
         let mut tray = Tray::on(&screen.address).await?;
-        // Without PATH it finds no terminal emulator.
+        // Without terminal emulators in PATH.
         let mut command = screen.command(&workspace, "lxc-dev-manager-desktop")?;
         let mut app = App::start(command.env("PATH", workspace.root.path()))?;
         let mut menu = tray.menu().await?;
@@ -150,7 +148,7 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
         window
             .says("[data-testid=notification]", "Restored dev to before")
             .await?;
-        ensure!(note(&workspace)? == "one\n", "the file hasn't gone back");
+        ensure!(note(&workspace)? == "one\n", "file not restored");
         window.press("[data-testid=notification-undo]").await?;
         window
             .wait("[data-testid=env-row-dev][data-busy=undo]")
@@ -158,10 +156,7 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
         window
             .wait("[data-testid=env-row-dev][data-status=running]:not([data-busy])")
             .await?;
-        ensure!(
-            note(&workspace)? == "two\n",
-            "the restore hasn't been undone"
-        );
+        ensure!(note(&workspace)? == "two\n", "restore not undone");
 
         window.press("[data-testid=take-snapshot]").await?;
         window
@@ -182,49 +177,46 @@ pub fn restore_from_the_page(engine: &TestEngine) -> Result<()> {
             .wait("[data-testid=env-row-dev][data-status=running]")
             .await?;
 
-        // A second start brings the window to the front and doesn't make another app.
+        // A second start raises the window.
         let mut second = screen.app(&workspace)?;
         ensure!(second.ended()?, "the second start failed");
-        // So does a second window.
         let mut command = screen.command(&workspace, "lxc-dev-manager-desktop")?;
         let mut second = App::start(command.arg("window"))?;
         ensure!(second.ended()?, "the second window failed");
         window.close().await?;
 
-        // What can't even begin is shown, and can be dismissed.
-        let there = |shown: &[Entry]| find(shown, &["●  dev", "Terminal"]).is_some();
-        let shown = menu.until("a terminal", there).await?;
+        // An action that cannot start shows a problem, which can be dismissed.
+        let has_terminal = |shown: &[Entry]| find(shown, &["●  dev", "Terminal"]).is_some();
+        let shown = menu.until("a terminal", has_terminal).await?;
         menu.press(&shown, &["●  dev", "Terminal"]).await?;
-        let problem = ["▲  dev · there is no terminal", "Dismiss"];
+        let problem = ["▲  dev · no terminal", "Dismiss"];
         let shown = menu
             .until("a problem", |shown| find(shown, &problem).is_some())
             .await?;
         menu.press(&shown, &problem).await?;
-        let shown = menu.until("none", there).await?;
+        let shown = menu.until("none", has_terminal).await?;
 
-        // With one there, it gets the env's shell, and nothing of what the app has set for itself.
-        let told = workspace.root.path().join("told");
+        // The terminal runs the env's shell without the app's own variables.
+        let received = workspace.root.path().join("received");
         let script = format!(
             "#!/bin/sh\n{{ echo \"$@\"; /usr/bin/env; }} >{0}.part; /bin/mv {0}.part {0}\n",
-            told.display()
+            received.display()
         );
-        place_program(&workspace.root.path().join("xterm"), &script)?;
+        write_program(&workspace.root.path().join("xterm"), &script)?;
         menu.press(&shown, &["●  dev", "Terminal"]).await?;
-        let told = text_of(&told).await?;
-        ensure!(told.contains("lxc-dev-manager ssh dev"), "{told}");
-        ensure!(!told.contains("GDK_GL"), "{told}");
+        let received = text_of(&received).await?;
+        ensure!(received.contains("lxc-dev-manager ssh dev"), "{received}");
+        ensure!(!received.contains("GDK_GL"), "{received}");
 
         menu.press(&shown, &["Quit"]).await?;
         ensure!(app.ended()?, "the app failed");
         let socket = workspace.home().join("run/control.sock");
-        ensure!(!socket.exists(), "the control socket was left behind");
+        ensure!(!socket.exists(), "control socket left over");
         Ok(())
     })
 }
 
-pub fn the_tray_is_there_without_a_watcher_and_without_an_engine(
-    engine: &TestEngine,
-) -> Result<()> {
+pub fn tray_starts_without_watcher_and_engine(engine: &TestEngine) -> Result<()> {
     run(async {
         let workspace = Workspace::new(engine)?;
         let screen = Screen::new()?;
@@ -234,15 +226,15 @@ pub fn the_tray_is_there_without_a_watcher_and_without_an_engine(
             workspace.root.path().join("nowhere.sock"),
         );
         let mut child = command.spawn()?;
-        // The tray comes later than the app, as at login.
+        // The tray starts after the app, as at login.
         let mut tray = Tray::on(&screen.address).await?;
         let mut menu = tray.menu().await?;
-        let away = |shown: &[Entry]| {
+        let is_unreachable = |shown: &[Entry]| {
             shown
                 .iter()
-                .any(|entry| entry.label.contains("doesn't answer"))
+                .any(|entry| entry.label.contains("unreachable"))
         };
-        menu.until("the engine's absence", away).await?;
+        menu.until("the engine's absence", is_unreachable).await?;
         let status = std::process::Command::new("kill")
             .args(["-TERM", &child.id().to_string()])
             .status()?;
@@ -250,7 +242,7 @@ pub fn the_tray_is_there_without_a_watcher_and_without_an_engine(
         let ended = tokio::task::spawn_blocking(move || child.wait()).await?;
         ensure!(
             ended.context("no end")?.success(),
-            "SIGTERM isn't an orderly end"
+            "SIGTERM did not end the app cleanly"
         );
         Ok(())
     })

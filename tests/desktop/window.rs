@@ -1,4 +1,4 @@
-//! The window, driven by WebDriver: tauri-driver before WebKitWebDriver.
+//! Drives the window with WebDriver: tauri-driver and WebKitWebDriver.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -12,21 +12,19 @@ use lxc_dev_manager_tests::desktop::screen::Screen;
 use lxc_dev_manager_tests::engines::setting;
 use lxc_dev_manager_tests::workspace::{Workspace, program};
 
-/// How long anything may take to show up in the page.
+/// Time for elements to appear.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A driver and its session.
 pub struct Window {
     _driver: Driver,
-    /// The session.
     pub client: Client,
 }
 
-/// Ends with the value, also where no session comes of it.
+/// Killed on drop, even without a session.
 struct Driver(Child);
 
 impl Window {
-    /// Opens the window of the app that runs.
+    /// Opens the window of the running app.
     pub async fn open(screen: &Screen, workspace: &Workspace) -> Result<Self> {
         let (port, native) = (free_port()?, free_port()?);
         let mut command = Command::new(tauri_driver());
@@ -39,9 +37,9 @@ impl Window {
         ]);
         let driver = command
             .spawn()
-            .context("tauri-driver can't be started (make test does)")?;
+            .context("cannot start tauri-driver (`make test` sets its path)")?;
         let driver = Driver(driver);
-        // The driver passes requests on to WebKit's own, which may come up after it.
+        // The WebKit driver may start later.
         wait_for(native)?;
         wait_for(port)?;
         let mut capabilities = serde_json::Map::new();
@@ -78,7 +76,7 @@ impl Window {
         }
     }
 
-    /// Waits for an element that has this text, faded in or not.
+    /// Waits for an element and checks its text.
     pub async fn says(&self, selector: &str, text: &str) -> Result<()> {
         let element = self.wait(selector).await?;
         let shown = element.prop("textContent").await?.unwrap_or_default();
@@ -89,13 +87,13 @@ impl Window {
         Ok(())
     }
 
-    /// Waits for an element that can be pressed, and presses it. One of an env that is busy can't be.
+    /// Clicks an element once it is enabled.
     pub async fn press(&self, selector: &str) -> Result<()> {
         let ready = format!("{selector}:not([aria-disabled=true])");
         Ok(self.wait(&ready).await?.click().await?)
     }
 
-    /// Ends the session, and the window with it.
+    /// Ends the session and closes the window.
     pub async fn close(self) -> Result<()> {
         Ok(self.client.clone().close().await?)
     }
@@ -120,7 +118,7 @@ fn wait_for(port: u16) -> Result<()> {
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if begun.elapsed() > Duration::from_secs(20) {
-            bail!("tauri-driver doesn't answer");
+            bail!("tauri-driver not responding");
         }
         std::thread::sleep(Duration::from_millis(20));
     }

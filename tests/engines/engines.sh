@@ -146,7 +146,7 @@ set_up() { # ENGINE
         client "$engine" profile device add default eth0 nic name=eth0 network="$bridge" >/dev/null
 }
 
-# Chosen once, and another number where a stranger (a second LDM_TEST_DIR) has the name already.
+# Chosen once, and another number where another one (a second LDM_TEST_DIR) has the name already.
 bridge_of() { # ENGINE
     local file=$root/$1.bridge prefix n=0
     if [ ! -s "$file" ]; then
@@ -281,7 +281,7 @@ clean() {
 end_dnsmasq() { # FILE: as the daemon has written it, `pid: 123`
     local pid
     pid=$(sed -n 's/^pid: *//p' "$1" 2>/dev/null) || return 0
-    # Its arguments name the daemon's directory: another process may have the number by now.
+    # Its arguments name the daemon's directory: another process may have the number already.
     if [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "dnsmasq" &&
         tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "$(dirname "$1")/"; then
         kill "$pid" || true
@@ -347,7 +347,7 @@ main() {
         return
     fi
     mkdir -p "$root"
-    # /var/tmp is everybody's: images that somebody else has laid out there are not to be run.
+    # /var/tmp is everybody's: images that another user has put there are not to be run.
     [ -O "$root" ] || die "$root belongs to another user" 'set LDM_TEST_DIR to a directory of your own'
     # One caller at a time; the daemons are started without this descriptor, or they would keep the lock.
     exec 9>"$root/lock"

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, IMAGE};
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Fails as a full pool does: of the engine's kind or the guest's, with what to do.
-fn expect_full(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
+fn ensure_full(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     let arguments = [&["--json"], arguments].concat();
     let ran = workspace.run(&arguments)?;
     ensure!(ran.code == Some(3), "{arguments:?}: {ran:?}");
@@ -36,7 +36,7 @@ pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result
     // It ends when nothing fits any more; a second time takes what is left over.
     let fill = "for n in 1 2 3; do dd if=/dev/urandom of=fill$n bs=64k 2>/dev/null; sync; done";
     workspace.run(&["exec", "dev", "--", "sh", "-c", fill])?;
-    expect_full(&workspace, &["container", "create", "two", IMAGE])?;
+    ensure_full(&workspace, &["container", "create", "two", IMAGE])?;
     ensure!(workspace.file()? == before, "{}", workspace.file()?);
     let instances = workspace.instances()?;
     ensure!(instances.len() == 1, "{instances:?}");
@@ -48,7 +48,7 @@ pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result
     ] {
         let ran = workspace.run(arguments)?;
         if ran.code != Some(0) {
-            expect_full(&workspace, arguments)?;
+            ensure_full(&workspace, arguments)?;
         }
         let left = std::fs::read_dir(workspace.home().join("journal"))?.count();
         ensure!(left == 0, "{arguments:?}: {left} journals, {ran:?}");

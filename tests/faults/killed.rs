@@ -32,7 +32,7 @@ fn kill_engine_at(
 }
 
 /// Each env of the file is in the engine, and the other way round.
-fn expect_whole(workspace: &Workspace, at: &str) -> Result<()> {
+fn ensure_whole(workspace: &Workspace, at: &str) -> Result<()> {
     let list: Value = serde_json::from_str(&workspace.ok(&["list", "--json"])?)?;
     let envs = list["envs"].as_array().context("no envs")?;
     for env in envs {
@@ -57,23 +57,23 @@ pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon)
     let snapshot = ["container", "snapshot", "create", "dev", "second"];
     let reset = ["container", "reset", "dev", "first"];
     for (arguments, step) in [
-        (&create[..], "making the instance"),
-        (&create, "starting it"),
-        (&create, "setting up the user"),
+        (&create[..], "creating instance"),
+        (&create, "starting instance"),
+        (&create, "setting up user"),
         (&clone, "copying"),
-        (&clone, "starting it"),
+        (&clone, "starting instance"),
         (&snapshot, "taking"),
         (&reset, "keeping"),
         (&reset, "restoring"),
-        (&reset, "starting it"),
+        (&reset, "starting instance"),
     ] {
         let at = format!("{} at {step:?}", arguments[..2].join(" "));
         let (code, seen) = kill_engine_at(daemon, &workspace, arguments, step)?;
         ensure!(code == Some(3) || code == Some(0), "{at}: {code:?} {seen}");
-        // Any change mends what is left, and says so. Its own failure would be one.
+        // Any change recovers first, and says so.
         let next = workspace.run(&["up", "dev"])?;
         ensure!(next.code == Some(0), "{at}: {seen}; {next:?}");
-        let open = code == Some(3) && !seen.contains("taking back");
+        let open = code == Some(3) && !seen.contains("rolling back");
         ensure!(
             !open || next.stderr.contains("an interrupted"),
             "{at}: {seen}; {next:?}"
@@ -82,7 +82,7 @@ pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon)
             workspace.run(&["list"])?.stderr.is_empty(),
             "{at}: something is left"
         );
-        expect_whole(&workspace, &at)?;
+        ensure_whole(&workspace, &at)?;
         workspace.ok(&["exec", "dev", "--", "test", "-e", "mine"])?;
         // The same again is possible.
         if workspace.file()?.contains("two:") {

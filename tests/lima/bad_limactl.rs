@@ -27,7 +27,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             broken_settings,
         ),
         ("a_machine_deleted_past_us_is_not_found", deleted),
-        ("a_broken_machine_is_told_and_mended", broken),
+        ("a_broken_machine_is_reported_and_fixed", broken),
         ("a_start_that_loses_its_port_is_tried_again", loses_its_port),
     ];
     let trials = on_the_stand_in
@@ -40,7 +40,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
 
 fn root(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
-    let refused = project.refused(&CREATE, "Lima refuses to run as root")?;
+    let refused = project.refused(&CREATE, "Lima does not run as root")?;
     ensure!(refused.stderr.contains("without sudo"), "{refused:?}");
     ensure!(!stage.instance("web-dev").exists(), "it was made");
     Ok(())
@@ -72,14 +72,14 @@ fn hangs(stage: &LimaStage) -> Result<()> {
     project.ok(&CREATE)?;
     stage.faults(&["hang list"])?;
     let told = project.run(&["--json", "list"])?;
-    let words = "limactl list gave no answer within 20 s";
+    let words = "limactl list timed out after 20 s";
     ensure!(format!("{told:?}").contains(words), "{told:?}");
     ensure!(is_gone(call_of(stage, "list")?), "it was left running");
     stage.faults(&["hang version"])?;
     // What it has said before counts, until another one is in its place.
     ensure!(project.status("dev")? == "running", "it was asked again");
     fs::remove_file(stage.lima_home().join(".lxc-dev-manager/limactl.json"))?;
-    project.refused(&["down", "dev"], "limactl --version gave no answer")?;
+    project.refused(&["down", "dev"], "limactl --version timed out")?;
     stage.faults(&[])?;
     ensure!(
         project.status("dev")? == "running",
@@ -101,7 +101,7 @@ fn interrupted(stage: &LimaStage) -> Result<()> {
     kill_process(ours, Signal::INT)?;
     let ended: Ran = child.wait_with_output()?.into();
     ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
-    ensure!(ended.stderr.contains("stopped by the user"), "{ended:?}");
+    ensure!(ended.stderr.contains("cancelled by the user"), "{ended:?}");
     ensure!(is_gone(limactl), "limactl was left running");
     stage.faults(&[])?;
     ensure!(
@@ -116,14 +116,14 @@ fn dies(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     for fault in ["die create yaml", "die start running"] {
         stage.faults(&[fault])?;
-        project.refused(&CREATE, "limactl was ended by signal 9")?;
+        project.refused(&CREATE, "limactl was killed by signal 9")?;
         stage.faults(&[])?;
         let left = stage.ok(&["list", "--quiet"])?;
         ensure!(left.is_empty(), "{fault}: {left}");
     }
     project.ok(&CREATE)?;
     stage.faults(&["die delete half"])?;
-    project.refused(&["remove", "dev", "-f"], "limactl was ended by signal 9")?;
+    project.refused(&["remove", "dev", "-f"], "limactl was killed by signal 9")?;
     stage.faults(&[])?;
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!stage.instance("web-dev").exists(), "it is left");
@@ -248,7 +248,7 @@ fn broken(stage: &LimaStage) -> Result<()> {
         "{told:?}"
     );
     project.ok(&["up", "dev"])?;
-    ensure!(project.status("dev")? == "running", "it wasn't mended");
+    ensure!(project.status("dev")? == "running", "it was not fixed");
     Ok(())
 }
 
@@ -263,7 +263,7 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     ensure!(project.status("dev")? == "running", "it doesn't run");
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
 
-    // Somebody who takes every port isn't fought for ever.
+    // A process that takes every port is not retried for ever.
     project.ok(&["down", "dev"])?;
     stage.faults(&["taken port 99"])?;
     let before = starts()?;

@@ -12,8 +12,8 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.fake_trial(
-            "crashes::a_stranger_with_a_machines_pid_lives_on",
-            a_stranger_with_its_pid,
+            "crashes::a_foreign_with_a_machines_pid_lives_on",
+            a_foreign_with_its_pid,
         ),
         lima.fake_trial(
             "crashes::what_a_newer_program_wrote_is_named_and_left_alone",
@@ -26,9 +26,9 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
 }
 
 /// A process that nobody of Lima's has started.
-struct Stranger(Child);
+struct ForeignProcess(Child);
 
-impl Stranger {
+impl ForeignProcess {
     fn new() -> Result<Self> {
         let mut command = Command::new("cat");
         command.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -54,7 +54,7 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignProcess {
     fn drop(&mut self) {
         // It may be gone, which the test has said then.
         let _ = self.0.kill();
@@ -62,28 +62,28 @@ impl Drop for Stranger {
     }
 }
 
-fn a_stranger_with_its_pid(stage: &LimaStage) -> Result<()> {
+fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     let machine = stage.instance("web-dev");
-    let mut stranger = Stranger::new()?;
+    let mut foreign = ForeignProcess::new()?;
 
     project.ok(&["down", "dev"])?;
-    stranger.take_over(&machine)?;
+    foreign.take_over(&machine)?;
     ensure!(project.status("dev")? == "stopped", "it isn't stopped");
     let told = project.run(&["doctor"])?;
-    ensure!(told.stdout.contains("stopped by a crash"), "{told:?}");
+    ensure!(told.stdout.contains("has crashed"), "{told:?}");
     // Looking changes nothing.
     ensure!(machine.join("ha.pid").exists(), "its file is gone");
     project.ok(&["up", "dev"])?;
     ensure!(project.status("dev")? == "running", "it doesn't run");
-    ensure!(stranger.lives()?, "starting has killed it");
+    ensure!(foreign.lives()?, "starting has killed it");
 
     project.ok(&["down", "dev"])?;
-    stranger.take_over(&machine)?;
+    foreign.take_over(&machine)?;
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!machine.exists(), "it is still there");
-    ensure!(stranger.lives()?, "deleting has killed it");
+    ensure!(foreign.lives()?, "deleting has killed it");
     Ok(())
 }
 

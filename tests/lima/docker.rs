@@ -9,7 +9,7 @@ use lxc_dev_manager_tests::docker::{booted, runs, runs_again};
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let name = "docker::containers_run_in_an_env_and_again_after_a_restart";
+    let name = "docker::docker_works_after_restart";
     lima.real_trial(name, containers_run)
 }
 

@@ -176,7 +176,7 @@ fn mount_is_missing(stage: &LimaStage) -> Result<()> {
                 - {host: ./shared, guest: \"/srv/it's shared\"}\n    setup: touch \"/srv/it's shared/file\"\n";
     fs::write(directory.join("containers.yaml"), text)?;
     stage.faults(&["no mounts"])?;
-    let words = "`/srv/it's shared` isn't mounted in `web-dev`";
+    let words = "`/srv/it's shared` is not mounted in `web-dev`";
     let refused = project.refused(&["container", "create", "dev"], words)?;
     ensure!(
         refused.stderr.contains("mountType: reverse-sshfs"),
@@ -214,7 +214,12 @@ fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
     stage.create("web-dev", "")?;
     let refused = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(refused.stderr.contains("isn't ours"), "{refused:?}");
+    ensure!(
+        refused
+            .stderr
+            .contains("was not created by lxc-dev-manager"),
+        "{refused:?}"
+    );
     // Not even where the file names it.
     let text = "project: web\nbackend: lima\ncontainers: {dev: {image: \"debian:12\"}}\n";
     fs::write(stage.path("project/containers.yaml"), text)?;
@@ -285,7 +290,7 @@ fn templates_are_valid(stage: &LimaStage) -> Result<()> {
 fn autostart_is_refused(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let path = stage.path("project/containers.yaml");
-    let words = "Lima starts no machine by itself";
+    let words = "`autostart: true` is not supported by Lima";
     let text = fs::read_to_string(&path)?;
     let create = ["container", "create", "dev", "debian:12"];
     fs::write(

@@ -1,4 +1,4 @@
-//! The snapshot that an env begins with: taken while its guest holds its disk still, and after a stop where it can't.
+//! The snapshot that an env begins with: taken while its guest has its disk frozen, and after a stop where it can't.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root, 
 const STILL: &str = include_str!("../../crates/core/src/backend/lima/snapshots/freeze.sh");
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let mut trials = lima.trials("freeze::a_guest_lets_go_by_itself", lets_go);
+    let mut trials = lima.trials("freeze::a_guest_thaws_by_itself", thaws);
     trials.extend(lima.fake_trial("freeze::an_env_is_made_with_one_boot", one_boot));
     trials.extend(lima.fake_trial("freeze::without_fsfreeze_it_is_stopped", stopped));
     trials.extend(lima.fake_trial(
@@ -43,7 +43,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
 /// The kernel's own freezing, and a copy under a writer that never rests; of a qcow2 disk by qemu's own code.
 fn on_ext4(format: &str) -> Result<()> {
     let image = setting("LDM_TEST_LIMA_IMAGE")?;
-    let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/still_on_ext4.sh");
+    let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/freeze_on_ext4.sh");
     let still = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../crates/core/src/backend/lima/snapshots/freeze.sh"
@@ -130,7 +130,7 @@ impl Drop for OnDrop<'_> {
 }
 
 /// Whoever held it may be gone, and its input may never end.
-fn lets_go(stage: &LimaStage) -> Result<()> {
+fn thaws(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     for (timeout, ends_early) in [("1", false), ("60", true)] {
@@ -142,7 +142,7 @@ fn lets_go(stage: &LimaStage) -> Result<()> {
         let mut output = BufReader::new(child.stdout.take().context("no output")?);
         let mut line = String::new();
         output.read_line(&mut line)?;
-        ensure!(line == "still\n", "{line:?}");
+        ensure!(line == "frozen\n", "{line:?}");
         let stdin = child.stdin.take();
         if !ends_early {
             std::thread::sleep(Duration::from_secs(2));

@@ -58,7 +58,7 @@ chroot root /bin/sh /still.sh 60 <input >output &
 holder=$!
 exec 9>input
 tries=0
-until grep -qx still output; do
+until grep -qx frozen output; do
     tries=$((tries + 1))
     [ $tries -lt 200 ] || { echo "it never was still"; exit 1; }
     sleep 0.1
@@ -74,13 +74,13 @@ while cmp -s disk copy; do
     [ $tries -lt 100 ] || { echo "nobody writes any more"; exit 1; }
     sleep 0.1
 done
-# Whoever holds it doesn't let go.
+# The freezing process does not thaw it.
 mkfifo again
 chroot root /bin/sh /still.sh 1 <again >/dev/null 2>&1 &
 holder=$!
 exec 9>again
 sleep 3
-timeout 5 touch root/after || { echo "nobody lets go"; exit 1; }
+timeout 5 touch root/after || { echo "it is not thawed"; exit 1; }
 exec 9>&-
 ! wait $holder || { echo "it says that it was still"; exit 1; }
 # The copy is whole, with everything that was written.

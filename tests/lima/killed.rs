@@ -1,5 +1,5 @@
 //! SIGKILL in the middle of operations on Lima: at each step that a command tells, and at each point of the
-//! `limactl` that it has called. The next command finishes or takes back, and says so.
+//! `limactl` that it has called. The next command completes it or rolls it back, and says so.
 
 use std::process::Child;
 
@@ -13,10 +13,10 @@ type Test = fn(&LimaStage) -> Result<()>;
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     let tests: [(&str, Test); 8] = [
-        ("killed::create_is_taken_back_or_finished", create),
-        ("killed::reset_is_taken_back_or_finished", reset),
+        ("killed::create_is_rolled_back_or_completed", create),
+        ("killed::reset_is_rolled_back_or_completed", reset),
         ("killed::snapshot_is_there_or_not", snapshot),
-        ("killed::removal_is_done_or_taken_back", removal),
+        ("killed::removal_is_completed_or_rolled_back", removal),
         ("killed::clone_is_there_or_not", clone),
         ("killed::rename_is_done_or_taken_back", rename),
         ("killed::image_is_there_or_not", image),
@@ -73,8 +73,8 @@ fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()>
     Ok(())
 }
 
-/// The next change mends what was interrupted, and says what became of it.
-fn mended(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ran> {
+/// The next change recovers what was interrupted, and reports it.
+fn recovered(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ran> {
     let next = project.run(arguments)?;
     let told = format!("an interrupted {what}");
     ensure!(next.stderr.contains(&told), "no word of {what}: {next:#?}");
@@ -108,7 +108,7 @@ fn whole(project: &LimaProject, envs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Files of ours that are no more than begun, anywhere below.
+/// Our incomplete files, anywhere below.
 fn parts(place: &std::path::Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(place) {
@@ -141,25 +141,25 @@ fn create(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let before = project.file()?;
     for at in [
-        At::Step("making"),
+        At::Step("creating"),
         At::Step("starting"),
         At::Step("setting up"),
-        At::Step("taking the snapshot"),
+        At::Step("taking snapshot"),
         At::Limactl("create dir"),
         At::Limactl("create yaml"),
         At::Limactl("create image"),
         At::Limactl("create disk"),
         At::Limactl("start agent"),
         At::Limactl("start running"),
-        // The guest holds its disk still, and its machine dies.
+        // The guest has its disk frozen, and its machine dies.
         At::Limactl("freeze before-pack"),
         At::Limactl("freeze packed"),
     ] {
         kill(&project, &["container", "create", "dev", "debian:12"], at)?;
-        let next = mended(&project, &["down", "dev"], "create of `dev`")?;
+        let next = recovered(&project, &["down", "dev"], "create of `dev`")?;
         if project.file()? != before {
             // Killed between the last write and the end: everything was done.
-            ensure!(next.stderr.contains("was finished"), "{at:?}: {next:?}");
+            ensure!(next.stderr.contains("was completed"), "{at:?}: {next:?}");
             whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
             project.ok(&["remove", "dev", "-f"])?;
             project.ok(&["gc", "--all", "-f"])?;
@@ -188,7 +188,7 @@ fn reset(stage: &LimaStage) -> Result<()> {
     ] {
         project.write_note("dev", "late")?;
         kill(&project, &["container", "reset", "dev", "early"], at)?;
-        let next = mended(&project, &["up", "dev"], "restore of `dev`")?;
+        let next = recovered(&project, &["up", "dev"], "restore of `dev`")?;
         ensure!(next.code == Some(0), "{at:?}: {next:?}");
         let dropped = next.stderr.contains("was dropped");
         let left = note(&project, "dev").with_context(|| format!("{at:?}"))?;
@@ -220,7 +220,7 @@ fn snapshot(stage: &LimaStage) -> Result<()> {
             &["container", "snapshot", "create", "dev", &name],
             at,
         )?;
-        let next = mended(&project, &["up", "dev"], "snapshot of `dev`")?;
+        let next = recovered(&project, &["up", "dev"], "snapshot of `dev`")?;
         ensure!(note(&project, "dev")? == name, "{at:?}: {next:?}");
         whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
         // It is there with all that was there, or its name is free.
@@ -243,7 +243,7 @@ fn removal(stage: &LimaStage) -> Result<()> {
         project.ok(&["container", "create", "dev", "debian:12"])?;
         project.write_note("dev", "here")?;
         kill(&project, &["remove", "dev", "-f"], at)?;
-        let next = mended(&project, &["undo"], "removal of `dev`")?;
+        let next = recovered(&project, &["undo"], "removal of `dev`")?;
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
         whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
         project.ok(&["remove", "dev", "-f"])?;
@@ -259,10 +259,11 @@ fn removal(stage: &LimaStage) -> Result<()> {
     ] {
         project.ok(&["container", "create", "dev", "debian:12"])?;
         kill(&project, &["remove", "dev", "-f"], at)?;
-        mended(&project, &["down", "dev"], "removal of `dev`")?;
-        let envs: &[&str] = match project.file()?.contains("dev:") {
-            true => &["dev"],
-            false => &[],
+        recovered(&project, &["down", "dev"], "removal of `dev`")?;
+        let envs: &[&str] = if project.file()?.contains("dev:") {
+            &["dev"]
+        } else {
+            &[]
         };
         whole(&project, envs).with_context(|| format!("{at:?}"))?;
         if !envs.is_empty() {
@@ -279,7 +280,7 @@ fn clone(stage: &LimaStage) -> Result<()> {
     project.write_note("dev", "here")?;
     for at in [
         At::Step("copying"),
-        At::Step("giving"),
+        At::Step("assigning"),
         At::Step("starting"),
         At::Limactl("start begin"),
         At::Limactl("start agent"),
@@ -287,7 +288,7 @@ fn clone(stage: &LimaStage) -> Result<()> {
     ] {
         project.ok(&["down", "dev"])?;
         kill(&project, &["container", "clone", "dev", "copy"], at)?;
-        let next = mended(&project, &["up", "dev"], "clone")?;
+        let next = recovered(&project, &["up", "dev"], "clone")?;
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
         if project.file()?.contains("copy:") {
             whole(&project, &["copy", "dev"]).with_context(|| format!("{at:?}"))?;
@@ -315,7 +316,7 @@ fn rename(stage: &LimaStage) -> Result<()> {
     ] {
         project.ok(&["up", "dev"])?;
         kill(&project, &["rename", "dev", "new"], at)?;
-        let next = mended(&project, &["up", "*"], "rename")?;
+        let next = recovered(&project, &["up", "*"], "rename")?;
         let is = if project.file()?.contains("new:") {
             "new"
         } else {
@@ -336,7 +337,7 @@ fn image(stage: &LimaStage) -> Result<()> {
     project.write_note("dev", "here")?;
     for at in [
         At::Step("taking"),
-        At::Step("making"),
+        At::Step("creating"),
         At::Limactl("stop begin"),
         At::Limactl("start agent"),
     ] {
@@ -389,11 +390,11 @@ fn copy(stage: &LimaStage) -> Result<()> {
         child.kill()?;
         let said = child.wait_with_output()?;
         meets.with_context(|| format!("{arguments:?}: {said:?}"))?;
-        let next = mended(&project, &["up", "dev"], what)?;
+        let next = recovered(&project, &["up", "dev"], what)?;
         whole(&project, &["dev"]).with_context(|| what.to_owned())?;
         let ran = project.ok(&["exec", "dev", "--", "ls"])?;
         // Who went back has it no more.
-        let went_back = what.starts_with("restore") && next.stderr.contains("finished");
+        let went_back = what.starts_with("restore") && next.stderr.contains("completed");
         ensure!(ran.contains("note") != went_back, "{ran}: {next:?}");
         project.ok(&["down", "dev"])?;
     }

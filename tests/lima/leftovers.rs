@@ -1,4 +1,4 @@
-//! Machines that somebody has deleted or renamed by limactl itself, and what they have left.
+//! Machines that were deleted or renamed by limactl itself, and their leftovers.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn deleted_by_limactl(stage: &LimaStage) -> Result<()> {
     project.refused(&["gc", "--all"], words)?;
     ensure!(snapshots(stage)? == 2, "they went unasked");
     let said = project.ok(&["gc", "--all", "-f"])?;
-    ensure!(said.contains("what a deleted machine had left"), "{said}");
+    ensure!(said.contains("the data of one deleted instance"), "{said}");
     ensure!(snapshots(stage)? == 1, "they are still there");
     project.ok(&["container", "reset", "other"])?;
     Ok(())
@@ -75,7 +75,7 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
         refused.stderr.contains("limactl rename web-x web-dev"),
         "{refused:?}"
     );
-    // The env isn't given up for it either.
+    // The env is not lost by it either.
     project.refused(&["remove", "dev", "-f"], "was renamed to `web-x`")?;
     let told = project.run(&["doctor"])?;
     ensure!(told.stdout.contains("was renamed to `web-x`"), "{told:?}");
@@ -95,7 +95,7 @@ fn half_a_machine(stage: &LimaStage) -> Result<()> {
     let machine = stage.instance("web-dev");
     fs::remove_file(machine.join("lima.yaml"))?;
     ensure!(project.status("dev")? == "error", "it isn't broken");
-    project.refused(&["up", "dev"], "there is only half")?;
+    project.refused(&["up", "dev"], "is incomplete")?;
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!machine.exists(), "it blocks its name");
     ensure!(snapshots(stage)? == 0, "its snapshots are left");
@@ -119,7 +119,7 @@ fn no_machine(stage: &LimaStage) -> Result<()> {
         &["up", "dev"],
         &["container", "create", "dev", "debian:12"],
     ] {
-        let refused = project.refused(arguments, "isn't known to be ours")?;
+        let refused = project.refused(arguments, "was not created by lxc-dev-manager")?;
         ensure!(refused.stderr.contains(&hint), "{hint}: {refused:?}");
     }
     ensure!(machine.join("disk").exists(), "it was touched");

@@ -1,4 +1,4 @@
-//! `forwarding: native`: Lima's own forwards, without a process of ours.
+//! `forwarding: native`: Lima's own forwards, without one of our processes.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -44,10 +44,7 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     ensure!(listed["ports"][0]["native"] == true, "{listed}");
     let refused = project.run(&["proxy", "dev"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(
-        refused.stderr.contains("engine itself forwards"),
-        "{refused:?}"
-    );
+    ensure!(refused.stderr.contains("engine forwards"), "{refused:?}");
 
     write_file(stage, &entry("ours"))?;
     let applied = project.ok(&["config", "apply", "dev"])?;
@@ -59,7 +56,7 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     // The service answers in the guest; here nobody listens.
     ensure!(
         request(port, "localhost", "").is_err(),
-        "somebody still forwards"
+        "a process still forwards"
     );
     let settings = fs::read_to_string(stage.instance("web-dev").join("lima.yaml"))?;
     ensure!(
@@ -71,12 +68,12 @@ fn forwards(stage: &LimaStage) -> Result<()> {
 
 fn taken(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
-    let somebody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = somebody.local_addr()?.port();
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = other.local_addr()?.port();
     let entry = format!("  dev: {{image: 'debian:12', ports: [{port}], forwarding: native}}\n");
     write_file(stage, &entry)?;
     project.ok(&["up", "dev"])?;
-    let words = format!("Lima can't forward port {port} of `web-dev`");
+    let words = format!("Lima cannot forward port {port} of `web-dev`");
     let told = || -> Result<bool> { Ok(project.run(&["doctor"])?.stdout.contains(&words)) };
     ensure!(!told()?, "nobody listens there yet");
     project.ok(&["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()])?;

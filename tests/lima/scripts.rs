@@ -40,7 +40,7 @@ fn fails(stage: &LimaStage) -> Result<()> {
     let good = "#!/bin/sh\necho good\n";
     let bad = "#!/bin/bash\nfor i in 1 2 3; do echo \"it's line $i\"; done\nexit 7\n";
     provision(stage, &[("system", good), ("user", bad)])?;
-    let words = "script 2 of the template's `provision:` failed in `web-dev` with exit code 7";
+    let words = "`provision:` script 2 of the template failed in `web-dev`: exit code 7";
     let failed = project.refused(&["container", "create", "dev", "debian:12"], words)?;
     for line in 1..=3 {
         let line = format!("it's line {line}\n");

@@ -78,7 +78,7 @@ fn full(stage: &LimaStage) -> Result<()> {
     let filler = File::create(stage.path("filler"))?;
     let filled = free - LEFT;
     rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, filled)?;
-    let words = "a copy of the disk takes";
+    let words = "a copy of the disk needs";
     let refused = project.refused(&["container", "snapshot", "create", "dev", "s"], words)?;
     ensure!(refused.stderr.contains("gc --all"), "{refused:?}");
     ensure!(agent()? == before, "it was stopped for it");

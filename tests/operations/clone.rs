@@ -1,13 +1,14 @@
-//! Making an env as a copy of another.
+//! Cloning an env.
 
+use lxc_dev_manager_core::backend::Instances;
 use lxc_dev_manager_core::backend::fake::Pool;
-use lxc_dev_manager_core::backend::{Backend, ExecSpec, capture};
+use lxc_dev_manager_core::backend::{ExecSpec, capture};
 use lxc_dev_manager_core::model::{EnvStatus, InstanceName, SnapshotName};
 use lxc_dev_manager_core::operations::{CloneRequest, Cloned};
 use lxc_dev_manager_core::{ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
-use super::cut_off::{MANY, cut_off, expect_running, first, mend, stage};
+use super::interrupted::{MAX_POLLS, assert_running, first, interrupt, recover, stage};
 use super::{Stage, env};
 
 fn request(snapshot: Option<SnapshotName>) -> CloneRequest {
@@ -37,7 +38,7 @@ async fn note(stage: &Stage) -> String {
 }
 
 #[tokio::test]
-async fn a_clone_has_the_state_an_entry_and_an_initial_state_of_its_own() {
+async fn clone_has_state_entry_and_own_initial_state() {
     let stage = stage(Pool::Btrfs).await;
     clone(&stage, None).await.unwrap();
     assert_eq!(note(&stage).await, "two");
@@ -54,18 +55,18 @@ async fn a_clone_has_the_state_an_entry_and_an_initial_state_of_its_own() {
         ["initial-state"]
     );
     assert_eq!(stage.journals(), 0);
-    expect_running(&stage, "the source").await;
+    assert_running(&stage, "the source").await;
 }
 
 #[tokio::test]
-async fn a_clone_of_a_snapshot_has_its_state() {
+async fn clone_of_snapshot_has_its_state() {
     let stage = stage(Pool::Btrfs).await;
     clone(&stage, Some(first())).await.unwrap();
     assert_eq!(note(&stage).await, "one");
 }
 
 #[tokio::test]
-async fn names_and_sources_are_checked_before_anything_is_made() {
+async fn rejects_used_names_and_missing_sources() {
     let stage = stage(Pool::Btrfs).await;
     let missing = clone(&stage, Some("nope".parse().unwrap())).await;
     let missing = missing.unwrap_err();
@@ -92,7 +93,7 @@ async fn names_and_sources_are_checked_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn a_fault_before_any_call_leaves_nothing() {
+async fn failed_clone_leaves_nothing() {
     for call in [
         "instance",
         "copy",
@@ -115,13 +116,13 @@ async fn a_fault_before_any_call_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_clone_that_is_cut_off_is_whole_or_gone() {
-    for polls in 1..=MANY {
-        assert!(polls < MANY, "a clone never ended");
+async fn interrupted_clone_is_complete_or_gone() {
+    for polls in 1..=MAX_POLLS {
+        assert!(polls < MAX_POLLS, "the clone never ended");
         let stage = stage(Pool::Btrfs).await;
         let before = stage.file();
-        let ended = cut_off(clone(&stage, None), polls).await;
-        mend(&stage, &format!("{polls}")).await;
+        let ended = interrupt(clone(&stage, None), polls).await;
+        recover(&stage, &format!("{polls}")).await;
         if stage.fake.instance(&two()).await.is_err() {
             assert_eq!(stage.file(), before, "{polls}");
             assert!(!ended, "{polls}");

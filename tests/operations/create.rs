@@ -1,15 +1,16 @@
-//! Making an env, and what is left when that fails.
+//! Creating an env.
 
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::fake::Pool;
-use lxc_dev_manager_core::backend::{Backend, Image, LaunchSpec, Marks, Progress, Settings};
+use lxc_dev_manager_core::backend::{Files, Instances};
+use lxc_dev_manager_core::backend::{Image, LaunchSpec, Marks, Progress, Settings};
 use lxc_dev_manager_core::model::OperationId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Stage, dev_instance, env, notices, request};
 
 #[tokio::test]
-async fn a_new_env_is_in_engine_file_and_registry() {
+async fn create_adds_env_to_engine_file_and_registry() {
     let stage = Stage::new(Pool::Btrfs);
     let made = stage.create("dev").await.unwrap();
     assert_eq!(made.instance, dev_instance());
@@ -24,7 +25,7 @@ async fn a_new_env_is_in_engine_file_and_registry() {
 }
 
 #[tokio::test]
-async fn a_fault_before_any_call_leaves_nothing() {
+async fn failed_create_leaves_nothing() {
     for call in [
         "instance",
         "instances",
@@ -49,7 +50,7 @@ async fn a_fault_before_any_call_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn where_snapshots_are_forbidden_an_env_is_made_without_one() {
+async fn creates_env_without_snapshot_where_snapshots_are_forbidden() {
     let stage = Stage::new(Pool::Btrfs);
     stage.fake.forbid_snapshots();
     let mut events = stage.operations.bus().subscribe();
@@ -57,12 +58,12 @@ async fn where_snapshots_are_forbidden_an_env_is_made_without_one() {
     let instance = stage.fake.instance(&dev_instance()).await.unwrap();
     assert!(instance.snapshots.is_empty());
     assert!(!stage.file().contains("initial-state"), "{}", stage.file());
-    let told = notices(&mut events);
-    assert!(told[0].contains("forbids snapshots"), "{told:?}");
+    let notices = notices(&mut events);
+    assert!(notices[0].contains("forbids snapshots"), "{notices:?}");
 }
 
 #[tokio::test]
-async fn a_cancelled_create_leaves_nothing() {
+async fn cancelled_create_leaves_nothing() {
     let stage = Stage::new(Pool::Btrfs);
     let cancel = CancellationToken::new();
     cancel.cancel();
@@ -77,7 +78,7 @@ async fn a_cancelled_create_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_refused_and_kept() {
+async fn rejects_used_names() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let error = stage.create("dev").await.unwrap_err();
@@ -89,7 +90,7 @@ async fn a_name_that_is_taken_is_refused_and_kept() {
 }
 
 #[tokio::test]
-async fn another_projects_instance_is_refused_by_name() {
+async fn rejects_instances_of_other_projects() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let mut marks = stage.fake.instance(&dev_instance()).await.unwrap().marks;
@@ -116,7 +117,7 @@ async fn another_projects_instance_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn an_unmarked_instance_of_the_file_is_adopted() {
+async fn adopts_unmarked_instances() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     stage
@@ -134,7 +135,7 @@ async fn an_unmarked_instance_of_the_file_is_adopted() {
 }
 
 #[tokio::test]
-async fn bad_users_are_refused_before_anything_is_made() {
+async fn rejects_invalid_users() {
     for user in [
         "{name: \"x; rm -rf /\"}",
         "{name: dev, password: \"a\\nb\"}",
@@ -153,7 +154,7 @@ async fn bad_users_are_refused_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_not_an_env_that_is_missing() {
+async fn unreachable_engine_is_not_a_missing_env() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     stage.fake.set_unreachable(true);
@@ -173,7 +174,7 @@ async fn an_engine_that_is_away_is_not_an_env_that_is_missing() {
 }
 
 #[tokio::test]
-async fn what_the_engine_made_for_a_killed_create_is_replaced() {
+async fn replaces_orphaned_instance_of_interrupted_create() {
     let stage = Stage::new(Pool::Btrfs);
     let marks = |operation: Option<OperationId>| Marks {
         project: Some("web".parse().unwrap()),
@@ -191,16 +192,16 @@ async fn what_the_engine_made_for_a_killed_create_is_replaced() {
         user: lxc_dev_manager_core::model::UserName::dev(),
     };
     let (progress, cancel) = (Progress::none(), CancellationToken::new());
-    let abandoned = spec(marks(Some(OperationId::random())));
+    let orphaned = spec(marks(Some(OperationId::random())));
     stage
         .fake
-        .create(&abandoned, &progress, &cancel)
+        .create(&orphaned, &progress, &cancel)
         .await
         .unwrap();
     stage.create("dev").await.unwrap();
     assert!(stage.file().contains("initial-state"));
 
-    // A whole one, of a file that has lost it, is not.
+    // A complete instance that the file lost is not replaced.
     let stage = Stage::new(Pool::Btrfs);
     let marks = Marks {
         path: Some(stage.directory().canonicalize().unwrap()),
@@ -218,14 +219,14 @@ async fn what_the_engine_made_for_a_killed_create_is_replaced() {
 }
 
 #[tokio::test]
-async fn docker_is_installed_where_the_file_wants_it_and_added_while_the_env_runs() {
+async fn installs_docker_at_create_and_into_running_env() {
     let stage = Stage::new(Pool::Btrfs);
     let path = stage.directory().join("containers.yaml");
-    let wants = |word: &str| {
+    let set_nesting = |word: &str| {
         let text = format!("project: web\ndefaults: {{nesting: {word}}}\ncontainers:\n");
         std::fs::write(&path, text).unwrap();
     };
-    wants("true");
+    set_nesting("true");
     stage.create("dev").await.unwrap();
     let has_docker = || async {
         let dev = dev_instance();
@@ -266,7 +267,7 @@ async fn docker_is_installed_where_the_file_wants_it_and_added_while_the_env_run
         .remove(&mut stage.project(), &dev)
         .await
         .unwrap();
-    wants("docker");
+    set_nesting("docker");
     stage.create("dev").await.unwrap();
     assert!(has_docker().await);
 }

@@ -1,12 +1,12 @@
-//! Deleting a whole project, bringing it back, and what `gc` leaves of it.
+//! Deleting a project, its undo, and `gc`.
 
+use lxc_dev_manager_core::backend::Instances;
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
 
-use super::cut_off::{MANY, cut_off, expect_running, stage};
+use super::interrupted::{MAX_POLLS, assert_running, interrupt, stage};
 use super::{Stage, dev_instance, env};
 
 async fn two_envs() -> Stage {
@@ -15,7 +15,7 @@ async fn two_envs() -> Stage {
     stage
 }
 
-/// The same once its project is deleted; its directory as undo knows it, and the file as it was.
+/// A deleted project, with its directory and the text of its file.
 async fn deleted() -> (Stage, PathBuf, String) {
     let stage = two_envs().await;
     let before = stage.file();
@@ -28,12 +28,12 @@ async fn deleted() -> (Stage, PathBuf, String) {
     (stage, directory, before)
 }
 
-fn is_there(stage: &Stage) -> bool {
+fn has_file(stage: &Stage) -> bool {
     stage.directory().join("containers.yaml").exists()
 }
 
 #[tokio::test]
-async fn a_deleted_project_comes_back_as_it_was() {
+async fn undo_restores_deleted_project() {
     let stage = two_envs().await;
     let before = stage.file();
     let deleted = stage
@@ -42,18 +42,18 @@ async fn a_deleted_project_comes_back_as_it_was() {
         .await
         .unwrap();
     assert_eq!(deleted.removed, [env("dev"), env("two")]);
-    assert!(deleted.undoable && !is_there(&stage));
-    let kept = stage.instances().await;
+    assert!(deleted.undoable && !has_file(&stage));
+    let instances = stage.instances().await;
     assert!(
-        kept.iter().all(|name| name.starts_with("ldm-undo-")),
-        "{kept:?}"
+        instances.iter().all(|name| name.starts_with("ldm-undo-")),
+        "{instances:?}"
     );
     let directory = stage.directory().canonicalize().unwrap();
-    let back = stage.operations.undo_deletion(&directory).await.unwrap();
-    assert_eq!(back.unwrap().file().env_names().len(), 2);
+    let restored = stage.operations.undo_deletion(&directory).await.unwrap();
+    assert_eq!(restored.unwrap().file().env_names().len(), 2);
     assert_eq!(stage.file(), before);
     assert_eq!(stage.instances().await, ["web-dev", "web-two"]);
-    expect_running(&stage, "back").await;
+    assert_running(&stage, "restored").await;
     assert!(
         stage
             .operations
@@ -65,7 +65,7 @@ async fn a_deleted_project_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_another_directory_made_is_left_alone() {
+async fn keeps_instances_of_other_checkouts() {
     let stage = two_envs().await;
     let other = stage.root.path().join("other");
     std::fs::create_dir(&other).unwrap();
@@ -81,12 +81,12 @@ async fn what_another_directory_made_is_left_alone() {
         (deleted.removed, deleted.left),
         (vec![env("two")], vec![env("dev")])
     );
-    expect_running(&stage, "another's").await;
-    assert!(!is_there(&stage));
+    assert_running(&stage, "other checkout").await;
+    assert!(!has_file(&stage));
 }
 
 #[tokio::test]
-async fn another_project_in_the_directory_is_not_overwritten() {
+async fn undo_does_not_overwrite_new_project() {
     let (stage, directory, _) = deleted().await;
     let path = directory.join("containers.yaml");
     std::fs::write(&path, "project: new\n").unwrap();
@@ -100,16 +100,16 @@ async fn another_project_in_the_directory_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn each_env_is_whole_or_gone_wherever_it_is_cut_off_and_undo_brings_all_back() {
-    for polls in (1..=MANY).step_by(3) {
-        assert!(polls + 3 < MANY, "a deletion never ended");
+async fn interrupted_deletion_can_be_undone() {
+    for polls in (1..=MAX_POLLS).step_by(3) {
+        assert!(polls + 3 < MAX_POLLS, "a deletion never ended");
         let stage = two_envs().await;
         let before = stage.file();
-        let ended = cut_off(stage.operations.delete_project(stage.project()), polls).await;
+        let ended = interrupt(stage.operations.delete_project(stage.project()), polls).await;
         let next = stage.other_process();
         next.recover().await.unwrap();
         assert_eq!(stage.journals(), 0, "{polls}");
-        if is_there(&stage) {
+        if has_file(&stage) {
             for name in ["dev", "two"] {
                 let instance = stage.instances().await.contains(&format!("web-{name}"));
                 let entry = stage.file().contains(&format!("{name}:"));
@@ -129,12 +129,12 @@ async fn each_env_is_whole_or_gone_wherever_it_is_cut_off_and_undo_brings_all_ba
 }
 
 #[tokio::test]
-async fn gc_deletes_only_what_it_is_told() {
+async fn gc_deletes_unexpired_copies_only_with_all() {
     let (stage, directory, _) = deleted().await;
-    let collected = stage.operations.collect(false).await.unwrap();
+    let collected = stage.operations.gc(false).await.unwrap();
     assert_eq!((collected.deleted, collected.left), (0, 2));
     assert_eq!(stage.instances().await.len(), 2);
-    let collected = stage.operations.collect(true).await.unwrap();
+    let collected = stage.operations.gc(true).await.unwrap();
     assert_eq!((collected.deleted, collected.left), (2, 0));
     assert!(stage.instances().await.is_empty());
     assert!(
@@ -148,7 +148,7 @@ async fn gc_deletes_only_what_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_project_that_came_back_in_part_comes_back_whole() {
+async fn repeats_failed_undo_of_deletion() {
     let (stage, directory, before) = deleted().await;
     stage.fake.fail_next("rename");
     stage
@@ -156,7 +156,7 @@ async fn a_project_that_came_back_in_part_comes_back_whole() {
         .undo_deletion(&directory)
         .await
         .unwrap_err();
-    assert!(stage.operations.is_back_in_part(&directory).unwrap());
+    assert!(stage.operations.is_partially_restored(&directory).unwrap());
     stage
         .operations
         .undo_deletion(&directory)
@@ -165,5 +165,5 @@ async fn a_project_that_came_back_in_part_comes_back_whole() {
         .unwrap();
     assert_eq!(stage.file(), before);
     assert_eq!(stage.instances().await, ["web-dev", "web-two"]);
-    assert!(!stage.operations.is_back_in_part(&directory).unwrap());
+    assert!(!stage.operations.is_partially_restored(&directory).unwrap());
 }

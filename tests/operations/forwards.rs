@@ -1,4 +1,4 @@
-//! What forwards remember of envs, over changes that happen while somebody forwards and while nobody does.
+//! Forwards across renames, removals and handovers.
 
 use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
@@ -17,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Stage, env};
 
-/// How long something may take that is about to happen.
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A process that wants ports forwarded.
+/// A process with a forward session.
 struct ForwardSession {
     session: Session,
     end: CancellationToken,
@@ -30,8 +29,8 @@ struct ForwardSession {
 impl ForwardSession {
     fn begin(stage: &Stage, scope: Scope) -> Self {
         let end = CancellationToken::new();
-        let room = stage.other_process();
-        let (session, running) = Session::new(room, vec![scope], end.clone());
+        let operations = stage.other_process();
+        let (session, running) = Session::new(operations, vec![scope], end.clone());
         let running = tokio::spawn(running);
         Self {
             session,
@@ -40,33 +39,32 @@ impl ForwardSession {
         }
     }
 
-    /// Until an env is forwarded, with a port of its own.
-    async fn shows(&self, env: &EnvRef) -> ForwardView {
+    /// Waits until an env is forwarded and has a stable port.
+    async fn forwarded(&self, env: &EnvRef) -> ForwardView {
         let mut changes = self.session.changes();
-        let is_it = |forward: &ForwardView| {
+        let matches = |forward: &ForwardView| {
             forward.env == *env && forward.state == PortState::Forwarded && forward.stable.is_some()
         };
-        let shown = changes.wait_for(|all| all.iter().any(is_it));
-        let shown = tokio::time::timeout(SOON, shown).await;
+        let shown = changes.wait_for(|all| all.iter().any(matches));
+        let shown = tokio::time::timeout(TIMEOUT, shown).await;
         let shown = shown.unwrap_or_else(|_| panic!("{env:?} is never forwarded"));
         let shown = shown.unwrap().clone();
-        shown.into_iter().find(is_it).unwrap()
+        shown.into_iter().find(matches).unwrap()
     }
 
-    /// Until it sits with who forwards, or forwards itself.
     async fn forwarder(&self) -> Forwarder {
-        let forwarder = tokio::time::timeout(SOON, self.session.forwarder()).await;
+        let forwarder = tokio::time::timeout(TIMEOUT, self.session.forwarder()).await;
         forwarder.unwrap().unwrap()
     }
 
     async fn end(self) {
         self.end.cancel();
-        let ended = tokio::time::timeout(SOON, self.running).await;
+        let ended = tokio::time::timeout(TIMEOUT, self.running).await;
         ended.unwrap().unwrap().unwrap();
     }
 }
 
-/// Two envs that share a port which is free, `other` the first of them.
+/// Two envs that share a free port; `other` is the first.
 async fn stage() -> (Stage, GuestPort) {
     let stage = Stage::new(Pool::Btrfs);
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -79,12 +77,12 @@ async fn stage() -> (Stage, GuestPort) {
     (stage, GuestPort::new(port).unwrap())
 }
 
-fn named(stage: &Stage, name: &str) -> EnvRef {
+fn env_ref(stage: &Stage, name: &str) -> EnvRef {
     stage.project().env_ref(&env(name))
 }
 
-fn of(stage: &Stage, name: &str) -> Scope {
-    let env = named(stage, name);
+fn scope(stage: &Stage, name: &str) -> Scope {
+    let env = env_ref(stage, name);
     Scope::Env { env }
 }
 
@@ -100,50 +98,49 @@ fn is_asleep(operations: &Operations, project: &Project, name: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rename_while_nobody_forwards_keeps_focus_and_own_port() {
+async fn rename_without_forwarder_keeps_focus_and_stable_port() {
     let (stage, port) = stage().await;
-    let forwarder = ForwardSession::begin(&stage, of(&stage, "dev"));
-    let before = forwarder.shows(&named(&stage, "dev")).await;
+    let forwarder = ForwardSession::begin(&stage, scope(&stage, "dev"));
+    let before = forwarder.forwarded(&env_ref(&stage, "dev")).await;
     forwarder.end().await;
-    remember_focus(stage.operations.home(), &named(&stage, "dev"), &[port]).unwrap();
+    remember_focus(stage.operations.home(), &env_ref(&stage, "dev"), &[port]).unwrap();
     rename(&stage, "dev", "main").await;
     let path = stage.project().directory().display().to_string();
     let forwarder = ForwardSession::begin(&stage, Scope::Project { path });
-    let after = forwarder.shows(&named(&stage, "main")).await;
+    let after = forwarder.forwarded(&env_ref(&stage, "main")).await;
     assert_eq!(after.stable, before.stable);
     assert!(after.focused, "{after:?}");
     forwarder.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_a_lease_follows_a_renamed_env_when_it_takes_over() {
+async fn lease_follows_rename_and_takeover() {
     let (stage, _) = stage().await;
-    let holder = ForwardSession::begin(&stage, of(&stage, "other"));
+    let holder = ForwardSession::begin(&stage, scope(&stage, "other"));
     assert!(matches!(holder.forwarder().await, Forwarder::Local(_)));
-    let joined = ForwardSession::begin(&stage, of(&stage, "dev"));
-    let before = joined.shows(&named(&stage, "dev")).await;
+    let joined = ForwardSession::begin(&stage, scope(&stage, "dev"));
+    let before = joined.forwarded(&env_ref(&stage, "dev")).await;
     assert!(matches!(joined.forwarder().await, Forwarder::Remote(_)));
     rename(&stage, "dev", "main").await;
-    let main = named(&stage, "main");
-    assert_eq!(joined.shows(&main).await.stable, before.stable);
+    let main = env_ref(&stage, "main");
+    assert_eq!(joined.forwarded(&main).await.stable, before.stable);
     assert_eq!(joined.session.scopes(), [Scope::Env { env: main.clone() }]);
     holder.end().await;
     let mut forwarders = joined.session.forwarders();
     let holds = forwarders.wait_for(|forwarder| matches!(forwarder, Some(Forwarder::Local(_))));
-    tokio::time::timeout(SOON, holds).await.unwrap().unwrap();
-    // Told by itself from now on.
+    tokio::time::timeout(TIMEOUT, holds).await.unwrap().unwrap();
     let Forwarder::Local(forwarding) = joined.forwarder().await else {
-        panic!("it has taken over");
+        panic!("the lease has not taken over");
     };
     let mut changes = forwarding.changes();
     let is_main = |all: &Vec<ForwardView>| all.iter().any(|forward| forward.env == main);
-    let seen = tokio::time::timeout(SOON, changes.wait_for(is_main)).await;
+    let seen = tokio::time::timeout(TIMEOUT, changes.wait_for(is_main)).await;
     drop(seen.unwrap().unwrap());
     joined.end().await;
 }
 
 #[tokio::test]
-async fn an_env_that_was_stopped_on_purpose_sleeps_under_its_new_name_and_after_an_undo() {
+async fn sleep_mark_survives_rename_and_undo() {
     let (stage, _) = stage().await;
     let operations = &stage.operations;
     operations
@@ -157,32 +154,32 @@ async fn an_env_that_was_stopped_on_purpose_sleeps_under_its_new_name_and_after_
     assert!(operations.remove(&mut project, &env("main")).await.unwrap());
     operations.undo(&mut project, None).await.unwrap();
     assert!(is_asleep(operations, &stage.project(), "main"));
-    // Another one of that name has never been stopped.
+    // A new env of that name has no mark.
     operations.remove(&mut project, &env("main")).await.unwrap();
     stage.create("main").await.unwrap();
     assert!(!is_asleep(operations, &stage.project(), "main"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_env_has_focus_and_own_port_again_once_it_is_back() {
+async fn undo_of_removal_restores_focus_and_stable_port() {
     let (stage, port) = stage().await;
-    let forwarder = ForwardSession::begin(&stage, of(&stage, "dev"));
-    let before = forwarder.shows(&named(&stage, "dev")).await;
+    let forwarder = ForwardSession::begin(&stage, scope(&stage, "dev"));
+    let before = forwarder.forwarded(&env_ref(&stage, "dev")).await;
     forwarder.end().await;
-    remember_focus(stage.operations.home(), &named(&stage, "dev"), &[port]).unwrap();
+    remember_focus(stage.operations.home(), &env_ref(&stage, "dev"), &[port]).unwrap();
     let mut project = stage.project();
     let operations = &stage.operations;
     assert!(operations.remove(&mut project, &env("dev")).await.unwrap());
     operations.undo(&mut project, None).await.unwrap();
     let path = project.directory().display().to_string();
     let forwarder = ForwardSession::begin(&stage, Scope::Project { path });
-    let after = forwarder.shows(&named(&stage, "dev")).await;
+    let after = forwarder.forwarded(&env_ref(&stage, "dev")).await;
     assert_eq!((after.stable, after.focused), (before.stable, true));
     forwarder.end().await;
 }
 
-/// A service in an env that says every byte again, for as long as the test lasts.
-fn echo_in(stage: &Stage, name: &str, port: GuestPort) {
+/// Starts an echo service in an env.
+fn start_echo(stage: &Stage, name: &str, port: GuestPort) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let instance = stage.project().instance(&env(name)).unwrap();
@@ -192,7 +189,7 @@ fn echo_in(stage: &Stage, name: &str, port: GuestPort) {
             std::thread::spawn(move || {
                 let mut from = client.try_clone().unwrap();
                 let mut to = client;
-                // Whichever side ends it.
+                // Fails if the peer disconnects.
                 let _ = std::io::copy(&mut from, &mut to);
                 let _ = to.shutdown(Shutdown::Both);
             });
@@ -200,72 +197,71 @@ fn echo_in(stage: &Stage, name: &str, port: GuestPort) {
     });
 }
 
-/// Says something, and hears it again.
-async fn hears(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut heard = [0; 5];
+/// Checks that a connection echoes.
+async fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut received = [0; 5];
     stream.write_all(b"\x01hear").await?;
-    let read = tokio::time::timeout(SOON, stream.read_exact(&mut heard));
+    let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut received));
     read.await.map_err(|_| std::io::ErrorKind::TimedOut)??;
-    assert_eq!(&heard, b"\x01hear");
+    assert_eq!(&received, b"\x01hear");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_is_refused_or_cut_when_who_forwards_ends_and_another_goes_on() {
+async fn handover_refuses_and_cuts_no_connection() {
     let (stage, port) = stage().await;
-    echo_in(&stage, "dev", port);
-    let first = ForwardSession::begin(&stage, of(&stage, "dev"));
-    first.shows(&named(&stage, "dev")).await;
-    let second = ForwardSession::begin(&stage, of(&stage, "dev"));
+    start_echo(&stage, "dev", port);
+    let first = ForwardSession::begin(&stage, scope(&stage, "dev"));
+    first.forwarded(&env_ref(&stage, "dev")).await;
+    let second = ForwardSession::begin(&stage, scope(&stage, "dev"));
     assert!(matches!(second.forwarder().await, Forwarder::Remote(_)));
-    second.shows(&named(&stage, "dev")).await;
+    second.forwarded(&env_ref(&stage, "dev")).await;
     let address = (std::net::Ipv4Addr::LOCALHOST, port.get());
     let mut session = TcpStream::connect(address).await.unwrap();
-    hears(&mut session).await.unwrap();
+    echo(&mut session).await.unwrap();
 
-    // Somebody comes again and again, all the while.
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let visitor = tokio::spawn(async move {
+    let client = tokio::spawn(async move {
         let mut longest = Duration::ZERO;
         while !stopped.is_cancelled() {
             let begun = std::time::Instant::now();
             let mut stream = TcpStream::connect(address).await?;
-            hears(&mut stream).await?;
+            echo(&mut stream).await?;
             longest = longest.max(begun.elapsed());
         }
         std::io::Result::Ok(longest)
     });
-    let mut left = first.session.left();
+    let mut left = first.session.draining();
     let mut forwarders = second.session.forwarders();
     first.end.cancel();
     let holds = forwarders.wait_for(|forwarder| matches!(forwarder, Some(Forwarder::Local(_))));
-    drop(tokio::time::timeout(SOON, holds).await.unwrap().unwrap());
-    second.shows(&named(&stage, "dev")).await;
-    // Both are there at once: the one for its connections, the other for those that come.
+    drop(tokio::time::timeout(TIMEOUT, holds).await.unwrap().unwrap());
+    second.forwarded(&env_ref(&stage, "dev")).await;
+    // The first process drains its connections while the second one accepts new ones.
     let waits = left.wait_for(|left| *left > 0);
-    drop(tokio::time::timeout(SOON, waits).await.unwrap().unwrap());
-    hears(&mut session).await.unwrap();
+    drop(tokio::time::timeout(TIMEOUT, waits).await.unwrap().unwrap());
+    echo(&mut session).await.unwrap();
     stop.cancel();
-    let longest = visitor.await.unwrap().unwrap();
-    println!("the longest that a connection took while the ports passed over: {longest:?}");
+    let longest = client.await.unwrap().unwrap();
+    println!("longest connection during the handover: {longest:?}");
     drop(session);
     first.end().await;
     let mut after = TcpStream::connect(address).await.unwrap();
-    hears(&mut after).await.unwrap();
+    echo(&mut after).await.unwrap();
     second.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_forwards_for_nobody_else_ends_at_once() {
+async fn sole_forwarder_ends_without_draining() {
     let (stage, port) = stage().await;
-    echo_in(&stage, "dev", port);
-    let only = ForwardSession::begin(&stage, of(&stage, "dev"));
-    only.shows(&named(&stage, "dev")).await;
+    start_echo(&stage, "dev", port);
+    let only = ForwardSession::begin(&stage, scope(&stage, "dev"));
+    only.forwarded(&env_ref(&stage, "dev")).await;
     let address = (std::net::Ipv4Addr::LOCALHOST, port.get());
     let mut session = TcpStream::connect(address).await.unwrap();
-    hears(&mut session).await.unwrap();
-    let left = only.session.left();
+    echo(&mut session).await.unwrap();
+    let left = only.session.draining();
     only.end().await;
     assert_eq!(*left.borrow(), 0);
     assert!(TcpStream::connect(address).await.is_err());

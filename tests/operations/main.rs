@@ -1,12 +1,13 @@
-//! The use cases over the strict fake: faults before every call, and operations that are cut off.
+//! The use cases over the fake backend: faults before each call, and interrupted operations.
 
 mod clone;
 mod create;
-mod cut_off;
 mod delete_project;
 mod forwards;
+mod interrupted;
 mod preferences;
 mod publish;
+mod recorded;
 mod recovery;
 mod remotes;
 mod rename;
@@ -14,6 +15,7 @@ mod restore;
 mod two_engines;
 mod watch;
 
+use lxc_dev_manager_core::backend::Instances;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ use lxc_dev_manager_core::project::{Project, create_file};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// A project, an engine room, and the fake below it.
+/// A project, the use cases, and the fake backend.
 struct Stage {
     root: tempfile::TempDir,
     fake: Arc<Fake>,
@@ -37,14 +39,13 @@ struct Stage {
 
 impl Stage {
     fn new(pool: Pool) -> Self {
-        Self::beside(pool, None)
+        Self::with_second_engine(pool, None)
     }
 
-    /// With a second engine after the one that is played with.
-    fn beside(pool: Pool, second: Option<Arc<Fake>>) -> Self {
+    fn with_second_engine(pool: Pool, second: Option<Arc<Fake>>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let fake = Arc::new(Fake::new(pool));
-        let operations = room(&root, [Some(fake.clone()), second].into_iter().flatten());
+        let operations = operations(&root, [Some(fake.clone()), second].into_iter().flatten());
         let directory = root.path().join("web");
         std::fs::create_dir(&directory).unwrap();
         create_file(&directory, &"web".parse().unwrap(), None).unwrap();
@@ -57,7 +58,7 @@ impl Stage {
 
     /// Another process with the same home and engine.
     fn other_process(&self) -> Arc<Operations> {
-        room(&self.root, [self.fake.clone()])
+        operations(&self.root, [self.fake.clone()])
     }
 
     fn directory(&self) -> PathBuf {
@@ -105,7 +106,10 @@ impl Stage {
     }
 }
 
-fn room(root: &tempfile::TempDir, fakes: impl IntoIterator<Item = Arc<Fake>>) -> Arc<Operations> {
+fn operations(
+    root: &tempfile::TempDir,
+    fakes: impl IntoIterator<Item = Arc<Fake>>,
+) -> Arc<Operations> {
     let home = Home::new(root.path().join("home"), None, None);
     let backends = fakes.into_iter().map(|fake| fake as Arc<dyn Backend>);
     Arc::new(Operations::new(
@@ -118,7 +122,7 @@ fn room(root: &tempfile::TempDir, fakes: impl IntoIterator<Item = Arc<Fake>>) ->
 fn request(name: &str) -> CreateRequest {
     CreateRequest {
         image: Some(IMAGE.parse().unwrap()),
-        ..CreateRequest::of_file(env(name))
+        ..CreateRequest::new(env(name))
     }
 }
 
@@ -130,7 +134,7 @@ fn dev_instance() -> InstanceName {
     InstanceName::parse("web-dev").unwrap()
 }
 
-/// What was said on a bus so far.
+/// Notices published so far.
 fn notices(events: &mut broadcast::Receiver<lxc_dev_manager_core::event::Event>) -> Vec<String> {
     let mut texts = Vec::new();
     while let Ok(event) = events.try_recv() {

@@ -1,4 +1,4 @@
-//! What failed twice, or met somebody else, and is mended by the next process.
+//! Recovery by other processes, and locks between processes.
 
 use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
@@ -8,11 +8,11 @@ use serde_json::json;
 use super::{Stage, env, notices};
 
 #[tokio::test]
-async fn a_process_that_dies_while_taking_back_leaves_it_to_the_next() {
+async fn next_process_completes_failed_rollback() {
     for call in ["start", "exec", "set_marks", "snapshot"] {
         let stage = Stage::new(Pool::Btrfs);
         stage.fake.fail_next(call);
-        // Taking back fails too: what is left is what a killed process would leave.
+        // The rollback fails, too.
         stage.fake.fail_next("delete");
         assert!(stage.create("dev").await.is_err());
         assert_eq!(stage.instances().await, ["web-dev"], "{call}");
@@ -23,7 +23,7 @@ async fn a_process_that_dies_while_taking_back_leaves_it_to_the_next() {
         next.recover().await.unwrap();
         assert_eq!(
             notices(&mut events),
-            ["an interrupted create of `dev` was taken back"]
+            ["an interrupted create of `dev` was rolled back"]
         );
         assert!(stage.instances().await.is_empty(), "{call}");
         assert_eq!(stage.journals(), 0, "{call}");
@@ -32,7 +32,7 @@ async fn a_process_that_dies_while_taking_back_leaves_it_to_the_next() {
 }
 
 #[tokio::test]
-async fn two_operations_on_one_env_wait_for_each_other() {
+async fn operations_on_one_env_are_serialised() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let (first, second) = (stage.operations.clone(), stage.other_process());
@@ -48,7 +48,7 @@ async fn two_operations_on_one_env_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_mended_now_stays() {
+async fn keeps_journal_while_engine_is_unreachable() {
     let stage = Stage::new(Pool::Btrfs);
     stage.fake.fail_next("start");
     stage.fake.fail_next("delete");
@@ -57,7 +57,7 @@ async fn what_can_not_be_mended_now_stays() {
     let next = stage.other_process();
     let mut events = next.bus().subscribe();
     next.recover().await.unwrap();
-    assert!(notices(&mut events)[0].contains("can't be recovered yet"));
+    assert!(notices(&mut events)[0].contains("cannot be recovered yet"));
     assert_eq!(stage.journals(), 1);
     stage.fake.set_unreachable(false);
     next.recover().await.unwrap();
@@ -65,12 +65,12 @@ async fn what_can_not_be_mended_now_stays() {
 }
 
 #[tokio::test]
-async fn files_that_never_got_into_a_removed_env_are_said() {
+async fn reports_dropped_copy_into_removed_env() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let mut project = stage.project();
     stage.operations.stop(&project, &env("dev")).await.unwrap();
-    // As a process leaves it that was killed in the middle of a copy.
+    // The journal of an interrupted copy.
     let id = OperationId::random();
     let record = json!({
         "version": 2,
@@ -87,16 +87,17 @@ async fn files_that_never_got_into_a_removed_env_are_said() {
     let journals = stage.root.path().join("home/journal");
     std::fs::write(journals.join(format!("{id}.json")), format!("{record}\n")).unwrap();
     let mut events = stage.operations.bus().subscribe();
-    // It waits for the env to run.
+    // Recovery waits until the env runs.
     stage.operations.recover().await.unwrap();
     assert_eq!(stage.journals(), 1);
     let dev = env("dev");
     stage.operations.remove(&mut project, &dev).await.unwrap();
-    let said = notices(&mut events);
+    let notices = notices(&mut events);
     assert!(
-        said.iter()
-            .any(|text| text.contains("/home/dev/x never got there")),
-        "{said:?}"
+        notices
+            .iter()
+            .any(|text| text.contains("/home/dev/x was not copied")),
+        "{notices:?}"
     );
     assert_eq!(stage.journals(), 0);
 }

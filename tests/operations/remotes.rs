@@ -1,5 +1,6 @@
-//! Engines that a project names, beside the ones that are asked where nothing says which.
+//! Remotes that projects name, next to the default engines.
 
+use lxc_dev_manager_core::backend::Instances;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ impl Remotes for Lab {
             "lab" => Ok(self.0.clone()),
             other => Err(Error::new(
                 ErrorKind::NotFound,
-                format!("no remote is called `{other}`"),
+                format!("unknown remote `{other}`"),
             )),
         }
     }
@@ -37,8 +38,8 @@ impl Remotes for Lab {
     }
 }
 
-/// The room of a stage with the remote.
-fn room(stage: &Stage, lab: &Arc<Fake>) -> Arc<Operations> {
+/// The use cases of a stage with a remote.
+fn operations(stage: &Stage, lab: &Arc<Fake>) -> Arc<Operations> {
     let home = Home::new(stage.root.path().join("home"), None, None);
     let backends: Vec<Arc<dyn Backend>> = vec![stage.fake.clone()];
     let operations = Operations::new(backends, home, Arc::new(SystemClock));
@@ -50,11 +51,11 @@ fn lab() -> RemoteName {
 }
 
 #[tokio::test]
-async fn a_named_remote_is_asked_alone_and_told_of_on_the_same_bus() {
+async fn remote_is_used_alone_with_the_same_bus() {
     let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
-    let here = room(&stage, &remote);
+    let here = operations(&stage, &remote);
     let mut events = here.bus().subscribe();
-    let there = here.at_remote(&lab()).unwrap();
+    let there = here.for_remote(&lab()).unwrap();
     let cancel = CancellationToken::new();
     let mut project = stage.project();
     there
@@ -64,26 +65,25 @@ async fn a_named_remote_is_asked_alone_and_told_of_on_the_same_bus() {
     assert!(stage.instances().await.is_empty());
     assert!(remote.instance(&dev_instance()).await.is_ok());
     assert!(events.try_recv().is_ok());
-    // Here it isn't known, there it is.
     let missing = here.stop(&project, &env("dev")).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     there.stop(&project, &env("dev")).await.unwrap();
     let nope = RemoteName::parse("nope").unwrap();
-    let unknown = here.at_remote(&nope).map(drop).unwrap_err();
+    let unknown = here.for_remote(&nope).map(drop).unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
-async fn what_was_cut_off_at_a_remote_is_mended_from_here_too() {
+async fn recovers_interrupted_operation_of_remote() {
     let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
-    let here = room(&stage, &remote);
-    let there = here.at_remote(&lab()).unwrap();
+    let here = operations(&stage, &remote);
+    let there = here.for_remote(&lab()).unwrap();
     let cancel = CancellationToken::new();
     for polls in 1.. {
         let mut project = stage.project();
         let made = there.create(&mut project, request("dev"), &cancel);
-        let ended = super::cut_off::cut_off(made, polls).await;
-        assert!(!ended, "it ended before it was cut off with a journal");
+        let ended = super::interrupted::interrupt(made, polls).await;
+        assert!(!ended, "the create ended before it had a journal");
         if stage.journals() == 1 {
             break;
         }
@@ -94,7 +94,7 @@ async fn what_was_cut_off_at_a_remote_is_mended_from_here_too() {
     assert!(remote.instances().await.unwrap().is_empty());
 }
 
-/// A project beside the stage's that names a remote.
+/// Another project, which names a remote.
 fn other(stage: &Stage, remote: &str) -> std::path::PathBuf {
     let directory = stage.root.path().join("other");
     std::fs::create_dir_all(&directory).unwrap();
@@ -104,19 +104,18 @@ fn other(stage: &Stage, remote: &str) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn projects_of_several_engines_are_seen_together() {
+async fn overview_includes_all_engines() {
     let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
-    let here = room(&stage, &remote);
+    let here = operations(&stage, &remote);
     let directories = [stage.directory(), other(&stage, "lab")];
     let cancel = CancellationToken::new();
     stage.create("dev").await.unwrap();
     let mut project = Project::open(&directories[1]).unwrap();
-    let there = here.of(&project).unwrap();
+    let there = here.for_project(&project).unwrap();
     there
         .create(&mut project, request("dev"), &cancel)
         .await
         .unwrap();
-    // Either room sees both, whichever project it was made for.
     for operations in [&here, &there] {
         let view = operations.overview(&directories).await.unwrap();
         assert_eq!(view.engines.len(), 2);
@@ -135,9 +134,9 @@ async fn projects_of_several_engines_are_seen_together() {
 }
 
 #[tokio::test]
-async fn an_unknown_remote_is_a_problem_of_its_project_alone() {
+async fn unknown_remote_affects_only_its_project() {
     let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::new(Pool::Btrfs)));
-    let here = room(&stage, &remote);
+    let here = operations(&stage, &remote);
     stage.create("dev").await.unwrap();
     let directories = [stage.directory(), other(&stage, "nope")];
     let view = here.overview(&directories).await.unwrap();
@@ -149,11 +148,11 @@ async fn an_unknown_remote_is_a_problem_of_its_project_alone() {
     assert_eq!(other.envs[0].status, EnvStatus::Unreachable);
     assert_eq!(web.envs[0].status, EnvStatus::Running);
     let project = Project::open(&directories[1]).unwrap();
-    let refused = here.of(&project).map(drop).unwrap_err();
+    let refused = here.for_project(&project).map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotFound);
 }
 
-/// Somebody who watches a room, from its first view on.
+/// A watch with a subscriber.
 struct Watcher {
     seen: Seen,
     _watch: Watch,
@@ -166,18 +165,18 @@ impl Watcher {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let watch = Watch::start(operations.clone(), &tasks, shutdown.clone());
         Self {
-            seen: Seen::of(&watch).await,
+            seen: Seen::of(&watch),
             _watch: watch,
             tasks,
             shutdown,
         }
     }
 
-    /// Until the env of a project is so.
+    /// Waits for the status of a project's first env.
     async fn until(&mut self, project: &str, wanted: EnvStatus) {
-        let is_it = |seen: &Seen| status(seen, project) == Some(wanted);
+        let matches = |seen: &Seen| status(seen, project) == Some(wanted);
         self.seen
-            .until(&format!("{project} is {wanted:?}"), is_it)
+            .until(&format!("{project} is {wanted:?}"), matches)
             .await;
     }
 }
@@ -188,13 +187,13 @@ fn status(seen: &Seen, name: &str) -> Option<EnvStatus> {
     Some(project.envs.first()?.status)
 }
 
-/// A remote with an env of a project that names it, beside an env of this machine.
+/// An env on a remote and an env on this machine.
 async fn both() -> (Stage, Arc<Fake>, Arc<Operations>) {
     let (stage, remote) = (Stage::new(Pool::Btrfs), Arc::new(Fake::remote(Pool::Btrfs)));
-    let here = room(&stage, &remote);
+    let here = operations(&stage, &remote);
     stage.create("dev").await.unwrap();
     let mut project = Project::open(&other(&stage, "lab")).unwrap();
-    let there = here.of(&project).unwrap();
+    let there = here.for_project(&project).unwrap();
     let cancel = CancellationToken::new();
     let made = there.create(&mut project, request("dev"), &cancel).await;
     made.unwrap();
@@ -202,18 +201,17 @@ async fn both() -> (Stage, Arc<Fake>, Arc<Operations>) {
 }
 
 #[tokio::test]
-async fn what_happens_at_a_remote_is_seen() {
+async fn view_follows_remote() {
     let (_stage, remote, here) = both().await;
     let mut watcher = Watcher::of(&here).await;
     watcher.until("other", EnvStatus::Running).await;
-    // Somebody else stops it.
     let name = InstanceName::parse("other-dev").unwrap();
     remote.stop(&name, true).await.unwrap();
     watcher.until("other", EnvStatus::Stopped).await;
 }
 
 #[tokio::test]
-async fn a_remote_that_doesnt_answer_holds_nothing_up() {
+async fn silent_remote_does_not_delay_the_view() {
     let (_stage, remote, here) = both().await;
     remote.set_silent(true);
     let mut watcher = Watcher::of(&here).await;
@@ -221,7 +219,7 @@ async fn a_remote_that_doesnt_answer_holds_nothing_up() {
     assert_eq!(status(&watcher.seen, "other"), Some(EnvStatus::Unreachable));
     remote.set_silent(false);
     watcher.until("other", EnvStatus::Running).await;
-    // Nor does it keep the watch from ending.
+    // Nor the end of the watch.
     remote.set_silent(true);
     watcher.shutdown.cancel();
     watcher.tasks.close();
@@ -230,17 +228,17 @@ async fn a_remote_that_doesnt_answer_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_remote_that_is_back_is_asked_at_once() {
+async fn queries_remote_as_soon_as_it_is_reachable() {
     let (_stage, remote, here) = both().await;
     remote.set_unreachable(true);
     let mut watcher = Watcher::of(&here).await;
-    let is_away = |seen: &Seen| {
+    let is_unreachable = |seen: &Seen| {
         let mut engines = seen.view.engines.iter();
-        let problem = engines.find_map(|operations| operations.problem.clone());
+        let problem = engines.find_map(|engine| engine.problem.clone());
         problem.is_some_and(|problem| !problem.message.contains("yet"))
     };
-    watcher.seen.until("it is away", is_away).await;
+    watcher.seen.until("unreachable", is_unreachable).await;
     remote.set_unreachable(false);
-    // Long before an engine that was away would be asked again.
+    // Long before the retry interval ends.
     watcher.until("other", EnvStatus::Running).await;
 }

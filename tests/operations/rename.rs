@@ -1,11 +1,11 @@
-//! Giving an env another name, and starting it anew.
+//! Renaming and restarting an env.
 
-use lxc_dev_manager_core::backend::Backend;
+use lxc_dev_manager_core::backend::Instances;
 use lxc_dev_manager_core::backend::fake::Pool;
 use lxc_dev_manager_core::model::EnvStatus;
 use lxc_dev_manager_core::{ErrorKind, Result};
 
-use super::cut_off::{MANY, cut_off, expect_running, first, mend, stage};
+use super::interrupted::{MAX_POLLS, assert_running, first, interrupt, recover, stage};
 use super::{Stage, dev_instance, env};
 
 async fn rename(stage: &Stage) -> Result<()> {
@@ -15,7 +15,7 @@ async fn rename(stage: &Stage) -> Result<()> {
     renamed.map(drop)
 }
 
-/// Renamed as a whole (`true`), or called as before; it runs either way.
+/// Whether the env is renamed completely; fails if it is partially or does not run.
 async fn is_renamed(stage: &Stage, at: &str) -> bool {
     let old = stage.fake.instance(&dev_instance()).await.is_ok();
     let new = stage.fake.instance(&"web-main".parse().unwrap()).await;
@@ -33,13 +33,13 @@ async fn is_renamed(stage: &Stage, at: &str) -> bool {
             assert_eq!(new.marks.env, Some(env("main")), "{at}");
             assert_eq!(new.snapshots.len(), 2, "{at}");
         }
-        Err(_) => expect_running(stage, at).await,
+        Err(_) => assert_running(stage, at).await,
     }
     !old
 }
 
 #[tokio::test]
-async fn engine_file_and_undo_have_the_new_name() {
+async fn renames_in_engine_file_and_ledger() {
     let stage = stage(Pool::Btrfs).await;
     let operations = &stage.operations;
     let (project, dev) = (stage.project(), env("dev"));
@@ -49,7 +49,6 @@ async fn engine_file_and_undo_have_the_new_name() {
     assert_eq!(instance.unwrap().marks.env, Some(env("main")));
     assert!(stage.file().contains("main:") && stage.file().contains("first:"));
     assert_eq!(stage.journals(), 0);
-    // What was kept under the old name is the new one's.
     let undone = operations
         .undo(&mut stage.project(), Some(&env("main")))
         .await;
@@ -57,18 +56,18 @@ async fn engine_file_and_undo_have_the_new_name() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_refused() {
+async fn rejects_used_names() {
     let stage = stage(Pool::Btrfs).await;
     stage.create("main").await.unwrap();
     assert_eq!(
         rename(&stage).await.unwrap_err().kind(),
         ErrorKind::AlreadyExists
     );
-    expect_running(&stage, "refused").await;
+    assert_running(&stage, "refused").await;
 }
 
 #[tokio::test]
-async fn a_stopped_env_stays_stopped() {
+async fn rename_keeps_stopped_env_stopped() {
     let stage = stage(Pool::Btrfs).await;
     let (project, dev) = (stage.project(), env("dev"));
     stage.operations.stop(&project, &dev).await.unwrap();
@@ -78,7 +77,7 @@ async fn a_stopped_env_stays_stopped() {
 }
 
 #[tokio::test]
-async fn a_fault_before_any_call_takes_it_back() {
+async fn failed_rename_is_rolled_back() {
     for call in ["instance", "stop", "rename", "set_marks", "write_file"] {
         let stage = stage(Pool::Btrfs).await;
         let before = stage.file();
@@ -93,13 +92,13 @@ async fn a_fault_before_any_call_takes_it_back() {
 }
 
 #[tokio::test]
-async fn a_rename_that_is_cut_off_is_done_or_not_begun() {
-    for polls in 1..=MANY {
-        assert!(polls < MANY, "a rename never ended");
+async fn interrupted_rename_is_completed_or_not_begun() {
+    for polls in 1..=MAX_POLLS {
+        assert!(polls < MAX_POLLS, "a rename never ended");
         let stage = stage(Pool::Btrfs).await;
-        let ended = cut_off(rename(&stage), polls).await;
+        let ended = interrupt(rename(&stage), polls).await;
         let at = format!("{polls}");
-        mend(&stage, &at).await;
+        recover(&stage, &at).await;
         let renamed = is_renamed(&stage, &at).await;
         if ended {
             assert!(renamed);
@@ -109,15 +108,15 @@ async fn a_rename_that_is_cut_off_is_done_or_not_begun() {
 }
 
 #[tokio::test]
-async fn a_restart_that_is_cut_off_leaves_it_running() {
-    for polls in 1..=MANY {
-        assert!(polls < MANY, "a restart never ended");
+async fn interrupted_restart_leaves_env_running() {
+    for polls in 1..=MAX_POLLS {
+        assert!(polls < MAX_POLLS, "a restart never ended");
         let stage = stage(Pool::Btrfs).await;
         let (project, dev) = (stage.project(), env("dev"));
-        let ended = cut_off(stage.operations.restart(&project, &dev), polls).await;
+        let ended = interrupt(stage.operations.restart(&project, &dev), polls).await;
         let at = format!("{polls}");
-        mend(&stage, &at).await;
-        expect_running(&stage, &at).await;
+        recover(&stage, &at).await;
+        assert_running(&stage, &at).await;
         if ended {
             return;
         }

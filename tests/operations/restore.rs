@@ -1,14 +1,15 @@
-//! Going back, and going back from that.
+//! Restore, removal and their undo.
 
+use lxc_dev_manager_core::backend::Instances;
+use lxc_dev_manager_core::backend::Settings;
 use lxc_dev_manager_core::backend::fake::Pool;
-use lxc_dev_manager_core::backend::{Backend, Settings};
 use lxc_dev_manager_core::model::{EnvStatus, SnapshotName};
 use lxc_dev_manager_core::operations::MayStop;
 use lxc_dev_manager_core::{ErrorKind, Result};
 
 use super::{Stage, dev_instance, env};
 
-async fn with_note(pool: Pool) -> Stage {
+async fn stage_with_note(pool: Pool) -> Stage {
     let stage = Stage::new(pool);
     stage.create("dev").await.unwrap();
     stage.write("one").await;
@@ -31,7 +32,7 @@ async fn take(stage: &Stage, name: &str) -> Result<()> {
         .await
 }
 
-async fn go_back(stage: &Stage, name: &str) -> Result<bool> {
+async fn restore(stage: &Stage, name: &str) -> Result<bool> {
     let name = SnapshotName::parse(name)?;
     let restored = stage
         .operations
@@ -42,8 +43,8 @@ async fn go_back(stage: &Stage, name: &str) -> Result<bool> {
 
 #[tokio::test]
 async fn restore_can_be_undone_and_redone() {
-    let stage = with_note(Pool::Btrfs).await;
-    assert!(go_back(&stage, "first").await.unwrap());
+    let stage = stage_with_note(Pool::Btrfs).await;
+    assert!(restore(&stage, "first").await.unwrap());
     assert_eq!(stage.read().await, "one");
     stage
         .operations
@@ -61,21 +62,21 @@ async fn restore_can_be_undone_and_redone() {
 
 #[tokio::test]
 async fn restore_keeps_stopped_env_stopped() {
-    let stage = with_note(Pool::Btrfs).await;
+    let stage = stage_with_note(Pool::Btrfs).await;
     stage
         .operations
         .stop(&stage.project(), &env("dev"))
         .await
         .unwrap();
-    go_back(&stage, "first").await.unwrap();
+    restore(&stage, "first").await.unwrap();
     let instance = stage.fake.instance(&dev_instance()).await.unwrap();
     assert_eq!(instance.status, EnvStatus::Stopped);
 }
 
 #[tokio::test]
 async fn undo_copies_are_hidden_and_not_in_the_file() {
-    let stage = with_note(Pool::Btrfs).await;
-    go_back(&stage, "first").await.unwrap();
+    let stage = stage_with_note(Pool::Btrfs).await;
+    restore(&stage, "first").await.unwrap();
     let held = stage.fake.instance(&dev_instance()).await.unwrap();
     assert_eq!(
         held.snapshots
@@ -97,10 +98,10 @@ async fn undo_copies_are_hidden_and_not_in_the_file() {
 }
 
 #[tokio::test]
-async fn a_pool_that_copies_everything_keeps_no_undo() {
+async fn keeps_no_undo_copy_on_dir_and_zfs() {
     for pool in [Pool::Dir, Pool::Zfs] {
-        let stage = with_note(pool).await;
-        assert!(!go_back(&stage, "first").await.unwrap());
+        let stage = stage_with_note(pool).await;
+        assert!(!restore(&stage, "first").await.unwrap());
         assert_eq!(stage.read().await, "one");
         let error = stage
             .operations
@@ -112,11 +113,11 @@ async fn a_pool_that_copies_everything_keeps_no_undo() {
 }
 
 #[tokio::test]
-async fn a_failed_restore_runs_again_and_leaves_no_journal() {
-    let stage = with_note(Pool::Btrfs).await;
+async fn failed_restore_restarts_env_and_leaves_no_journal() {
+    let stage = stage_with_note(Pool::Btrfs).await;
     stage.fake.fail_next("restore");
     assert_eq!(
-        go_back(&stage, "first").await.unwrap_err().kind(),
+        restore(&stage, "first").await.unwrap_err().kind(),
         ErrorKind::Engine
     );
     assert_eq!(stage.read().await, "two");
@@ -124,16 +125,19 @@ async fn a_failed_restore_runs_again_and_leaves_no_journal() {
 }
 
 #[tokio::test]
-async fn a_missing_snapshot_names_those_that_are_there() {
-    let stage = with_note(Pool::Btrfs).await;
-    let error = go_back(&stage, "nope").await.unwrap_err();
+async fn missing_snapshot_lists_existing_ones() {
+    let stage = stage_with_note(Pool::Btrfs).await;
+    let error = restore(&stage, "nope").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(error.hint(), Some("it has `initial-state`, `first`"));
+    assert_eq!(
+        error.hint(),
+        Some("snapshots of `dev`: `initial-state`, `first`")
+    );
 }
 
 #[tokio::test]
-async fn a_snapshot_is_taken_once_and_initial_state_stays() {
-    let stage = with_note(Pool::Btrfs).await;
+async fn rejects_used_and_reserved_snapshots() {
+    let stage = stage_with_note(Pool::Btrfs).await;
     assert_eq!(
         take(&stage, "first").await.unwrap_err().kind(),
         ErrorKind::AlreadyExists
@@ -159,8 +163,8 @@ async fn a_snapshot_is_taken_once_and_initial_state_stays() {
 }
 
 #[tokio::test]
-async fn a_removed_env_comes_back_with_its_entry() {
-    let stage = with_note(Pool::Btrfs).await;
+async fn undo_restores_removed_env_and_entry() {
+    let stage = stage_with_note(Pool::Btrfs).await;
     let before = stage.file();
     let mut project = stage.project();
     assert!(
@@ -178,13 +182,12 @@ async fn a_removed_env_comes_back_with_its_entry() {
         .await
         .unwrap();
     assert_eq!(stage.file(), before);
-    // It ran before, so it runs again.
     assert_eq!(stage.read().await, "two");
 }
 
 #[tokio::test]
-async fn a_removed_env_comes_back_into_a_file_that_was_changed_meanwhile() {
-    let stage = with_note(Pool::Btrfs).await;
+async fn undo_of_removal_keeps_later_changes_of_the_file() {
+    let stage = stage_with_note(Pool::Btrfs).await;
     let path = stage.directory().join("containers.yaml");
     let with_limits = stage.file().replace(
         "    snapshots:",
@@ -213,12 +216,12 @@ async fn a_removed_env_comes_back_into_a_file_that_was_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_new_env_has_none_of_the_copies_of_an_old_one() {
-    let stage = with_note(Pool::Btrfs).await;
-    go_back(&stage, "first").await.unwrap();
+async fn new_env_has_no_undo_copies_of_old_one() {
+    let stage = stage_with_note(Pool::Btrfs).await;
+    restore(&stage, "first").await.unwrap();
     stage.fake.stop(&dev_instance(), true).await.unwrap();
     stage.fake.delete(&dev_instance()).await.unwrap();
-    // Deleted behind our back, and made again.
+    // Deleted in the engine, and created again.
     stage.create("dev").await.unwrap();
     let error = stage
         .operations
@@ -230,8 +233,8 @@ async fn a_new_env_has_none_of_the_copies_of_an_old_one() {
 }
 
 #[tokio::test]
-async fn a_name_given_away_meanwhile_is_not_overwritten() {
-    let stage = with_note(Pool::Btrfs).await;
+async fn undo_of_removal_does_not_overwrite_new_env() {
+    let stage = stage_with_note(Pool::Btrfs).await;
     let mut project = stage.project();
     stage
         .operations
@@ -249,7 +252,7 @@ async fn a_name_given_away_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn a_removed_env_is_not_started_with_the_engine_and_one_that_is_back_is() {
+async fn autostart_is_off_in_undo_copy_and_restored() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let settings = Settings {
@@ -263,17 +266,17 @@ async fn a_removed_env_is_not_started_with_the_engine_and_one_that_is_back_is() 
         .unwrap();
     let (operations, dev) = (&stage.operations, env("dev"));
     assert!(operations.remove(&mut stage.project(), &dev).await.unwrap());
-    let aside = stage.fake.instances().await.unwrap().remove(0);
-    assert!(!aside.settings.autostart);
-    // Somebody starts it all the same.
-    stage.fake.start(&aside.name).await.unwrap();
+    let copy = stage.fake.instances().await.unwrap().remove(0);
+    assert!(!copy.settings.autostart);
+    // The user starts it.
+    stage.fake.start(&copy.name).await.unwrap();
     operations.undo(&mut stage.project(), None).await.unwrap();
-    let back = stage.fake.instance(&dev_instance()).await.unwrap();
-    assert!(back.settings.autostart);
+    let restored = stage.fake.instance(&dev_instance()).await.unwrap();
+    assert!(restored.settings.autostart);
 }
 
 #[tokio::test]
-async fn where_later_snapshots_would_go_a_restore_names_them_and_changes_nothing() {
+async fn rejects_restore_that_would_delete_later_snapshots() {
     let stage = Stage::new(Pool::Zfs);
     stage.create("dev").await.unwrap();
     let (operations, dev) = (&stage.operations, env("dev"));

@@ -1,25 +1,25 @@
-//! Two engines on one machine, one of which is away: what it may hold is not what isn't there.
+//! Two engines, one of them unreachable: its envs are not missing.
 
+use lxc_dev_manager_core::backend::Instances;
 use std::sync::Arc;
 
 use lxc_dev_manager_core::ErrorKind;
-use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::{Fake, Pool};
 use lxc_dev_manager_core::model::EnvStatus;
 
 use super::{Stage, dev_instance, env};
 
-/// An env in the first engine, which then goes away. The second one is well.
+/// An env in the first engine, which then becomes unreachable.
 async fn stage() -> (Stage, Arc<Fake>) {
     let second = Arc::new(Fake::new(Pool::Btrfs));
-    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    let stage = Stage::with_second_engine(Pool::Btrfs, Some(second.clone()));
     stage.create("dev").await.unwrap();
     stage.fake.set_unreachable(true);
     (stage, second)
 }
 
 #[tokio::test]
-async fn an_env_whose_engine_is_away_is_not_removed_from_the_file() {
+async fn does_not_remove_env_of_unreachable_engine_from_file() {
     let (stage, _second) = stage().await;
     let before = stage.file();
     let error = stage
@@ -32,7 +32,7 @@ async fn an_env_whose_engine_is_away_is_not_removed_from_the_file() {
 }
 
 #[tokio::test]
-async fn an_env_whose_engine_is_away_is_not_made_again_in_another() {
+async fn does_not_create_env_of_unreachable_engine_in_another() {
     let (stage, second) = stage().await;
     assert_eq!(
         stage.create("dev").await.unwrap_err().kind(),
@@ -42,7 +42,7 @@ async fn an_env_whose_engine_is_away_is_not_made_again_in_another() {
 }
 
 #[tokio::test]
-async fn an_env_whose_engine_is_away_is_shown_as_unreachable() {
+async fn shows_env_of_unreachable_engine_as_unreachable() {
     let (stage, _second) = stage().await;
     let view = stage
         .operations
@@ -50,11 +50,7 @@ async fn an_env_whose_engine_is_away_is_shown_as_unreachable() {
         .await
         .unwrap();
     assert_eq!(view.projects[0].envs[0].status, EnvStatus::Unreachable);
-    let reachable: Vec<bool> = view
-        .engines
-        .iter()
-        .map(|operations| operations.reachable)
-        .collect();
+    let reachable: Vec<bool> = view.engines.iter().map(|engine| engine.reachable).collect();
     assert_eq!(reachable, [false, true]);
     stage.fake.set_unreachable(false);
     let view = stage
@@ -66,9 +62,9 @@ async fn an_env_whose_engine_is_away_is_shown_as_unreachable() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_not_installed_holds_nothing_and_is_not_shown() {
+async fn ignores_engines_that_are_not_installed() {
     let second = Arc::new(Fake::new(Pool::Btrfs));
-    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    let stage = Stage::with_second_engine(Pool::Btrfs, Some(second.clone()));
     stage.fake.set_unreachable(true);
     stage.fake.set_installed(false);
     assert!(stage.create("dev").await.is_ok());
@@ -80,7 +76,7 @@ async fn an_engine_that_is_not_installed_holds_nothing_and_is_not_shown() {
         .unwrap();
     assert_eq!(view.engines.len(), 1);
     assert_eq!(view.projects[0].envs[0].status, EnvStatus::Running);
-    // With none at all, each is named with what is wrong.
+    // Without any installed engine, all are shown.
     second.set_unreachable(true);
     second.set_installed(false);
     let view = stage
@@ -93,10 +89,10 @@ async fn an_engine_that_is_not_installed_holds_nothing_and_is_not_shown() {
 }
 
 #[tokio::test]
-async fn an_engine_that_never_held_an_env_keeps_nobody_from_another() {
-    // Installed, but dead or closed to this user.
+async fn ignores_unreachable_engine_that_never_had_envs() {
+    // Installed, but stopped or closed to this user.
     let second = Arc::new(Fake::new(Pool::Btrfs));
-    let stage = Stage::beside(Pool::Btrfs, Some(second.clone()));
+    let stage = Stage::with_second_engine(Pool::Btrfs, Some(second.clone()));
     stage.fake.set_unreachable(true);
     stage.create("dev").await.unwrap();
     let view = stage
@@ -125,7 +121,7 @@ async fn an_engine_that_never_held_an_env_keeps_nobody_from_another() {
 }
 
 #[tokio::test]
-async fn the_member_of_a_cluster_that_has_an_env_is_shown() {
+async fn shows_cluster_member() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let shown = async || {

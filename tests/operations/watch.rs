@@ -1,43 +1,47 @@
-//! The living view.
+//! The live view.
 
+use lxc_dev_manager_core::backend::Instances;
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::fake::Pool;
 use lxc_dev_manager_core::model::EnvStatus;
 use lxc_dev_manager_core::view::{View, ViewEvent, ViewPatch};
-use lxc_dev_manager_core::watch::Watch;
-use tokio::sync::mpsc;
+use lxc_dev_manager_core::watch::{Subscription, Watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Stage, dev_instance, env};
 
-/// A subscriber that folds what it is told.
+/// A subscriber that applies patches to a view.
 pub(super) struct Seen {
     pub(super) view: View,
-    events: mpsc::Receiver<ViewEvent>,
+    events: Subscription,
+    pending: VecDeque<ViewEvent>,
     last: Option<u64>,
     finished: usize,
 }
 
 impl Seen {
-    pub(super) async fn of(watch: &Watch) -> Self {
-        let events = watch.subscribe().await.unwrap();
+    pub(super) fn of(watch: &Watch) -> Self {
         Self {
             view: View::default(),
-            events,
+            events: watch.subscribe(),
+            pending: VecDeque::new(),
             last: None,
             finished: 0,
         }
     }
 
-    /// Until the view is as wanted.
+    /// Waits until the view meets a condition.
     pub(super) async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
         while !wanted(self) {
-            let event = tokio::time::timeout(Duration::from_secs(10), self.events.recv()).await;
-            let event = event.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.view));
-            let event = event.unwrap();
+            if self.pending.is_empty() {
+                let next = tokio::time::timeout(Duration::from_secs(10), self.events.next()).await;
+                let next = next.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.view));
+                self.pending.extend(next.unwrap());
+            }
+            let event = self.pending.pop_front().unwrap();
             if let Some(last) = self.last.replace(event.seq) {
                 assert_eq!(event.seq, last + 1, "a gap");
             }
@@ -52,25 +56,25 @@ impl Seen {
 }
 
 #[tokio::test]
-async fn the_view_follows_engine_operations_and_files() {
+async fn view_follows_engine_operations_and_files() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(stage.operations.clone(), &tasks, shutdown.clone());
-    let mut seen = Seen::of(&watch).await;
+    let mut seen = Seen::of(&watch);
     seen.until("the env runs", |seen| {
         seen.status() == Some(EnvStatus::Running)
     })
     .await;
 
-    // Somebody else stops it: the engine's event tells.
+    // An event of the engine.
     stage.fake.stop(&dev_instance(), true).await.unwrap();
     seen.until("it is stopped", |seen| {
         seen.status() == Some(EnvStatus::Stopped)
     })
     .await;
 
-    // Our own operation is shown with its end.
+    // An operation of this process, with its outcome.
     stage
         .operations
         .start(&stage.project(), &env("dev"))
@@ -80,7 +84,7 @@ async fn the_view_follows_engine_operations_and_files() {
     seen.until("it runs", |seen| seen.status() == Some(EnvStatus::Running))
         .await;
 
-    // A failure stays until dismissed.
+    // An error stays until it is dismissed.
     stage.fake.fail_next("stop");
     assert!(
         stage
@@ -96,7 +100,7 @@ async fn the_view_follows_engine_operations_and_files() {
     seen.until("no problem", |seen| problem(seen).is_none())
         .await;
 
-    // The file is edited by hand.
+    // The user edits the file.
     let text = format!("{}  other: {{image: x}}\n", stage.file());
     std::fs::write(stage.directory().join("containers.yaml"), text).unwrap();
     seen.until("the new entry", |seen| {
@@ -105,7 +109,7 @@ async fn the_view_follows_engine_operations_and_files() {
     .await;
 
     // A late subscriber has the same view.
-    let mut late = Seen::of(&watch).await;
+    let mut late = Seen::of(&watch);
     late.until("the same view", |late| late.view == seen.view)
         .await;
 
@@ -116,13 +120,13 @@ async fn the_view_follows_engine_operations_and_files() {
         .unwrap();
 }
 
-/// A stage with an env, and somebody who sees it.
+/// A stage with a running env and a subscriber.
 async fn watched() -> (Stage, Seen, Watch) {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(stage.operations.clone(), &tasks, shutdown);
-    let mut seen = Seen::of(&watch).await;
+    let mut seen = Seen::of(&watch);
     seen.until("the env runs", |seen| {
         seen.status() == Some(EnvStatus::Running)
     })
@@ -135,14 +139,14 @@ fn envs(seen: &Seen) -> Option<usize> {
 }
 
 #[tokio::test]
-async fn a_file_that_was_away_for_a_moment_is_seen_and_followed_again() {
+async fn follows_file_after_it_was_replaced() {
     let (stage, mut seen, _watch) = watched().await;
     let file = stage.directory().join("containers.yaml");
     let text = stage.file();
     std::fs::remove_file(&file).unwrap();
     seen.until("it is gone", |seen| seen.view.projects.is_empty())
         .await;
-    // As an editor does.
+    // As editors do.
     let aside = stage.directory().join("containers.yaml~");
     std::fs::write(&aside, &text).unwrap();
     std::fs::rename(&aside, &file).unwrap();
@@ -153,13 +157,13 @@ async fn a_file_that_was_away_for_a_moment_is_seen_and_followed_again() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_away_for_a_moment_is_seen_and_followed_again() {
+async fn follows_directory_after_it_was_replaced() {
     let (stage, mut seen, _watch) = watched().await;
     let text = stage.file();
     std::fs::remove_dir_all(stage.directory()).unwrap();
     seen.until("it is gone", |seen| seen.view.projects.is_empty())
         .await;
-    // As another checkout does. It may get the very number that the old one had.
+    // The new directory may have the same inode number.
     std::fs::create_dir(stage.directory()).unwrap();
     let file = stage.directory().join("containers.yaml");
     std::fs::write(&file, &text).unwrap();

@@ -1,4 +1,4 @@
-//! Running instances for a test; they are deleted at its end.
+//! Running instances for tests.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use lxc_dev_manager_core::provision;
 use lxc_dev_manager_tests::engines::{self, TestEngine};
 use tokio_util::sync::CancellationToken;
 
-/// Prints how many relays of ours run.
+/// Prints the number of relays.
 const RELAYS: &str = "cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^ldm-relay'";
-/// Kills them.
+/// Kills all relays.
 const KILL_RELAYS: &str = "for p in /proc/[0-9]*; do
     case $(cat $p/comm 2>/dev/null) in ldm-relay*) kill -9 ${p#/proc/} ;; esac
 done";
@@ -24,7 +24,7 @@ pub struct Guest {
     pub name: InstanceName,
 }
 
-/// Runs a test with guests of an image, and deletes them.
+/// Runs a test with guests of an image and deletes them afterwards.
 pub fn with_guests<const N: usize>(
     engine: &TestEngine,
     image: &str,
@@ -48,7 +48,7 @@ pub fn with_guests<const N: usize>(
         };
         let tested = tested.await;
         for guest in &guests {
-            // It may be stopped already, or not there; the deletion tells.
+            // It may be stopped or missing; the deletion reports errors.
             let _ = guest.backend.stop(&guest.name, true).await;
             guest.backend.delete(&guest.name).await?;
         }
@@ -85,7 +85,7 @@ impl Guest {
         Ok(instance.address.context("no address")?.to_string())
     }
 
-    /// What a command prints; it has to succeed.
+    /// Returns the output of a command; fails if it fails.
     pub async fn run(&self, argv: &[&str]) -> Result<String> {
         let spec = ExecSpec::new(argv.iter().copied());
         let output = capture(self.backend.as_ref(), &self.name, &spec, Vec::new()).await?;
@@ -94,7 +94,7 @@ impl Guest {
     }
 
     pub async fn relays(&self) -> Result<usize> {
-        // `grep` fails where it counts none.
+        // `grep` fails if the count is 0.
         let counted = self.run(&["sh", "-c", &format!("{RELAYS}; true")]).await?;
         Ok(counted.parse()?)
     }

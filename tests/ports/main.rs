@@ -1,9 +1,9 @@
-//! The ways to the ports of real guests, where they are in danger of leading astray or of costing too
-//! much. One after the other: descriptors of this process are counted.
+//! Routes to ports of real guests: stale addresses and relays. Run one by one, because descriptors of this process are
+//! counted.
 
 mod guest;
+mod reassigned_addresses;
 mod relays;
-mod strangers;
 
 use std::process::ExitCode;
 
@@ -11,15 +11,15 @@ use lxc_dev_manager_tests::{engine_tests, harness};
 
 fn main() -> ExitCode {
     harness::run_one_by_one(harness::on_engines(engine_tests![
-        strangers::an_address_that_another_guest_has_got_is_not_dialled,
-        strangers::a_relay_whose_address_another_guest_has_got_is_not_asked,
-        relays::one_is_started_for_all_who_wait,
-        relays::a_killed_one_is_replaced,
-        relays::no_descriptor_is_kept,
-        relays::many_connections_pass_at_once,
-        relays::a_guest_of_busybox_has_one,
-        relays::it_ends_with_the_process_that_started_it,
-        relays::it_lives_where_programs_may_be_run,
-        relays::a_guest_that_runs_nothing_of_ours_is_reached_by_ssh,
+        reassigned_addresses::reassigned_address_is_not_dialled,
+        reassigned_addresses::relay_at_reassigned_address_is_not_used,
+        relays::concurrent_dials_start_one_relay,
+        relays::killed_relay_is_replaced,
+        relays::dials_leak_no_descriptors,
+        relays::relay_handles_many_connections,
+        relays::relay_runs_on_busybox,
+        relays::relay_ends_with_its_process,
+        relays::relay_uses_an_executable_directory,
+        relays::falls_back_to_ssh_without_relay,
     ]))
 }

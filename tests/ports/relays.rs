@@ -1,4 +1,4 @@
-//! Relays of ours in guests.
+//! Relays in guests.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -16,23 +16,23 @@ use tokio::io::AsyncReadExt;
 
 use crate::guest::{Guest, debian, port, with_guests};
 
-pub fn one_is_started_for_all_who_wait(engine: &TestEngine) -> Result<()> {
+pub fn concurrent_dials_start_one_relay(engine: &TestEngine) -> Result<()> {
     with_guests(engine, &debian(), async |[guest]| {
         let backend = guest.backend.as_ref();
         service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
-        // Nothing runs in the guest while nobody needs it.
+        // No relay runs before it is needed.
         let route = backend.route(&guest.name).await?;
-        ensure!(guest.relays().await? == 0, "one runs already");
+        ensure!(guest.relays().await? == 0, "relay runs already");
         let other = backend.route(&guest.name).await?;
         let dials = (0..20).flat_map(|_| [route.dial(port(8003)), other.dial(port(8003))]);
         let streams = try_join_all(dials).await?;
-        ensure!(guest.relays().await? == 1, "not one");
+        ensure!(guest.relays().await? == 1, "expected one relay");
         try_join_all(streams.into_iter().map(|one| service::echo(one, b"one"))).await?;
         Ok(())
     })
 }
 
-pub fn a_killed_one_is_replaced(engine: &TestEngine) -> Result<()> {
+pub fn killed_relay_is_replaced(engine: &TestEngine) -> Result<()> {
     with_guests(engine, &debian(), async |[guest]| {
         let backend = guest.backend.as_ref();
         service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
@@ -42,19 +42,18 @@ pub fn a_killed_one_is_replaced(engine: &TestEngine) -> Result<()> {
         }
         guest.kill_relays().await?;
         service::echo(route.dial(port(8003)).await?, b"after").await?;
-        ensure!(guest.relays().await? == 1, "not one");
+        ensure!(guest.relays().await? == 1, "expected one relay");
         Ok(())
     })
 }
 
-pub fn no_descriptor_is_kept(engine: &TestEngine) -> Result<()> {
+pub fn dials_leak_no_descriptors(engine: &TestEngine) -> Result<()> {
     let open = || Ok::<_, std::io::Error>(std::fs::read_dir("/proc/self/fd")?.count());
     with_guests(engine, &debian(), async |[guest]| {
         let backend = guest.backend.as_ref();
         service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
         service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
         let route = backend.route(&guest.name).await?;
-        // The relay itself needs a few.
         route.dial(port(8003)).await?;
         let before = open()?;
         for _ in 0..50 {
@@ -65,16 +64,19 @@ pub fn no_descriptor_is_kept(engine: &TestEngine) -> Result<()> {
             let refused = route.dial(port(9)).await.map(drop);
             ensure!(
                 refused.is_err_and(|error| error.kind() == ErrorKind::Guest),
-                "it was not refused"
+                "dial not refused"
             );
         }
         let after = open()?;
-        ensure!(before == after, "{before} were open, {after} are");
+        ensure!(
+            before == after,
+            "{before} descriptors before, {after} after"
+        );
         Ok(())
     })
 }
 
-pub fn many_connections_pass_at_once(engine: &TestEngine) -> Result<()> {
+pub fn relay_handles_many_connections(engine: &TestEngine) -> Result<()> {
     const MANY: usize = 400;
     with_guests(engine, &debian(), async |[guest]| {
         let backend = guest.backend.as_ref();
@@ -90,8 +92,8 @@ pub fn many_connections_pass_at_once(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// Neither a package manager nor a C library of the host's is in there.
-pub fn a_guest_of_busybox_has_one(engine: &TestEngine) -> Result<()> {
+/// The image has neither a package manager nor the host's C library.
+pub fn relay_runs_on_busybox(engine: &TestEngine) -> Result<()> {
     with_guests(engine, &busybox_image(), async |[guest]| {
         let backend = guest.backend.as_ref();
         let keys = "ssh-keygen -A && mkdir -p /run/sshd && exec /usr/sbin/sshd -f /dev/null -o Port=2222 \
@@ -102,17 +104,17 @@ pub fn a_guest_of_busybox_has_one(engine: &TestEngine) -> Result<()> {
         let mut banner = [0; 8];
         stream.read_exact(&mut banner).await?;
         ensure!(&banner == b"SSH-2.0-", "{banner:?}");
-        let told = listeners(backend, &guest.name).await?;
-        let sshd = told.iter().find(|one| one.port == port(2222));
+        let found = listeners(backend, &guest.name).await?;
+        let sshd = found.iter().find(|one| one.port == port(2222));
         let name = sshd
             .and_then(|one| one.process.as_ref())
             .map(|process| &process.name);
-        ensure!(name.is_some_and(|name| name == "sshd"), "{told:?}");
+        ensure!(name.is_some_and(|name| name == "sshd"), "{found:?}");
         Ok(())
     })
 }
 
-pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
+pub fn relay_uses_an_executable_directory(engine: &TestEngine) -> Result<()> {
     with_guests(engine, &debian(), async |[guest]| {
         let backend = guest.backend.as_ref();
         service::start(backend, &guest.name, "127.0.0.1", 8003).await?;
@@ -137,15 +139,15 @@ pub fn it_lives_where_programs_may_be_run(engine: &TestEngine) -> Result<()> {
                 .is_err_and(|error| error.kind() == ErrorKind::Unsupported),
             "{refused:?}"
         );
-        // What listens on all addresses needs no relay.
+        // Services on all addresses need no relay.
         service::start(backend, &guest.name, "0.0.0.0", 8001).await?;
         service::echo(route.dial(port(8001)).await?, b"straight").await
     })
 }
 
-/// Killed, so that we can't end it ourselves.
-pub fn it_ends_with_the_process_that_started_it(engine: &TestEngine) -> Result<()> {
-    /// Less than a relay stays by itself.
+/// The process is killed, so it cannot stop the relay itself.
+pub fn relay_ends_with_its_process(engine: &TestEngine) -> Result<()> {
+    /// Shorter than the idle timeout of a relay.
     const TIMEOUT: Duration = Duration::from_secs(20);
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
@@ -165,24 +167,24 @@ pub fn it_ends_with_the_process_that_started_it(engine: &TestEngine) -> Result<(
         .as_mut()
         .context("no stdin")?
         .write_all(b"ehere")?;
-    let mut heard = [0; 4];
+    let mut received = [0; 4];
     dial.stdout
         .as_mut()
         .context("no stdout")?
-        .read_exact(&mut heard)?;
-    ensure!(&heard == b"here", "{heard:?}");
-    ensure!(runtime.block_on(guest.relays())? == 1, "not one");
+        .read_exact(&mut received)?;
+    ensure!(&received == b"here", "{received:?}");
+    ensure!(runtime.block_on(guest.relays())? == 1, "expected one relay");
     dial.kill()?;
     dial.wait()?;
     let begun = Instant::now();
     while runtime.block_on(guest.relays())? > 0 {
-        ensure!(begun.elapsed() < TIMEOUT, "it is still there");
+        ensure!(begun.elapsed() < TIMEOUT, "relay still running");
     }
     Ok(())
 }
 
-/// As at a remote; the whole command, which has our key and the env's user.
-pub fn a_guest_that_runs_nothing_of_ours_is_reached_by_ssh(engine: &TestEngine) -> Result<()> {
+/// As at a remote. Uses the CLI, which has the key and the user.
+pub fn falls_back_to_ssh_without_relay(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
     let name: InstanceName = format!("{}-dev", workspace.project).parse()?;
@@ -201,10 +203,10 @@ pub fn a_guest_that_runs_nothing_of_ours_is_reached_by_ssh(engine: &TestEngine) 
         .stdout(Stdio::piped())
         .spawn()?;
     let mut stdin = dial.stdin.take().context("no stdin")?;
-    stdin.write_all(b"eall the same, ")?;
+    stdin.write_all(b"eover ssh, ")?;
     drop(stdin);
     let output = dial.wait_with_output()?;
     ensure!(output.status.success(), "{output:?}");
-    ensure!(output.stdout == b"all the same, end", "{output:?}");
+    ensure!(output.stdout == b"over ssh, end", "{output:?}");
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn user(name: &str, password: &str) -> Result<User> {
     Ok(User {
         name: name.parse()?,
         password: Password::parse(password)?,
-        password_named: true,
+        has_explicit_password: true,
     })
 }
 

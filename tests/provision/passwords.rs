@@ -65,7 +65,7 @@ pub fn log_in_only_where_one_is_named(engine: &TestEngine) -> Result<()> {
     let unnamed = User {
         name: "ada".parse()?,
         password: Password::parse("dev")?,
-        password_named: false,
+        has_explicit_password: false,
     };
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHnBn0rYc8Gx1kZ1s5WnT0xgqk2gqk1Yx1mQ2uY7yq5b a";
     guest.set_up_with(&unnamed, &[key.to_owned()])?;

@@ -88,7 +88,7 @@ pub fn failing_scripts_say_how_they_ended(engine: &TestEngine) -> Result<()> {
         ("set -e\necho begun\nfalse\necho never\n", 1, "begun"),
         ("no-such-program\n", 127, "no-such-program"),
         ("#!/no/such/interpreter\n", 127, "not found"),
-        ("exit 3", 3, "it printed nothing"),
+        ("exit 3", 3, "no output"),
         ("kill -TERM $$", 143, ""),
     ] {
         let (ran, lines) = run(&guest, &ada, script.as_bytes());

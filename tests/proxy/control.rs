@@ -1,4 +1,4 @@
-//! What may come in by the control socket of who forwards.
+//! Invalid messages on the control socket of the forwarder.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,8 +8,8 @@ use lxc_dev_manager_tests::engines::TestEngine;
 
 use crate::stage::{Stage, TIMEOUT};
 
-/// Rubbish, messages without end, other versions and a stale socket: who forwards goes on.
-pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
+/// The forwarder survives invalid and endless messages, other versions, and a stale socket.
+pub fn survives_invalid_messages_and_stale_socket(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let socket = stage.workspace.home().join("run/control.sock");
@@ -21,13 +21,13 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
         "{greeting}\n{{\"id\":1,\"request\":\"{}",
         "x".repeat(100_000)
     );
-    for said in [
-        "rubbish\n",
+    for message in [
+        "invalid\n",
         "\n",
         "\0\0\0\n",
         "{}\n",
         r#"{"v":99,"role":"cli","version":"0"}"#,
-        &format!("{greeting}\nrubbish\n"),
+        &format!("{greeting}\ninvalid\n"),
         &format!(
             "{greeting}\n{{\"id\":1,\"request\":\"lease\",\"scope\":{{\"scope\":\"moon\"}}}}\n"
         ),
@@ -35,8 +35,8 @@ pub fn rubbish_and_stale_sockets(engine: &TestEngine) -> Result<()> {
     ] {
         let mut stream = UnixStream::connect(&socket)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        // It may hang up before all is said.
-        let _ = stream.write_all(said.as_bytes());
+        // It may close before everything is written.
+        let _ = stream.write_all(message.as_bytes());
         stream.shutdown(std::net::Shutdown::Write)?;
         let mut answer = Vec::new();
         let ended = stream.read_to_end(&mut answer);

@@ -1,4 +1,4 @@
-//! What becomes of forwards when envs, services and processes come and go.
+//! Forwards across restarts of envs, services and processes.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use lxc_dev_manager_tests::engines::TestEngine;
 
 use crate::stage::{Running, Stage, TIMEOUT, ask, request, until};
 
-/// A project whose two envs have a service on one port, and the services.
+/// Two envs with a service on the same port.
 fn two(engine: &TestEngine) -> Result<(Stage, [Running; 2])> {
     let stage = Stage::new(engine, &["a", "b"])?;
     let services = [
@@ -20,7 +20,7 @@ fn two(engine: &TestEngine) -> Result<(Stage, [Running; 2])> {
     Ok((stage, services))
 }
 
-/// A transfer that doesn't end by itself.
+/// An endless transfer.
 struct Transfer(TcpStream);
 
 impl Transfer {
@@ -29,20 +29,20 @@ impl Transfer {
         stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET /long HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
         let mut transfer = Self(stream);
-        transfer.go_on()?;
+        transfer.read_more()?;
         Ok(transfer)
     }
 
-    /// More of it comes.
-    fn go_on(&mut self) -> Result<()> {
+    /// Reads more bytes.
+    fn read_more(&mut self) -> Result<()> {
         ensure!(self.0.read(&mut [0; 4096])? > 0);
         Ok(())
     }
 
-    /// It breaks off, and says so.
-    fn expect_reset(mut self) -> Result<()> {
+    /// Checks that the transfer was reset.
+    fn ensure_reset(mut self) -> Result<()> {
         let ended = self.0.read_to_end(&mut Vec::new());
-        let reset = ended.err().context("it ended as if it were complete")?;
+        let reset = ended.err().context("ended without a reset")?;
         ensure!(
             reset.kind() == std::io::ErrorKind::ConnectionReset,
             "{reset}"
@@ -51,14 +51,14 @@ impl Transfer {
     }
 }
 
-/// The service ends and comes back, the env is stopped and started: the listener stays.
-pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
+/// The listener stays open across restarts of service and env.
+pub fn listener_survives_restarts(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let mut service = stage.service("a", "0.0.0.0")?;
     let _proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
     service.kill()?;
-    // A person sees a page that looks again; a program is held until somebody listens.
+    // Browsers get a page that reloads; other clients are held until the service listens.
     until("the service has gone", || Ok(stage.ask().is_err()))?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
     ensure!(
@@ -76,7 +76,7 @@ pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
         page.contains("stopped") && page.contains("lxc-dev-manager up a"),
         "{page}"
     );
-    // Who is held meanwhile gets an answer, of whatever kind: the new boot is no reason to break off.
+    // A held client gets some response: the new boot does not reset it.
     let held = std::thread::spawn(move || request(port, "localhost", ""));
     stage.workspace.ok(&["up", "a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
@@ -85,20 +85,20 @@ pub fn services_and_envs_come_back(engine: &TestEngine) -> Result<()> {
     until("it answers again", || Ok(stage.ask()? == "a"))
 }
 
-/// A restore in the middle of a transfer: the transfer ends, and does not hang; what comes after works.
-pub fn a_restore_in_mid_transfer(engine: &TestEngine) -> Result<()> {
+/// A restore resets open transfers; new connections work.
+pub fn restore_resets_transfers(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let _proxy = stage.proxy(&["a"])?;
     let transfer = Transfer::begin(&stage, "localhost")?;
     stage.workspace.ok(&["container", "reset", "a"])?;
-    transfer.expect_reset()?;
+    transfer.ensure_reset()?;
     let _service = stage.service("a", "0.0.0.0")?;
     until("it answers again", || Ok(stage.ask()? == "a"))
 }
 
-/// Who forwards is killed: who has a lease takes over, and the ports answer again.
-pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
+/// A session with a lease takes over from a killed forwarder.
+pub fn session_takes_over_from_killed_forwarder(engine: &TestEngine) -> Result<()> {
     let (stage, _services) = two(engine)?;
     let mut first = stage.proxy(&["a"])?;
     let _second = stage.proxy(&["b"])?;
@@ -118,9 +118,8 @@ pub fn who_has_a_lease_takes_over(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// Who forwards is asked to end while others have a lease: nobody is refused meanwhile, what is open goes on, and ends with
-/// its env though another process forwards by then.
-pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
+/// A handover refuses no connection; open connections continue, and end with their env.
+pub fn handover_refuses_no_connection(engine: &TestEngine) -> Result<()> {
     let (stage, _services) = two(engine)?;
     let mut first = stage.proxy(&["a"])?;
     let _second = stage.proxy(&["b"])?;
@@ -129,29 +128,32 @@ pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
     })?;
     let mut transfer = Transfer::begin(&stage, &stage.name("a"))?;
     let asking = Arc::new(AtomicBool::new(true));
-    let (port, name, go_on) = (stage.port, stage.name("b"), asking.clone());
+    let (port, name, read_more) = (stage.port, stage.name("b"), asking.clone());
     let others = std::thread::spawn(move || -> Result<usize> {
         let mut answered = 0;
-        while go_on.load(Ordering::Relaxed) {
+        while read_more.load(Ordering::Relaxed) {
             ensure!(ask(port, &name)? == "b");
             answered += 1;
         }
         Ok(answered)
     });
     first.signal("-INT")?;
-    // The second one has no `a`: its part of the port goes with the first.
+    // The second process has no lease for `a`.
     until("it is handed over", || {
         let forwards = stage.forwards()?;
         let is_open = |forward: &&serde_json::Value| forward["state"] == "forwarded";
         Ok(forwards.iter().filter(is_open).count() == 1)
     })?;
-    transfer.go_on()?;
+    transfer.read_more()?;
     asking.store(false, Ordering::Relaxed);
     let answered = others.join().map_err(|_| anyhow::anyhow!("panicked"))??;
-    ensure!(answered > 0, "nobody was asked");
-    ensure!(first.child.try_wait()?.is_none(), "it waits for nobody");
+    ensure!(answered > 0, "no requests during the handover");
+    ensure!(
+        first.child.try_wait()?.is_none(),
+        "exited with open connections"
+    );
     stage.workspace.ok(&["down", "a"])?;
-    transfer.expect_reset()?;
+    transfer.ensure_reset()?;
     until("it ends with its last connection", || {
         Ok(first.child.try_wait()?.is_some())
     })?;
@@ -159,11 +161,11 @@ pub fn who_ends_hands_its_ports_over(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// A stranger has the port: it is said who, and it is forwarded once it has been free for a while.
-pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
+/// The owner of a port in use is named; the port is forwarded after it has been free for a while.
+pub fn port_in_use_names_owner_and_recovers(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
-    let stranger = TcpListener::bind(("127.0.0.1", stage.port))?;
+    let other = TcpListener::bind(("127.0.0.1", stage.port))?;
     let mut proxy = stage.proxy(&["a"])?;
     let forwards = stage.forwards()?;
     let forward = forwards.first().context("no forward")?;
@@ -176,11 +178,11 @@ pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
         message.contains(&format!("(pid {})", std::process::id())),
         "{message}"
     );
-    // It isn't renumbered, and its own port works.
+    // The port keeps its number, and its own port works.
     let own = u16::try_from(forward["stable"].as_u64().context("no port of its own")?)?;
     ensure!(ask(own, "localhost")? == "a");
-    drop(stranger);
-    // Asked for again and again, as a table does.
+    drop(other);
+    // Poll like the table of `proxy`.
     until("it is forwarded", || {
         let forwards = stage.forwards()?;
         Ok(forwards
@@ -196,8 +198,8 @@ pub fn a_stranger_is_named_and_waited_for(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// A connection starts an env whose file says so, but not one that was stopped on purpose.
-pub fn a_connection_wakes_an_env(engine: &TestEngine) -> Result<()> {
+/// A connection starts an env with `wake: true`, unless it was stopped by `down`.
+pub fn connection_starts_env(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let path = stage.workspace.directory().join("containers.yaml");
     let text = std::fs::read_to_string(&path)?.replace("  a:\n", "  a:\n    wake: true\n");
@@ -205,30 +207,30 @@ pub fn a_connection_wakes_an_env(engine: &TestEngine) -> Result<()> {
     let _proxy = stage.proxy(&["a"])?;
     stage.workspace.ok(&["down", "a"])?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
-    ensure!(page.contains("`a` is stopped"), "it woke: {page}");
+    ensure!(page.contains("`a` is stopped"), "env was started: {page}");
     stage.workspace.ok(&["up", "a"])?;
-    // Stopped by nobody who means it.
+    // Not stopped by `down`.
     stage
         .workspace
         .ok(&["exec", "-u", "root", "a", "--", "systemctl", "poweroff"])?;
     let stopped = || Ok(stage.workspace.ok(&["list"])?.contains("STOPPED"));
     until("it has stopped", stopped)?;
-    // As a browser does whose page looks again.
+    // Poll like a reloading page.
     until("it runs", || {
         request(stage.port, "localhost", "Accept: text/html\r\n")?;
         Ok(stage.workspace.ok(&["list"])?.contains("RUNNING"))
     })
 }
 
-/// A process that is frozen for a while misses nothing.
-pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
+/// A stopped (SIGSTOP) forwarder recovers.
+pub fn stopped_forwarder_recovers(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
     proxy.signal("-STOP")?;
     stage.workspace.ok(&["restart", "a"])?;
-    // A list asks it and isn't held up.
+    // `list` does not wait for it.
     ensure!(stage.workspace.ok(&["list"])?.contains("RUNNING"));
     proxy.signal("-CONT")?;
     let _service = stage.service("a", "0.0.0.0")?;
@@ -236,18 +238,18 @@ pub fn a_frozen_forwarder_heals(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// As often as bad clients come: far more than the pipes that are kept for the next who needs one.
+/// Far more than pooled pipes.
 const ROUNDS: usize = 40;
 
-/// Clients of every bad kind come and go: no descriptor of who forwards is left behind.
-pub fn no_descriptor_is_left(engine: &TestEngine) -> Result<()> {
+/// Misbehaving clients leak no descriptors of the forwarder.
+pub fn misbehaving_clients_leak_no_descriptors(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let proxy = stage.proxy(&["a"])?;
     let directory = format!("/proc/{}/fd", proxy.child.id());
     let descriptors = || anyhow::Ok(std::fs::read_dir(&directory)?.count());
     for _ in 0..5 {
-        abuse(&stage)?;
+        open_bad_connections(&stage)?;
     }
     let open = || {
         let forwards = stage.forwards()?;
@@ -260,7 +262,7 @@ pub fn no_descriptor_is_left(engine: &TestEngine) -> Result<()> {
     until("all have ended", || Ok(open()? == Some(0)))?;
     let before = descriptors()?;
     for _ in 0..ROUNDS {
-        abuse(&stage)?;
+        open_bad_connections(&stage)?;
     }
     until("no descriptor is left", || {
         let now = descriptors()?;
@@ -269,16 +271,16 @@ pub fn no_descriptor_is_left(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// Connections of every bad kind.
-fn abuse(stage: &Stage) -> Result<()> {
+/// Opens misbehaving connections.
+fn open_bad_connections(stage: &Stage) -> Result<()> {
     let connect = || TcpStream::connect(("127.0.0.1", stage.port));
     drop(connect()?);
     let silent = connect()?;
     silent.shutdown(std::net::Shutdown::Write)?;
-    let mut rubbish = connect()?;
-    rubbish.write_all(b"\0\0")?;
-    // With an answer unread it is a reset.
-    drop(rubbish);
+    let mut invalid = connect()?;
+    invalid.write_all(b"\0\0")?;
+    // Closing with unread data causes a reset.
+    drop(invalid);
     let mut half = connect()?;
     half.write_all(b"GET / HT")?;
     drop(half);
@@ -288,13 +290,13 @@ fn abuse(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// An env gets another name: what is forwarded of it is so under the new one, with focus and own port.
-pub fn a_renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
+/// A renamed env keeps its forwards, default targets and own ports.
+pub fn renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let service = stage.service("a", "0.0.0.0")?;
     let _proxy = stage.proxy(&["a"])?;
     ensure!(stage.ask()? == "a");
-    // A list asks who forwards for a moment only, and goes without the answer then.
+    // `list` omits forwards if the forwarder is slow.
     let own = |stage: &Stage| -> Result<u64> {
         let mut own = None;
         until("it has a port of its own", || {
@@ -318,16 +320,16 @@ pub fn a_renamed_env_stays_forwarded(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// A port that the file opens is reached from elsewhere; other envs on it are not.
-pub fn only_what_the_file_opens_is_reached_from_elsewhere(engine: &TestEngine) -> Result<()> {
+/// Other hosts reach only envs whose file opens the port.
+pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
     let (stage, _services) = two(engine)?;
-    // An address of this machine that isn't loopback: the one of the engine's bridge.
+    // A non-loopback address of this host: that of the engine's bridge.
     let route = stage
         .workspace
         .ok(&["exec", "a", "--", "ip", "route", "show", "default"])?;
     let words: Vec<&str> = route.split_whitespace().collect();
     let here = words.get(2).context("no gateway")?.to_string();
-    let from_elsewhere = |host: &str| -> Result<String> {
+    let request_remotely = |host: &str| -> Result<String> {
         let mut stream = TcpStream::connect((here.as_str(), stage.port))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         write!(
@@ -340,15 +342,15 @@ pub fn only_what_the_file_opens_is_reached_from_elsewhere(engine: &TestEngine) -
     };
     let _proxy = stage.proxy(&["*"])?;
     stage.workspace.ok(&["focus", "b"])?;
-    ensure!(from_elsewhere("x").is_err(), "it is open without a word");
+    ensure!(request_remotely("x").is_err(), "port open without `listen`");
     let path = stage.workspace.directory().join("containers.yaml");
     let listen = format!("  a:\n    listen: {{{}: everywhere}}\n", stage.port);
     let text = std::fs::read_to_string(&path)?.replace("  a:\n", &listen);
     std::fs::write(&path, text)?;
-    until("it is open", || Ok(from_elsewhere("x")?.ends_with("a\n")))?;
-    // The focus is another's here; from there only what is open can have it.
+    until("it is open", || Ok(request_remotely("x")?.ends_with("a\n")))?;
+    // Remote clients reach only open envs, even if the default target is another one.
     ensure!(stage.ask()? == "b");
-    let by_name = from_elsewhere(&stage.name("b"))?;
+    let by_name = request_remotely(&stage.name("b"))?;
     ensure!(by_name.starts_with("HTTP/1.1 404"), "{by_name}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What clients and services may do to a forwarder: in this process, with services on loopback.
+//! The proxy in this process, with services on loopback.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use libtest_mimic::{Failed, Trial};
 use lxc_dev_manager_core::backend::GuestStream;
-use lxc_dev_manager_core::model::{HostPort, Reach};
+use lxc_dev_manager_core::model::{HostPort, ListenScope};
 use lxc_dev_manager_core::proxy::{self, RouteName, Routes, Service, Shared, Table, Upstream};
 use lxc_dev_manager_core::view::EnvRef;
 use lxc_dev_manager_core::{Error, ErrorKind};
@@ -20,37 +20,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stage::free_port;
 
-/// How long something may take that is about to happen.
-pub const SOON: Duration = Duration::from_secs(20);
+/// Time for expected events.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The tests, each with its name.
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("half_closes_arrive_both_ways", half_closes_arrive_both_ways),
-        trial("resets_arrive_both_ways", resets_arrive_both_ways),
+        trial("half_closes_are_passed_on", half_closes_are_passed_on),
+        trial("resets_are_passed_on", resets_are_passed_on),
+        trial("slow_reader_blocks_sender", slow_reader_blocks_sender),
+        trial("host_is_parsed_byte_by_byte", host_is_parsed_byte_by_byte),
+        trial("first_speaker_decides_target", first_speaker_decides_target),
+        trial("malformed_hosts_are_refused", malformed_hosts_are_refused),
+        trial("endless_head_is_refused", endless_head_is_refused),
         trial(
-            "a_slow_reader_holds_the_sender_back",
-            a_slow_reader_holds_the_sender_back,
+            "http2_and_tls_get_native_errors",
+            http2_and_tls_get_native_errors,
         ),
-        trial("a_name_may_come_byte_by_byte", a_name_may_come_byte_by_byte),
-        trial("who_speaks_first_decides", who_speaks_first_decides),
-        trial(
-            "hosts_with_tricks_reach_nobody",
-            hosts_with_tricks_reach_nobody,
-        ),
-        trial(
-            "a_head_without_end_is_refused",
-            a_head_without_end_is_refused,
-        ),
-        trial(
-            "http2_and_tls_are_told_in_their_own_way",
-            http2_and_tls_are_told_in_their_own_way,
-        ),
-        trial("what_is_cut_is_reset", what_is_cut_is_reset),
-        trial(
-            "a_service_that_comes_late_is_met",
-            a_service_that_comes_late_is_met,
-        ),
+        trial("cut_connections_are_reset", cut_connections_are_reset),
+        trial("late_service_is_reached", late_service_is_reached),
     ]
 }
 
@@ -66,14 +53,14 @@ pub fn trial<F: Future<Output = Result<()>> + 'static>(name: &str, test: fn() ->
     })
 }
 
-/// A service of the test: hands its connections over.
+/// A service of the test, with its accepted connections.
 struct Local {
     accepted: mpsc::Receiver<TcpStream>,
     dialled: mpsc::UnboundedReceiver<()>,
     upstream: Arc<Upstream>,
 }
 
-/// Connects to a port, and says so when it has.
+/// Dials a port and reports success.
 struct Connect(u16, mpsc::UnboundedSender<()>);
 
 #[async_trait]
@@ -81,7 +68,7 @@ impl Service for Connect {
     async fn dial(&self) -> lxc_dev_manager_core::Result<GuestStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).await;
         let stream = stream.map_err(|_| Error::new(ErrorKind::Guest, "nothing listens"))?;
-        // A test that doesn't ask has no receiver.
+        // The receiver may be gone.
         let _ = self.1.send(());
         Ok(GuestStream::Socket(stream))
     }
@@ -107,17 +94,17 @@ impl Local {
         })
     }
 
-    /// One that was dialled for a silent client; the forwarder has it by now.
+    /// Accepts a connection dialled early, after the proxy has it.
     async fn accept_early(&mut self) -> Result<TcpStream> {
         let accepted = self.accept().await?;
-        let dialled = tokio::time::timeout(SOON, self.dialled.recv()).await;
+        let dialled = tokio::time::timeout(TIMEOUT, self.dialled.recv()).await;
         dialled.context("not dialled")?.context("it ended")?;
         Ok(accepted)
     }
 
     async fn accept(&mut self) -> Result<TcpStream> {
-        let accepted = tokio::time::timeout(SOON, self.accepted.recv()).await;
-        accepted.context("nobody came")?.context("it ended")
+        let accepted = tokio::time::timeout(TIMEOUT, self.accepted.recv()).await;
+        accepted.context("no connection")?.context("it ended")
     }
 }
 
@@ -130,7 +117,7 @@ fn upstream(env: &str, port: u16, connected: mpsc::UnboundedSender<()>) -> Arc<U
     Arc::new(Upstream::new(env, name, Arc::new(Connect(port, connected))))
 }
 
-/// A port that `a` and `b` share, with the focus on `a`.
+/// A port shared by `a` and `b`, with default target `a`.
 struct Port {
     number: u16,
     a: Local,
@@ -143,7 +130,7 @@ impl Port {
         let (a, b) = (Local::new("a").await?, Local::new("b").await?);
         let number = free_port()?;
         let table = Table {
-            focused: Some(a.upstream.clone()),
+            default: Some(a.upstream.clone()),
             named: vec![a.upstream.clone(), b.upstream.clone()],
             names: Arc::default(),
         };
@@ -155,12 +142,12 @@ impl Port {
         Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, self.number)).await?)
     }
 
-    /// A client that has said this and gets this answer.
+    /// Returns the response to a request.
     async fn answer(&self, request: &[u8]) -> Result<String> {
         let mut client = self.connect().await?;
         client.write_all(request).await?;
         let mut answer = Vec::new();
-        tokio::time::timeout(SOON, client.read_to_end(&mut answer))
+        tokio::time::timeout(TIMEOUT, client.read_to_end(&mut answer))
             .await
             .context("no end")??;
         Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -175,7 +162,7 @@ impl Drop for Port {
 
 pub fn serve(number: u16, table: Table) -> Result<CancellationToken> {
     let port = HostPort::new(number).context("no port")?;
-    let listeners = Arc::new(proxy::bind(port, Reach::Loopback)?);
+    let listeners = Arc::new(proxy::bind(port, ListenScope::Loopback)?);
     let routes = Arc::new(Routes::default());
     routes.set(table, Table::default());
     let end = CancellationToken::new();
@@ -188,21 +175,21 @@ pub fn serve(number: u16, table: Table) -> Result<CancellationToken> {
     Ok(end)
 }
 
-async fn half_closes_arrive_both_ways() -> Result<()> {
+async fn half_closes_are_passed_on() -> Result<()> {
     let mut port = Port::new().await?;
     let mut client = port.connect().await?;
     client.write_all(b"question\n").await?;
     client.shutdown().await?;
     let mut guest = port.a.accept().await?;
-    let mut heard = String::new();
-    guest.read_to_string(&mut heard).await?;
-    ensure!(heard == "question\n", "{heard}");
+    let mut received = String::new();
+    guest.read_to_string(&mut received).await?;
+    ensure!(received == "question\n", "{received}");
     guest.write_all(b"answer").await?;
     guest.shutdown().await?;
-    heard.clear();
-    client.read_to_string(&mut heard).await?;
-    ensure!(heard == "answer", "{heard}");
-    // The service ends its sending first.
+    received.clear();
+    client.read_to_string(&mut received).await?;
+    ensure!(received == "answer", "{received}");
+    // The service half-closes first.
     let mut client = port.connect().await?;
     client.write_all(b"\0").await?;
     let mut guest = port.a.accept().await?;
@@ -210,28 +197,28 @@ async fn half_closes_arrive_both_ways() -> Result<()> {
     ensure!(client.read(&mut [0]).await? == 0);
     client.write_all(b"still there").await?;
     client.shutdown().await?;
-    heard.clear();
-    guest.read_to_string(&mut heard).await?;
-    ensure!(heard == "\0still there", "{heard:?}");
+    received.clear();
+    guest.read_to_string(&mut received).await?;
+    ensure!(received == "\0still there", "{received:?}");
     Ok(())
 }
 
-async fn resets_arrive_both_ways() -> Result<()> {
+async fn resets_are_passed_on() -> Result<()> {
     let mut port = Port::new().await?;
     for guest_resets in [false, true] {
         let mut client = port.connect().await?;
         client.write_all(b"\0").await?;
         let mut guest = port.a.accept().await?;
         ensure!(guest.read(&mut [0]).await? == 1);
-        let (breaks, mut sees) = if guest_resets {
+        let (resetting, mut peer) = if guest_resets {
             (guest, client)
         } else {
             (client, guest)
         };
-        breaks.set_zero_linger()?;
-        drop(breaks);
-        let seen = tokio::time::timeout(SOON, sees.read(&mut [0])).await?;
-        let error = seen.err().context("it ended like any other")?;
+        resetting.set_zero_linger()?;
+        drop(resetting);
+        let seen = tokio::time::timeout(TIMEOUT, peer.read(&mut [0])).await?;
+        let error = seen.err().context("ended without a reset")?;
         ensure!(
             error.kind() == std::io::ErrorKind::ConnectionReset,
             "{error}"
@@ -240,13 +227,13 @@ async fn resets_arrive_both_ways() -> Result<()> {
     Ok(())
 }
 
-async fn a_slow_reader_holds_the_sender_back() -> Result<()> {
+async fn slow_reader_blocks_sender() -> Result<()> {
     const ALL: usize = 64 * 1024 * 1024;
     let mut port = Port::new().await?;
     let mut client = port.connect().await?;
     client.write_all(b"\0").await?;
     let mut guest = port.a.accept().await?;
-    // What is unread when it is closed would make it a reset.
+    // Closing with unread data would cause a reset.
     ensure!(guest.read(&mut [0]).await? == 1);
     let sending = tokio::spawn(async move {
         let chunk: Vec<u8> = (0..65_536_u32).map(|i| (i % 251) as u8).collect();
@@ -257,27 +244,27 @@ async fn a_slow_reader_holds_the_sender_back() -> Result<()> {
         }
         anyhow::Ok(())
     });
-    // Nothing is read, so the sender comes to a stop with far less on its way.
+    // Without a reader, the sender must block.
     let stuck = tokio::time::timeout(Duration::from_millis(500), async {
         while port.a.upstream.traffic.view().sent < ALL as u64 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    ensure!(stuck.await.is_err(), "all of it was taken");
+    ensure!(stuck.await.is_err(), "everything was buffered");
     let mut received = Vec::with_capacity(ALL);
     client.read_to_end(&mut received).await?;
     sending.await??;
     ensure!(received.len() == ALL, "{} bytes", received.len());
-    let is_right = |(at, byte): (usize, &u8)| usize::from(*byte) == at % 65_536 % 251;
+    let is_expected = |(at, byte): (usize, &u8)| usize::from(*byte) == at % 65_536 % 251;
     ensure!(
-        received.iter().enumerate().all(is_right),
+        received.iter().enumerate().all(is_expected),
         "bytes were changed"
     );
     ensure!(port.a.upstream.traffic.view().sent == ALL as u64);
     Ok(())
 }
 
-async fn a_name_may_come_byte_by_byte() -> Result<()> {
+async fn host_is_parsed_byte_by_byte() -> Result<()> {
     let mut port = Port::new().await?;
     let mut client = port.connect().await?;
     client.set_nodelay(true)?;
@@ -287,35 +274,35 @@ async fn a_name_may_come_byte_by_byte() -> Result<()> {
         tokio::task::yield_now().await;
     }
     let mut guest = port.b.accept().await?;
-    let mut heard = vec![0; head.len()];
-    guest.read_exact(&mut heard).await?;
-    ensure!(heard == head);
+    let mut received = vec![0; head.len()];
+    guest.read_exact(&mut received).await?;
+    ensure!(received == head);
     Ok(())
 }
 
-async fn who_speaks_first_decides() -> Result<()> {
+async fn first_speaker_decides_target() -> Result<()> {
     let mut port = Port::new().await?;
     // The server speaks first.
     let mut client = port.connect().await?;
     let mut guest = port.a.accept_early().await?;
     guest.write_all(b"220 hello\r\n").await?;
-    let mut heard = vec![0; 11];
-    client.read_exact(&mut heard).await?;
-    ensure!(heard == b"220 hello\r\n");
-    // A browser connects early and then asks for another env: the one that was dialled is let go.
+    let mut received = vec![0; 11];
+    client.read_exact(&mut received).await?;
+    ensure!(received == b"220 hello\r\n");
+    // A browser preconnects and then requests another env: the early connection is dropped.
     let mut client = port.connect().await?;
     let mut early = port.a.accept_early().await?;
     let head = b"GET / HTTP/1.1\r\nHost: b.web.localhost\r\n\r\n";
     client.write_all(head).await?;
     let mut guest = port.b.accept().await?;
-    let mut heard = vec![0; head.len()];
-    guest.read_exact(&mut heard).await?;
-    ensure!(heard == head);
+    let mut received = vec![0; head.len()];
+    guest.read_exact(&mut received).await?;
+    ensure!(received == head);
     ensure!(
         early.read(&mut [0]).await? == 0,
-        "the wrong env heard something"
+        "bytes sent to the wrong env"
     );
-    // The same for the focused one: it is already there.
+    // A request for the default target uses the early connection.
     let mut client = port.connect().await?;
     let mut early = port.a.accept_early().await?;
     client
@@ -325,7 +312,7 @@ async fn who_speaks_first_decides() -> Result<()> {
     Ok(())
 }
 
-async fn hosts_with_tricks_reach_nobody() -> Result<()> {
+async fn malformed_hosts_are_refused() -> Result<()> {
     let mut port = Port::new().await?;
     for (host, status) in [
         ("b.web.localhost@a.web.localhost", "400"),
@@ -345,24 +332,24 @@ async fn hosts_with_tricks_reach_nobody() -> Result<()> {
         );
     }
     ensure!(port.b.accepted.try_recv().is_err());
-    // Where a head takes a while, the focused one is dialled meanwhile: it hears nothing.
+    // The default target may be dialled early but must receive nothing.
     while let Ok(mut early) = port.a.accepted.try_recv() {
-        let heard = early.read(&mut [0; 1]).await;
-        ensure!(!matches!(heard, Ok(1..)), "{heard:?}");
+        let received = early.read(&mut [0; 1]).await;
+        ensure!(!matches!(received, Ok(1..)), "{received:?}");
     }
     Ok(())
 }
 
-async fn a_head_without_end_is_refused() -> Result<()> {
+async fn endless_head_is_refused() -> Result<()> {
     let port = Port::new().await?;
     let mut head = b"GET / HTTP/1.1\r\nHost: b.web.localhost\r\nX: ".to_vec();
-    head.resize(proxy::MAX_HEAD + 10_000, b'a');
+    head.resize(proxy::MAX_HEAD_BYTES + 10_000, b'a');
     let answer = port.answer(&head).await?;
     ensure!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     Ok(())
 }
 
-async fn http2_and_tls_are_told_in_their_own_way() -> Result<()> {
+async fn http2_and_tls_get_native_errors() -> Result<()> {
     let port = Port::new().await?;
     let client = port.connect().await?;
     let (mut sender, connection) = h2::client::handshake(client).await?;
@@ -371,20 +358,20 @@ async fn http2_and_tls_are_told_in_their_own_way() -> Result<()> {
         .uri("http://c.web.localhost/")
         .body(())?;
     let (answer, _) = sender.send_request(request, true)?;
-    let answer = tokio::time::timeout(SOON, answer).await??;
+    let answer = tokio::time::timeout(TIMEOUT, answer).await??;
     ensure!(answer.status() == 404, "{answer:?}");
     driven.abort();
-    // A greeting for a name that no env has: an alert, and the end.
+    // A client hello with an unknown name gets an alert.
     let mut client = port.connect().await?;
-    client.write_all(&greeting("c.web.localhost")?).await?;
+    client.write_all(&client_hello("c.web.localhost")?).await?;
     let mut alert = Vec::new();
     client.read_to_end(&mut alert).await?;
     ensure!(alert == [21, 3, 3, 0, 2, 2, 112], "{alert:?}");
     Ok(())
 }
 
-/// The first bytes of a TLS client that wants a name.
-fn greeting(name: &str) -> Result<Vec<u8>> {
+/// Returns a client hello for a name.
+fn client_hello(name: &str) -> Result<Vec<u8>> {
     use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring};
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -396,7 +383,7 @@ fn greeting(name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn what_is_cut_is_reset() -> Result<()> {
+async fn cut_connections_are_reset() -> Result<()> {
     let mut port = Port::new().await?;
     let mut client = port.connect().await?;
     client.write_all(b"\0").await?;
@@ -404,24 +391,24 @@ async fn what_is_cut_is_reset() -> Result<()> {
     ensure!(guest.read(&mut [0]).await? == 1);
     port.a.upstream.cut();
     for side in [&mut client, &mut guest] {
-        let seen = tokio::time::timeout(SOON, side.read(&mut [0])).await?;
-        ensure!(seen.is_err(), "it ended like any other");
+        let seen = tokio::time::timeout(TIMEOUT, side.read(&mut [0])).await?;
+        ensure!(seen.is_err(), "ended without a reset");
     }
-    // Later ones live.
+    // New connections work.
     let mut client = port.connect().await?;
     client.write_all(b"\0").await?;
     ensure!(port.a.accept().await?.read(&mut [0]).await? == 1);
     Ok(())
 }
 
-async fn a_service_that_comes_late_is_met() -> Result<()> {
+async fn late_service_is_reached() -> Result<()> {
     let late = free_port()?;
     let number = free_port()?;
-    let focused = Some(upstream("a", late, mpsc::unbounded_channel().0));
+    let default = Some(upstream("a", late, mpsc::unbounded_channel().0));
     let end = serve(
         number,
         Table {
-            focused,
+            default,
             ..Table::default()
         },
     )?;
@@ -430,10 +417,10 @@ async fn a_service_that_comes_late_is_met() -> Result<()> {
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, late)).await?;
-    let (mut guest, _) = tokio::time::timeout(SOON, listener.accept()).await??;
+    let (mut guest, _) = tokio::time::timeout(TIMEOUT, listener.accept()).await??;
     ensure!(guest.read(&mut [0; 64]).await? > 0);
     drop((guest, listener));
-    // A person sees a page at once, and it looks again.
+    // Browsers get a reloading page at once.
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, number)).await?;
     client
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")

@@ -1,12 +1,12 @@
-//! Several envs on one port of this machine.
+//! Several envs on one host port.
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 
 use crate::stage::{Stage, ask, request, until};
 
-/// Three envs of one project, all serving one port: by name, by focus, by a port of their own.
-pub fn names_focus_and_own_ports(engine: &TestEngine) -> Result<()> {
+/// Three envs serve one port: by name, as default target, and by own port.
+pub fn routes_by_name_default_and_own_port(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a", "b", "c"])?;
     let _services = ["a", "b", "c"].map(|env| stage.service(env, "0.0.0.0"));
     let mut proxy = stage.proxy(&["a"])?;
@@ -14,15 +14,15 @@ pub fn names_focus_and_own_ports(engine: &TestEngine) -> Result<()> {
     for env in ["a", "b", "c"] {
         ensure!(stage.ask_for(env)? == env, "by name: {env}");
     }
-    // Whoever is proxied next gets the focus, and it is said.
+    // The next `proxy NAME` makes its env the default target.
     let _second = stage.proxy(&["b"])?;
     until("the focus moves", || Ok(stage.ask()? == "b"))?;
     ensure!(stage.ask_for("a")? == "a");
     let line = proxy.line()?;
     ensure!(line.contains("also port"), "{line:?}");
     let moved = stage.workspace.ok(&["focus", "c"])?;
-    ensure!(moved.contains("goes to c now, no longer to b"), "{moved}");
-    // Nobody wished it to be forwarded, but it runs and has the port.
+    ensure!(moved.contains("now goes to c, previously to b"), "{moved}");
+    // It has no lease, but runs and has the port.
     ensure!(stage.ask()? == "c" && stage.ask_for("b")? == "b");
     stage.workspace.ok(&["focus", "a"])?;
     ensure!(stage.ask()? == "a");
@@ -32,7 +32,7 @@ pub fn names_focus_and_own_ports(engine: &TestEngine) -> Result<()> {
         let own = u16::try_from(own)?;
         let env = forward["env"]["env"].as_str().context("no env")?;
         ensure!(ask(own, "localhost")? == env);
-        // No name leads away from it.
+        // Own ports ignore names.
         ensure!(ask(own, &stage.name("c"))? == env);
     }
     let unknown = request(stage.port, &stage.name("d"), "Accept: text/html\r\n")?;
@@ -46,13 +46,13 @@ pub fn names_focus_and_own_ports(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-/// Connections that are no requests keep a port where it is, unless it is named.
-pub fn a_session_keeps_its_port(engine: &TestEngine) -> Result<()> {
+/// Non-HTTP connections keep the default target, unless the port is given.
+pub fn open_session_keeps_default_target(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a", "b"])?;
     let _services = ["a", "b"].map(|env| stage.service(env, "0.0.0.0"));
     let _proxy = stage.proxy(&["*"])?;
     stage.workspace.ok(&["focus", "a"])?;
-    // A protocol of which nobody knows anything.
+    // An unknown protocol.
     let mut session = std::net::TcpStream::connect(("127.0.0.1", stage.port))?;
     std::io::Write::write_all(&mut session, b"\x01\x02")?;
     let open = |forward: &serde_json::Value| forward["traffic"]["open_other"].as_u64();
@@ -65,9 +65,9 @@ pub fn a_session_keeps_its_port(engine: &TestEngine) -> Result<()> {
     let named = stage
         .workspace
         .ok(&["focus", "b", &stage.port.to_string()])?;
-    ensure!(named.contains("goes to b now"), "{named}");
+    ensure!(named.contains("now goes to b"), "{named}");
     ensure!(stage.ask()? == "b");
-    // The session lives, until it is asked to end.
+    // The session stays open until `--cut`.
     ensure!(stage.forwards()?.first().and_then(open) == Some(1));
     stage.workspace.ok(&["focus", "a"])?;
     stage.workspace.ok(&["focus", "b", "--cut"])?;
@@ -76,8 +76,8 @@ pub fn a_session_keeps_its_port(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// A port that is added to the file is forwarded at once, one that is removed no longer.
-pub fn ports_come_and_go_with_the_file(engine: &TestEngine) -> Result<()> {
+/// Ports are forwarded as soon as they are added to the file, until they are removed.
+pub fn forwards_follow_the_file(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let other = crate::stage::free_port()?;
     let _one = stage.service("a", "0.0.0.0")?;
@@ -106,7 +106,7 @@ pub fn ports_come_and_go_with_the_file(engine: &TestEngine) -> Result<()> {
     until("it is closed", || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", other)).is_err())
     })?;
-    // A checkout of another branch, which takes the file away for a moment, closes nothing.
+    // A briefly missing file, as during a checkout, closes nothing.
     let file = stage.workspace.directory().join("containers.yaml");
     let aside = file.with_extension("aside");
     std::fs::rename(&file, &aside)?;
@@ -119,7 +119,7 @@ pub fn ports_come_and_go_with_the_file(engine: &TestEngine) -> Result<()> {
     stage
         .workspace
         .ok(&["port", "release", &stage.port.to_string()])?;
-    until("it is given up", || {
+    until("it is released", || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", stage.port)).is_err())
     })
 }

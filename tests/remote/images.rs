@@ -87,7 +87,7 @@ pub fn an_image_of_another_engine(engine: &TestEngine) -> Result<()> {
             "{made:?}"
         );
         let missing = ImageName::parse("lab:no-such-image")?;
-        let words = ["the remote `lab` has no image `no-such-image`"];
+        let words = ["remote `lab` has no image `no-such-image`"];
         expect(here.find_image(&missing).await, ErrorKind::NotFound, &words)?;
         // The engine's own, by the name that its client gives it.
         let local = ImageName::parse(&format!("local:{}", engines::image()))?;
@@ -106,7 +106,7 @@ pub fn a_slip_in_a_name_is_forgiven(engine: &TestEngine) -> Result<()> {
         let words = ["did you mean", &format!("`{}`", engines::image())];
         expect(here.find_image(&slip).await, ErrorKind::NotFound, &words)?;
         let other = ImageName::parse("elsewhere:anything")?;
-        let words = ["there are:", "shop:…"];
+        let words = ["known images:", "shop:…"];
         expect(here.find_image(&other).await, ErrorKind::NotFound, &words)
     })
 }

@@ -13,7 +13,7 @@ use lxc_dev_manager_tests::engines::image;
 use tokio_util::sync::CancellationToken;
 
 /// How long an event may take.
-const EVENT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const EVENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Runs a test on a runtime of its own.
 pub fn on_runtime(test: impl Future<Output = Result<()>>) -> Result<()> {
@@ -95,7 +95,7 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     backend.stop(name, true).await?;
     let snapshot = SnapshotName::parse("first")?;
     backend
-        .snapshot(name, &snapshot, None, &Progress::none())
+        .create_snapshot(name, &snapshot, None, &Progress::none())
         .await?;
     backend.start(name).await?;
     said(backend, name, &["rm", "/root/file"]).await?;
@@ -103,8 +103,8 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     backend.restore(name, &snapshot, &Progress::none()).await?;
     backend.start(name).await?;
     ensure!(said(backend, name, &["cat", "/root/file"]).await? == "from outside");
-    let glanced = backend.list_brief().await?;
-    ensure!(glanced.iter().any(|found| found.name == *name), "not seen");
+    let listed = backend.list_brief().await?;
+    ensure!(listed.iter().any(|found| found.name == *name), "not seen");
     Ok(())
 }
 
@@ -117,7 +117,7 @@ pub async fn told(backend: &Arc<dyn Backend>) -> Result<()> {
     let seen = async {
         started?;
         loop {
-            let event = tokio::time::timeout(EVENT_PATIENCE, events.next()).await?;
+            let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await?;
             if event.context("the stream ended")? == BackendEvent::Started(name.clone()) {
                 return anyhow::Ok(());
             }

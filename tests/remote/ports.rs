@@ -29,11 +29,11 @@ struct Guest {
 impl Guest {
     async fn new(visitor: &Visitor) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        let pair = KeyPair::load_or_make(&Home::new(home.path().join("home"), None, None))?;
+        let pair = KeyPair::load_or_create(&Home::new(home.path().join("home"), None, None))?;
         let user = User {
             name: "dev".parse()?,
             password: Password::parse("dev")?,
-            password_named: false,
+            has_explicit_password: false,
         };
         let guest = Self {
             lab: visitor.lab().await?,
@@ -100,8 +100,12 @@ pub fn a_route_ends_with_the_stop(engine: &TestEngine) -> Result<()> {
         service::echo(route.dial(port(8003)?).await?, b"before").await?;
         guest.lab.stop(&guest.name, true).await?;
         let stopped = route.dial(port(8003)?).await;
-        expect(stopped, ErrorKind::Conflict, &["doesn't run"])?;
-        expect(guest.route().await, ErrorKind::Conflict, &["doesn't run"])?;
+        expect(stopped, ErrorKind::Conflict, &["is not running"])?;
+        expect(
+            guest.route().await,
+            ErrorKind::Conflict,
+            &["is not running"],
+        )?;
         guest.lab.start(&guest.name).await?;
         let new = guest.route().await?;
         service::start(guest.lab.as_ref(), &guest.name, "127.0.0.1", 8003).await?;
@@ -111,12 +115,12 @@ pub fn a_route_ends_with_the_stop(engine: &TestEngine) -> Result<()> {
 
 pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
     with_guest(engine, async |guest| {
-        let stranger = Access {
+        let foreign = Access {
             user: "root".parse()?,
             ..guest.access.clone()
         };
-        let route = SshRoute::new(guest.lab.clone(), &guest.name, stranger).await?;
-        let words = ["doesn't let `root` in", "authorized_keys"];
+        let route = SshRoute::new(guest.lab.clone(), &guest.name, foreign).await?;
+        let words = ["rejects the key of `root`", "authorized_keys"];
         expect(
             route.dial(port(22)?).await,
             ErrorKind::PermissionDenied,
@@ -132,7 +136,7 @@ pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
             guest.run(&["rm", "-f", &other]).await?;
         }
         let shown = guest.route().await?.dial(port(22)?).await;
-        let words = ["another key than the engine tells"];
+        let words = ["does not match its key files"];
         expect(shown, ErrorKind::PermissionDenied, &words)?;
         guest.run(&["cp", "/root/key.pub", key]).await?;
         guest.run(&["mv", "/usr/sbin/sshd", "/root/sshd"]).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use lxc_dev_manager_core::backend::lxc::{Clients, Surroundings};
+use lxc_dev_manager_core::backend::lxc::{HostEnvironment, LxcRemotes};
 use lxc_dev_manager_core::backend::{Backend, Remotes};
 use lxc_dev_manager_tests::engines::TestEngine;
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ impl Visitor {
     }
 
     /// What the user's clients know. With `local` in sight, a variable leads to the engine too.
-    pub async fn clients(&self, local: bool) -> Clients {
+    pub async fn clients(&self, local: bool) -> LxcRemotes {
         let lookup = |name: &str| -> Option<OsString> {
             match name {
                 "HOME" => Some(self.home.clone().into()),
@@ -129,7 +129,7 @@ impl Visitor {
                 _ => None,
             }
         };
-        Clients::new(Surroundings::read(lookup)).await
+        LxcRemotes::new(HostEnvironment::read(lookup)).await
     }
 
     /// The engine as [`LAB`].

@@ -1,4 +1,4 @@
-//! Docker in an env, without a registry. Each function takes what runs a command line of ours that has to succeed.
+//! Docker in an env, without a registry. Each function takes a runner for commands that have to succeed.
 
 use anyhow::{Result, ensure};
 
@@ -41,6 +41,6 @@ pub fn runs_again(ok: impl Fn(&[&str]) -> Result<String>) -> Result<()> {
     let again = ok(&again)?;
     ensure!(again == "again\n", "{again}");
     let applied = ok(&["config", "apply", "dev"])?;
-    ensure!(applied.contains("is as the file says"), "{applied}");
+    ensure!(applied.contains("is already up to date"), "{applied}");
     Ok(())
 }

@@ -11,9 +11,7 @@ use lxc_dev_manager_core::model::{EngineKind, EngineProject};
 /// An engine that tests may use.
 #[derive(Debug, Clone)]
 pub struct TestEngine {
-    /// Which kind.
     pub kind: EngineKind,
-    /// Its socket.
     pub socket: PathBuf,
 }
 

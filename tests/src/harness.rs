@@ -10,7 +10,6 @@ use crate::engines::{self, TestEngine};
 pub struct EngineTest {
     /// Name of the function.
     pub name: &'static str,
-    /// The test.
     pub run: fn(&TestEngine) -> anyhow::Result<()>,
 }
 

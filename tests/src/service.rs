@@ -87,7 +87,7 @@ pub async fn echo(mut stream: GuestStream, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Has the service end its side first, and sends to it all the same. `again` is another connection.
+/// Has the service end its side first, and still sends to it. `again` is another connection.
 pub async fn end_first(mut stream: GuestStream, mut again: GuestStream) -> Result<()> {
     stream.write_all(b"b").await?;
     let mut heard = Vec::new();

@@ -22,7 +22,7 @@ pub struct Stage {
     pub port: u16,
 }
 
-/// A process of ours that is ended when it is dropped.
+/// A child process that ends when it is dropped.
 pub struct Running {
     pub child: Child,
     pub lines: BufReader<ChildStdout>,
@@ -96,7 +96,7 @@ impl Stage {
         format!("{env}.{}.localhost:{}", self.workspace.project, self.port)
     }
 
-    /// Asks the shared port, as somebody who names nobody.
+    /// Asks the shared port, without a name.
     pub fn ask(&self) -> Result<String> {
         ask(self.port, &format!("127.0.0.1:{}", self.port))
     }

@@ -1,4 +1,4 @@
-//! Commands on a terminal, as somebody who types and reads meets them.
+//! Commands on a terminal, as a user at the keyboard meets them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ const SIZE: (u16, u16) = (24, 80);
 const SIZES: &str = "for size in '24 80' '30 100' '41 123'; do n=0; until [ \"$(stty size)\" = \"$size\" ]; do \
     n=$((n + 1)); [ \"$n\" -lt 300 ] || exit 1; sleep 0.1; done; echo \"it has $size\"; done; exit 7";
 
-/// A command of ours on a terminal of its own.
+/// A command on a terminal of its own.
 pub struct Terminal {
     /// The command.
     pub child: Child,
@@ -99,7 +99,7 @@ fn set_size(terminal: &File, (rows, columns): (u16, u16)) -> Result<()> {
     Ok(tcsetwinsize(terminal, size)?)
 }
 
-/// A terminal in an env has the size of ours, and follows it. `exec` runs what it is given, a program and its arguments.
+/// A terminal in an env has the size of this one, and follows it. `exec` runs what it is given, a program and its arguments.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ pub struct Workspace {
     pub project: String,
 }
 
-/// What a command of ours did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` where a signal ended it.
@@ -43,7 +43,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Starts a command of ours and kills it when it says that it is at a step.
+/// Starts a command and kills it at a step of its status lines.
 pub fn kill_at_step(mut command: Command, step: &str) -> Result<()> {
     let mut child = command.spawn()?;
     let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();

@@ -70,7 +70,7 @@ describe("restore", () => {
     await click("notification-undo");
     await waitFor(() =>
       expect(screen.getByTestId("notification").textContent).toContain(
-        "main is back as it was before",
+        "Undid the last change of main",
       ),
     );
     expect(screen.queryByTestId("notification-undo")).toBeNull();

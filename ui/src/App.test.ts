@@ -187,11 +187,11 @@ describe("stop with an open terminal session", () => {
       hint: null,
     };
     await click("stop");
-    const stopAnyway = await screen.findByTestId("notification-stop-anyway");
-    expect(host.actions).toEqual([{ action: "stop", env: MAIN }]);
+    const forceStop = await screen.findByTestId("notification-force-stop");
+    expect(host.actions).toEqual([{ action: "stop", env: MAIN, force: false }]);
     expect(row("main").dataset.status).toBe("running");
-    stopAnyway.click();
+    forceStop.click();
     await waitFor(() => expect(row("main").dataset.status).toBe("stopped"));
-    expect(host.actions.at(-1)).toEqual({ action: "stop-anyway", env: MAIN });
+    expect(host.actions.at(-1)).toEqual({ action: "stop", env: MAIN, force: true });
   });
 });

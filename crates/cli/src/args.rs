@@ -1,4 +1,4 @@
-//! What may be written on the command line: the commands here, their arguments by what they are about.
+//! The command line: commands here, their arguments in the submodules.
 
 mod env;
 mod image;
@@ -26,7 +26,7 @@ pub(crate) use template::{
     DeleteTemplate, ExportTemplate, NewTemplate, OneTemplate, TemplateCommand, ValidateTemplates,
 };
 
-/// Linux dev environments for each project.
+/// Manage Linux dev environments for each project.
 #[derive(Debug, Parser)]
 #[command(
     name = "lxc-dev-manager",
@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Options of every command.
+/// Global options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Run as if started in this directory
@@ -52,7 +52,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) directory: Option<PathBuf>,
-    /// Use this remote of the engine's own client (`lxc remote list`, `incus remote list`)
+    /// Use this remote of the `lxc` or `incus` client
     #[arg(
         long,
         value_name = "NAME",
@@ -63,16 +63,16 @@ pub(crate) struct Global {
     /// Print data as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
-    /// Say nothing but data and errors
+    /// Suppress status messages
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub(crate) quiet: bool,
-    /// Colours
+    /// Use colours
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN",
           help_heading = "Global options")]
     pub(crate) color: Color,
 }
 
-/// When to use colours.
+/// Use of colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set
@@ -85,106 +85,106 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a project in this directory
+    /// Create a project in this directory
     Create(CreateProject),
-    /// Projects
+    /// Manage projects
     #[command(subcommand)]
     Project(ProjectCommand),
-    /// Envs of this project
+    /// Manage the envs of this project
     #[command(subcommand, visible_alias = "c")]
     Container(ContainerCommand),
     /// List the envs of this project
     #[command(visible_alias = "ls")]
     List(List),
-    /// Tell all about an env: limits, what it uses, addresses, snapshots
+    /// Show limits, usage, addresses and snapshots of an env
     Info(EnvOnly),
-    /// Start envs; make those that only the file names
+    /// Start envs; create those that exist only in the file
     Up(Up),
     /// Stop envs
     Down(Envs),
-    /// Stop envs and start them again
+    /// Restart envs
     Restart(Envs),
     /// Open a login shell in an env
     Ssh(Ssh),
-    /// Run a command in an env, or in several
+    /// Run a command in one or more envs
     Exec(Exec),
-    /// Copy files into envs, out of them, and between them
+    /// Copy files into, out of and between envs
     #[command(visible_alias = "cp")]
     Mv(Mv),
-    /// Forward the ports of envs until Ctrl+C, and give them the focus
+    /// Forward the ports of envs until Ctrl+C
     Proxy(Proxy),
-    /// Forward the ports of every running env of all known projects until Ctrl+C
+    /// Forward the ports of all running envs until Ctrl+C
     Serve,
-    /// Let an env have what comes to its ports and names nobody
+    /// Make an env the default target of its ports
     Focus(Focus),
-    /// Tell what listens in envs, what is forwarded, and what is in the way
+    /// Show listening services, forwards and port conflicts
     Ports(ListPorts),
     /// Open a port of an env in the browser
     Open(Open),
-    /// Give an env a port, or take one away
+    /// Add, remove and release ports
     #[command(subcommand)]
     Port(PortCommand),
     /// Take a snapshot of an env
     #[command(hide = true)]
     Snapshot(TakeSnapshot),
-    /// Take back the last reset, removal or deletion of a project
+    /// Undo the last reset, removal or project deletion
     Undo(Undo),
-    /// Give an env another name
+    /// Rename an env
     Rename(Rename),
     /// Remove envs
     #[command(visible_alias = "rm")]
     Remove(Remove),
-    /// Images that envs are made from
+    /// Manage the images that envs are created from
     #[command(subcommand)]
     Image(ImageCommand),
-    /// List the images with a name
+    /// List named images
     #[command(hide = true)]
     Images(ListImages),
-    /// Templates that Lima's machines are made from
+    /// Manage the templates of Lima machines
     #[command(subcommand)]
     Template(TemplateCommand),
-    /// What the file says of envs that are there; what you prefer in all projects
+    /// Apply the file to existing envs; manage preferences
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Show the envs of this project as they change
+    /// Show the envs of this project and update on changes
     Watch(List),
-    /// Print what changes, an event a line
+    /// Print changes, one event per line
     Events(List),
-    /// Delete what undo has kept for three days, or all of it
+    /// Delete expired undo copies, or all of them
     Gc(Gc),
-    /// Look for what is the matter, and say what to do about it
+    /// Diagnose problems and suggest fixes
     Doctor,
-    /// Print a block for ~/.ssh/config, for editors and ssh itself
+    /// Print a block for ~/.ssh/config
     SshConfig(EnvOnly),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(Completions),
-    /// Write the manual pages
+    /// Write manual pages
     Man(Man),
     /// Connect stdin and stdout to a port of an env
     #[command(hide = true)]
     Dial(Dial),
-    /// Print the public host keys of an env, for ssh
+    /// Print the SSH host keys of an env
     #[command(hide = true)]
     HostKeys(HostKeys),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectCommand {
-    /// Make a project in this directory
+    /// Create a project in this directory
     Create(CreateProject),
-    /// Remove all envs of this project, and its file
+    /// Delete this project: its envs and its file
     Delete(DeleteProject),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
-    /// Make an env from an image
+    /// Create an env from an image
     Create(CreateEnv),
-    /// Make an env as a copy of another
+    /// Clone an env
     Clone(CloneEnv),
-    /// Set an env back to a snapshot
+    /// Restore an env to a snapshot
     Reset(Reset),
-    /// Snapshots of an env
+    /// Manage the snapshots of an env
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
     /// List the envs of this project
@@ -211,7 +211,7 @@ pub(crate) enum ContainerCommand {
 pub(crate) enum SnapshotCommand {
     /// Take a snapshot
     Create(TakeSnapshot),
-    /// List the snapshots
+    /// List snapshots
     List(EnvOnly),
     /// Delete a snapshot
     Delete(DeleteSnapshot),
@@ -219,11 +219,11 @@ pub(crate) enum SnapshotCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Set limits, mounts, nesting and autostart as the file has them now
+    /// Apply limits, mounts, nesting and autostart from the file
     Apply(Up),
-    /// Show what you prefer, in all projects
+    /// Show preferences
     Show,
-    /// Change what you prefer, in all projects
+    /// Set a preference
     Set(SetPreference),
 }
 
@@ -232,31 +232,31 @@ pub(crate) struct CreateProject {
     /// Name of the project [default: the directory's name]
     #[arg(short, long)]
     pub(crate) name: Option<ProjectName>,
-    /// Ports of its envs [default: 5173,8000,5432]
+    /// Ports of the envs [default: 5173,8000,5432]
     #[arg(short, long, value_name = "PORTS", value_parser = ports)]
     pub(crate) ports: Option<Vec<Ports>>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteProject {
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// The envs of all known projects
+    /// Include all known projects
     #[arg(short, long)]
     pub(crate) all: bool,
 }
 
-/// A list of ports as one value.
+/// A list of ports as one argument.
 #[derive(Debug, Clone)]
 pub(crate) struct Ports(pub(crate) Vec<GuestPort>);
 
 impl Ports {
-    /// All that were given, in one list.
+    /// Joins lists and drops duplicates.
     pub(crate) fn joined(lists: Option<Vec<Self>>) -> Option<Vec<GuestPort>> {
         let mut all: Vec<GuestPort> = Vec::new();
         for port in lists?.into_iter().flat_map(|list| list.0) {

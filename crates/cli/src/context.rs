@@ -1,4 +1,4 @@
-//! What every command works with: options, the engine room, and the project of the directory.
+//! Context of a command: options, operations, and the project of the directory.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -14,83 +14,81 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Global;
 use crate::output::Printer;
 
-/// Exit code of a process that SIGINT has ended, as shells give it.
+/// Conventional exit code after SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// The surroundings of one command.
 pub(crate) struct Context {
     pub(crate) operations: Arc<Operations>,
-    /// The one of projects that name no remote: for what concerns all projects.
-    pub(crate) usual: Arc<Operations>,
+    /// For commands on all projects: without the remote of this project.
+    pub(crate) default_operations: Arc<Operations>,
     pub(crate) printer: Printer,
     directory: PathBuf,
-    /// The project as it was read to find its engine: for the first who asks.
+    /// The project as read to find its engine, for the first call of `project`.
     opened: Cell<Option<Result<Project>>>,
-    /// The remote that the command was given.
     pub(crate) remote: Option<RemoteName>,
-    /// Why the remote that the project's file names can't be used: told to who opens the project.
-    unusable: Option<ErrorReport>,
+    /// Why the remote of the project's file cannot be used; returned by `project`.
+    remote_error: Option<ErrorReport>,
 }
 
 impl Context {
     pub(crate) async fn new(global: &Global, printer: Printer) -> Result<Self> {
         let here = std::env::current_dir()
-            .map_err(|error| Error::io("there is no current directory", error))?;
+            .map_err(|error| Error::io("cannot determine the current directory", error))?;
         let directory = match &global.directory {
             Some(other) => here.join(other),
             None => here,
         };
         let lookup = |name: &str| std::env::var_os(name);
         let operations = assemble::operations(&lookup, global.remote.as_ref()).await?;
-        // A file that can't be read says so to the command that needs it.
+        // An unreadable file is reported by `project`.
         let opened = open(&directory);
-        let named = match &opened {
+        let file_remote = match &opened {
             Ok(project) => project.file().remote(),
             Err(_) => Ok(None),
         };
-        if let (Some(asked), Ok(Some(named))) = (&global.remote, &named)
-            && asked != named
+        if let (Some(option), Ok(Some(file_remote))) = (&global.remote, &file_remote)
+            && option != file_remote
         {
             printer.status(&format!(
-                "the project's file names the remote `{named}`; `{asked}` is not used"
+                "Ignoring remote `{option}`: the project's file sets `{file_remote}`"
             ));
         }
-        let usual = operations.clone();
-        let room = named.and_then(|named| match named {
-            Some(named) => operations.at_remote(&named),
-            // What can't be read says so to the command that needs it.
-            None => opened
-                .as_ref()
-                .map_or_else(|_| Ok(operations.clone()), |project| operations.of(project)),
+        let default_operations = operations.clone();
+        let selected = file_remote.and_then(|remote| match remote {
+            Some(remote) => operations.for_remote(&remote),
+            None => opened.as_ref().map_or_else(
+                |_| Ok(operations.clone()),
+                |project| operations.for_project(project),
+            ),
         });
-        let (operations, unusable) = match room {
-            Ok(room) => (room, None),
+        let (operations, remote_error) = match selected {
+            Ok(selected) => (selected, None),
             Err(error) => (operations, Some(error.report())),
         };
         Ok(Self {
             operations,
-            usual,
+            default_operations,
             printer,
             directory,
             opened: Cell::new(Some(opened)),
             remote: global.remote.clone(),
-            unusable,
+            remote_error,
         })
     }
 
-    /// Lima, where there may be one.
+    /// Returns Lima, if it may be installed.
     pub(crate) fn lima() -> Option<Lima> {
         let lookup = |name: &str| std::env::var_os(name);
         let home = assemble::home(&lookup).ok()?;
         assemble::lima(&lookup, &home)
     }
 
-    /// The directory that the command was given.
+    /// Current directory, or that of `-C`.
     pub(crate) fn directory(&self) -> &PathBuf {
         &self.directory
     }
 
-    /// Cancelled by the first Ctrl+C; the second one ends the process.
+    /// Returns a token that the first Ctrl+C cancels. The second Ctrl+C ends the process.
     pub(crate) fn cancelled_by_interrupt(&self) -> CancellationToken {
         let cancel = CancellationToken::new();
         let interrupted = cancel.clone();
@@ -105,10 +103,10 @@ impl Context {
         cancel
     }
 
-    /// The project of the directory, which from now on is a known one.
+    /// Returns the project of the directory and registers it.
     pub(crate) fn project(&self) -> Result<Project> {
-        if let Some(why) = &self.unusable {
-            return Err(why.clone().into());
+        if let Some(report) = &self.remote_error {
+            return Err(report.clone().into());
         }
         let project = match self.opened.take() {
             Some(opened) => opened?,
@@ -118,11 +116,11 @@ impl Context {
         Ok(project)
     }
 
-    /// The project of the directory, if there is one: for what needs none.
+    /// Returns the project of the directory, if there is one.
     pub(crate) fn project_if_any(&self) -> Result<Option<Project>> {
         match self.project() {
-            // A project that is there and can't be used is not no project.
-            Err(error) if error.kind() == ErrorKind::NotFound && self.unusable.is_none() => {
+            // An unusable project is an error, not a missing one.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.remote_error.is_none() => {
                 Ok(None)
             }
             found => found.map(Some),

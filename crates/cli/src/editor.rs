@@ -1,4 +1,4 @@
-//! The user's editor, by an argument vector: no shell sees `$VISUAL`, `$EDITOR` or the file's name.
+//! The user's editor, started without a shell.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -8,35 +8,34 @@ use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Variables that name it, in the order in which they count.
+/// Variables in order of precedence.
 const VARIABLES: [&str; 2] = ["VISUAL", "EDITOR"];
-/// The one that is everywhere, for terminals where no variable says which.
-const USUAL: &str = "vi";
-const HINT: &str = "say which: `EDITOR=nano lxc-dev-manager …`";
+/// Default on terminals.
+const DEFAULT_EDITOR: &str = "vi";
+const HINT: &str = "set one: `EDITOR=nano lxc-dev-manager …`";
 
-/// Opens a file in the editor and waits until the editor has ended.
+/// Opens a file in the editor and waits for it to exit.
 ///
 /// # Errors
-/// `NotFound` where there is none, `Config` for one that isn't well quoted, `Cancelled` where it ended
-/// with a failure.
+/// `NotFound` without an editor, `Config` for invalid quoting, `Cancelled` if it fails.
 pub(crate) async fn edit(file: &Path) -> Result<()> {
-    let words = words(
+    let words = editor_command(
         |name| std::env::var_os(name),
         io::stdin().is_terminal() && io::stdout().is_terminal(),
     )?;
     let (program, arguments) = words
         .split_first()
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, "no editor is named").with_hint(HINT))?;
-    // Ctrl+C is for the editor: from here on it no longer ends this process by itself.
-    let _heard = signal(SignalKind::interrupt())
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "no editor is set").with_hint(HINT))?;
+    // Ctrl+C is for the editor. From here on it no longer ends this process.
+    let _interrupts = signal(SignalKind::interrupt())
         .map_err(|error| Error::io("cannot listen for signals", error))?;
-    let ended = Command::new(program)
+    let result = Command::new(program)
         .args(arguments)
         .arg(file)
         .status()
         .await;
-    let status = ended.map_err(|error| {
-        let message = format!("the editor `{program}` can't be started");
+    let status = result.map_err(|error| {
+        let message = format!("cannot start editor `{program}`");
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             _ => ErrorKind::Io,
@@ -46,24 +45,27 @@ pub(crate) async fn edit(file: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let message = format!("the editor `{program}` ended with {status}");
+    let message = format!("editor `{program}` failed: {status}");
     Err(Error::new(ErrorKind::Cancelled, message))
 }
 
-/// The editor and its arguments; none where nothing names one and nobody could use it.
-fn words(lookup: impl Fn(&str) -> Option<OsString>, on_terminal: bool) -> Result<Vec<String>> {
-    let named = VARIABLES.iter().find_map(|name| {
+/// Returns the editor and its arguments. Empty without a variable and without a terminal.
+fn editor_command(
+    lookup: impl Fn(&str) -> Option<OsString>,
+    on_terminal: bool,
+) -> Result<Vec<String>> {
+    let variable = VARIABLES.iter().find_map(|name| {
         let value = lookup(name)?.to_string_lossy().trim().to_owned();
         (!value.is_empty()).then_some((name, value))
     });
-    match named {
+    match variable {
         Some((name, value)) => shlex::split(&value)
             .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
             .ok_or_else(|| {
-                let message = format!("${name} can't be read: {value}");
-                Error::new(ErrorKind::Config, message).with_hint("a quote isn't closed")
+                let message = format!("invalid value of ${name}: {value}");
+                Error::new(ErrorKind::Config, message).with_hint("close the quote")
             }),
-        None if on_terminal => Ok(vec![USUAL.to_owned()]),
+        None if on_terminal => Ok(vec![DEFAULT_EDITOR.to_owned()]),
         None => Ok(Vec::new()),
     }
 }
@@ -72,39 +74,42 @@ fn words(lookup: impl Fn(&str) -> Option<OsString>, on_terminal: bool) -> Result
 mod tests {
     use super::*;
 
-    fn of(visual: Option<&str>, editor: Option<&str>, on_terminal: bool) -> Result<Vec<String>> {
+    fn command(
+        visual: Option<&str>,
+        editor: Option<&str>,
+        on_terminal: bool,
+    ) -> Result<Vec<String>> {
         let lookup = |name: &str| match name {
             "VISUAL" => visual.map(OsString::from),
             "EDITOR" => editor.map(OsString::from),
             _ => None,
         };
-        words(lookup, on_terminal)
+        editor_command(lookup, on_terminal)
     }
 
     #[test]
-    fn it_is_the_users_with_its_arguments() {
+    fn uses_the_editor_variables_without_a_shell() {
         assert_eq!(
-            of(Some("code --wait"), Some("nano"), false).unwrap(),
+            command(Some("code --wait"), Some("nano"), false).unwrap(),
             ["code", "--wait"]
         );
-        assert_eq!(of(Some(" "), Some("nano"), false).unwrap(), ["nano"]);
+        assert_eq!(command(Some(" "), Some("nano"), false).unwrap(), ["nano"]);
         assert_eq!(
-            of(None, Some("'/opt/my editor' -n"), false).unwrap(),
+            command(None, Some("'/opt/my editor' -n"), false).unwrap(),
             ["/opt/my editor", "-n"]
         );
-        // A shell would do something with these.
         assert_eq!(
-            of(None, Some("vi; `id` $(id) > x"), false).unwrap(),
+            command(None, Some("vi; `id` $(id) > x"), false).unwrap(),
             ["vi;", "`id`", "$(id)", ">", "x"]
         );
     }
 
     #[test]
-    fn without_one_it_is_vi_where_somebody_can_use_it() {
-        assert_eq!(of(None, None, true).unwrap(), ["vi"]);
-        assert!(of(None, None, false).unwrap().is_empty());
+    fn defaults_to_vi_on_terminals_only() {
+        assert_eq!(command(None, None, true).unwrap(), ["vi"]);
+        assert!(command(None, None, false).unwrap().is_empty());
         for bad in ["'vi", "''"] {
-            let error = of(None, Some(bad), true).unwrap_err();
+            let error = command(None, Some(bad), true).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
         }
     }

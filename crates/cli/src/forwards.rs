@@ -1,16 +1,16 @@
-//! Forwards in words: lines and a table.
+//! Forwards as lines and as a table.
 
 use std::collections::HashMap;
 
-use lxc_dev_manager_core::model::{GuestPort, PortState, Reach};
+use lxc_dev_manager_core::model::{GuestPort, ListenScope, PortState};
 use lxc_dev_manager_core::view::{EnvRef, ForwardView};
 use tokio::time::Instant;
 
 use crate::output::Printer;
-use crate::table::{Cell, render};
+use crate::table::{or_dash, render};
 use crate::words::size;
 
-/// A forward in a line.
+/// Describes a forward in one line.
 pub(crate) fn line(printer: &Printer, forward: &ForwardView) -> String {
     let target = format!("{}:{}", forward.env.env, forward.guest);
     if let Some(problem) = &forward.problem {
@@ -21,54 +21,62 @@ pub(crate) fn line(printer: &Printer, forward: &ForwardView) -> String {
         return format!("{target}: {}{hint}", printer.bad(&problem.message));
     }
     if forward.state != PortState::Forwarded {
-        return format!("{target} isn't forwarded");
+        return format!("{target} is not forwarded");
     }
-    let focus = printer.bold(&forward.shared_url());
+    let shared = printer.bold(&forward.shared_url());
     let own = forward.url();
-    let open = wider(printer, forward.reach);
+    let open = exposure(printer, forward.reach);
     let stable = forward.stable.map(|port| format!("port {port}"));
-    let other = |also: Option<String>| {
-        let ways: Vec<String> = also.into_iter().chain(stable.clone()).collect();
-        match ways.as_slice() {
+    let alternatives = |url: Option<String>| {
+        let all: Vec<String> = url.into_iter().chain(stable.clone()).collect();
+        match all.as_slice() {
             [] => String::new(),
-            ways => format!("   also {}", ways.join(" and ")),
+            all => format!("   also {}", all.join(" and ")),
         }
     };
-    match forward.focused {
-        true => format!("{focus} → {target}{open}{}", other(Some(own))),
-        false => format!("{} → {target}{open}{}", printer.bold(&own), other(None)),
+    if forward.focused {
+        format!("{shared} → {target}{open}{}", alternatives(Some(own)))
+    } else {
+        format!(
+            "{} → {target}{open}{}",
+            printer.bold(&own),
+            alternatives(None)
+        )
     }
 }
 
-/// A warning for what is reached from elsewhere.
-fn wider(printer: &Printer, reach: Reach) -> String {
+/// Warns about ports that other hosts can reach.
+fn exposure(printer: &Printer, reach: ListenScope) -> String {
     match reach {
         _ if !reach.is_open() => String::new(),
-        Reach::Address(address) => printer.bad(&format!(" OPEN on {address}")),
+        ListenScope::Address(address) => printer.bad(&format!(" OPEN on {address}")),
         _ => printer.bad(" OPEN to the network"),
     }
 }
 
-/// What passed a moment ago, to tell how much passes.
+/// Byte counts of the last refresh.
 #[derive(Default)]
 pub(crate) struct Rates {
     at: Option<Instant>,
-    passed: HashMap<(EnvRef, GuestPort), u64>,
+    transferred: HashMap<(EnvRef, GuestPort), u64>,
 }
 
 impl Rates {
-    /// Bytes a second since the last time, for each forward.
-    fn of(&mut self, forwards: &[ForwardView]) -> Vec<u64> {
+    /// Returns bytes per second since the last call, for each forward.
+    fn update(&mut self, forwards: &[ForwardView]) -> Vec<u64> {
         let now = Instant::now();
         let seconds = self.at.map_or(0.0, |at| (now - at).as_secs_f64());
         let rates = forwards.iter().map(|forward| {
-            let passed = forward.traffic.sent + forward.traffic.received;
+            let transferred = forward.traffic.sent + forward.traffic.received;
             let key = (forward.env.clone(), forward.guest);
-            let before = self.passed.insert(key, passed).unwrap_or(passed);
-            // Bytes of a second fit by far.
-            match seconds > 0.0 {
-                true => (passed.saturating_sub(before) as f64 / seconds) as u64,
-                false => 0,
+            let before = self
+                .transferred
+                .insert(key, transferred)
+                .unwrap_or(transferred);
+            if seconds > 0.0 {
+                (transferred.saturating_sub(before) as f64 / seconds) as u64
+            } else {
+                0
             }
         });
         let rates = rates.collect();
@@ -77,18 +85,17 @@ impl Rates {
     }
 }
 
-/// Forwards, one a row.
+/// Renders a table with one row per forward.
 pub(crate) fn table(printer: &Printer, forwards: &[ForwardView], rates: &mut Rates) -> String {
     if forwards.is_empty() {
-        return "Nothing to forward: no env of these runs\n".to_owned();
+        return "Nothing to forward: none of these envs is running\n".to_owned();
     }
     let head = [
         "PORT", "ENV", "ADDRESS", "OWN PORT", "STATE", "OPEN", "BYTES/S",
     ];
-    let styled = |word: &&str| Cell::styled(printer.dim(word), word);
-    let mut rows: Vec<Vec<Cell>> = vec![head.iter().map(styled).collect()];
+    let mut rows = Vec::new();
     let mut notes = String::new();
-    for (forward, rate) in forwards.iter().zip(rates.of(forwards)) {
+    for (forward, rate) in forwards.iter().zip(rates.update(forwards)) {
         rows.push(row(printer, forward, rate));
         if let Some(problem) = &forward.problem {
             notes.push_str(&format!("{}\n", printer.bad(&problem.message)));
@@ -96,35 +103,28 @@ pub(crate) fn table(printer: &Printer, forwards: &[ForwardView], rates: &mut Rat
             hint.for_each(|hint| notes.push_str(&format!("  {}\n", printer.dim(hint))));
         }
         if forward.reach.is_open() {
-            let place = wider(printer, forward.reach);
-            notes.push_str(&format!("{}{place}\n", forward.host));
+            let warning = exposure(printer, forward.reach);
+            notes.push_str(&format!("{}{warning}\n", forward.host));
         }
     }
-    format!("{}{notes}", render(&rows))
+    format!("{}{notes}", render(printer, &head, rows))
 }
 
-fn row(printer: &Printer, forward: &ForwardView, rate: u64) -> Vec<Cell> {
+fn row(printer: &Printer, forward: &ForwardView, rate: u64) -> Vec<String> {
     let state = match (forward.state, forward.focused) {
-        (PortState::Forwarded, true) => Cell::styled(printer.good("focused"), "focused"),
-        (PortState::Forwarded, false) => Cell::plain("by name"),
-        (PortState::Taken, _) => Cell::styled(printer.bad("taken"), "taken"),
-        (PortState::Idle | PortState::Native, _) => Cell::plain("-"),
+        (PortState::Forwarded, true) => printer.good("default"),
+        (PortState::Forwarded, false) => "by name".to_owned(),
+        (PortState::Taken, _) => printer.bad("in use"),
+        (PortState::Idle | PortState::Native, _) => "-".to_owned(),
     };
-    let rate = match rate {
-        0 => "-".to_owned(),
-        rate => size(rate),
-    };
+    let rate = or_dash((rate > 0).then(|| size(rate)));
     vec![
-        Cell::plain(forward.host.to_string()),
-        Cell::plain(forward.env.env.to_string()),
-        Cell::plain(forward.url()),
-        Cell::plain(
-            forward
-                .stable
-                .map_or("-".to_owned(), |port| port.to_string()),
-        ),
+        forward.host.to_string(),
+        forward.env.env.to_string(),
+        forward.url(),
+        or_dash(forward.stable),
         state,
-        Cell::plain(forward.traffic.open.to_string()),
-        Cell::plain(rate),
+        forward.traffic.open.to_string(),
+        rate,
     ]
 }

@@ -1,4 +1,4 @@
-//! `lxc-dev-manager`, the command line: parse, one engine call, render.
+//! The `lxc-dev-manager` command line: parse, run one operation, render.
 
 mod args;
 mod commands;
@@ -7,6 +7,7 @@ mod context;
 mod editor;
 mod forwards;
 mod output;
+mod output_file;
 mod prefixed_writer;
 mod progress;
 mod ssh_quote;

@@ -2,15 +2,16 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use console::Style;
+
 use lxc_dev_manager_core::model::EnvStatus;
 use lxc_dev_manager_core::view::SCHEMA;
 use lxc_dev_manager_core::{Error, ErrorKind};
-use owo_colors::{OwoColorize, Style};
+
 use serde::Serialize;
 
 use crate::args::{Color, Global};
 
-/// Where a command writes.
 #[derive(Debug, Clone)]
 pub(crate) struct Printer {
     json: bool,
@@ -19,7 +20,7 @@ pub(crate) struct Printer {
     color_err: bool,
 }
 
-/// What stands around every JSON object.
+/// Envelope of all JSON output.
 #[derive(Serialize)]
 struct Document<T> {
     schema: u32,
@@ -42,17 +43,15 @@ impl Printer {
         }
     }
 
-    /// Whether data are JSON.
     pub(crate) fn json(&self) -> bool {
         self.json
     }
 
-    /// Whether status lines are shown.
     pub(crate) fn quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Prints data: `text` for people, `value` for programs.
+    /// Prints data: `value` with `--json`, otherwise `text`.
     pub(crate) fn data<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) {
         let document = Document {
             schema: SCHEMA,
@@ -66,7 +65,7 @@ impl Printer {
         Self::write(&text);
     }
 
-    /// Prints one of several data, each a line: of JSON, or of `text`.
+    /// Prints one line of a stream: `value` with `--json`, otherwise `text`.
     pub(crate) fn line<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) {
         let document = Document {
             schema: SCHEMA,
@@ -80,27 +79,27 @@ impl Printer {
     }
 
     fn write(text: &str) {
-        // A reader that is gone (`| head`) is not a failure of ours.
+        // A closed pipe (`| head`) is not a failure.
         let _ = io::stdout()
             .write_all(text.as_bytes())
             .and_then(|()| io::stdout().flush());
     }
 
-    /// Says that something was done: `text` for people, `value` for programs.
+    /// Prints a result: `value` with `--json`, otherwise `text`.
     pub(crate) fn done<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) {
         if self.json || !self.quiet {
             self.data(value, |printer| format!("{}\n", text(printer)));
         }
     }
 
-    /// A status line on stderr.
+    /// Prints a status line to stderr.
     pub(crate) fn status(&self, text: &str) {
         if !self.quiet {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
-    /// An error on stderr.
+    /// Prints an error to stderr.
     pub(crate) fn error(&self, error: &Error) {
         let text = if self.json {
             let report = serde_json::json!({ "schema": SCHEMA, "error": error.report() });
@@ -112,19 +111,10 @@ impl Printer {
     }
 
     fn error_text(&self, error: &Error) -> String {
-        let bold = |text: &str, style: Style| {
-            if self.color_err {
-                text.style(style).to_string()
-            } else {
-                text.to_owned()
-            }
-        };
-        let mut text = format!("{} {error}\n", bold("error:", Style::new().red().bold()));
+        let bold = |text: &str, style: Style| paint(text, &style.bold(), self.color_err);
+        let mut text = format!("{} {error}\n", bold("error:", Style::new().red()));
         for cause in error.causes() {
-            text.push_str(&format!(
-                "  {} {cause}\n",
-                bold("caused by:", Style::new().bold())
-            ));
+            text.push_str(&format!("  {} {cause}\n", bold("caused by:", Style::new())));
         }
         if let Some(hint) = error.hint() {
             text.push_str(&format!(
@@ -135,65 +125,48 @@ impl Printer {
         text
     }
 
-    /// What is as it should be.
     pub(crate) fn good(&self, text: &str) -> String {
-        self.styled(text, Style::new().green())
+        paint(text, &Style::new().green(), self.color_out)
     }
 
-    /// What should be looked at.
     pub(crate) fn warning(&self, text: &str) -> String {
-        self.styled(text, Style::new().yellow())
+        paint(text, &Style::new().yellow(), self.color_out)
     }
 
-    /// What doesn't work.
     pub(crate) fn bad(&self, text: &str) -> String {
-        self.styled(text, Style::new().red().bold())
+        paint(text, &Style::new().red().bold(), self.color_out)
     }
 
-    fn styled(&self, text: &str, style: Style) -> String {
-        if self.color_out {
-            text.style(style).to_string()
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// Text that is set back.
     pub(crate) fn dim(&self, text: &str) -> String {
-        if self.color_out {
-            text.dimmed().to_string()
-        } else {
-            text.to_owned()
-        }
+        paint(text, &Style::new().dim(), self.color_out)
     }
 
-    /// Text that stands out.
     pub(crate) fn bold(&self, text: &str) -> String {
-        if self.color_out {
-            text.bold().to_string()
-        } else {
-            text.to_owned()
-        }
+        paint(text, &Style::new().bold(), self.color_out)
     }
 
-    /// A state, by word and colour.
+    /// Returns the label of a status in its colour.
     pub(crate) fn status_word(&self, status: EnvStatus) -> String {
         let style = match status {
             EnvStatus::Running => Style::new().green(),
-            EnvStatus::Stopped => Style::new().dimmed(),
+            EnvStatus::Stopped => Style::new().dim(),
             EnvStatus::Frozen => Style::new().blue(),
             EnvStatus::Error | EnvStatus::Unreachable => Style::new().red(),
             EnvStatus::NotFound => Style::new().yellow(),
         };
-        if self.color_out {
-            status.label().style(style).to_string()
-        } else {
-            status.label().to_owned()
-        }
+        paint(status.label(), &style, self.color_out)
     }
 }
 
-/// The exit code of a failure: 1 user or configuration, 3 engine, 255 a defect of ours.
+fn paint(text: &str, style: &Style, color: bool) -> String {
+    style
+        .clone()
+        .force_styling(color)
+        .apply_to(text)
+        .to_string()
+}
+
+/// Exit code of a failure: 1 user or configuration, 3 engine, 255 internal.
 pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidName
@@ -229,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_cause_and_hint_once() {
+    fn errors_show_cause_and_hint_once() {
         let error = Error::new(ErrorKind::Unreachable, "LXD is not reachable at /socket")
             .with_hint("start it")
             .context("cannot restore `dev`");

@@ -1,4 +1,4 @@
-//! Output of several commands at once: each line bears the name of where it comes from.
+//! Output of parallel commands, with a prefix on each line.
 
 use std::io;
 use std::pin::Pin;
@@ -6,51 +6,51 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-/// Longer lines are broken: they wait in memory until they are whole.
-const LONGEST: usize = 64 * 1024;
+/// Longer lines are split, because a line is buffered until it is complete.
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// Writes whole lines, each with a label before it.
+/// Writes complete lines, each with a prefix.
 pub(crate) struct PrefixedWriter<W> {
-    label: String,
+    prefix: String,
     to: W,
-    /// What isn't a whole line yet.
-    begun: Vec<u8>,
-    /// What is on its way.
+    /// Incomplete line.
+    partial: Vec<u8>,
+    /// Complete lines that are not written yet.
     ready: Vec<u8>,
 }
 
 impl<W: AsyncWrite + Unpin> PrefixedWriter<W> {
-    pub(crate) fn new(label: String, to: W) -> Self {
+    pub(crate) fn new(prefix: String, to: W) -> Self {
         Self {
-            label,
+            prefix,
             to,
-            begun: Vec::new(),
+            partial: Vec::new(),
             ready: Vec::new(),
         }
     }
 
     fn end_line(&mut self) {
-        self.ready.extend_from_slice(self.label.as_bytes());
-        self.ready.append(&mut self.begun);
+        self.ready.extend_from_slice(self.prefix.as_bytes());
+        self.ready.append(&mut self.partial);
         self.ready.push(b'\n');
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn buffer(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             match part.strip_suffix(b"\n") {
                 Some(line) => {
-                    self.begun.extend_from_slice(line);
+                    self.partial.extend_from_slice(line);
                     self.end_line();
                 }
-                None => self.begun.extend_from_slice(part),
+                None => self.partial.extend_from_slice(part),
             }
-            if self.begun.len() > LONGEST {
+            if self.partial.len() > MAX_LINE_BYTES {
                 self.end_line();
             }
         }
     }
 
-    fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.ready.is_empty() {
             match Pin::new(&mut self.to).poll_write(context, &self.ready) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -69,28 +69,28 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for PrefixedWriter<W> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // What came before has to be out, so that no more than one piece waits here.
-        match self.drain(context) {
+        // Bounds the buffer to one write.
+        match self.poll_drain(context) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         }
-        self.take(bytes);
+        self.buffer(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.drain(context) {
+        match self.poll_drain(context) {
             Poll::Ready(Ok(())) => Pin::new(&mut self.to).poll_flush(context),
             other => other,
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.begun.is_empty() {
+        if !self.partial.is_empty() {
             self.end_line();
         }
-        // The stream below is shared, and stays open.
+        // The inner stream is shared and stays open.
         self.poll_flush(context)
     }
 }
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_line_is_labelled_and_the_last_one_is_ended() {
+    async fn prefixes_lines_and_completes_the_last_one() {
         let mut written = Vec::new();
-        let mut labelled = PrefixedWriter::new("dev | ".to_owned(), &mut written);
+        let mut writer = PrefixedWriter::new("dev | ".to_owned(), &mut written);
         for part in ["one\ntw", "o\n", "\nlast"] {
-            labelled.write_all(part.as_bytes()).await.unwrap();
+            writer.write_all(part.as_bytes()).await.unwrap();
         }
-        labelled.shutdown().await.unwrap();
+        writer.shutdown().await.unwrap();
         assert_eq!(
             String::from_utf8(written).unwrap(),
             "dev | one\ndev | two\ndev | \ndev | last\n"

@@ -1,4 +1,4 @@
-//! Showing what an operation does: a spinner on a terminal, plain lines elsewhere.
+//! Progress of operations: a spinner on terminals, plain lines elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -10,10 +10,9 @@ use lxc_dev_manager_core::event::{Event, EventKind};
 
 use crate::context::Context;
 
-/// An operation that ends sooner than this shows no spinner.
-const SHOW_AFTER: Duration = Duration::from_millis(500);
-/// How often the spinner turns.
-const TURN: Duration = Duration::from_millis(100);
+/// Shorter operations show no spinner.
+const SPINNER_DELAY: Duration = Duration::from_millis(500);
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs an operation and shows its steps on stderr.
 pub(crate) async fn show<T>(
@@ -23,8 +22,8 @@ pub(crate) async fn show<T>(
     display(context, operation, false).await
 }
 
-/// The same for what is done to several envs, whose steps then bear their names.
-pub(crate) async fn show_several<T>(
+/// Like `show`, with the name of the env before each step.
+pub(crate) async fn show_with_names<T>(
     context: &Context,
     operation: impl Future<Output = Result<T>>,
 ) -> Result<T> {
@@ -34,21 +33,21 @@ pub(crate) async fn show_several<T>(
 async fn display<T>(
     context: &Context,
     operation: impl Future<Output = Result<T>>,
-    several: bool,
+    with_names: bool,
 ) -> Result<T> {
     let mut events = context.operations.bus().subscribe();
-    let mut display = Display::new(context, several);
-    let reveal = tokio::time::sleep(SHOW_AFTER);
+    let mut display = Display::new(context, with_names);
+    let reveal = tokio::time::sleep(SPINNER_DELAY);
     tokio::pin!(operation, reveal);
     loop {
         tokio::select! {
             biased;
             event = events.recv() => {
-                // Falling behind loses steps, and the next one tells where it is.
+                // A lagging receiver loses steps, which is harmless.
                 if let Ok(Event { kind, .. }) = event { display.on(kind) }
             }
             result = &mut operation => {
-                // What it said in its last breath.
+                // Show events sent just before the end.
                 while let Ok(Event { kind, .. }) = events.try_recv() {
                     display.on(kind);
                 }
@@ -65,18 +64,17 @@ struct Display<'a> {
     bar: Option<ProgressBar>,
     last: String,
     revealed: bool,
-    /// Steps are of several envs.
-    several: bool,
+    with_names: bool,
 }
 
 impl<'a> Display<'a> {
-    fn new(context: &'a Context, several: bool) -> Self {
+    fn new(context: &'a Context, with_names: bool) -> Self {
         Self {
             context,
             bar: None,
             last: String::new(),
             revealed: false,
-            several,
+            with_names,
         }
     }
 
@@ -92,28 +90,32 @@ impl<'a> Display<'a> {
                 bytes: None,
             }))
             .with_message(self.last.clone());
-        bar.enable_steady_tick(TURN);
+        bar.enable_steady_tick(TICK_INTERVAL);
         self.bar = Some(bar);
     }
 
     fn on(&mut self, kind: EventKind) {
         match kind {
-            EventKind::Progress { step, env, .. } if self.several => self.step(Step {
+            EventKind::Progress { step, env, .. } if self.with_names => self.step(Step {
                 text: format!("{}: {}", env.env, step.text),
                 ..step
             }),
             EventKind::Progress { step, .. } | EventKind::Step(step) => self.step(step),
-            EventKind::Notice(text) => self.say(&text),
+            EventKind::Notice(text) => self.print(&text),
             EventKind::Output { env, line } => {
-                let whose = if self.several { env.env.as_str() } else { "" };
-                self.say(&format!("{whose}  | {line}"));
+                let prefix = if self.with_names {
+                    env.env.as_str()
+                } else {
+                    ""
+                };
+                self.print(&format!("{prefix}  | {line}"));
             }
             EventKind::Started { .. } | EventKind::Finished(_) | EventKind::Refused { .. } => {}
         }
     }
 
     /// Prints a line above the bar.
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.context.printer.status(text)),
             None => self.context.printer.status(text),
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_a_step_is_shown() {
+    fn shows_percentage_or_bytes_if_known() {
         for (percent, bytes, shown) in [
             (Some(50), None, "{percent}%"),
             (None, Some(3 << 20), "{binary_bytes_per_sec}"),

@@ -1,34 +1,33 @@
-//! Words of commands in the configuration of `ssh`.
+//! Quoting of command words in SSH configuration files.
 
 use std::ffi::OsStr;
 
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
-/// A word as `ProxyCommand` and `KnownHostsCommand` both take it: the one is run by the user's shell, the
-/// other is cut into words by ssh itself, and in both ssh has `%` for itself.
+/// Quotes a word for both `ProxyCommand` (run by the user's shell) and `KnownHostsCommand` (split by ssh).
+/// Both expand `%`.
 ///
 /// # Errors
-/// `Unsupported` for what can't be written so that both read the same.
-pub(crate) fn quoted(word: &OsStr) -> Result<String> {
+/// `Unsupported` for words that the two would read differently.
+pub(crate) fn quote(word: &OsStr) -> Result<String> {
     let text = word.to_str().unwrap_or("\0");
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
-    // ssh takes a backslash before some characters away, where a shell keeps it. It puts variables in
-    // whatever the quotes are.
+    // ssh removes some backslashes that a shell keeps, and expands variables in all quotes.
     let refused = |c: char| c.is_control() || c == '\\';
     let quote = match text {
         _ if text.contains(refused) || text.contains("${") => None,
         _ if !text.contains('\'') => Some('\''),
-        // In these a shell reads more.
+        // A shell expands more in double quotes.
         _ if !text.contains(['"', '$', '`', '!']) => Some('"'),
         _ => None,
     };
     let Some(quote) = quote else {
-        let message = format!("`{}` can't be written into a file of ssh", word.display());
+        let message = format!("cannot use `{}` in an SSH configuration", word.display());
         return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("move it to a path without backslashes and quotes"));
+            .with_hint("move it to a path without backslashes or quotes"));
     };
     Ok(format!("{quote}{}{quote}", text.replace('%', "%%")))
 }
@@ -41,14 +40,14 @@ mod tests {
 
     use super::*;
 
-    /// What the shell makes of it that ssh starts for `ProxyCommand`.
-    fn by_shell(command: &str) -> String {
+    /// Parses like the shell that runs `ProxyCommand`.
+    fn parse_by_shell(command: &str) -> String {
         let output = Command::new("/bin/sh").args(["-c", command]).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
-    /// What ssh makes of it for `KnownHostsCommand`: its rules, in few words.
-    fn by_ssh(text: &str) -> Vec<String> {
+    /// Parses like ssh for `KnownHostsCommand`.
+    fn parse_by_ssh(text: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
@@ -71,17 +70,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_word_is_the_same_to_a_shell_and_to_ssh(
+        fn shell_and_ssh_parse_quoted_words_alike(
             word in r#"[a-z '"$`!%\\~*?#;&|<>(){}=äß\n\t]{0,12}"#,
         ) {
-            let Ok(text) = quoted(OsStr::new(&word)) else {
+            let Ok(text) = quote(OsStr::new(&word)) else {
                 let refused = word.contains(['\\', '\'', '\n', '\t']) || word.contains("${");
                 prop_assert!(refused, "refused: {:?}", word);
                 return Ok(());
             };
             let expanded = text.replace("%%", "%");
-            prop_assert_eq!(by_shell(&format!("exec printf %s {expanded}")), word.clone());
-            let words = by_ssh(&format!("{text} next"));
+            prop_assert_eq!(parse_by_shell(&format!("exec printf %s {expanded}")), word.clone());
+            let words = parse_by_ssh(&format!("{text} next"));
             prop_assert_eq!(words, [word.replace('%', "%%"), "next".to_owned()]);
         }
     }

@@ -1,50 +1,38 @@
-//! Columns of text.
+//! Tables.
+
+use console::measure_text_width;
 
 use crate::output::Printer;
 
-/// A cell: what is printed, and how wide it looks (colours have no width).
-pub(crate) struct Cell {
-    text: String,
-    width: usize,
+/// Renders a table with a header. Colours have no width; lines have no trailing blanks.
+pub(crate) fn render(printer: &Printer, header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let header = header.iter().map(|title| printer.dim(title)).collect();
+    let mut all = vec![header];
+    all.extend(rows);
+    align(&all)
 }
 
-impl Cell {
-    /// Plain text.
-    pub(crate) fn plain(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self {
-            width: text.chars().count(),
-            text,
-        }
-    }
-
-    /// Text with colours, and the same without.
-    pub(crate) fn styled(text: String, plain: &str) -> Self {
-        Self {
-            text,
-            width: plain.chars().count(),
-        }
-    }
+/// Returns the text of a value, or `-`.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Rows with columns as wide as their widest cell; no blanks at a line's end.
-pub(crate) fn render(rows: &[Vec<Cell>]) -> String {
+fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|c| c.width)
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells
+            .map(|cell| measure_text_width(cell))
             .max()
+            .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&cell.text);
-            line.push_str(&" ".repeat(width - cell.width + 2));
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width - measure_text_width(cell) + 2));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -52,18 +40,13 @@ pub(crate) fn render(rows: &[Vec<Cell>]) -> String {
     text
 }
 
-/// Names and values, one a line; what is empty is left out.
+/// Renders names and values, one per line, without empty ones.
 pub(crate) fn fields(printer: &Printer, fields: &[(&str, String)]) -> String {
     let shown = fields.iter().filter(|(_, value)| !value.is_empty());
-    let rows: Vec<Vec<Cell>> = shown
-        .map(|(name, value)| {
-            vec![
-                Cell::styled(printer.dim(name), name),
-                Cell::plain(value.clone()),
-            ]
-        })
+    let rows: Vec<Vec<String>> = shown
+        .map(|(name, value)| vec![printer.dim(name), value.clone()])
         .collect();
-    render(&rows)
+    align(&rows)
 }
 
 #[cfg(test)]
@@ -71,22 +54,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_by_what_is_seen() {
+    fn aligns_colours_and_wide_characters() {
         let rows = [
-            vec![
-                Cell::plain("NAME"),
-                Cell::plain("STATUS"),
-                Cell::plain("IP"),
-            ],
-            vec![
-                Cell::plain("feature"),
-                Cell::styled("\u{1b}[32mRUNNING\u{1b}[0m".into(), "RUNNING"),
-                Cell::plain(""),
-            ],
+            ["NAME", "STATUS", "IP"].map(str::to_owned).to_vec(),
+            ["ゲスト", "\u{1b}[32mRUNNING\u{1b}[0m", ""]
+                .map(str::to_owned)
+                .to_vec(),
         ];
         assert_eq!(
-            render(&rows),
-            "NAME     STATUS   IP\nfeature  \u{1b}[32mRUNNING\u{1b}[0m\n"
+            align(&rows),
+            "NAME    STATUS   IP\nゲスト  \u{1b}[32mRUNNING\u{1b}[0m\n"
         );
     }
 }

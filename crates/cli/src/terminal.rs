@@ -1,4 +1,4 @@
-//! The user's terminal while a command runs in an env: raw mode, size, signals.
+//! The user's terminal during a command in an env: raw mode, size, signals.
 
 use std::io::{self, IsTerminal};
 
@@ -7,12 +7,11 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Whether both ends are a terminal, so that the command gets one too.
+/// Whether stdin and stdout are terminals.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Size of the terminal.
 pub(crate) fn window_size() -> WindowSize {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 => WindowSize {
@@ -26,7 +25,7 @@ pub(crate) fn window_size() -> WindowSize {
     }
 }
 
-/// The terminal in raw mode until dropped: every key goes to the command.
+/// Keeps the terminal in raw mode until dropped.
 pub(crate) struct RawMode {
     before: Termios,
 }
@@ -43,15 +42,15 @@ impl RawMode {
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        // Nothing better can be done with a terminal that is gone.
+        // A closed terminal needs no restoring.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
-/// The process's own streams, with resizes and signals passed on to the command.
+/// Returns the streams of this process. Resizes and signals are forwarded to the command.
 pub(crate) fn streams(interactive: bool) -> ExecIo {
     let (sender, control) = mpsc::channel(8);
-    tokio::spawn(pass_on(sender, interactive));
+    tokio::spawn(forward_signals(sender, interactive));
     ExecIo {
         stdin: Box::new(tokio::io::stdin()),
         stdout: Box::new(tokio::io::stdout()),
@@ -60,15 +59,15 @@ pub(crate) fn streams(interactive: bool) -> ExecIo {
     }
 }
 
-/// Ends with the receiver. In raw mode Ctrl+C is a byte; the signals here come from outside.
-async fn pass_on(sender: mpsc::Sender<ExecControl>, interactive: bool) {
-    let listen = |kind: SignalKind| signal(kind).ok();
-    let mut resized = listen(SignalKind::window_change());
-    let mut interrupted = listen(SignalKind::interrupt());
-    let mut terminated = listen(SignalKind::terminate());
-    let mut hung_up = listen(SignalKind::hangup());
+/// Forwards signals until the receiver ends. In raw mode Ctrl+C is a byte, so SIGINT comes from elsewhere.
+async fn forward_signals(sender: mpsc::Sender<ExecControl>, interactive: bool) {
+    let subscribe = |kind: SignalKind| signal(kind).ok();
+    let mut resized = subscribe(SignalKind::window_change());
+    let mut interrupted = subscribe(SignalKind::interrupt());
+    let mut terminated = subscribe(SignalKind::terminate());
+    let mut hung_up = subscribe(SignalKind::hangup());
     loop {
-        let order = tokio::select! {
+        let control = tokio::select! {
             Some(()) = next(&mut resized), if interactive => ExecControl::Resize(window_size()),
             Some(()) = next(&mut interrupted) => {
                 ExecControl::Signal(SignalKind::interrupt().as_raw_value())
@@ -81,7 +80,7 @@ async fn pass_on(sender: mpsc::Sender<ExecControl>, interactive: bool) {
             }
             else => return,
         };
-        if sender.send(order).await.is_err() {
+        if sender.send(control).await.is_err() {
             return;
         }
     }

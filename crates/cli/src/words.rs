@@ -1,13 +1,13 @@
-//! Sizes and times as people read them.
+//! Human-readable sizes and times.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/// A number of bytes in binary units, with three digits at most.
+/// Formats bytes in binary units with at most three digits.
 pub(crate) fn size(bytes: u64) -> String {
-    // Exact enough for what is shown of it.
+    // Only three digits are shown.
     #[allow(clippy::cast_precision_loss)]
     let mut number = bytes as f64;
     let mut unit = 0;
@@ -22,7 +22,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A time in the zone of this machine.
+/// Formats a time in the local time zone.
 pub(crate) fn local_time(at: Timestamp) -> String {
     let local = at.to_zoned_datetime(TimeZone::system());
     local.strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
+    fn sizes_have_at_most_three_digits() {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,13 +1,11 @@
-//! Putting the house together from what the user's environment says.
-//!
-//! The environment is passed in as a function, so that this library reads none.
+//! Creating the use cases from the user's environment, which is passed in as a function.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::lima::{self, Lima};
-use crate::backend::lxc::{Clients, Surroundings};
+use crate::backend::lxc::{HostEnvironment, LxcRemotes};
 use crate::backend::{Backend, Remotes};
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,14 +13,14 @@ use crate::home::Home;
 use crate::model::{BackendChoice, RemoteName};
 use crate::operations::Operations;
 
-/// Name of our directory in the user's home.
-const HOME_NAME: &str = ".lxc-dev-manager";
-/// Name of Lima's directory in the user's home.
-const LIMA_HOME_NAME: &str = ".lima";
-/// Name of our directory in the system's place for sockets.
-const RUNTIME_NAME: &str = "lxc-dev-manager";
-/// Variables that say where our state is and which engine is meant, and hold a path.
-const PATHS: [&str; 11] = [
+/// Directory of this program in the user's home.
+const HOME_DIRECTORY: &str = ".lxc-dev-manager";
+/// Directory of Lima in the user's home.
+const LIMA_HOME_DIRECTORY: &str = ".lima";
+/// Directory of this program in the runtime directory.
+const RUNTIME_DIRECTORY: &str = "lxc-dev-manager";
+/// Variables with paths, which choose the state and the engines.
+const PATH_VARIABLES: [&str; 11] = [
     "LDM_HOME",
     "LIMA_HOME",
     "LIMACTL",
@@ -35,35 +33,33 @@ const PATHS: [&str; 11] = [
     "INCUS_CONF",
     "INCUS_GLOBAL_CONF",
 ];
-/// Those that hold a word.
-const WORDS: [&str; 3] = ["LXC_REMOTE", "INCUS_REMOTE", "INCUS_PROJECT"];
-/// The longest path of a Unix socket that every system takes (104 bytes with its end on macOS).
-const MAX_SOCKET_PATH: usize = 103;
+/// Other variables that choose the engines.
+const OTHER_VARIABLES: [&str; 3] = ["LXC_REMOTE", "INCUS_REMOTE", "INCUS_PROJECT"];
+/// Limit of all supported systems (104 bytes with NUL on macOS).
+const MAX_SOCKET_PATH_BYTES: usize = 103;
 
-/// A variable of the environment by its name.
+/// Looks up an environment variable.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The engine room over the engines of this user, with state in the user's home: the remote that is
-/// named, else those that the environment and the engines' clients say. A project that names a remote
-/// itself gets its own room by [`Operations::at_remote`].
+/// The use cases over a remote, or over the engines of the environment and of the engines' clients. For
+/// projects that name a remote see [`Operations::for_project`].
 ///
 /// # Errors
-/// `Config` where there is no home, or where its path is too long for a socket; `NotFound` for a remote
-/// that the user doesn't have.
+/// `Config` as in [`home`]; `NotFound` for an unknown remote.
 pub async fn operations(
     lookup: Lookup<'_>,
     remote: Option<&RemoteName>,
 ) -> Result<Arc<Operations>> {
     let home = home(lookup)?;
-    let clients = Clients::new(Surroundings::read(lookup)).await;
+    let clients = LxcRemotes::new(HostEnvironment::read(lookup)).await;
     let backends = match remote {
         Some(name) => vec![clients.named(name)?],
         None => {
             let lima = lima(lookup, &home).map(|lima| Arc::new(lima) as Arc<dyn Backend>);
             let mut all = clients.engines();
             all.extend(lima);
-            // The one that is meant where nothing says which comes first.
-            all.sort_by_key(|backend| !BackendChoice::Auto.means(backend.kind()));
+            // The default engine comes first.
+            all.sort_by_key(|backend| !BackendChoice::Auto.matches(backend.kind()));
             all
         }
     };
@@ -71,7 +67,7 @@ pub async fn operations(
     Ok(Arc::new(operations.with_remotes(Arc::new(clients))))
 }
 
-/// Lima, with the user's own machines; `None` where there is no home. Nothing is started or asked.
+/// The Lima backend; `None` without a home directory. Runs no command.
 #[must_use]
 pub fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
     let path = |name: &str| {
@@ -79,8 +75,10 @@ pub fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
         value.map(PathBuf::from)
     };
     let user_home = path("HOME");
-    let own = user_home.as_ref().map(|home| home.join(LIMA_HOME_NAME));
-    Some(Lima::new(lima::Surroundings {
+    let own = user_home
+        .as_ref()
+        .map(|home| home.join(LIMA_HOME_DIRECTORY));
+    Some(Lima::new(lima::Environment {
         limactl: path("LIMACTL"),
         path: lookup("PATH"),
         lima_home: path("LIMA_HOME").or(own)?,
@@ -90,23 +88,25 @@ pub fn lima(lookup: Lookup<'_>, home: &Home) -> Option<Lima> {
     }))
 }
 
-/// The variables that lead this program to the state and the engine of now, for whoever starts it again
-/// in other surroundings. `here` is where relative paths begin.
+/// The set variables that choose state and engines, for a process with another environment. Relative paths
+/// are resolved against `here`.
 #[must_use]
-pub fn handed_on(lookup: Lookup<'_>, here: &Path) -> Vec<(&'static str, OsString)> {
+pub fn inherited_variables(lookup: Lookup<'_>, here: &Path) -> Vec<(&'static str, OsString)> {
     let set = |name: &&'static str| {
         let value = lookup(name).filter(|value| !value.is_empty());
         value.map(|value| (*name, value))
     };
-    let paths = PATHS.iter().filter_map(set);
+    let paths = PATH_VARIABLES.iter().filter_map(set);
     let paths = paths.map(|(name, value)| (name, here.join(value).into_os_string()));
-    paths.chain(WORDS.iter().filter_map(set)).collect()
+    paths
+        .chain(OTHER_VARIABLES.iter().filter_map(set))
+        .collect()
 }
 
-/// Where our state lives.
+/// The directory of this program's state.
 ///
 /// # Errors
-/// `Config` where there is no home, or where its path is too long for a socket.
+/// `Config` without a home directory, or if its path is too long for a socket.
 pub fn home(lookup: Lookup<'_>) -> Result<Home> {
     let path = |name: &str| {
         lookup(name)
@@ -114,22 +114,22 @@ pub fn home(lookup: Lookup<'_>) -> Result<Home> {
             .map(PathBuf::from)
     };
     let user = path("HOME");
-    let root = path("LDM_HOME").or_else(|| user.as_ref().map(|home| home.join(HOME_NAME)));
+    let root = path("LDM_HOME").or_else(|| user.as_ref().map(|home| home.join(HOME_DIRECTORY)));
     let root = root.ok_or_else(|| {
-        Error::new(ErrorKind::Config, "there is no home directory")
-            .with_hint("set HOME, or LDM_HOME to a directory for the state of this program")
+        Error::new(ErrorKind::Config, "no home directory")
+            .with_hint("set `HOME`, or set `LDM_HOME` to a directory for the state of this program")
     })?;
-    // Who says where the state is means all of it: two homes are two apps.
+    // `LDM_HOME` includes the sockets: two homes are two apps.
     let runtime = match path("LDM_HOME") {
         Some(_) => None,
-        None => path("XDG_RUNTIME_DIR").map(|directory| directory.join(RUNTIME_NAME)),
+        None => path("XDG_RUNTIME_DIR").map(|directory| directory.join(RUNTIME_DIRECTORY)),
     };
     let home = Home::new(root, runtime, user.map(|home| home.join(".ssh")));
     let socket = home.control_socket();
-    if socket.as_os_str().len() > MAX_SOCKET_PATH {
-        let message = format!("the path {} is too long for a socket", socket.display());
+    if socket.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+        let message = format!("socket path too long: {}", socket.display());
         return Err(
-            Error::new(ErrorKind::Config, message).with_hint("set LDM_HOME to a shorter one")
+            Error::new(ErrorKind::Config, message).with_hint("set `LDM_HOME` to a shorter path")
         );
     }
     Ok(home)
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_leads_here_is_handed_on_with_whole_paths() {
+    fn inherits_set_variables_with_absolute_paths() {
         let set = |name: &str| match name {
             "LDM_HOME" => Some("state".into()),
             "INCUS_SOCKET" => Some("/srv/incus.socket".into()),
@@ -154,24 +154,24 @@ mod tests {
             ("INCUS_PROJECT", "mine"),
         ];
         let expected = expected.map(|(name, value)| (name, OsString::from(value)));
-        assert_eq!(handed_on(&set, Path::new("/here")), expected);
+        assert_eq!(inherited_variables(&set, Path::new("/here")), expected);
     }
 
     #[test]
-    fn state_lives_below_the_users_home_unless_said_otherwise() {
+    fn state_is_in_the_users_home_or_ldm_home() {
         let only_home = |name: &str| (name == "HOME").then(|| "/home/u".into());
         assert_eq!(
             home(&only_home).unwrap().root().to_str(),
             Some("/home/u/.lxc-dev-manager")
         );
-        let said = |name: &str| match name {
+        let ldm_home = |name: &str| match name {
             "LDM_HOME" => Some("/srv/ldm".into()),
             "XDG_RUNTIME_DIR" => Some("/run/user/1000".into()),
             _ => None,
         };
-        let home_said = home(&said).unwrap();
-        assert_eq!(home_said.root().to_str(), Some("/srv/ldm"));
-        assert!(home_said.control_socket().starts_with("/srv/ldm"));
+        let custom = home(&ldm_home).unwrap();
+        assert_eq!(custom.root().to_str(), Some("/srv/ldm"));
+        assert!(custom.control_socket().starts_with("/srv/ldm"));
         assert_eq!(home(&|_| None).unwrap_err().kind(), ErrorKind::Config);
         let deep =
             |name: &str| (name == "LDM_HOME").then(|| format!("/{}", "d".repeat(100)).into());

@@ -1,10 +1,9 @@
-//! What time it is, passed in so that tests can say so.
+//! The clock, injected for tests.
 
 use jiff::Timestamp;
 
-/// A source of the present time.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// Now.
     fn now(&self) -> Timestamp;
 }
 

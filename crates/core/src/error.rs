@@ -1,48 +1,48 @@
-//! The one error type of the library.
+//! The library's error type.
 //!
-//! A message says what failed and on which object, without the cause; the cause is kept as source;
-//! the hint is the next command to run.
+//! The message has the failed action and its object; the cause is the source; the hint is the next
+//! command to run.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A result of this library.
+/// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure it was. Part of the contract: callers and the page switch on it.
+/// The kind of a failure. Part of the contract: callers and the UI match on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub enum ErrorKind {
-    /// A name, a port or a size is not well formed.
+    /// A name, port or size is invalid.
     InvalidName,
-    /// `containers.yaml` or another file of ours can't be used as it is.
+    /// `containers.yaml` or another of our files is invalid.
     Config,
-    /// The object (env, snapshot, image, project) isn't there.
+    /// The object (env, snapshot, image, project) does not exist.
     NotFound,
-    /// An object of that name is there already.
+    /// An object of that name already exists.
     AlreadyExists,
-    /// The object belongs to somebody else: another project, another directory.
+    /// The object belongs to another project or checkout.
     NotOurs,
-    /// The object is not in a state in which this can be done, or somebody works on it.
+    /// The object is in the wrong state, or another operation uses it.
     Conflict,
-    /// It would have to be confirmed.
+    /// The action needs a confirmation.
     NeedsConfirmation,
-    /// No engine answers.
+    /// The engine is not reachable.
     Unreachable,
-    /// An engine is there, but this user may not talk to it.
+    /// This user may not use the engine.
     PermissionDenied,
-    /// The engine can't do this.
+    /// The engine does not support this.
     Unsupported,
-    /// The engine tried and failed.
+    /// The engine failed.
     Engine,
-    /// Something inside of the env failed.
+    /// Something in the env failed.
     Guest,
-    /// No answer came in time.
+    /// There was no response in time.
     Timeout,
-    /// The user stopped it.
+    /// The user cancelled the operation.
     Cancelled,
     /// A local file or socket failed.
     Io,
@@ -50,7 +50,7 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// A failure, with what to do next.
+/// A failure, with a hint on what to do next.
 #[derive(thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -72,14 +72,20 @@ impl Error {
         }
     }
 
-    /// Adds the next command to run, or what to change.
+    /// Adds the next command to run or change to make.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Keeps the cause.
+    /// The error of a cancelled operation.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "cancelled by the user")
+    }
+
+    /// Adds the cause.
     #[must_use]
     pub fn caused_by(
         mut self,
@@ -89,7 +95,7 @@ impl Error {
         self
     }
 
-    /// Wraps this error in the sentence of the use case; kind and hint stay.
+    /// Wraps this error in the use case's message; keeps kind and hint.
     #[must_use]
     pub fn context(self, message: impl Into<String>) -> Self {
         Self {
@@ -102,8 +108,8 @@ impl Error {
 
     /// A local file or socket failed.
     #[must_use]
-    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
-        Self::new(ErrorKind::Io, what).caused_by(source)
+    pub fn io(message: impl Into<String>, source: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, message).caused_by(source)
     }
 
     /// The kind.
@@ -112,7 +118,7 @@ impl Error {
         self.kind
     }
 
-    /// Whether what was asked for may have been done all the same: the answer is what failed.
+    /// Whether the operation may have succeeded: only its response is missing.
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Timeout)
@@ -136,7 +142,7 @@ impl Error {
         causes
     }
 
-    /// The shape that crosses IPC and `--json`: the causes joined to the message.
+    /// The form for IPC and `--json`: causes are joined to the message.
     #[must_use]
     pub fn report(&self) -> ErrorReport {
         let mut message = self.message.clone();
@@ -160,13 +166,13 @@ impl fmt::Debug for Error {
     }
 }
 
-/// An error as other processes and the page see it.
+/// An error for IPC and `--json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct ErrorReport {
     /// What kind of failure it was.
     pub kind: ErrorKind,
-    /// What failed, on which object, and why.
+    /// The failed action, its object and the causes.
     pub message: String,
     /// The next command to run.
     pub hint: Option<String>,

@@ -1,7 +1,7 @@
-//! The event bus: what happens, numbered, to everyone who listens.
+//! The event bus: numbered events for all subscribers of a process.
 //!
-//! Numbers rise by one for each event of a process. A listener that falls behind loses the oldest
-//! events and sees the gap in the numbers; it then reads the whole state again.
+//! Numbers rise by one. A subscriber that falls behind loses the oldest events, sees a gap in the numbers
+//! and reads the full state again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,66 +13,44 @@ use crate::error::ErrorReport;
 use crate::model::{OperationId, SnapshotName};
 use crate::view::{EnvRef, OperationKind, Outcome};
 
-/// Events that a slow listener may fall behind.
 const CAPACITY: usize = 1024;
 
-/// Something that happened.
+/// A numbered event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its number.
     pub seq: u64,
-    /// What it was.
     pub kind: EventKind,
 }
 
-/// What happened.
 #[derive(Debug, Clone)]
 pub enum EventKind {
-    /// An operation began.
+    /// An operation has begun.
     Started {
-        /// Its id.
         id: OperationId,
-        /// On which env.
         env: EnvRef,
-        /// What is done.
         kind: OperationKind,
-        /// The snapshot that it is about.
         snapshot: Option<SnapshotName>,
-        /// When.
         at: Timestamp,
     },
-    /// An operation is at another step.
+    /// A step of an operation.
     Progress {
-        /// Its id.
         id: OperationId,
-        /// On which env.
         env: EnvRef,
-        /// The step.
         step: Step,
     },
-    /// What a script of the user's prints in an env, a line at a time.
-    Output {
-        /// In which env.
-        env: EnvRef,
-        /// The line, without its end.
-        line: String,
-    },
-    /// Work that concerns no env (an image on its way) is at another step.
+    /// A line that the user's setup script printed.
+    Output { env: EnvRef, line: String },
+    /// A step of work without an env, such as an image transfer.
     Step(Step),
-    /// An operation ended.
+    /// An operation has ended.
     Finished(Outcome),
-    /// Something was asked of an env that could not even begin.
-    Refused {
-        /// Of which env.
-        env: EnvRef,
-        /// Why.
-        error: ErrorReport,
-    },
-    /// Something that the user should know: a recovery, a wait for somebody else.
+    /// An operation could not begin.
+    Refused { env: EnvRef, error: ErrorReport },
+    /// A message for the user: a recovery, or a wait for another process.
     Notice(String),
 }
 
-/// Hands events to everyone who listens.
+/// Publishes events to all subscribers.
 pub struct EventBus {
     sender: broadcast::Sender<Event>,
     next: AtomicU64,
@@ -88,14 +66,14 @@ impl Default for EventBus {
 }
 
 impl EventBus {
-    /// Tells everyone. Without a listener it is forgotten.
+    /// Publishes an event. It is lost without subscribers.
     pub fn publish(&self, kind: EventKind) {
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
-        // An error only says that nobody listens.
+        // Fails only without subscribers.
         let _ = self.sender.send(Event { seq, kind });
     }
 
-    /// Events from now on.
+    /// Subscribes to events from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()

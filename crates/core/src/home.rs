@@ -1,8 +1,7 @@
-//! The directory of our own state, `~/.lxc-dev-manager`, and how files in it are written.
+//! The directory of our state, `~/.lxc-dev-manager`, and writing of its files.
 //!
-//! Invariants: directories that we make are 0700 and files are 0600; a JSON file has a `version`, is replaced
-//! as a whole (temporary file, fsync, rename), and one that can't be read is set aside, not
-//! overwritten.
+//! Invariants: our directories are 0700 and files are 0600; a JSON file has a `version` and is
+//! replaced atomically (temporary file, fsync, rename); an invalid one is renamed, not overwritten.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 
-/// Where our state lives.
+/// The directories of our state.
 #[derive(Debug, Clone)]
 pub struct Home {
     root: PathBuf,
@@ -55,47 +55,47 @@ impl Home {
         self.user_ssh().and_then(Path::parent)
     }
 
-    /// The registry of known projects.
+    /// The registry of projects.
     #[must_use]
     pub fn projects_file(&self) -> PathBuf {
         self.root.join("projects.json")
     }
 
-    /// What the user prefers.
+    /// The user's preferences.
     #[must_use]
     pub fn preferences_file(&self) -> PathBuf {
         self.root.join("preferences.json")
     }
 
-    /// The user's own templates; it need not be there.
+    /// The user's templates; may not exist.
     #[must_use]
     pub fn templates_directory(&self) -> PathBuf {
         self.root.join("templates")
     }
 
-    /// A directory of ours, made with mode 0700 where it is missing.
+    /// A directory of our state, created with mode 0700 if missing.
     ///
     /// # Errors
-    /// `Io` where it can't be made.
+    /// `Io` if it cannot be created.
     pub fn directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.root.join(name);
-        make_private_directory(&path)?;
+        create_private_directory(&path)?;
         Ok(path)
     }
 
-    /// The directory for sockets, made with mode 0700 where it is missing.
+    /// The directory for sockets, created with mode 0700 if missing.
     ///
     /// # Errors
-    /// `Io` where it can't be made.
+    /// `Io` if it cannot be created.
     pub fn runtime_directory(&self) -> Result<PathBuf> {
-        make_private_directory(&self.runtime)?;
+        create_private_directory(&self.runtime)?;
         Ok(self.runtime.clone())
     }
 
-    /// Holds off others who change one of the files that several processes write, until the value is dropped.
+    /// Locks the files that several processes write, until the value is dropped.
     ///
     /// # Errors
-    /// `Io` where the directory can't be made or locked.
+    /// `Io` if the directory cannot be created or locked.
     pub(crate) fn lock(&self) -> Result<fs::File> {
         let root = self.directory("")?;
         let failed = |error| Error::io(format!("cannot lock {}", root.display()), error);
@@ -104,67 +104,63 @@ impl Home {
         Ok(file)
     }
 
-    /// The socket on which this process would answer. Who answers now is said in the lock's file: it may have been
-    /// given another place for sockets.
+    /// The control socket of this process. The running process's socket is in the lock file: its
+    /// runtime directory may differ.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.runtime.join(self.socket_name("control"))
     }
 
-    /// The file that the process holds locked which answers for this home. It is beside the state, on which all agree
-    /// who use it, and not beside the sockets.
+    /// The file locked by the process that serves this home. It is in the state directory, which
+    /// all users of the home share, unlike the runtime directory.
     ///
     /// # Errors
-    /// `Io` where its directory can't be made.
+    /// `Io` if its directory cannot be created.
     pub fn control_lock(&self) -> Result<PathBuf> {
         Ok(self.directory("run")?.join("control.lock"))
     }
 
-    /// The socket on which listeners are handed over.
+    /// The socket for handing over listeners.
     #[must_use]
     pub(crate) fn handover_socket(&self) -> PathBuf {
         self.runtime.join(self.socket_name("next"))
     }
 
-    /// The name of a socket of this home: the place for sockets may serve several.
+    /// The file name of a socket: a runtime directory may serve several homes.
     fn socket_name(&self, name: &str) -> String {
         if self.runtime.starts_with(&self.root) {
             return format!("{name}.sock");
         }
         let digest = Sha256::digest(self.root.as_os_str().as_bytes());
-        let own: String = digest[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("{name}-{own}.sock")
+        format!("{name}-{}.sock", hex::encode(&digest[..4]))
     }
 }
 
-pub(crate) fn make_private_directory(path: &Path) -> Result<()> {
+pub(crate) fn create_private_directory(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
         .map_err(|error| {
             Error::io(
-                format!("cannot make the directory {}", path.display()),
+                format!("cannot create the directory {}", path.display()),
                 error,
             )
         })
 }
 
-/// The beginning of each of our files.
+/// The common part of our files.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default)]
     version: u32,
 }
 
-/// Reads a JSON file of ours, of this version or an older one; a missing one is `None`.
+/// Reads a JSON file of our state, of this version or an older one; a missing one is `None`. An
+/// invalid file is renamed to `NAME.broken` and treated as missing, with a warning.
 ///
 /// # Errors
-/// `Io` where it can't be read; `Config` where a newer version of this program has written it. One that is there and
-/// isn't what it should be is renamed to `NAME.broken` and treated as missing; the second value says so.
+/// `Io` if unreadable; `Config` if a newer version of this program has written it.
 pub fn read_json<T: DeserializeOwned>(
     path: &Path,
     version: u32,
@@ -182,34 +178,34 @@ pub fn read_json<T: DeserializeOwned>(
     match serde_json::from_slice(&text) {
         Ok(value) => Ok((Some(value), None)),
         Err(error) => {
-            let aside = aside(path);
-            fs::rename(path, &aside)
+            let broken = broken_path(path);
+            fs::rename(path, &broken)
                 .map_err(|error| Error::io(format!("cannot move {}", path.display()), error))?;
             let warning = format!(
-                "{} can't be read ({error}); it was set aside as {}",
+                "{} is invalid ({error}); it was moved to {}",
                 path.display(),
-                aside.display()
+                broken.display()
             );
             Ok((None, Some(warning)))
         }
     }
 }
 
-/// Reads all JSON files of a directory. Those of newer versions are left alone, with what they say.
+/// Reads all JSON files of a directory; logs and skips those of newer versions.
 ///
 /// # Errors
-/// `Io` where one can't be read.
+/// `Io` if one is unreadable.
 pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path, version: u32) -> Result<Vec<T>> {
     let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
     let mut all = Vec::new();
     for file in fs::read_dir(directory).map_err(failed)? {
         let path = file.map_err(failed)?.path();
-        if path.extension().is_none_or(|end| end != "json") {
+        if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
         match read_json(&path, version) {
-            Ok((read, warning)) => {
-                all.extend(read);
+            Ok((value, warning)) => {
+                all.extend(value);
                 if let Some(warning) = warning {
                     tracing::warn!("{warning}");
                 }
@@ -224,38 +220,38 @@ pub(crate) fn read_all<T: DeserializeOwned>(directory: &Path, version: u32) -> R
 fn too_new(path: &Path, found: u32, known: u32) -> Error {
     let path = path.display();
     let message = format!(
-        "{path} was written by a newer version of this program: its format is {found}, and {known} is the newest that \
-         this one knows"
+        "{path} was written by a newer version of this program: expected format {known} or older, found {found}"
     );
     Error::new(ErrorKind::Config, message).with_hint(format!(
-        "update this one; or begin anew without it: `mv {path} {path}.newer`"
+        "update this program, or start without the file: `mv {path} {path}.newer`"
     ))
 }
 
-/// Where a file goes that can't be read: what went there before stays.
-fn aside(path: &Path) -> PathBuf {
+/// The path for a broken file; earlier ones are not overwritten.
+fn broken_path(path: &Path) -> PathBuf {
     let first = path.with_extension("json.broken");
     let mut others = (2..).map(|number: u32| path.with_extension(format!("json.broken-{number}")));
-    match first.exists() {
-        true => others.find(|path| !path.exists()).unwrap_or(first),
-        false => first,
+    if first.exists() {
+        others.find(|path| !path.exists()).unwrap_or(first)
+    } else {
+        first
     }
 }
 
-/// Replaces a JSON file of ours as a whole.
+/// Replaces a JSON file of our state atomically.
 ///
 /// # Errors
-/// `Io` where the disk is full or the directory can't be written; the old file is kept then.
+/// `Io` if it cannot be written; the old file stays.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     let directory = path.parent().unwrap_or(Path::new("/"));
-    make_private_directory(directory)?;
+    create_private_directory(directory)?;
     replace(path, &text, fs::Permissions::from_mode(0o600)).map_err(failed)
 }
 
-/// Writes a file beside `path`, flushes it to the disk and renames it over `path`.
+/// Replaces a file atomically: temporary file, fsync, rename.
 pub(crate) fn replace(path: &Path, text: &[u8], mode: fs::Permissions) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::Builder::new()
@@ -273,18 +269,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_file_is_set_aside_and_said() {
+    fn renames_a_broken_file_with_a_warning() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("projects.json");
         fs::write(&path, "{ not json").unwrap();
         let (value, warning) = read_json::<Vec<u8>>(&path, 1).unwrap();
         assert_eq!(value, None);
-        assert!(warning.unwrap().contains("set aside"));
+        assert!(warning.unwrap().contains("moved to"));
         assert_eq!(
             fs::read_to_string(path.with_extension("json.broken")).unwrap(),
             "{ not json"
         );
-        // The next one doesn't replace it.
+        // A second broken file does not replace the first.
         fs::write(&path, "worse").unwrap();
         read_json::<Vec<u8>>(&path, 1).unwrap();
         let text = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
@@ -293,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_version_wrote_is_neither_read_nor_set_aside() {
+    fn keeps_files_of_a_newer_version() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("focus.json");
         for later in [r#"{"version": 3, "ports": {}}"#, r#"{"version": 3}"#] {
@@ -309,7 +305,7 @@ mod tests {
         }
         let (older, _) = read_json::<serde_json::Value>(&path, 3).unwrap();
         assert!(older.is_some());
-        // Where each file is of its own, it is left out.
+        // A directory's other files are still read.
         write_json(&directory.path().join("mine.json"), &1).unwrap();
         assert_eq!(read_all::<u32>(directory.path(), 2).unwrap(), [1]);
         assert!(path.exists());

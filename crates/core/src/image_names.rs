@@ -1,5 +1,4 @@
-//! The built-in image names: `ubuntu:24.04`, `debian:12` and the like, from the one table in
-//! `templates/images.json`.
+//! Built-in image names such as `ubuntu:24.04`, from `templates/images.json`.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +8,13 @@ use crate::model::ImageName;
 
 const TABLE: &str = include_str!("../../../templates/images.json");
 
-/// The most slips that a name may have and still be known.
-const MAX_SLIPS: usize = 3;
-/// The most names that are proposed.
-const MAX_NEAR: usize = 3;
+const MAX_EDIT_DISTANCE: usize = 3;
+const MAX_SUGGESTIONS: usize = 3;
 
-/// Whose image server is asked.
+/// The image servers to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registry {
-    /// The servers that LXD knows.
     Lxd,
-    /// The server that Incus knows.
     Incus,
 }
 
@@ -36,11 +31,11 @@ struct Entry {
     lima: Option<Templates>,
 }
 
-/// The templates of a family.
+/// Templates of a distribution.
 #[derive(Deserialize)]
 struct Templates {
     template: String,
-    /// Releases by their other words.
+    /// Alternative names of releases.
     releases: BTreeMap<String, String>,
 }
 
@@ -51,13 +46,13 @@ struct Source {
 }
 
 fn table() -> BTreeMap<String, Entry> {
-    // The table is part of the program and parsed by a test: what can't be read can't be shipped.
+    // Embedded, and parsed by a test.
     serde_json::from_str::<Table>(TABLE)
         .map(|table| table.names)
         .unwrap_or_default()
 }
 
-/// Server and alias of a built-in name, or `None`.
+/// Returns server and alias of a built-in name.
 #[must_use]
 pub fn resolve(name: &ImageName, registry: Registry) -> Option<(String, String)> {
     let (family, release) = name.as_str().split_once(':')?;
@@ -69,14 +64,14 @@ pub fn resolve(name: &ImageName, registry: Registry) -> Option<(String, String)>
     Some((source.server, source.alias.replace("{}", release)))
 }
 
-/// The name of the template that a built-in name means: `ubuntu:24.04`, `ubuntu/24.04`, `images:debian/12`
-/// and `debian/bookworm` alike. Whether there is such a one is another question.
+/// Returns the name of the template for an image name: the same for `debian:12`, `debian/12`, `images:debian/12` and
+/// `debian/bookworm`. The template need not exist.
 #[must_use]
 pub fn template(name: &ImageName) -> Option<String> {
     let text = name.as_str();
     let text = text.strip_prefix("images:").unwrap_or(text);
     let (family, rest) = text.split_once([':', '/'])?;
-    // What follows the release is a variant of the image servers' own: cloud, say.
+    // The rest is a variant on the image servers, such as `cloud`.
     let release = rest
         .split('/')
         .next()
@@ -89,7 +84,7 @@ pub fn template(name: &ImageName) -> Option<String> {
     Some(templates.template.replace("{}", release))
 }
 
-/// One name of each family, for messages.
+/// One name per distribution, for messages.
 #[must_use]
 pub fn examples() -> Vec<String> {
     table()
@@ -98,21 +93,20 @@ pub fn examples() -> Vec<String> {
         .collect()
 }
 
-/// Those of `known` that may be what was meant by a name with a slip in it, nearest first, in
-/// backquotes.
+/// Returns similar names in backquotes, best match first.
 #[must_use]
-pub fn near(name: &ImageName, known: &[String]) -> Vec<String> {
+pub fn similar(name: &ImageName, known: &[String]) -> Vec<String> {
     let name = name.as_str().to_lowercase();
-    // One slip in a short name, two in one of six letters, three in longer ones.
-    let slips = (name.chars().count() / 3).clamp(1, MAX_SLIPS);
+    // One typo per three characters.
+    let max_distance = (name.chars().count() / 3).clamp(1, MAX_EDIT_DISTANCE);
     let mut near: Vec<(usize, &String)> = known
         .iter()
         .map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), known))
-        .filter(|(distance, _)| *distance <= slips)
+        .filter(|(distance, _)| *distance <= max_distance)
         .collect();
     near.sort();
     near.dedup();
-    let nearest = near.into_iter().take(MAX_NEAR);
+    let nearest = near.into_iter().take(MAX_SUGGESTIONS);
     nearest.map(|(_, known)| format!("`{known}`")).collect()
 }
 
@@ -121,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_names_map_to_each_engines_server() {
+    fn resolves_names_per_engine() {
         let name = ImageName::parse("ubuntu:24.04").unwrap();
         let (server, alias) = resolve(&name, Registry::Incus).unwrap();
         assert_eq!(
@@ -139,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_a_name_means_the_same_template() {
+    fn all_spellings_resolve_to_the_same_template() {
         let of = |text: &str| template(&ImageName::parse(text).unwrap());
         for text in [
             "debian:12",
@@ -157,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_forgiven_and_another_word_is_not() {
+    fn suggests_similar_names_only() {
         let known: Vec<String> = ["debian/12", "debian/12-tools", "alpine:3.22", "debian:12"]
             .iter()
             .map(ToString::to_string)
             .collect();
-        let of = |text: &str| near(&ImageName::parse(text).unwrap(), &known);
+        let of = |text: &str| similar(&ImageName::parse(text).unwrap(), &known);
         assert_eq!(of("debain/12"), ["`debian/12`", "`debian:12`"]);
         assert_eq!(of("Debian:12"), ["`debian:12`", "`debian/12`"]);
         assert_eq!(of("alpin:3.22"), ["`alpine:3.22`"]);

@@ -1,7 +1,7 @@
-//! Linux dev environments for each project: everything but screens.
+//! Linux dev environments per project: everything except the user interfaces.
 //!
-//! The library touches no terminal, no current directory, no environment variable and no global:
-//! they are passed in. ARCHITECTURE.md shows how the rooms hang together.
+//! The library uses no terminal, current directory, environment variable or global; they are passed in.
+//! ARCHITECTURE.md describes the modules.
 
 pub mod assemble;
 pub mod backend;
@@ -10,6 +10,7 @@ pub mod control;
 pub mod error;
 pub mod event;
 pub mod forward;
+mod hex;
 pub mod home;
 pub mod image_names;
 mod local_tcp;

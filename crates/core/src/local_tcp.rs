@@ -1,4 +1,4 @@
-//! TCP between sockets that are both on this machine: a bridge or loopback in between, and no network.
+//! TCP within this machine, over loopback or a bridge.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,14 +6,11 @@ use std::os::fd::AsFd;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A congestion control that every Linux kernel has, and lets everybody use.
+/// Available to unprivileged processes on every Linux kernel.
 #[cfg(target_os = "linux")]
-const PLAIN: &str = "reno";
+const CONGESTION_CONTROL: &str = "reno";
 
-/// Connects, at once and disable_pacing.
-///
-/// # Errors
-/// Those of connecting.
+/// Connects without pacing and without Nagle's algorithm.
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -25,14 +22,12 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Has a socket, or those that are accepted at it, send as fast as is taken. Where the system's congestion control is BBR,
-/// each socket measures its way and sends by a timer, which costs a third of the throughput here, for nothing: memory
-/// loses no packets.
+/// Disables pacing of a socket, or of those that a listener accepts. BBR as the system's congestion control
+/// paces by a timer, which costs a third of the local throughput.
 pub(crate) fn disable_pacing(socket: &impl AsFd) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::net::sockopt::set_tcp_congestion(socket, PLAIN) {
-        // It is only slower.
-        tracing::debug!(%error, "a socket keeps the system's congestion control");
+    if let Err(error) = rustix::net::sockopt::set_tcp_congestion(socket, CONGESTION_CONTROL) {
+        tracing::debug!(%error, "cannot disable pacing");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
@@ -45,14 +40,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn both_ends_are_unpaced() {
+    async fn disables_pacing_at_both_ends() {
         let listener = TcpSocket::new_v4().unwrap();
         disable_pacing(&listener);
         listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = listener.listen(1).unwrap();
         let client = connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        assert_eq!(tcp_congestion(&client).unwrap(), PLAIN);
-        assert_eq!(tcp_congestion(&accepted).unwrap(), PLAIN);
+        assert_eq!(tcp_congestion(&client).unwrap(), CONGESTION_CONTROL);
+        assert_eq!(tcp_congestion(&accepted).unwrap(), CONGESTION_CONTROL);
     }
 }

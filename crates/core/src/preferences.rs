@@ -1,6 +1,6 @@
-//! What the user prefers, `preferences.json` in the home: one setting a line of [`Preference`].
+//! User preferences, `preferences.json` in the home; each is a [`Preference`].
 //!
-//! What isn't in the file has its default; what this version doesn't know stays in it.
+//! Missing values have their default; unknown ones are preserved.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,34 +12,32 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Home, read_json, write_json};
 
 const VERSION: u32 = 1;
-/// How much of a pool undo may hold where nobody says otherwise.
 const DEFAULT_SHARE: u8 = 20;
 
-/// All of them.
+/// All preferences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preferences {
     #[serde(default = "version")]
     version: u32,
-    /// Those of undo.
     #[serde(default)]
     pub undo: UndoPreferences,
     #[serde(flatten)]
-    others: Map<String, Value>,
+    unknown: Map<String, Value>,
 }
 
-/// What undo may cost.
+/// Limits of undo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UndoPreferences {
-    /// How much of a storage pool its copies may hold; with 0 none are made.
+    /// Share of a storage pool for undo copies; 0 disables them.
     pub max_share: Share,
-    /// Copies are made where each one copies everything, too.
+    /// Creates undo copies even without copy-on-write.
     pub on_dir: bool,
     #[serde(flatten)]
-    others: Map<String, Value>,
+    unknown: Map<String, Value>,
 }
 
-/// A part of something, 0 to 100 percent.
+/// A share of 0 to 100 percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Share(u8);
@@ -62,7 +60,7 @@ impl Default for Preferences {
         Self {
             version: VERSION,
             undo: UndoPreferences::default(),
-            others: Map::new(),
+            unknown: Map::new(),
         }
     }
 }
@@ -72,36 +70,36 @@ impl Default for UndoPreferences {
         Self {
             max_share: Share(DEFAULT_SHARE),
             on_dir: false,
-            others: Map::new(),
+            unknown: Map::new(),
         }
     }
 }
 
 impl Preferences {
-    /// Those of a home, and a warning where the file had to be set aside.
+    /// Reads a home's preferences, with a warning if the file was invalid.
     ///
     /// # Errors
-    /// `Io` where the file can't be read.
+    /// `Io` if the file is unreadable.
     pub fn read(home: &Home) -> Result<(Self, Option<String>)> {
         let (read, warning) = read_json(&home.preferences_file(), VERSION)?;
         Ok((read.unwrap_or_default(), warning))
     }
 
-    /// Changes one of them in a home's file.
+    /// Changes a preference in a home's file.
     ///
     /// # Errors
-    /// `Config` for a value that it can't have; `Io` where the file can't be written.
+    /// `Config` for an invalid value; `Io` if the file cannot be written.
     pub fn set(home: &Home, preference: Preference, value: &str) -> Result<()> {
         let _lock = home.lock()?;
-        let (mut now, _) = Self::read(home)?;
+        let (mut preferences, _) = Self::read(home)?;
         match preference {
-            Preference::UndoMaxShare => now.undo.max_share = value.parse()?,
-            Preference::UndoOnDir => now.undo.on_dir = switch(value)?,
+            Preference::UndoMaxShare => preferences.undo.max_share = value.parse()?,
+            Preference::UndoOnDir => preferences.undo.on_dir = parse_bool(value)?,
         }
-        write_json(&home.preferences_file(), &now)
+        write_json(&home.preferences_file(), &preferences)
     }
 
-    /// The value of one of them.
+    /// The value of a preference.
     #[must_use]
     pub fn value(&self, preference: Preference) -> Value {
         match preference {
@@ -111,28 +109,28 @@ impl Preferences {
     }
 }
 
-fn switch(word: &str) -> Result<bool> {
-    match word {
+fn parse_bool(text: &str) -> Result<bool> {
+    match text {
         "true" | "yes" | "on" => Ok(true),
         "false" | "no" | "off" => Ok(false),
         _ => {
-            let message = format!("`{word}` is neither `true` nor `false`");
+            let message = format!("invalid value `{text}`: expected `true` or `false`");
             Err(Error::new(ErrorKind::Config, message))
         }
     }
 }
 
 impl Share {
-    /// So much of a whole.
+    /// This share of `total`.
     #[must_use]
-    pub fn of(self, whole: u64) -> u64 {
-        // Divided first: a whole may be any number.
-        whole / 100 * u64::from(self.0) + whole % 100 * u64::from(self.0) / 100
+    pub fn of(self, total: u64) -> u64 {
+        // Divides first to avoid an overflow.
+        total / 100 * u64::from(self.0) + total % 100 * u64::from(self.0) / 100
     }
 
-    /// Whether it is nothing.
+    /// Whether the share is 0 %.
     #[must_use]
-    pub fn is_nothing(self) -> bool {
+    pub fn is_zero(self) -> bool {
         self.0 == 0
     }
 }
@@ -143,7 +141,7 @@ impl TryFrom<u8> for Share {
     fn try_from(percent: u8) -> Result<Self> {
         match percent {
             0..=100 => Ok(Self(percent)),
-            _ => Err(no_share(&percent.to_string())),
+            _ => Err(invalid_share(&percent.to_string())),
         }
     }
 }
@@ -153,14 +151,14 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self> {
         let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-        let percent: u8 = number.parse().map_err(|_| no_share(text))?;
+        let percent: u8 = number.parse().map_err(|_| invalid_share(text))?;
         Self::try_from(percent)
     }
 }
 
-fn no_share(text: &str) -> Error {
-    let message = format!("`{text}` is no share");
-    Error::new(ErrorKind::Config, message).with_hint("give percent, 0 to 100")
+fn invalid_share(text: &str) -> Error {
+    let message = format!("invalid share `{text}`: expected a percentage from 0 to 100");
+    Error::new(ErrorKind::Config, message)
 }
 
 impl From<Share> for u8 {
@@ -176,10 +174,10 @@ impl fmt::Display for Share {
 }
 
 impl Preference {
-    /// All there are.
+    /// All preferences.
     pub const ALL: [Self; 2] = [Self::UndoMaxShare, Self::UndoOnDir];
 
-    /// Its name: where it stands in the file.
+    /// Its path in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -188,12 +186,12 @@ impl Preference {
         }
     }
 
-    /// What it is, in a line.
+    /// A one-line description.
     #[must_use]
-    pub fn about(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
-            Self::UndoMaxShare => "percent of a storage pool that undo may hold; 0: no undo",
-            Self::UndoOnDir => "undo where each copy copies everything, too",
+            Self::UndoMaxShare => "percentage of a storage pool for undo copies; 0 disables undo",
+            Self::UndoOnDir => "create undo copies even if each is a full copy",
         }
     }
 }
@@ -205,11 +203,8 @@ impl FromStr for Preference {
         let found = Self::ALL.into_iter().find(|known| known.name() == name);
         found.ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            Error::new(
-                ErrorKind::NotFound,
-                format!("there is no preference `{name}`"),
-            )
-            .with_hint(format!("there are: {known}"))
+            Error::new(ErrorKind::NotFound, format!("unknown preference `{name}`"))
+                .with_hint(format!("known preferences: {known}"))
         })
     }
 }
@@ -225,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_file_has_its_default_and_what_is_not_known_stays() {
+    fn missing_values_have_defaults_and_unknown_ones_are_preserved() {
         let (_directory, home) = home();
         assert_eq!(Preferences::read(&home).unwrap().0, Preferences::default());
         let text = r#"{"version": 1, "undo": {"on_dir": true, "later": 1}, "window": {"x": 2}}"#;
@@ -240,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_checked_before_anything_is_written_and_when_read() {
+    fn rejects_invalid_values_on_write_and_read() {
         let (_directory, home) = home();
         for (preference, value) in [
             (Preference::UndoMaxShare, "101"),
@@ -255,12 +250,12 @@ mod tests {
         std::fs::write(home.preferences_file(), r#"{"undo": {"max_share": 200}}"#).unwrap();
         let (read, warning) = Preferences::read(&home).unwrap();
         assert_eq!(read, Preferences::default());
-        assert!(warning.unwrap().contains("set aside"));
+        assert!(warning.unwrap().contains("moved to"));
         assert!("undo.other".parse::<Preference>().is_err());
     }
 
     #[test]
-    fn a_share_of_anything_is_not_more_than_it() {
+    fn share_never_exceeds_the_total() {
         assert_eq!(Share(20).of(1000), 200);
         assert_eq!(Share(50).of(3), 1);
         assert_eq!(Share(100).of(u64::MAX), u64::MAX);

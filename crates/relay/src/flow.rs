@@ -8,30 +8,35 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use crate::pipes::{Pipe, Pipes, SIZE};
 
-/// Calls that one connection may make before others have their turn.
-const ROUNDS: usize = 16;
+/// Limits the calls of one connection, for fairness.
+const MAX_ROUNDS: usize = 16;
 
-/// A socket, and what can be done with it as far as is known.
+/// A socket and its known readiness.
 pub(crate) struct End {
     pub(crate) socket: OwnedFd,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
 }
 
-/// Bytes on their way from one socket to another.
+/// Transfers bytes from one socket to another.
 #[derive(Default)]
 pub(crate) struct Flow {
-    /// With the number of bytes in it, which is never 0 between two turns.
+    /// With the number of bytes in it, which is never 0 between calls.
     pipe: Option<(Pipe, usize)>,
     /// The source has ended.
     ended: bool,
-    /// And the target has been told.
+    /// The target was shut down.
     pub(crate) closed: bool,
 }
 
 impl Flow {
-    /// Moves what can be moved now. Whether there may be more at once.
-    pub(crate) fn turn(&mut self, from: &mut End, to: &mut End, pipes: &mut Pipes) -> Result<bool> {
+    /// Moves available bytes; returns whether there may be more.
+    pub(crate) fn transfer(
+        &mut self,
+        from: &mut End,
+        to: &mut End,
+        pipes: &mut Pipes,
+    ) -> Result<bool> {
         if self.closed {
             return Ok(false);
         }
@@ -40,7 +45,7 @@ impl Flow {
             None => (None, 0),
         };
         let mut more = true;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let filled = self.fill(from, &mut pipe, &mut held, pipes)?;
             let drained = drain(to, pipe.as_ref(), &mut held)?;
             more = filled || drained;
@@ -50,12 +55,12 @@ impl Flow {
         }
         match pipe {
             Some(pipe) if held > 0 => self.pipe = Some((pipe, held)),
-            Some(pipe) => pipes.give(pipe),
+            Some(pipe) => pipes.put(pipe),
             None => {}
         }
         if self.ended && held == 0 {
             self.closed = true;
-            // A target that is gone already needs not be told.
+            // The target may be closed already.
             let _ = shutdown(&to.socket, Shutdown::Write);
             return Ok(false);
         }
@@ -86,7 +91,7 @@ impl Flow {
                 Ok(true)
             }
             Err(Errno::INTR) => Ok(true),
-            // With bytes in it, the pipe may be what is full.
+            // The pipe may be full instead.
             Err(Errno::AGAIN) => {
                 from.readable = *held > 0;
                 Ok(false)
@@ -96,7 +101,7 @@ impl Flow {
     }
 }
 
-/// Neither waits; the bytes are moved, not copied, where they can be.
+/// Never blocks; moves pages where possible.
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 fn drain(to: &mut End, pipe: Option<&Pipe>, held: &mut usize) -> Result<bool> {

@@ -1,21 +1,17 @@
-//! A relay that runs in a guest, and leads connections of the guest's host to services on the guest's
-//! own loopback.
+//! A relay in a guest: forwards connections of the host to services on the guest's loopback.
 //!
-//! It is put into the guest and started by `backend/lxc/dial/relay` of core, as one static program. Its
-//! first line of input says who may come, and where from ([`order`]); it answers with the port on which
-//! it listens then. A connection begins with the visitor's key and a port (18 bytes), and is answered
-//! with our own key and one byte (17 bytes); from then on bytes pass untouched.
-//!
-//! Invariants: one thread, and it sleeps while nothing happens; nothing is held for an idle connection
-//! but its two sockets; it ends with its input, and when nobody has come for a while.
-//! Deliberately absent: anything but loopback as a target, and any protocol but TCP.
+//! `backend/lxc/dial/relay` of core copies it into the guest, as one static program, and starts it. The first line of
+//! input is its configuration ([`config`]); it prints the port on which it listens. A connection starts with the
+//! client's key and a port (18 bytes), answered by the relay's key and a status (17 bytes); then bytes pass unchanged.
+//! Invariants: one thread, asleep while idle; an idle connection uses only its two sockets; it ends with its input, and
+//! after a time without connections. Deliberately absent: targets other than loopback, protocols other than TCP.
 
 #[cfg(target_os = "linux")]
+mod config;
+#[cfg(target_os = "linux")]
+mod connection;
+#[cfg(target_os = "linux")]
 mod flow;
-#[cfg(target_os = "linux")]
-mod link;
-#[cfg(target_os = "linux")]
-mod order;
 #[cfg(target_os = "linux")]
 mod pipes;
 #[cfg(target_os = "linux")]
@@ -26,9 +22,9 @@ mod tests;
 
 use std::process::ExitCode;
 
-/// Exit code of one that could not begin: a word about it is on stderr.
+/// Exit code of a failed start; the reason is on stderr.
 const FAILED: u8 = 1;
-/// Exit code of one whose address isn't this guest's.
+/// Exit code for an address that is not this guest's.
 #[cfg(target_os = "linux")]
 const NO_SUCH_ADDRESS: u8 = 75;
 
@@ -39,7 +35,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be reading any more.
+            // stderr may be closed.
             let _ = writeln!(std::io::stderr(), "{error}");
             match error.kind() {
                 ErrorKind::AddrNotAvailable => ExitCode::from(NO_SUCH_ADDRESS),
@@ -61,20 +57,20 @@ fn run() -> std::io::Result<()> {
 
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// How long it stays while nobody comes.
-    const IDLE: Duration = Duration::from_secs(60);
+    /// Time without connections after which it ends.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
     let limit = getrlimit(Resource::Nofile);
-    // As many as this guest allows.
+    // The guest's maximum.
     let all = Rlimit {
         current: limit.maximum,
         ..limit
     };
     setrlimit(Resource::Nofile, all)?;
     let input = rustix::stdio::stdin();
-    let server = server::Server::new(order::read(input)?, input)?;
+    let server = server::Server::new(config::read(input)?, input)?;
     let mut output = std::io::stdout();
     writeln!(output, "{}", server.port()?)?;
     output.flush()?;
-    server.run(IDLE)
+    server.run(IDLE_TIMEOUT)
 }

@@ -1,4 +1,4 @@
-//! A relay between sockets of this machine.
+//! Tests with a relay on loopback.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::order::{KEY, Key, Order};
+use crate::config::{Config, KEY_BYTES, Key};
 use crate::server::Server;
 
-const OURS: [u8; KEY] = [1; KEY];
-const ITS: [u8; KEY] = [2; KEY];
+const CLIENT_KEY: [u8; KEY_BYTES] = [1; KEY_BYTES];
+const RELAY_KEY: [u8; KEY_BYTES] = [2; KEY_BYTES];
 /// Longer than any test.
-const LONG: Duration = Duration::from_secs(600);
+const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A relay on a thread, until its input is closed.
+/// A relay on a thread; ends when its input is closed.
 struct Relay {
     port: u16,
     input: Option<OwnedFd>,
@@ -22,19 +22,19 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(visitor: Ipv4Addr) -> Self {
+    fn start(client: Ipv4Addr) -> Self {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let order = Order {
-            visitors_key: Key(OURS),
-            own_key: Key(ITS),
+        let config = Config {
+            client_key: Key(CLIENT_KEY),
+            own_key: Key(RELAY_KEY),
             address: Ipv4Addr::LOCALHOST.into(),
-            visitor: visitor.into(),
+            client: client.into(),
         };
-        let (told, port) = std::sync::mpsc::channel();
+        let (sender, port) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let server = Server::new(order, reader.as_fd())?;
-            told.send(server.port()?).unwrap();
-            server.run(LONG)
+            let server = Server::new(config, reader.as_fd())?;
+            sender.send(server.port()?).unwrap();
+            server.run(TEST_TIMEOUT)
         });
         Self {
             port: port.recv().unwrap(),
@@ -43,21 +43,21 @@ impl Relay {
         }
     }
 
-    fn knock(&self) -> TcpStream {
+    fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        // A defect fails the test, rather than have it wait for ever.
-        stream.set_read_timeout(Some(LONG / 10)).unwrap();
+        // Fails instead of blocking forever.
+        stream.set_read_timeout(Some(TEST_TIMEOUT / 10)).unwrap();
         stream
     }
 
-    /// Asks for a port; the answer's last byte.
-    fn ask(&self, port: u16) -> (TcpStream, u8) {
-        let mut stream = self.knock();
-        stream.write_all(&question(port)).unwrap();
-        let mut answer = [0; KEY + 1];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..KEY], ITS);
-        (stream, answer[KEY])
+    /// Requests a port; returns the status byte.
+    fn request_port(&self, port: u16) -> (TcpStream, u8) {
+        let mut stream = self.connect();
+        stream.write_all(&request(port)).unwrap();
+        let mut status = [0; KEY_BYTES + 1];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(status[..KEY_BYTES], RELAY_KEY);
+        (stream, status[KEY_BYTES])
     }
 
     fn end(&mut self) -> std::io::Result<()> {
@@ -74,8 +74,8 @@ impl Drop for Relay {
     }
 }
 
-fn question(port: u16) -> Vec<u8> {
-    [&OURS[..], &port.to_be_bytes()].concat()
+fn request(port: u16) -> Vec<u8> {
+    [&CLIENT_KEY[..], &port.to_be_bytes()].concat()
 }
 
 fn service(address: &str) -> Option<(TcpListener, u16)> {
@@ -84,7 +84,7 @@ fn service(address: &str) -> Option<(TcpListener, u16)> {
     Some((listener, port))
 }
 
-/// Bytes of which no two places are alike.
+/// Bytes without repeating patterns.
 fn bytes(length: u32) -> Vec<u8> {
     (0..length)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8)
@@ -92,57 +92,57 @@ fn bytes(length: u32) -> Vec<u8> {
 }
 
 #[test]
-fn many_bytes_pass_both_ways_and_each_way_ends_by_itself() {
+fn transfers_both_ways_and_half_closes() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     for address in ["127.0.0.1", "::1"] {
-        // A machine without IPv6 has one family only.
+        // Without IPv6 there is one family only.
         let Some((service, port)) = service(address) else {
             assert_eq!(address, "::1");
             continue;
         };
-        let (mut near, answer) = relay.ask(port);
-        assert_eq!(answer, 0);
+        let (mut near, status) = relay.request_port(port);
+        assert_eq!(status, 0);
         let echo = std::thread::spawn(move || {
             let (mut far, _) = service.accept().unwrap();
             let mut all = Vec::new();
             far.read_to_end(&mut all).unwrap();
-            // Its way back is open though ours has ended.
+            // The other direction is still open.
             far.write_all(&all).unwrap();
             all.len()
         });
         let sent = bytes(8 << 20);
         near.write_all(&sent).unwrap();
         near.shutdown(Shutdown::Write).unwrap();
-        let mut heard = Vec::new();
-        near.read_to_end(&mut heard).unwrap();
+        let mut received = Vec::new();
+        near.read_to_end(&mut received).unwrap();
         assert_eq!(echo.join().unwrap(), sent.len());
-        assert!(heard == sent, "{} bytes came back", heard.len());
+        assert!(received == sent, "{} bytes came back", received.len());
     }
 }
 
 #[test]
-fn a_service_may_speak_first_and_end_first() {
+fn service_may_send_and_close_first() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (service, port) = service("127.0.0.1").unwrap();
-    let (mut near, _) = relay.ask(port);
+    let (mut near, _) = relay.request_port(port);
     let (mut far, _) = service.accept().unwrap();
     far.write_all(b"welcome").unwrap();
     far.shutdown(Shutdown::Write).unwrap();
-    let mut heard = Vec::new();
-    near.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"welcome");
+    let mut received = Vec::new();
+    near.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"welcome");
     near.write_all(b"thanks").unwrap();
     drop(near);
-    heard.clear();
-    far.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"thanks");
+    received.clear();
+    far.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"thanks");
 }
 
 #[test]
-fn a_reset_arrives_on_the_other_side() {
+fn forwards_resets() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (service, port) = service("127.0.0.1").unwrap();
-    let (mut near, _) = relay.ask(port);
+    let (mut near, _) = relay.request_port(port);
     let (far, _) = service.accept().unwrap();
     rustix::net::sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
     drop(far);
@@ -151,59 +151,59 @@ fn a_reset_arrives_on_the_other_side() {
 }
 
 #[test]
-fn a_port_without_a_service_is_refused_at_once() {
+fn refuses_port_without_service() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (service, port) = service("127.0.0.1").unwrap();
     drop(service);
-    let (mut near, answer) = relay.ask(port);
-    assert_eq!(answer, 1);
+    let (mut near, status) = relay.request_port(port);
+    assert_eq!(status, 1);
     assert_eq!(near.read(&mut [0; 8]).unwrap(), 0);
 }
 
 #[test]
-fn a_question_may_come_byte_by_byte() {
+fn accepts_request_byte_by_byte() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (_service, port) = service("127.0.0.1").unwrap();
-    let mut near = relay.knock();
+    let mut near = relay.connect();
     near.set_nodelay(true).unwrap();
-    for byte in question(port) {
+    for byte in request(port) {
         near.write_all(&[byte]).unwrap();
     }
-    let mut answer = [0; KEY + 1];
-    near.read_exact(&mut answer).unwrap();
-    assert_eq!(answer[KEY], 0);
+    let mut status = [0; KEY_BYTES + 1];
+    near.read_exact(&mut status).unwrap();
+    assert_eq!(status[KEY_BYTES], 0);
 }
 
 #[test]
-fn who_has_not_the_key_gets_nothing() {
+fn closes_connections_with_wrong_key() {
     let relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (service, port) = service("127.0.0.1").unwrap();
     service.set_nonblocking(true).unwrap();
-    let mut wrong = question(port);
-    wrong[KEY - 1] ^= 1;
-    for said in [&wrong[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        let mut near = relay.knock();
-        near.write_all(said).unwrap();
-        // Closed with or without bytes unread.
-        let heard = near.read(&mut [0; 8]);
-        assert!(!matches!(heard, Ok(1..)), "{heard:?}");
+    let mut wrong = request(port);
+    wrong[KEY_BYTES - 1] ^= 1;
+    for sent in [&wrong[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut near = relay.connect();
+        near.write_all(sent).unwrap();
+        // Closed, with or without a reset.
+        let received = near.read(&mut [0; 8]);
+        assert!(!matches!(received, Ok(1..)), "{received:?}");
     }
     assert_eq!(service.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
-fn a_visitor_from_elsewhere_gets_nothing() {
+fn closes_connections_from_other_addresses() {
     let relay = Relay::start(Ipv4Addr::new(192, 0, 2, 1));
     let (_service, port) = service("127.0.0.1").unwrap();
-    let mut near = relay.knock();
+    let mut near = relay.connect();
     // The relay may have closed already.
-    let _ = near.write_all(&question(port));
-    let heard = near.read(&mut [0; 8]);
-    assert!(!matches!(heard, Ok(1..)), "{heard:?}");
+    let _ = near.write_all(&request(port));
+    let received = near.read(&mut [0; 8]);
+    assert!(!matches!(received, Ok(1..)), "{received:?}");
 }
 
 #[test]
-fn many_connections_take_turns() {
+fn serves_many_connections() {
     let mut relay = Relay::start(Ipv4Addr::LOCALHOST);
     let (service, port) = service("127.0.0.1").unwrap();
     let echo = std::thread::spawn(move || {
@@ -215,17 +215,17 @@ fn many_connections_take_turns() {
             std::io::copy(&mut stream.try_clone().unwrap(), &mut stream).unwrap();
         }
     });
-    let links: Vec<_> = (0..200).map(|_| relay.ask(port).0).collect();
-    // All at once: the first is answered last, with the others' bytes waiting.
-    for near in &links {
+    let streams: Vec<_> = (0..200).map(|_| relay.request_port(port).0).collect();
+    // The first is answered last, while bytes of the others are pending.
+    for near in &streams {
         let mut near = near;
         near.write_all(&bytes(50_000)).unwrap();
         near.shutdown(Shutdown::Write).unwrap();
     }
-    for mut near in links {
-        let mut heard = Vec::new();
-        near.read_to_end(&mut heard).unwrap();
-        assert!(heard == bytes(50_000), "{} bytes", heard.len());
+    for mut near in streams {
+        let mut received = Vec::new();
+        near.read_to_end(&mut received).unwrap();
+        assert!(received == bytes(50_000), "{} bytes", received.len());
     }
     echo.join().unwrap();
     relay.end().unwrap();
@@ -233,27 +233,27 @@ fn many_connections_take_turns() {
 }
 
 #[test]
-fn it_ends_when_nobody_is_there() {
+fn ends_when_idle() {
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let order = Order {
-        visitors_key: Key(OURS),
-        own_key: Key(ITS),
+    let config = Config {
+        client_key: Key(CLIENT_KEY),
+        own_key: Key(RELAY_KEY),
         address: Ipv4Addr::LOCALHOST.into(),
-        visitor: Ipv4Addr::LOCALHOST.into(),
+        client: Ipv4Addr::LOCALHOST.into(),
     };
-    let server = Server::new(order, reader.as_fd()).unwrap();
+    let server = Server::new(config, reader.as_fd()).unwrap();
     server.run(Duration::ZERO).unwrap();
 }
 
 #[test]
-fn an_address_of_another_machine_is_not_listened_on() {
+fn rejects_foreign_listen_address() {
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
-    let order = Order {
-        visitors_key: Key(OURS),
-        own_key: Key(ITS),
+    let config = Config {
+        client_key: Key(CLIENT_KEY),
+        own_key: Key(RELAY_KEY),
         address: Ipv4Addr::new(192, 0, 2, 1).into(),
-        visitor: Ipv4Addr::LOCALHOST.into(),
+        client: Ipv4Addr::LOCALHOST.into(),
     };
-    let error = Server::new(order, reader.as_fd()).map(drop).unwrap_err();
+    let error = Server::new(config, reader.as_fd()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
 }

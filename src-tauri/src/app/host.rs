@@ -1,4 +1,4 @@
-//! What the app does when the tray or the window asks.
+//! Actions of the tray and the window.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +12,10 @@ use lxc_dev_manager_core::model::{GuestPort, SnapshotName};
 use lxc_dev_manager_core::operations::{MayStop, Operations};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::terminal;
-use lxc_dev_manager_core::view::{Action, EnvRef, ViewEvent};
+use lxc_dev_manager_core::view::{Action, EnvRef};
 use lxc_dev_manager_core::watch::Watch;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use lxc_dev_manager_desktop::programs;
-use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::launch::Launch;
@@ -29,12 +28,12 @@ pub(crate) struct Desktop {
     tasks: TaskTracker,
     forwarding: Forwarding,
     windows: Windows,
-    /// A window's process runs, connected or not yet.
-    window_runs: Arc<AtomicBool>,
+    /// A window process runs, connected or not.
+    window_running: Arc<AtomicBool>,
 }
 
 impl Desktop {
-    /// What is begun is waited for by `tasks`.
+    /// Actions are spawned on `tasks`.
     pub(crate) fn new(
         operations: Arc<Operations>,
         watch: Watch,
@@ -47,12 +46,11 @@ impl Desktop {
             tasks,
             forwarding,
             windows: Windows::default(),
-            window_runs: Arc::default(),
+            window_running: Arc::default(),
         }
     }
 
-    /// Carries an action out in the background. Its failure is shown by the view: by the operation's
-    /// end, or, where none could be begun, here.
+    /// Runs an action in the background. If no operation was started, its failure is reported here.
     pub(crate) fn spawn(self: &Arc<Self>, action: Action) {
         let desktop = self.clone();
         self.tasks.spawn(async move {
@@ -61,12 +59,13 @@ impl Desktop {
             let Err(error) = desktop.act(action).await else {
                 return;
             };
-            tracing::warn!(?error, "an action failed");
-            let mut told = false;
+            tracing::warn!(?error, "action failed");
+            let mut reported = false;
             while let Ok(event) = events.try_recv() {
-                told |= matches!(event.kind, EventKind::Finished(outcome) if outcome.env == env);
+                reported |=
+                    matches!(event.kind, EventKind::Finished(outcome) if outcome.env == env);
             }
-            if !told {
+            if !reported {
                 notice::refused(&env, &error).await;
                 let error = error.report();
                 desktop
@@ -82,7 +81,7 @@ impl Desktop {
         let desktop = self.clone();
         self.tasks.spawn(async move {
             if let Err(error) = desktop.show_window().await {
-                tracing::warn!(?error, "the window can't be shown");
+                tracing::warn!(?error, "cannot show window");
             }
         });
     }
@@ -93,53 +92,55 @@ impl Desktop {
             .to_string();
         let argv = [command, "ssh".to_owned(), env.env.to_string()];
         let preferred = std::env::var("TERMINAL").ok();
-        let plan = terminal::plan(&programs::search_path(), preferred.as_deref(), &argv);
+        let plan =
+            terminal::terminal_command(&programs::search_path(), preferred.as_deref(), &argv);
         let plan = plan.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "there is no terminal emulator")
-                .with_hint("install one: `sudo apt install xterm`, or set TERMINAL to yours")
+            Error::new(ErrorKind::NotFound, "no terminal emulator found")
+                .with_hint("install one (`sudo apt install xterm`) or set `TERMINAL`")
         })?;
-        let place = Path::new(&env.project_path);
-        self.launch(&plan.program, &plan.arguments, place)
+        let directory = Path::new(&env.project_path);
+        self.launch(&plan.program, &plan.arguments, directory)
             .start(|| {})
     }
 
-    /// By the command line, which asks this app what is forwarded.
+    /// Runs `lxc-dev-manager open`, which queries this app.
     fn open_port(&self, env: &EnvRef, port: GuestPort) -> Result<()> {
         let program = programs::find(programs::COMMAND_LINE)?;
         let arguments = ["open".to_owned(), env.env.to_string(), port.to_string()];
-        let place = Path::new(&env.project_path);
-        self.launch(&program, &arguments, place).start(|| {})
+        let directory = Path::new(&env.project_path);
+        self.launch(&program, &arguments, directory).start(|| {})
     }
 
-    /// A program that gets what this one was given, and not what it has taken for itself.
+    /// Prepares a program with the original descriptor limit.
     fn launch(&self, program: &Path, arguments: &[String], directory: &Path) -> Launch {
         let descriptors = self.forwarding.inherited_descriptors();
         Launch::new(program, arguments, directory, descriptors)
     }
 
-    /// The project of an env, and the engine room for it.
     fn open(&self, env: &EnvRef) -> Result<(Arc<Operations>, Project)> {
         let project = Project::open(Path::new(&env.project_path))?;
-        Ok((self.operations.of(&project)?, project))
+        Ok((self.operations.for_project(&project)?, project))
     }
 
-    fn name_of_the_moment() -> Result<SnapshotName> {
+    fn snapshot_name() -> Result<SnapshotName> {
         let now = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system());
         SnapshotName::parse(&now.strftime("%Y-%m-%d-%H%M%S").to_string())
     }
 }
 
-/// Refuses an env in which somebody works, unless that was asked for.
-fn expect_no_session(operations: &Operations, project: &Project, env: &EnvRef) -> Result<()> {
+/// Refuses an env with open terminal sessions.
+fn ensure_no_session(operations: &Operations, project: &Project, env: &EnvRef) -> Result<()> {
     let name = &env.env;
     let message = match operations.sessions(project, name)? {
         0 => return Ok(()),
         1 => format!("a terminal session is open in `{name}`"),
         open => format!("{open} terminal sessions are open in `{name}`"),
     };
-    Err(Error::new(ErrorKind::NeedsConfirmation, message).with_hint(format!(
-        "end it, or stop the env all the same: in the tray's menu, or by `lxc-dev-manager down {name}`"
-    )))
+    Err(
+        Error::new(ErrorKind::NeedsConfirmation, message).with_hint(format!(
+            "close it, or stop anyway in the tray menu or with `lxc-dev-manager down {name}`"
+        )),
+    )
 }
 
 #[async_trait]
@@ -150,13 +151,11 @@ impl Host for Desktop {
                 let (operations, project) = self.open(&env)?;
                 operations.start(&project, &env.env).await.map(drop)
             }
-            Action::Stop { env } => {
+            Action::Stop { env, force } => {
                 let (operations, project) = self.open(&env)?;
-                expect_no_session(&operations, &project, &env)?;
-                operations.stop(&project, &env.env).await.map(drop)
-            }
-            Action::StopAnyway { env } => {
-                let (operations, project) = self.open(&env)?;
+                if !force {
+                    ensure_no_session(&operations, &project, &env)?;
+                }
                 operations.stop(&project, &env.env).await.map(drop)
             }
             Action::Snapshot {
@@ -166,7 +165,7 @@ impl Host for Desktop {
             } => {
                 let name = match name {
                     Some(name) => name,
-                    None => Self::name_of_the_moment()?,
+                    None => Self::snapshot_name()?,
                 };
                 let (operations, mut project) = self.open(&env)?;
                 operations
@@ -197,22 +196,22 @@ impl Host for Desktop {
         }
     }
 
-    async fn watch(&self) -> Option<mpsc::Receiver<ViewEvent>> {
-        self.watch.subscribe().await
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     async fn show_window(&self) -> Result<()> {
-        // One that was started and hasn't connected yet will be there in a moment.
-        if self.windows.raise() || self.window_runs.swap(true, Ordering::SeqCst) {
+        // A window that was just started connects soon.
+        if self.windows.raise() || self.window_running.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let runs = self.window_runs.clone();
+        let running = self.window_running.clone();
         let started = programs::find(programs::WINDOW).and_then(|program| {
             let launch = self.launch(&program, &[], Path::new("/"));
-            launch.start(move || runs.store(false, Ordering::SeqCst))
+            launch.start(move || running.store(false, Ordering::SeqCst))
         });
         if started.is_err() {
-            self.window_runs.store(false, Ordering::SeqCst);
+            self.window_running.store(false, Ordering::SeqCst);
         }
         started
     }

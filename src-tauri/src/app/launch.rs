@@ -1,4 +1,4 @@
-//! What the app starts: terminals and the window. They live on their own, and may outlive the app.
+//! Starts terminals and the window. They may outlive the app.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,18 +10,18 @@ use tokio::process::Command;
 
 use crate::opengl;
 
-/// Runs `$2…` with no more descriptors than `$1`, in its own process. Where that can't be set it runs all the same.
+/// Runs `$2…` with the descriptor limit `$1`, or without if it cannot be set.
 const WITH_DESCRIPTORS: &str = r#"ulimit -S -n "$1" || :; shift; exec "$@""#;
 
-/// A program that is to be started.
+/// A program to start.
 pub(crate) struct Launch {
     program: PathBuf,
     command: Command,
 }
 
 impl Launch {
-    /// A program with its arguments, as it is: no shell reads them. `descriptors` is how many it may have, where that
-    /// is less than we have: a program that counts on few fails where it gets one with a high number.
+    /// Prepares a program. Its arguments are not parsed by a shell. `descriptors` is its descriptor limit, because some
+    /// programs fail with a high one.
     pub(crate) fn new(
         program: &Path,
         arguments: &[String],
@@ -35,10 +35,10 @@ impl Launch {
         }
     }
 
-    /// Starts it. Its end is logged, and told to `at_end`.
+    /// Starts the program. `at_end` is called at its end.
     ///
     /// # Errors
-    /// `Io` where it can't be started.
+    /// `Io` if it cannot be started.
     pub(crate) fn start(mut self, at_end: impl FnOnce() + Send + 'static) -> Result<()> {
         let program = self.program.display().to_string();
         let failed = |error: io::Error| {
@@ -52,7 +52,7 @@ impl Launch {
             match child.wait().await {
                 Ok(status) if status.success() => tracing::debug!(program, "ended"),
                 Ok(status) => tracing::warn!(program, %status, "ended"),
-                Err(error) => tracing::warn!(program, %error, "its end can't be seen"),
+                Err(error) => tracing::warn!(program, %error, "cannot wait for it"),
             }
             at_end();
         });
@@ -68,22 +68,22 @@ fn command_of(
     lookup: &dyn Fn(&str) -> Option<OsString>,
 ) -> std::process::Command {
     let mut command = match descriptors {
-        Some(most) => {
+        Some(limit) => {
             let mut shell = std::process::Command::new("/bin/sh");
-            let most = most.to_string();
-            shell.args(["-c", WITH_DESCRIPTORS, "sh", &most]);
+            let limit = limit.to_string();
+            shell.args(["-c", WITH_DESCRIPTORS, "sh", &limit]);
             shell.arg(program);
             shell
         }
         None => std::process::Command::new(program),
     };
-    // No pipes: one whose reader ended with the app would end the program too.
+    // A pipe to this app would end the program with the app.
     command
         .args(arguments)
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    opengl::give_back(&mut command, lookup);
+    opengl::restore(&mut command, lookup);
     command
 }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_started_inherits_our_way_without_opengl() {
+    fn launched_programs_do_not_inherit_gdk_gl() {
         let removed = |name: &str| (name.to_owned(), false);
         assert_eq!(
             changed(&["GDK_GL", "LDM_GDK_GL"]),
@@ -113,39 +113,39 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_has_set_is_passed_on() {
+    fn gdk_gl_of_the_user_is_inherited() {
         assert_eq!(changed(&["GDK_GL"]), []);
     }
 
-    /// What is started in this directory has ended.
-    async fn run(program: &str, arguments: &[String], place: &Path, descriptors: Option<u64>) {
-        let (told, end) = tokio::sync::oneshot::channel();
-        let launch = Launch::new(Path::new(program), arguments, place, descriptors);
-        launch.start(move || told.send(()).unwrap()).unwrap();
+    /// Runs a program to its end.
+    async fn run(program: &str, arguments: &[String], directory: &Path, descriptors: Option<u64>) {
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let launch = Launch::new(Path::new(program), arguments, directory, descriptors);
+        launch.start(move || ended.send(()).unwrap()).unwrap();
         end.await.unwrap();
     }
 
     #[tokio::test]
-    async fn arguments_are_not_read_by_a_shell_and_the_end_is_told() {
-        let place = tempfile::tempdir().unwrap();
+    async fn arguments_are_literal_and_end_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
         let arguments = ["$HOME; exit 1".to_owned()];
         for descriptors in [None, Some(256)] {
-            run("/usr/bin/touch", &arguments, place.path(), descriptors).await;
-            let file = place.path().join("$HOME; exit 1");
+            run("/usr/bin/touch", &arguments, directory.path(), descriptors).await;
+            let file = directory.path().join("$HOME; exit 1");
             std::fs::remove_file(file).unwrap();
         }
-        let missing = Launch::new(Path::new("/nowhere/true"), &[], place.path(), Some(256));
+        let missing = Launch::new(Path::new("/nowhere/true"), &[], directory.path(), Some(256));
         let error = missing.start(|| {}).unwrap_err();
         assert!(error.to_string().contains("cannot start /nowhere/true"));
     }
 
     #[tokio::test]
-    async fn what_is_started_may_have_as_many_descriptors_as_it_is_told() {
-        let place = tempfile::tempdir().unwrap();
+    async fn sets_the_descriptor_limit() {
+        let directory = tempfile::tempdir().unwrap();
         let script = ["-c".to_owned(), "ulimit -S -n > limit".to_owned()];
-        // Fewer than anybody is given who logs in.
-        run("/bin/sh", &script, place.path(), Some(200)).await;
-        let limit = std::fs::read_to_string(place.path().join("limit")).unwrap();
+        // Below any default limit.
+        run("/bin/sh", &script, directory.path(), Some(200)).await;
+        let limit = std::fs::read_to_string(directory.path().join("limit")).unwrap();
         assert_eq!(limit, "200\n");
     }
 }

@@ -1,4 +1,4 @@
-//! The app's process: engine room, living view, control socket, tray.
+//! The app: operations, view, control socket, tray.
 
 mod host;
 mod launch;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::assemble;
-use lxc_dev_manager_core::control::{self, Client, Holder, Request, Role};
+use lxc_dev_manager_core::control::{self, Client, ControlSocket, Request, Role};
 use lxc_dev_manager_core::forward::{Forwarding, Handover, Scope};
 use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::operations::Operations;
@@ -29,49 +29,50 @@ use tokio_util::task::TaskTracker;
 use host::Desktop;
 use tray::{Tray, Wake};
 
-/// The word that asks for the window instead of the app.
-const WINDOW_WORD: &str = "window";
-/// How long a command that forwards may take to let the app do it.
-const TAKE_OVER: Duration = Duration::from_secs(8);
-/// Pause between two tries.
-const TAKE_OVER_PAUSE: Duration = Duration::from_millis(20);
-/// How long operations that run may take to end when the app quits; recovery does the rest.
-const DRAIN: Duration = Duration::from_secs(3);
+/// Argument that starts the window instead of the app.
+const WINDOW_ARGUMENT: &str = "window";
+/// Time for another forwarder to step down.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(8);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Time for running operations to end at exit; recovery handles the rest.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    process::log();
-    process::end(run())
+    process::init_logging();
+    process::exit_code(run())
 }
 
 fn run() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {}
-        [WINDOW_WORD] => return become_window(),
-        ref other => anyhow::bail!("unknown arguments {other:?}: there is only `{WINDOW_WORD}`"),
+        [WINDOW_ARGUMENT] => return exec_window(),
+        ref other => {
+            anyhow::bail!("unknown arguments {other:?}: expected none or `{WINDOW_ARGUMENT}`")
+        }
     }
     process::require_display(&|name| std::env::var_os(name))?;
-    opengl::leave_out();
+    opengl::disable();
     let runtime = process::runtime()?;
-    live(&runtime).map(|()| ExitCode::SUCCESS)
+    run_app(&runtime).map(|()| ExitCode::SUCCESS)
 }
 
-/// Ends this program by starting the window's in its process.
-fn become_window() -> anyhow::Result<ExitCode> {
+/// Replaces this process with the window.
+fn exec_window() -> anyhow::Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     let error = Command::new(programs::find(programs::WINDOW)?).exec();
-    Err(error).context("the window can't be started")
+    Err(error).context("cannot start window")
 }
 
-/// Runs until Quit. A second start shows the first one's window and ends.
-fn live(runtime: &Runtime) -> anyhow::Result<()> {
+/// Runs until Quit. If the app is already running, shows its window and returns.
+fn run_app(runtime: &Runtime) -> anyhow::Result<()> {
     let _entered = runtime.enter();
     let lookup = |name: &str| std::env::var_os(name);
     let home = assemble::home(&lookup)?;
     if runtime.block_on(show_running(&home))? {
         return Ok(());
     }
-    // Whoever asks on the control socket has to be answered: all that may take time, or fail, comes first.
+    // Clients wait once the control socket is claimed, so slow and fallible steps come first.
     let operations = runtime.block_on(assemble::operations(&lookup, None))?;
     Forwarding::check(&home)?;
     operations.registry().all()?;
@@ -81,11 +82,12 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         return Ok(());
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let taken_up = Forwarding::take_up(&operations, &mut holder, &tasks, &shutdown);
-    let (watch, forwarding) = runtime.block_on(taken_up)?;
+    let starting = Forwarding::start(&operations, &mut holder, &tasks, &shutdown);
+    let (watch, forwarding) = runtime.block_on(starting)?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
-    let (room, view) = (operations.clone(), watch.clone());
-    let desktop = Arc::new(Desktop::new(room, view, forwarding.clone(), tasks.clone()));
+    let (view, forwards) = (watch.clone(), forwarding.clone());
+    let desktop = Desktop::new(operations.clone(), view, forwards, tasks.clone());
+    let desktop = Arc::new(desktop);
     let end_answers = CancellationToken::new();
     let served = runtime.spawn(control::serve(
         holder,
@@ -93,127 +95,128 @@ fn live(runtime: &Runtime) -> anyhow::Result<()> {
         tasks.clone(),
         end_answers.clone(),
     ));
-    tasks.spawn(notice::follow(watch.clone(), shutdown.clone()));
-    tasks.spawn(mend(operations));
-    runtime.spawn(quit_when_asked(wakes.clone()));
+    tasks.spawn(notice::follow(watch.outcomes(), shutdown.clone()));
+    tasks.spawn(recover(operations));
+    runtime.spawn(quit_on_signal(wakes.clone()));
 
     let (mut tray, mut failed) = (None::<Tray>, None);
-    // Returns, while `run` would end the process with operations under way.
+    // `run` would end the process with operations running.
     events.run_return(|event, _, flow| match event {
-        // A Mac takes an icon only from here on.
+        // macOS accepts an icon only from here on.
         Event::NewEvents(StartCause::Init) => {
             *flow = ControlFlow::Wait;
             match Tray::new(desktop.clone(), wakes.clone()) {
-                Ok(made) => {
-                    tray = Some(made);
-                    let (wakes, watch) = (wakes.clone(), watch.clone());
-                    tasks.spawn(tray::follow(wakes, watch, shutdown.clone()));
+                Ok(created) => {
+                    tray = Some(created);
+                    tasks.spawn(tray::follow(wakes.clone(), watch.view(), shutdown.clone()));
                 }
                 Err(error) => {
-                    failed = Some(error.context("the tray can't be made"));
+                    failed = Some(error.context("cannot create tray"));
                     *flow = ControlFlow::Exit;
                 }
             }
         }
-        Event::UserEvent(wake) => {
-            // Where there is no tray yet, it can only be the end.
-            let over = tray.as_mut().is_none_or(|tray| tray.take(wake).is_break());
-            if over {
-                *flow = ControlFlow::Exit;
-            }
-        }
+        Event::UserEvent(wake) if ends_app(tray.as_mut(), &wake) => *flow = ControlFlow::Exit,
         _ => {}
     });
     tracing::debug!("quitting");
     drop(tray);
     runtime.block_on(async {
         let served = async { served.await.ok() };
-        let passed = forwarding
-            .pass_on(&home, (1, false), end_answers, served)
+        let handover = forwarding
+            .hand_over(&home, (1, false), end_answers, served)
             .await;
         shutdown.cancel();
         drain(&tasks).await;
         drop(lease);
-        if let Handover::Over = passed {
-            forwarding.drain_connections(stopped()).await;
+        if let Handover::Done = handover {
+            forwarding.drain_connections(stop_signal()).await;
         }
     });
     failed.map_or(Ok(()), Err)
 }
 
-/// Waits for the operations that run, for a while.
+/// Whether the app ends. Without a tray, the only possible event is the end.
+fn ends_app(tray: Option<&mut Tray>, wake: &Wake) -> bool {
+    tray.is_none_or(|tray| tray.handle(wake).is_break())
+}
+
+/// Waits for running operations, up to a timeout.
 async fn drain(tasks: &TaskTracker) {
     tasks.close();
-    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
-        tracing::warn!("an operation still runs; the next start mends what it leaves");
+    if tokio::time::timeout(DRAIN_TIMEOUT, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("an operation is still running; the next start recovers it");
     }
 }
 
-/// Shows the window of the app that runs, if one does.
+/// Shows the window of a running app. Returns `false` without one.
 async fn show_running(home: &Home) -> anyhow::Result<bool> {
     match Client::connect(home, Role::App).await {
-        Ok((client, _)) if client.holder() == Role::App => {
-            client.ask(Request::ShowWindow).await?;
+        Ok((client, _)) if client.role() == Role::App => {
+            client.request(Request::ShowWindow).await?;
             Ok(true)
         }
         Ok(_) => Ok(false),
-        // `Io`: it ends at this moment.
+        // `Io`: the app is just ending.
         Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Io) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The right to answer on the control socket: free, or given up by the command that has it. An app that
-/// has got it meanwhile shows its window instead.
-async fn take_over(home: &Home) -> anyhow::Result<Option<Holder>> {
-    let begun = Instant::now();
+/// Claims the control socket; another forwarder is asked to step down. Returns `None` after showing the window of an
+/// app that claimed it first.
+async fn take_over(home: &Home) -> anyhow::Result<Option<ControlSocket>> {
+    let started = Instant::now();
     loop {
-        if let Some(holder) = Holder::claim(home)? {
+        if let Some(holder) = ControlSocket::claim(home)? {
             return Ok(Some(holder));
         }
         if show_running(home).await? {
             return Ok(None);
         }
-        // It may be gone before it has answered.
+        // The forwarder may end before it responds.
         if let Ok((client, _)) = Client::connect(home, Role::App).await {
-            drop(client.ask(Request::StepDown).await);
+            drop(client.request(Request::StepDown).await);
         }
         anyhow::ensure!(
-            begun.elapsed() < TAKE_OVER,
-            "another process doesn't give way"
+            started.elapsed() < TAKE_OVER_TIMEOUT,
+            "the current forwarder did not step down"
         );
-        tokio::time::sleep(TAKE_OVER_PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// The main thread's loop, which everything on the screen belongs to.
+/// Event loop of the main thread, which owns the UI.
 fn event_loop() -> EventLoop<Wake> {
-    #[allow(unused_mut, reason = "a Mac's is changed")]
+    #[allow(unused_mut, reason = "changed on macOS")]
     let mut events = EventLoopBuilder::with_user_event().build();
     #[cfg(target_os = "macos")]
     {
         use tao::platform::macos::{ActivationPolicy, EventLoopExtMacOS};
-        // In the menu bar, not in the dock.
+        // Menu bar only, no dock icon.
         events.set_activation_policy(ActivationPolicy::Accessory);
     }
     events
 }
 
-async fn mend(operations: Arc<Operations>) {
+async fn recover(operations: Arc<Operations>) {
     if let Err(error) = operations.recover().await {
-        tracing::warn!(?error, "interrupted operations could not be mended");
+        tracing::warn!(?error, "cannot recover interrupted operations");
     }
 }
 
-async fn quit_when_asked(wakes: EventLoopProxy<Wake>) {
-    stopped().await;
-    // An error says that it is quitting already.
+async fn quit_on_signal(wakes: EventLoopProxy<Wake>) {
+    stop_signal().await;
+    // Fails only while quitting.
     let _ = wakes.send_event(Wake::Quit);
 }
 
-/// Resolves when somebody asks this process to end.
-async fn stopped() {
-    let asked = async {
+/// Resolves on SIGTERM or SIGINT.
+async fn stop_signal() {
+    let received = async {
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -222,8 +225,8 @@ async fn stopped() {
         }
         std::io::Result::Ok(())
     };
-    if let Err(error) = asked.await {
-        tracing::warn!(%error, "signals can't be heard");
+    if let Err(error) = received.await {
+        tracing::warn!(%error, "cannot listen for signals");
         std::future::pending().await
     }
 }

@@ -1,77 +1,76 @@
-//! Notifications of the desktop: what failed, and what was restored. Never the only place.
+//! Desktop notifications for failures and restores. The view always shows the same information.
 
 use lxc_dev_manager_core::Error;
-use lxc_dev_manager_core::view::{EnvRef, OperationKind, Outcome, ViewPatch};
-use lxc_dev_manager_core::watch::Watch;
+use lxc_dev_manager_core::view::{EnvRef, OperationKind, Outcome};
 use notify_rust::Notification;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 const APP_NAME: &str = "LXC Dev Manager";
 
-/// Follows the view until the app ends.
-pub(crate) async fn follow(watch: Watch, shutdown: CancellationToken) {
-    while let Some(mut events) = watch.subscribe().await {
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.recv() => event,
-            };
-            match event {
-                Some(event) => {
-                    if let ViewPatch::Finished { outcome } = event.patch {
-                        show(&outcome).await;
-                    }
-                }
-                None => break,
-            }
+/// Shows notifications for outcomes until shutdown.
+pub(crate) async fn follow(
+    mut outcomes: broadcast::Receiver<Outcome>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let outcome = tokio::select! {
+            () = shutdown.cancelled() => return,
+            outcome = outcomes.recv() => outcome,
+        };
+        match outcome {
+            Ok(outcome) => show(&outcome).await,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
         }
     }
 }
 
-/// Tells of something that could not even begin.
+/// Notifies about an operation that could not start.
 pub(crate) async fn refused(env: &EnvRef, error: &Error) {
-    tell(&env.env.to_string(), &error.report().message).await;
+    notify(&env.env.to_string(), &error.report().message).await;
 }
 
 async fn show(outcome: &Outcome) {
     if let Some((title, body)) = text(outcome) {
-        tell(&title, &body).await;
+        notify(&title, &body).await;
     }
 }
 
-async fn tell(title: &str, body: &str) {
+async fn notify(title: &str, body: &str) {
     let mut notification = Notification::new();
     notification.appname(APP_NAME).summary(title).body(body);
-    if let Err(error) = shown(notification).await {
-        tracing::info!(%error, "no notification");
+    if let Err(error) = show_notification(notification).await {
+        tracing::info!(%error, "cannot show notification");
     }
 }
 
 #[cfg(target_os = "linux")]
-async fn shown(notification: Notification) -> notify_rust::error::Result<()> {
+async fn show_notification(notification: Notification) -> notify_rust::error::Result<()> {
     notification.show_async().await.map(drop)
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn shown(notification: Notification) -> notify_rust::error::Result<()> {
+async fn show_notification(notification: Notification) -> notify_rust::error::Result<()> {
     notification.show().map(drop)
 }
 
-/// Title and text; `None` for what needs no notice.
+/// Returns title and body, or `None` without a notification.
 fn text(outcome: &Outcome) -> Option<(String, String)> {
     let env = &outcome.env.env;
-    match (&outcome.error, outcome.kind, &outcome.snapshot) {
-        (Some(error), kind, _) => Some((
-            format!("{env}: cannot {}", kind.word()),
+    match (&outcome.error, outcome.kind) {
+        (Some(error), kind) => Some((
+            format!("{env}: cannot {}", kind.labels().imperative),
             error.message.clone(),
         )),
-        (None, OperationKind::Restore, Some(snapshot)) => {
+        (None, OperationKind::Restore) => {
             let undo = if outcome.undoable {
                 "It can be undone for three days."
             } else {
                 ""
             };
-            Some((format!("Restored {env} to {snapshot}"), undo.to_owned()))
+            Some((outcome.summary.clone(), undo.to_owned()))
         }
         _ => None,
     }
@@ -94,12 +93,13 @@ mod tests {
             kind,
             snapshot: Some("before".parse().unwrap()),
             undoable: error.is_none(),
+            summary: kind.summary(&"dev".parse().unwrap(), Some(&"before".parse().unwrap())),
             error: error.map(|error| error.report()),
         }
     }
 
     #[test]
-    fn failures_and_restores_are_told_and_nothing_else() {
+    fn notifies_about_failures_and_restores_only() {
         let (title, body) = text(&outcome(OperationKind::Restore, None)).unwrap();
         assert_eq!(title, "Restored dev to before");
         assert!(body.contains("undone"));

@@ -1,4 +1,4 @@
-//! The window's process: one web view over the control socket.
+//! The window: a web view connected to the control socket.
 #![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
 
 #[cfg(target_os = "linux")]
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lxc_dev_manager_core::control::{Client, Pushed, Request, Role};
+use lxc_dev_manager_core::control::{Client, Push, Request, Role};
 use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::view::{Action, ViewEvent};
 use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, assemble};
@@ -19,27 +19,27 @@ use tauri::{AppHandle, Manager, State, WebviewUrl, WebviewWindow, WebviewWindowB
 use tauri_plugin_shell::ShellExt;
 use tokio::sync::mpsc;
 
-/// Name of the only window.
+/// Label of the only window.
 const MAIN: &str = "main";
-/// How long an app that we start may take until it answers.
+/// Time for a started app to respond.
 const APP_START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The connection to the app; another one after it was lost.
+/// The connection to the app, replaced after a reconnect.
 struct Link(Mutex<Arc<Client>>);
 
 impl Link {
-    async fn ask(&self, request: Request) -> Result<(), ErrorReport> {
+    async fn request(&self, request: Request) -> Result<(), ErrorReport> {
         let client = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let answered = client.ask(request).await;
-        answered.map(drop).map_err(|error| error.report())
+        let response = client.request(request).await;
+        response.map(drop).map_err(|error| error.report())
     }
 }
 
-/// The page's end of the view: where events go.
+/// The event channel to the page.
 #[derive(Default)]
 struct Listener(Mutex<Option<Channel<ViewEvent>>>);
 
@@ -53,14 +53,14 @@ impl Listener {
 }
 
 fn main() -> ExitCode {
-    process::log();
-    process::end(run())
+    process::init_logging();
+    process::exit_code(run())
 }
 
 /// Runs until the window is closed or the app quits.
 fn run() -> anyhow::Result<ExitCode> {
     if let Some(argument) = std::env::args().nth(1) {
-        anyhow::bail!("unknown argument {argument:?}: there is none");
+        anyhow::bail!("unknown argument {argument:?}: expected none");
     }
     process::require_display(&|name| std::env::var_os(name))?;
     let runtime = process::runtime()?;
@@ -71,38 +71,40 @@ fn run() -> anyhow::Result<ExitCode> {
         .manage(Listener::default())
         .invoke_handler(tauri::generate_handler![watch, act, close_window])
         .setup(move |app| {
-            begin(app.handle(), home);
+            start(app.handle(), home);
             Ok(())
         })
         .build(tauri::generate_context!())
-        .context("the window can't be shown")?;
+        .context("cannot show window")?;
     let code = app.run_return(|_, _| {});
     Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Joins the app and opens the window, unless there is one already. Where it fails, the process ends
-/// with a code: what `setup` returns as an error would be a panic.
-fn begin(app: &AppHandle, home: Home) {
-    let joined = tauri::async_runtime::block_on(async {
-        let joined = join(app, &home).await?;
+/// Connects to the app and opens the window, unless one exists. Exits with a code on failure, because an error from
+/// `setup` would panic.
+fn start(app: &AppHandle, home: Home) {
+    let connected = tauri::async_runtime::block_on(async {
+        let connected = connect(app, &home).await?;
         #[cfg(target_os = "linux")]
-        style::begin(app).await;
-        Ok::<_, Error>(joined)
+        style::follow_system(app).await;
+        Ok::<_, Error>(connected)
     });
-    let opened = joined.map_err(anyhow::Error::from).and_then(|joined| {
-        let (client, pushed) = joined;
-        app.manage(Link(Mutex::new(Arc::new(client))));
-        open(app).context("the window can't be shown")?;
-        Ok(pushed)
-    });
+    let opened = connected
+        .map_err(anyhow::Error::from)
+        .and_then(|connected| {
+            let (client, pushed) = connected;
+            app.manage(Link(Mutex::new(Arc::new(client))));
+            open(app).context("cannot show window")?;
+            Ok(pushed)
+        });
     match opened {
         Ok(pushed) => drop(tauri::async_runtime::spawn(follow(
             app.clone(),
             home,
             pushed,
         ))),
-        // The window that there is has come to the front.
-        Err(error) if is_there_already(&error) => app.exit(0),
+        // The existing window was raised.
+        Err(error) if is_already_open(&error) => app.exit(0),
         Err(error) => {
             tracing::error!("{error:#}");
             app.exit(1);
@@ -110,7 +112,7 @@ fn begin(app: &AppHandle, home: Home) {
     }
 }
 
-fn is_there_already(error: &anyhow::Error) -> bool {
+fn is_already_open(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
 }
@@ -123,50 +125,46 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
         .build()
 }
 
-/// Connects to the app as its window; starts it where none runs.
-async fn join(app: &AppHandle, home: &Home) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
-    let connected = match Client::connect(home, Role::Window).await {
+/// Connects to the app as its window. Starts the app if needed.
+async fn connect(app: &AppHandle, home: &Home) -> Result<(Client, mpsc::Receiver<Push>), Error> {
+    let connection = match Client::connect(home, Role::Window).await {
         Err(error) if error.kind() == ErrorKind::Unreachable => start_app(app, home).await,
         done => done,
     };
-    let (client, pushed) = connected?;
-    client.ask(Request::BeWindow).await?;
+    let (client, pushed) = connection?;
+    client.request(Request::BeWindow).await?;
     Ok((client, pushed))
 }
 
-async fn start_app(
-    app: &AppHandle,
-    home: &Home,
-) -> Result<(Client, mpsc::Receiver<Pushed>), Error> {
+async fn start_app(app: &AppHandle, home: &Home) -> Result<(Client, mpsc::Receiver<Push>), Error> {
     let program = programs::find(programs::APP)?;
-    // Without the pipes that the plugin would make: the app outlives us.
+    // Without the plugin's pipes, because the app outlives the window.
     Command::from(app.shell().command(program))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|error| Error::new(ErrorKind::Io, "the app can't be started").caused_by(error))?;
-    let begun = tokio::time::Instant::now();
-    let mut pause = Duration::from_millis(10);
+        .map_err(|error| Error::new(ErrorKind::Io, "cannot start app").caused_by(error))?;
+    let started = tokio::time::Instant::now();
+    let mut interval = Duration::from_millis(10);
     loop {
-        // Its socket has no event of its own before its directory is there; somebody waits.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(200));
+        // Poll: the directory of the socket may not exist yet.
+        tokio::time::sleep(interval).await;
+        interval = (interval * 2).min(Duration::from_millis(200));
         match Client::connect(home, Role::Window).await {
             Err(error)
                 if error.kind() == ErrorKind::Unreachable
-                    && begun.elapsed() < APP_START_TIMEOUT => {}
+                    && started.elapsed() < APP_START_TIMEOUT => {}
             done => return done,
         }
     }
 }
 
-/// Hands what the app says to the page. A connection that was lost because we fell behind is made
-/// again; when the app is gone the window goes too.
-async fn follow(app: AppHandle, home: Home, mut pushed: mpsc::Receiver<Pushed>) {
+/// Forwards messages of the app to the page. Reconnects after a lost connection; exits without the app.
+async fn follow(app: AppHandle, home: Home, mut pushed: mpsc::Receiver<Push>) {
     loop {
-        while let Some(said) = pushed.recv().await {
-            take(&app, said);
+        while let Some(message) = pushed.recv().await {
+            handle(&app, message);
         }
         let Ok((client, new)) = Client::connect(&home, Role::Window).await else {
             break;
@@ -174,40 +172,40 @@ async fn follow(app: AppHandle, home: Home, mut pushed: mpsc::Receiver<Pushed>) 
         let link = app.state::<Link>();
         *link.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(client);
         pushed = new;
-        let mut wishes = vec![Request::BeWindow];
-        wishes.extend(app.state::<Listener>().channel().map(|_| Request::Watch));
-        for wish in wishes {
-            if let Err(error) = link.ask(wish).await {
-                tracing::warn!(error.message, "the app doesn't take us back");
+        let mut requests = vec![Request::BeWindow];
+        requests.extend(app.state::<Listener>().channel().map(|_| Request::Watch));
+        for request in requests {
+            if let Err(error) = link.request(request).await {
+                tracing::warn!(error.message, "cannot reconnect to app");
             }
         }
     }
     app.exit(0);
 }
 
-fn take(app: &AppHandle, said: Pushed) {
-    match said {
-        Pushed::Event(event) => {
-            // A page that reloads asks for the whole view again.
+fn handle(app: &AppHandle, message: Push) {
+    match message {
+        Push::Event { event } => {
+            // A reloading page requests the full view again.
             let channel = app.state::<Listener>().channel();
             if let Some(Err(error)) = channel.map(|channel| channel.send(event)) {
-                tracing::debug!(%error, "the page isn't there");
+                tracing::debug!(%error, "page not available");
             }
         }
-        // Of those the view tells.
-        Pushed::Forwards(_) => {}
-        Pushed::Raise => {
+        // The view contains the forwards.
+        Push::Forwards { .. } => {}
+        Push::Raise => {
             if let Some(window) = app.get_webview_window(MAIN) {
                 let raised = window.unminimize().and_then(|()| window.show());
                 if let Err(error) = raised.and_then(|()| window.set_focus()) {
-                    tracing::warn!(%error, "the window can't come to the front");
+                    tracing::warn!(%error, "cannot raise window");
                 }
             }
         }
     }
 }
 
-/// Sends the whole view, and then what changes, to the page.
+/// Sends the full view and its changes to the page.
 #[tauri::command]
 async fn watch(
     link: State<'_, Link>,
@@ -215,20 +213,20 @@ async fn watch(
     channel: Channel<ViewEvent>,
 ) -> Result<(), ErrorReport> {
     *listener.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
-    link.ask(Request::Watch).await
+    link.request(Request::Watch).await
 }
 
-/// Carries an action out; resolves at its end.
+/// Runs an action to its end.
 #[tauri::command]
 async fn act(link: State<'_, Link>, action: Action) -> Result<(), ErrorReport> {
-    link.ask(Request::Act { action }).await
+    link.request(Request::Act { action }).await
 }
 
 /// Closes the window.
 #[tauri::command]
 async fn close_window(window: WebviewWindow) -> Result<(), ErrorReport> {
     window.close().map_err(|error| {
-        Error::new(ErrorKind::Internal, "the window can't be closed")
+        Error::new(ErrorKind::Internal, "cannot close window")
             .caused_by(error)
             .report()
     })

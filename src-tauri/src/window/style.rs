@@ -1,6 +1,6 @@
-//! The desktop's light or dark style, which GTK 3 doesn't ask for itself.
+//! Follows the desktop's light or dark style, which GTK 3 does not support.
 //!
-//! Tauri's `dbus` would; but tao then looks for a change every five seconds, in the tray too.
+//! Tauri's `dbus` feature would, but tao then polls every five seconds.
 
 use std::time::Duration;
 
@@ -10,28 +10,26 @@ use tokio::sync::oneshot;
 use zbus::zvariant::{OwnedValue, Value};
 use zbus::{Connection, Proxy};
 
-/// How long the window waits for the answer; a portal may have to be started first.
+/// Time for the portal to respond; it may have to start first.
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// Which setting it is.
 const SETTING: (&str, &str) = ("org.freedesktop.appearance", "color-scheme");
 
-/// Begins to follow the desktop's style. Returns once the window has the style, so that it isn't
-/// shown in another one before, or when there is none to be had.
-pub(crate) async fn begin(app: &AppHandle) {
-    let (known, waited) = oneshot::channel();
+/// Starts following the desktop's style. Returns when the style is set, or not available.
+pub(crate) async fn follow_system(app: &AppHandle) {
+    let (ready, receiver) = oneshot::channel();
     let app = app.clone();
     tokio::spawn(async move {
-        // No bus, or no portal on it.
-        if let Err(error) = follow(&app, known).await {
-            tracing::debug!(%error, "the desktop doesn't say which style it has");
+        // No session bus or no portal.
+        if let Err(error) = follow(&app, ready).await {
+            tracing::debug!(%error, "cannot read the desktop style");
         }
     });
-    if tokio::time::timeout(TIMEOUT, waited).await.is_err() {
-        tracing::debug!("the desktop takes long to say which style it has");
+    if tokio::time::timeout(TIMEOUT, receiver).await.is_err() {
+        tracing::debug!("timeout reading the desktop style");
     }
 }
 
-async fn follow(app: &AppHandle, known: oneshot::Sender<()>) -> zbus::Result<()> {
+async fn follow(app: &AppHandle, ready: oneshot::Sender<()>) -> zbus::Result<()> {
     let bus = Connection::session().await?;
     let settings = Proxy::new(
         &bus,
@@ -44,11 +42,11 @@ async fn follow(app: &AppHandle, known: oneshot::Sender<()>) -> zbus::Result<()>
     let mut changes = settings
         .receive_signal_with_args("SettingChanged", &only)
         .await?;
-    let now: OwnedValue = settings.call("Read", &SETTING).await?;
-    if let Some(theme) = theme(&now) {
+    let current: OwnedValue = settings.call("Read", &SETTING).await?;
+    if let Some(theme) = theme(&current) {
         app.set_theme(Some(theme));
     }
-    drop(known);
+    drop(ready);
     while let Some(change) = changes.next().await {
         let body = change.body();
         let (_, _, value): (&str, &str, Value<'_>) = body.deserialize()?;
@@ -57,7 +55,7 @@ async fn follow(app: &AppHandle, known: oneshot::Sender<()>) -> zbus::Result<()>
     Ok(())
 }
 
-/// `Read` packs its value twice, the signal once.
+/// `Read` wraps its value twice, the signal once.
 fn theme(value: &Value<'_>) -> Option<Theme> {
     match value {
         Value::Value(inner) => theme(inner),
@@ -72,11 +70,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_style_is_found_in_what_it_is_packed_in() {
-        let packed = |number: u32| Value::Value(Box::new(Value::U32(number)));
+    fn reads_style_from_nested_values() {
+        let nested = |number: u32| Value::Value(Box::new(Value::U32(number)));
         assert_eq!(theme(&Value::U32(1)), Some(Theme::Dark));
-        assert_eq!(theme(&packed(2)), Some(Theme::Light));
-        assert_eq!(theme(&packed(0)), None);
+        assert_eq!(theme(&nested(2)), Some(Theme::Light));
+        assert_eq!(theme(&nested(0)), None);
         assert_eq!(theme(&Value::new("dark")), None);
     }
 }

@@ -21,9 +21,9 @@ const PAIRS: (usize, usize) = (1, 7);
 /// Creations that fetch packages.
 const WITH_PACKAGES: usize = 3;
 /// How long SSH may take to answer after the command has ended.
-const SSH_PATIENCE: Duration = Duration::from_secs(60);
+const SSH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One creation of ours, taken apart by what the command says that it does.
+/// One creation by this program, split by its status lines.
 pub struct Creation {
     /// Until SSH answered.
     pub taken: Duration,
@@ -69,7 +69,7 @@ pub fn create(engine: &TestEngine, label: &str) -> Result<Vec<Row>> {
     };
     let counted = &made[PAIRS.0..];
     Ok(vec![row.noting(Some(format!(
-        "of ours: {}",
+        "ours: {}",
         split(&medians(counted))
     )))])
 }
@@ -146,7 +146,7 @@ fn medians(runs: &[Vec<(String, Duration)>]) -> Vec<(String, Spread)> {
 
 fn wait_for_ssh(address: IpAddr) -> Result<()> {
     let begun = Instant::now();
-    while begun.elapsed() < SSH_PATIENCE {
+    while begun.elapsed() < SSH_TIMEOUT {
         if banner(address).is_ok_and(|first| first.starts_with("SSH-")) {
             return Ok(());
         }
@@ -196,14 +196,14 @@ pub fn bare(engine: &TestEngine, label: &str) -> Result<Vec<Row>> {
     )])
 }
 
-/// Creations with packages that are fetched each time anew.
+/// Creations with packages that are fetched each time.
 fn installed(engine: &TestEngine, label: &str, what: &str, image: &str) -> Result<Vec<Row>> {
     let made = (0..WITH_PACKAGES).map(|_| until_ssh(&Workspace::new(engine)?, image));
     let made = made.collect::<Result<Vec<Creation>>>()?;
     let taken: Vec<f64> = made.iter().map(|one| one.taken.as_secs_f64()).collect();
     let steps: Vec<_> = made.into_iter().map(|one| one.steps).collect();
     let note = format!(
-        "packages come from a Debian server each time; of ours: {}",
+        "packages come from a Debian server each time; ours: {}",
         split(&medians(&steps))
     );
     Ok(vec![

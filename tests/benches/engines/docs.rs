@@ -16,14 +16,15 @@ const SOME: [&str; 2] = [
 ];
 
 /// Puts a text between the marks of `docs/benchmarks.md`. What was measured in parts goes where everything was measured
-/// anew.
+/// again.
 pub fn write(text: &str, is_whole: bool) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
     let before = std::fs::read_to_string(&path)?;
-    let after = match is_whole {
-        true => between(&before, ALL, text).and_then(|page| between(&page, SOME, "")),
+    let after = if is_whole {
+        between(&before, ALL, text).and_then(|page| between(&page, SOME, ""))
+    } else {
         // Below a heading of their own.
-        false => between(&before, SOME, &text.replace("\n## ", "\n### ")),
+        between(&before, SOME, &text.replace("\n## ", "\n### "))
     };
     let after = after.context("docs/benchmarks.md has lost its marks")?;
     Ok(std::fs::write(&path, after)?)

@@ -117,9 +117,10 @@ fn main() -> ExitCode {
     let as_user = std::env::args()
         .nth(1)
         .is_some_and(|word| word == lima::AS_USER);
-    let done = match as_user {
-        true => lima::as_user().map(|()| true),
-        false => run(),
+    let done = if as_user {
+        lima::as_user().map(|()| true)
+    } else {
+        run()
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lxc_dev_manager_core::backend::fake::{Fake, IMAGE, Pool};
-use lxc_dev_manager_core::backend::{Backend, LaunchSpec, Marks, Progress, Settings};
+use lxc_dev_manager_core::backend::{Images, Instances, LaunchSpec, Marks, Progress, Settings};
 use lxc_dev_manager_core::clock::SystemClock;
 use lxc_dev_manager_core::home::Home;
 use lxc_dev_manager_core::operations::Operations;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Times of ours and of the peer; the n-th ones were taken right after each other.
+/// Times of this program and of the peer; the n-th ones were taken right after each other.
 pub struct Pairs {
     ours: Vec<f64>,
     peer: Vec<f64>,

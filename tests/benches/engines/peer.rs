@@ -14,7 +14,7 @@ use serde_json::Value;
 /// How often the peer asks whether its instance has an address.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How long an instance may take until it has one.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(60);
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `lxc` or `incus`. Its instances and images are deleted at its end.
 pub struct Peer {
@@ -113,7 +113,7 @@ impl Peer {
             if let Some(address) = address(&self.state(name)?) {
                 return Ok(address);
             }
-            if begun.elapsed() > ADDRESS_PATIENCE {
+            if begun.elapsed() > ADDRESS_TIMEOUT {
                 bail!("{name} gets no address");
             }
             // DHCP gives no event; a wait of the peer's own that is as short as can be.

@@ -45,7 +45,6 @@ pub struct Row {
     pub peer: String,
     /// Ratio or difference.
     pub compared: String,
-    /// What is wanted.
     pub wanted: String,
     /// Whether it is so.
     pub verdict: Verdict,

@@ -90,7 +90,7 @@ impl Load {
         self.common.paused.store(false, SeqCst);
     }
 
-    /// Asks as somebody who names nobody; `env` has the focus.
+    /// Asks without a name; `env` is the default target.
     pub fn ask_focused(&self, env: &str) {
         let host = format!("127.0.0.1:{}", self.common.port);
         let answer = request(self.common.port, &host, "");

@@ -24,7 +24,7 @@ const SECONDS: u64 = 600;
 /// How often who forwards is looked at in the second half. The first time it has done everything once, and has what it
 /// needs for that.
 const PARTS: u32 = 5;
-/// Descriptors that may come in addition: pipes that are kept for whoever needs one next.
+/// Descriptors that may come in addition: pooled pipes.
 const DESCRIPTORS: usize = 160;
 /// MiB that may come in addition: what the allocator keeps.
 const MEMORY: f64 = 4.0;

@@ -88,7 +88,7 @@ impl Place {
         let pid = u32::try_from(pid.as_raw_nonzero().get())?;
         let mut sessions = self.sessions.iter();
         let holder = sessions.position(|session| session.child.id() == pid);
-        holder.context("a stranger forwards")
+        holder.context("a foreign process forwards")
     }
 
     /// Kills who forwards.

@@ -115,18 +115,20 @@ impl Storm {
                 // A process says its first line once there is something to forward.
                 run(&["up", env])?;
                 let killed = self.dice.below(2) == 0;
-                match killed {
-                    true => place.kill_holder()?,
-                    false => place.end_holder()?,
+                if killed {
+                    place.kill_holder()?
+                } else {
+                    place.end_holder()?
                 }
                 place.add_session()?;
                 // The project's other process has taken over by then, or does it now.
-                until("somebody forwards", || {
+                until("a process forwards", || {
                     Ok(place.stage.forwards()?.len() == ENVS.len())
                 })?;
-                Ok(match killed {
-                    true => "who forwards killed",
-                    false => "who forwards asked to end",
+                Ok(if killed {
+                    "who forwards killed"
+                } else {
+                    "who forwards asked to end"
                 })
             }
             _ => {

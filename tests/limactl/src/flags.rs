@@ -52,7 +52,6 @@ pub(crate) const GLOBAL: &[Flag] = &[
     short("help", 'h', Kind::Bool),
 ];
 
-/// What was given.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     values: BTreeMap<&'static str, Vec<String>>,

@@ -7,7 +7,7 @@
 //! It has a directory of its own, `$LIMA_HOME/.fake`, or `$FAKE_LIMACTL` where that is set:
 //!
 //! * `calls.jsonl`: where this file exists, each call is added as a line `{args, cwd, env, pid}`.
-//! * `faults`: read anew at each call, one fault a line:
+//! * `faults`: read at each call, one fault a line:
 //!   - `version 1.0.0`: it says that it is this version
 //!   - `vz`: takes `vmType: vz`, which Linux doesn't have
 //!   - `hang COMMAND [POINT]`, `die COMMAND [POINT]`: stops for ever, or ends as if killed. Without a point at the begin of

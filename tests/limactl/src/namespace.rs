@@ -64,7 +64,7 @@ pub(crate) fn enter(init: u32) -> Command {
 pub(crate) fn end_guest(scratch: &Path) {
     let text = std::fs::read_to_string(scratch.join(INIT)).unwrap_or_default();
     let Ok(pid) = text.parse::<u32>() else { return };
-    // The number may be anybody's by now.
+    // The number may belong to another process.
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim() == "limactl" {
         signal(pid, rustix::process::Signal::KILL);

@@ -1,5 +1,4 @@
-//! A desktop without a desktop: a screen and a bus of one's own, the app on them, and a tray that
-//! takes its item. Shared by the tests of the app and by the bench of its memory.
+//! A headless desktop: X server, D-Bus, app and tray. Used by tests and benches.
 
 pub mod screen;
 pub mod tray;

@@ -1,4 +1,4 @@
-//! A screen and a session bus for one test or bench, and the app on them.
+//! X server and session bus for a test or bench, and the app on them.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 use crate::workspace::{Workspace, program};
 use anyhow::{Context, Result, bail};
 
-/// Xvfb and dbus-daemon; both end with the value.
+/// Xvfb and dbus-daemon, killed on drop.
 pub struct Screen {
     xvfb: Child,
     bus: Child,
-    /// `DISPLAY`.
     pub display: String,
     /// `DBUS_SESSION_BUS_ADDRESS`.
     pub address: String,
 }
 
 impl Screen {
-    /// A screen and a bus that nobody else has.
+    /// Starts a private X server and bus.
     pub fn new() -> Result<Self> {
         let mut xvfb = Command::new("Xvfb")
             .args([
@@ -33,14 +32,14 @@ impl Screen {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .context("Xvfb can't be started")?;
+            .context("cannot start Xvfb")?;
         let number = first_line(xvfb.stdout.take())?;
         let mut bus = Command::new("dbus-daemon")
             .args(["--session", "--nofork", "--print-address=1"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .context("dbus-daemon can't be started")?;
+            .context("cannot start dbus-daemon")?;
         let address = first_line(bus.stdout.take())?;
         Ok(Self {
             xvfb,
@@ -50,14 +49,14 @@ impl Screen {
         })
     }
 
-    /// A program of ours on this screen.
+    /// Prepares a program of the project on this screen.
     pub fn command(&self, workspace: &Workspace, name: &str) -> Result<Command> {
         let mut command = Command::new(program(name)?);
         self.prepare(&mut command, workspace);
         Ok(command)
     }
 
-    /// Gives any program this screen and nothing of the user's own.
+    /// Sets the environment of a program: this screen, nothing from the user.
     pub fn prepare(&self, command: &mut Command, workspace: &Workspace) {
         command.env_clear().envs(workspace.variables());
         command
@@ -69,7 +68,7 @@ impl Screen {
             .stdin(Stdio::null());
     }
 
-    /// The app, running.
+    /// Starts the app.
     pub fn app(&self, workspace: &Workspace) -> Result<App> {
         App::start(&mut self.command(workspace, "lxc-dev-manager-desktop")?)
     }
@@ -79,7 +78,7 @@ fn first_line(output: Option<ChildStdout>) -> Result<String> {
     let mut line = String::new();
     BufReader::new(output.context("no output")?).read_line(&mut line)?;
     if line.trim().is_empty() {
-        bail!("it ended before it said where it is");
+        bail!("ended without printing its address");
     }
     Ok(line.trim().to_owned())
 }
@@ -87,28 +86,28 @@ fn first_line(output: Option<ChildStdout>) -> Result<String> {
 impl Drop for Screen {
     fn drop(&mut self) {
         for child in [&mut self.bus, &mut self.xvfb] {
-            // It may have ended with the test already.
+            // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// The running app; killed at the end if it hasn't ended by itself.
+/// The running app, killed on drop.
 pub struct App(Child);
 
 impl App {
-    /// Starts it by a command of [`Screen::command`].
+    /// Starts a command from [`Screen::command`].
     pub fn start(command: &mut Command) -> Result<Self> {
-        Ok(Self(command.spawn().context("the app can't be started")?))
+        Ok(Self(command.spawn().context("cannot start app")?))
     }
 
-    /// Its process.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Waits until it has ended; whether with success.
+    /// Waits for the end. Returns whether it succeeded.
     pub fn ended(&mut self) -> Result<bool> {
         let begun = Instant::now();
         loop {
@@ -116,7 +115,7 @@ impl App {
                 return Ok(status.success());
             }
             if begun.elapsed() > Duration::from_secs(20) {
-                bail!("the app doesn't end");
+                bail!("app did not exit");
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,4 +1,4 @@
-//! A tray of our own on the bus: it takes the app's item, reads its menu, and presses it.
+//! A tray on the bus that reads and presses the app's menu.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use zbus::message::Header;
 use zbus::zvariant::{OwnedValue, Structure, Value};
 use zbus::{Connection, MatchRule, MessageStream, Proxy, interface};
 
-/// How long anything may take to show up in the menu.
+/// Time for entries to appear.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The service with which items register.
+/// Service at which items register.
 struct Watcher {
     items: Vec<String>,
     registered: mpsc::Sender<String>,
@@ -51,7 +51,7 @@ impl Watcher {
     }
 }
 
-/// The service that shows notifications.
+/// Service that receives notifications.
 struct Notifications {
     shown: mpsc::Sender<String>,
 }
@@ -83,7 +83,6 @@ impl Notifications {
     }
 }
 
-/// The tray.
 pub struct Tray {
     connection: Connection,
     registered: mpsc::Receiver<String>,
@@ -95,16 +94,15 @@ pub struct Tray {
 #[derive(Debug, Clone)]
 pub struct Entry {
     id: i32,
-    /// What is written on it.
+    /// Label.
     pub label: String,
-    /// Whether it can be pressed.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// Entries below.
     pub below: Vec<Entry>,
 }
 
 impl Tray {
-    /// A tray on the bus of this address.
+    /// Starts a tray on the bus at this address.
     pub async fn on(address: &str) -> Result<Self> {
         let (registered, registrations) = mpsc::channel(8);
         let (shown, notifications) = mpsc::channel(64);
@@ -128,11 +126,11 @@ impl Tray {
         })
     }
 
-    /// The menu of the item that registers next.
+    /// Returns the menu of the next registered item.
     pub async fn menu(&mut self) -> Result<Menu> {
         let item = tokio::time::timeout(TIMEOUT, self.registered.recv()).await;
         let item = item.context("no item appeared")?.context("no watcher")?;
-        // An item that registers by a name alone is at the path of the specification.
+        // Without a path, the item is at the standard path.
         let (service, path) = item
             .split_once('/')
             .unwrap_or((&item, "StatusNotifierItem"));
@@ -169,7 +167,7 @@ pub struct Menu {
 }
 
 impl Menu {
-    /// What it shows now.
+    /// Returns the current entries.
     pub async fn entries(&self) -> Result<Vec<Entry>> {
         let reply = self
             .proxy
@@ -178,12 +176,12 @@ impl Menu {
         let body = reply.body();
         let layout: Structure<'_> = body.deserialize()?;
         let [_revision, Value::Structure(root)] = layout.fields() else {
-            bail!("another layout: {layout:?}");
+            bail!("unexpected layout: {layout:?}");
         };
         Ok(entry(root)?.below)
     }
 
-    /// Waits until the menu is as wanted, and returns it.
+    /// Waits until the menu matches a condition, and returns it.
     pub async fn until(
         &mut self,
         what: &str,
@@ -192,7 +190,7 @@ impl Menu {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             let entries = match self.entries().await {
-                // The item registers before its menu is on the bus, and the menu doesn't say when it is.
+                // The item registers before its menu is on the bus.
                 Err(error) if is_unknown(&error) => {
                     ensure!(tokio::time::Instant::now() < deadline, error);
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -203,7 +201,6 @@ impl Menu {
             if wanted(&entries) {
                 return Ok(entries);
             }
-            // The menu says when it has changed.
             if tokio::time::timeout_at(deadline, self.changes.next())
                 .await
                 .is_err()
@@ -213,11 +210,11 @@ impl Menu {
         }
     }
 
-    /// Presses the entry that begins so.
+    /// Presses the entry at a path of label prefixes.
     pub async fn press(&self, entries: &[Entry], path: &[&str]) -> Result<()> {
         let entry = find(entries, path).with_context(|| format!("no {path:?} in {entries:#?}"))?;
         if !entry.enabled {
-            bail!("{path:?} can't be pressed");
+            bail!("disabled: {path:?}");
         }
         let event = (entry.id, "clicked", Value::from(""), 0_u32);
         self.proxy.call_method("Event", &event).await?;
@@ -225,7 +222,7 @@ impl Menu {
     }
 }
 
-/// Whether nothing is at that place of the bus.
+/// Whether no object is at that path.
 fn is_unknown(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
@@ -234,7 +231,7 @@ fn is_unknown(error: &anyhow::Error) -> bool {
     )
 }
 
-/// The entry that is reached by these beginnings of labels.
+/// Finds the entry at a path of label prefixes.
 pub fn find<'a>(entries: &'a [Entry], path: &[&str]) -> Option<&'a Entry> {
     let (first, rest) = path.split_first()?;
     let found = entries
@@ -255,7 +252,7 @@ fn entry(node: &Structure<'_>) -> Result<Entry> {
         Value::Array(children),
     ] = node.fields()
     else {
-        bail!("another layout: {node:?}");
+        bail!("unexpected layout: {node:?}");
     };
     let label: Option<String> = properties.get(&"label")?;
     let enabled: Option<bool> = properties.get(&"enabled")?;
@@ -267,7 +264,7 @@ fn entry(node: &Structure<'_>) -> Result<Entry> {
             child
         };
         let Value::Structure(node) = inner else {
-            bail!("another child: {inner:?}")
+            bail!("unexpected child: {inner:?}")
         };
         below.push(entry(node)?);
     }

@@ -1,5 +1,5 @@
 //! Lima for tests: the stand-in of `tests/limactl` with the label `lima-fake`, and a real `limactl`, where there is one, with
-//! the label `lima`. Neither runs as root, so a test that was started by root is run anew, alone, by a user that
+//! the label `lima`. Neither runs as root, so a test that was started by root is run again, alone, by a user that
 //! `tests/engines/lima.sh` has made.
 
 mod project;
@@ -108,7 +108,7 @@ impl Lima {
             .collect()
     }
 
-    /// A test of what root is told, on the stand-in. Nothing, and a word of that, where somebody else runs this.
+    /// A test of what root is told, on the stand-in. Skipped with a note for any other user.
     pub fn root_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -125,7 +125,7 @@ impl Lima {
     }
 
     /// A test on the stand-in, on a volume that `make` makes in a file, for which it takes root. Nothing, and a word of that,
-    /// where somebody else runs this.
+    /// for any other user.
     pub fn volume_trial<T>(&self, name: &str, make: &'static [&str], test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,

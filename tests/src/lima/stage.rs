@@ -19,7 +19,7 @@ use super::{Limactl, setting};
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The same in a virtual machine, which may be an emulated one.
 const PATIENCE_WITH_VM: Duration = Duration::from_secs(300);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a call has answered.
 #[derive(Debug, Clone)]
@@ -230,20 +230,21 @@ impl LimaStage {
     pub fn backend(&self, guest: Guest) -> Result<lima::Lima> {
         let templates = self.path("templates");
         fs::create_dir_all(&templates)?;
-        let images = match self.is_fake() {
-            true => Some(images(&setting(guest.setting())?)),
+        let images = if self.is_fake() {
+            Some(images(&setting(guest.setting())?))
+        } else {
             // Its kernel may be one of a cloud's, as those of Debian's own images.
-            false => real_disk().map(|disk| {
+            real_disk().map(|disk| {
                 format!(
                     "{}cpus: 2\nmemory: 1GiB\nmountTypesUnsupported: [9p]\n",
                     images(&disk)
                 )
-            }),
+            })
         };
         if let Some(images) = images {
             fs::write(templates.join("debian-12.yaml"), images)?;
         }
-        Ok(lima::Lima::new(lima::Surroundings {
+        Ok(lima::Lima::new(lima::Environment {
             limactl: Some(self.limactl().to_path_buf()),
             path: std::env::var_os("PATH"),
             user_home: Some(self.path("home")),
@@ -362,14 +363,15 @@ impl LimaStage {
     ///
     /// It fails, or isn't so in time.
     pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
-        let timeout = match self.is_fake() {
-            true => TIMEOUT,
-            false => PATIENCE_WITH_VM,
+        let timeout = if self.is_fake() {
+            TIMEOUT
+        } else {
+            PATIENCE_WITH_VM
         };
         let end = Instant::now() + timeout;
         while !is()? {
             ensure!(Instant::now() < end, "not so in time: {what}");
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -453,7 +455,7 @@ fn images(location: &str) -> String {
     format!("images:\n- location: \"{location}\"\n  arch: {arch}\n")
 }
 
-/// Ends the process of a pid file, if it is one of ours.
+/// Ends the process of a pid file, if we started it.
 fn kill(path: &Path) {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pid = text

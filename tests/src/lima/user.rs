@@ -53,7 +53,6 @@ impl Delegate {
         })
     }
 
-    /// Adds a program.
     pub(super) fn add(&self, program: &Path) -> Result<()> {
         let name = program.file_name().context("a program without a name")?;
         lay_out(program, &self.directory.path().join(name))
@@ -90,7 +89,7 @@ impl Delegate {
 
     /// Runs one test of this program, and nothing else.
     pub(super) fn run(&self, name: &str) -> Result<()> {
-        expect_passed(self.command(), name)
+        ensure_passed(self.command(), name)
     }
 
     /// The same on a volume of its own, which nobody else sees. `make` makes a file system in the file that follows.
@@ -111,12 +110,12 @@ impl Delegate {
             .args([&image, &volume])
             .args([&self.user, "setpriv"])
             .env(VOLUME, &volume);
-        expect_passed(self.as_user(command), name)
+        ensure_passed(self.as_user(command), name)
     }
 }
 
 /// Runs one test by this program, and nothing else.
-fn expect_passed(mut command: Command, name: &str) -> Result<()> {
+fn ensure_passed(mut command: Command, name: &str) -> Result<()> {
     let output = command
         .args(["--exact", "--nocapture", "--color=never", name])
         .output()

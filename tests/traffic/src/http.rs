@@ -16,7 +16,7 @@ const ANSWER: &[u8] =
 /// Events that are taken at once.
 const BATCH: usize = 64;
 /// How long the server waits before it looks for new connections.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Answers all connections that it is sent, in one thread. Of each the first byte has been read.
 pub(crate) fn answer(new: &Receiver<TcpStream>) -> io::Result<()> {
@@ -37,7 +37,9 @@ pub(crate) fn answer(new: &Receiver<TcpStream>) -> io::Result<()> {
                 Err(_) => return Ok(()),
             }
         }
-        all.turn(LOOK, |said| said.ends_with(b"\r\n\r\n").then_some(ANSWER))?;
+        all.turn(POLL_INTERVAL, |said| {
+            said.ends_with(b"\r\n\r\n").then_some(ANSWER)
+        })?;
     }
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn client(address: &str, connections: &str, span: &str) -> io::Result
     }
     let (begun, mut answers) = (Instant::now(), 0_u64);
     while begun.elapsed() < span {
-        let gone = all.turn(LOOK, |said| {
+        let gone = all.turn(POLL_INTERVAL, |said| {
             (said.len() >= ANSWER.len()).then(|| {
                 answers += 1;
                 REQUEST

@@ -4,7 +4,7 @@
 //! - `p` and eight bytes, the highest first: zeros, so many a second;
 //! - `e`: what it sends, back;
 //! - `h`: the same byte, and then nothing for as long as it stays;
-//! - `l` and two bytes, the highest first: that somebody listens on this port, until one has come there and been told in
+//! - `l` and two bytes, the highest first: that something listens on this port, until one has come there and been told in
 //!   eight bytes when that began, in nanoseconds of the clock that env and host share;
 //! - `G`: what a web server answers, again and again.
 

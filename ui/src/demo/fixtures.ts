@@ -1,5 +1,6 @@
 /** Sample projects and envs, for tests and for the demo in a browser. */
 import type {
+  ActionKind,
   EngineView,
   EnvView,
   PortView,
@@ -7,6 +8,7 @@ import type {
   SnapshotView,
   View,
 } from "../lib/types.gen";
+import envs from "./envs.gen.json";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -68,7 +70,7 @@ export function snapshot(
 
 /** A running env, with changes. */
 export function env(project: string | null, name: string, changes: Partial<EnvView> = {}): EnvView {
-  return {
+  const view: EnvView = {
     project,
     name,
     instance: project ? `${project}-${name}` : name,
@@ -82,8 +84,33 @@ export function env(project: string | null, name: string, changes: Partial<EnvVi
     operation: null,
     problem: null,
     undo: null,
+    actions: ALLOWED,
     ...changes,
   };
+  return { ...view, actions: allowedActions(view) };
+}
+
+const ALLOWED: EnvView["actions"] = {
+  terminal: null,
+  start: null,
+  stop: null,
+  snapshot: null,
+  restore: null,
+  undo: null,
+};
+
+/** What core would allow, from its example of the same status. */
+export function allowedActions(env: EnvView): EnvView["actions"] {
+  const example = (envs as unknown as EnvView[]).find(
+    ({ status, operation }) => status === env.status && !operation === !env.operation,
+  );
+  const actions = { ...(example?.actions ?? ALLOWED) };
+  for (const [kind, reason] of Object.entries(actions) as [ActionKind, string | null][]) {
+    actions[kind] = reason?.replace("main", env.name) ?? null;
+  }
+  if (env.snapshots.length === 0) actions.restore ??= `${env.name} has no snapshots`;
+  if (!env.undo) actions.undo ??= "nothing to undo";
+  return actions;
 }
 
 export function project(name: string | null, path: string, envs: EnvView[] = []): ProjectView {

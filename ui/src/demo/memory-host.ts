@@ -1,4 +1,5 @@
 import type { Host } from "../lib/host";
+import { OPERATION_LABELS } from "../lib/labels.gen";
 import type {
   Action,
   EnvRef,
@@ -11,16 +12,13 @@ import type {
   ViewEvent,
   ViewPatch,
 } from "../lib/types.gen";
+import { allowedActions } from "./fixtures";
 
-type Change = Extract<
-  Action,
-  { action: "start" | "stop" | "stop-anyway" | "snapshot" | "restore" | "undo" }
->;
+type Change = Extract<Action, { action: "start" | "stop" | "snapshot" | "restore" | "undo" }>;
 
 const VERBS: Record<Change["action"], OperationView["verb"]> = {
   start: "start",
   stop: "stop",
-  "stop-anyway": "stop",
   snapshot: "snapshot",
   restore: "restore",
   undo: "undo",
@@ -89,7 +87,8 @@ export class MemoryHost implements Host {
 
   /** Changes an env and sends the patch. */
   updateEnv(ref: EnvRef, changes: Partial<EnvView>): void {
-    const env = { ...this.env(ref), ...changes };
+    const changed = { ...this.env(ref), ...changes };
+    const env = { ...changed, actions: allowedActions(changed) };
     this.#view = {
       ...this.#view,
       projects: this.#view.projects.map((project) =>
@@ -143,6 +142,7 @@ export class MemoryHost implements Host {
       snapshot: "snapshot" in action ? action.snapshot : null,
       error: null,
       undoable: action.action === "restore",
+      summary: summary(operation.verb, ref.env, "snapshot" in action ? action.snapshot : null),
     };
     this.send({ kind: "finished", outcome });
   }
@@ -163,7 +163,6 @@ export class MemoryHost implements Host {
       case "start":
         return { status: "running", address: "10.64.0.99" };
       case "stop":
-      case "stop-anyway":
         return { status: "stopped", address: null };
       case "snapshot":
         return { snapshots: [...before.snapshots, newSnapshot(action.name, action.description)] };
@@ -175,6 +174,11 @@ export class MemoryHost implements Host {
         return { undo: null };
     }
   }
+}
+
+/** Stands in for the sentence of core. */
+function summary(verb: OperationView["verb"], env: string, snapshot: string | null): string {
+  return `${OPERATION_LABELS[verb].past} ${env}${snapshot ? ` to ${snapshot}` : ""}`;
 }
 
 function newSnapshot(name: string | null, description: string | null): SnapshotView {

@@ -6,7 +6,11 @@ import type { Action, ViewEvent } from "./types.gen";
 
 afterEach(clearMocks);
 
-const action: Action = { action: "stop", env: { project_path: "/p", env: "main" } };
+const action: Action = {
+  action: "stop",
+  env: { project_path: "/p", env: "main" },
+  force: false,
+};
 
 describe("tauriHost", () => {
   it("receives the view through a channel", async () => {

@@ -1,4 +1,3 @@
-import { outcomeLabel } from "./labels";
 import type { EnvRef, ErrorReport, Outcome } from "./types.gen";
 
 /** How long the result of an operation is shown, in milliseconds. */
@@ -28,7 +27,7 @@ export class Notifications {
       this.announcement = `${outcome.env.env}: ${outcome.error.message}`;
       return;
     }
-    const text = outcomeLabel(outcome);
+    const text = outcome.summary;
     this.announcement = text;
     if (outcome.undoable || SHOWN_VERBS.includes(outcome.verb)) {
       this.#show({ kind: "done", text, env: outcome.env, undoable: outcome.undoable });

@@ -14,6 +14,7 @@ const restored: Outcome = {
   snapshot: "seeded",
   error: null,
   undoable: true,
+  summary: "Restored main to seeded",
 };
 
 describe("a notification", () => {
@@ -52,7 +53,12 @@ describe("a notification", () => {
     const notifications = new Notifications();
     notifications.finished(restored);
     vi.advanceTimersByTime(DISPLAY_TIME - 1);
-    notifications.finished({ ...restored, id: "2", snapshot: "later" });
+    notifications.finished({
+      ...restored,
+      id: "2",
+      snapshot: "later",
+      summary: "Restored main to later",
+    });
     vi.advanceTimersByTime(DISPLAY_TIME - 1);
     expect(notifications.current).toMatchObject({ text: "Restored main to later" });
   });
@@ -71,7 +77,12 @@ describe("a notification", () => {
 describe("an announcement without a notification", () => {
   it("is made for a result that the row shows", () => {
     const notifications = new Notifications();
-    notifications.finished({ ...restored, verb: "start", undoable: false });
+    notifications.finished({
+      ...restored,
+      verb: "start",
+      summary: "Started main",
+      undoable: false,
+    });
     expect(notifications.current).toBeNull();
     expect(notifications.announcement).toBe("Started main");
   });

@@ -8,7 +8,7 @@ export type ErrorReport = {
  */
 kind: ErrorKind, 
 /**
- * What failed, on which object, and why.
+ * The failed action, its object and the causes.
  */
 message: string, 
 /**
@@ -24,6 +24,8 @@ export type PortState = "idle" | "forwarded" | "taken" | "native";
 
 export type OperationKind = "create" | "start" | "stop" | "snapshot" | "delete-snapshot" | "restore" | "remove" | "undo" | "clone" | "rename" | "restart" | "publish" | "transfer" | "configure" | "lend";
 
+export type ActionKind = "terminal" | "start" | "stop" | "snapshot" | "restore" | "undo";
+
 export type Limits = { 
 /**
  * Number of CPUs.
@@ -38,354 +40,154 @@ memory?: number,
  */
 disk?: number, };
 
-export type PortView = { 
+export type PortView = { guest: number, host: number, 
 /**
- * Port inside of the env.
+ * URL while it is forwarded.
  */
-guest: number, 
+url: string, state: PortState, 
 /**
- * Port on this machine.
- */
-host: number, 
-/**
- * Where a browser finds it while it is forwarded.
- */
-url: string, 
-/**
- * What the forward does.
- */
-state: PortState, 
-/**
- * Whether this env has the port's focus.
+ * Whether this env is the default target of the port.
  */
 focused: boolean, 
 /**
- * Port on this machine that is this env's alone, while it is forwarded.
+ * Port of this machine that belongs to this env only, while it is forwarded.
  */
 stable?: number, 
 /**
- * From where it can be reached, where the file says more than from this machine.
+ * Omitted if only this machine can reach it.
  */
 reach?: string, };
 
-export type SnapshotView = { 
+export type SnapshotView = { name: string, 
 /**
- * Its name.
+ * RFC 3339.
  */
-name: string, 
-/**
- * When the engine made it (RFC 3339).
- */
-created_at: string, 
-/**
- * What the file says of it.
- */
-description: string | null, };
+created_at: string, description: string | null, };
 
-export type OperationView = { 
+export type OperationView = { id: string, verb: OperationKind, step: string | null, 
 /**
- * Its id.
- */
-id: string, 
-/**
- * What it does.
- */
-verb: OperationKind, 
-/**
- * The step that it is at, in words.
- */
-step: string | null, 
-/**
- * How far that step is, 0 to 100, where that is known.
+ * Progress of the step, 0 to 100.
  */
 percent: number | null, 
 /**
- * When it began (RFC 3339).
+ * RFC 3339.
  */
 started_at: string, };
 
-export type UndoView = { 
+export type UndoView = { id: string, verb: OperationKind, 
 /**
- * The operation to take back.
- */
-id: string, 
-/**
- * What it did.
- */
-verb: OperationKind, 
-/**
- * When (RFC 3339).
+ * RFC 3339.
  */
 at: string, 
 /**
- * Until when it can be taken back (RFC 3339).
+ * RFC 3339.
  */
 expires_at: string, };
 
-export type EnvView = { 
+export type EnvView = { project: string | null, name: string, instance: string, 
 /**
- * Name of its project; `None` in a file without one.
- */
-project: string | null, 
-/**
- * Name in the file.
- */
-name: string, 
-/**
- * Name in the engine.
- */
-instance: string, 
-/**
- * The engine that has it; `None` where none has, or none can be asked.
+ * `None` if it is not found or its engine is unreachable.
  */
 engine: EngineKind | null, 
 /**
- * The member of a cluster that has it; missing where the engine is no cluster.
+ * The member of a cluster that has it; omitted without a cluster.
  */
 location?: string, 
 /**
- * The other directory that made it, a second checkout of the project, while that is still there.
+ * The other checkout that created it, if that still exists.
  */
-checkout?: string, 
+checkout?: string, image: string | null, status: EnvStatus, 
 /**
- * Image that the file names for it.
- */
-image: string | null, 
-/**
- * What it does.
- */
-status: EnvStatus, 
-/**
- * Its address, IPv4 if it has one.
+ * IPv4 if it has both.
  */
 address: string | null, 
 /**
- * Its configured ports, in the file's order.
+ * In the order of the file.
  */
 ports: Array<PortView>, 
 /**
- * Whether a connection starts it; missing where it doesn't.
+ * Whether a connection starts it; omitted if false.
  */
 wake?: boolean, 
 /**
- * Its snapshots, oldest first, without our undo copies.
+ * Oldest first, without undo copies.
  */
-snapshots: Array<SnapshotView>, 
+snapshots: Array<SnapshotView>, limits: Limits, 
 /**
- * Its limits.
- */
-limits: Limits, 
-/**
- * How many terminal sessions of ours are open in it; missing where none is.
+ * Number of open terminal sessions; omitted if 0.
  */
 sessions?: number, 
 /**
- * What is being done to it now.
+ * The running operation.
  */
 operation: OperationView | null, 
 /**
- * What went wrong last, until dealt with.
+ * The last error, until it is dismissed.
  */
 problem: ErrorReport | null, 
 /**
- * The newest operation on it that can be taken back.
+ * The newest operation that can be undone.
  */
-undo: UndoView | null, };
+undo: UndoView | null, 
+/**
+ * Each action with the reason why it is disabled, or `null`.
+ */
+actions: Record<ActionKind, string | null>, };
 
-export type EngineView = { 
+export type EngineView = { kind: EngineKind, 
 /**
- * Which kind.
+ * Path of a socket, or URL of a remote.
  */
-kind: EngineKind, 
-/**
- * Where it answers: a socket's path, or the URL of a remote.
- */
-address: string, 
-/**
- * Whether it answers now.
- */
-reachable: boolean, 
-/**
- * Why it doesn't.
- */
-problem: ErrorReport | null, };
+address: string, reachable: boolean, problem: ErrorReport | null, };
 
 export type ProjectView = { 
 /**
- * Name in the file; `None` in a file without `project:`.
+ * `None` in a file without `project:`.
  */
 name: string | null, 
 /**
- * Its directory: unique, and its identity here.
+ * Directory; identifies the project.
  */
-path: string, 
+path: string, problem: ErrorReport | null, 
 /**
- * Why its file can't be read.
- */
-problem: ErrorReport | null, 
-/**
- * Its envs, in the file's order.
+ * In the order of the file.
  */
 envs: Array<EnvView>, };
 
-export type View = { 
+export type View = { engines: Array<EngineView>, 
 /**
- * The engines that were found, or that were looked for in vain.
- */
-engines: Array<EngineView>, 
-/**
- * The known projects, by name.
+ * Sorted by name.
  */
 projects: Array<ProjectView>, };
 
 export type EnvRef = { 
 /**
- * The project's directory.
+ * Directory of the project.
  */
-project_path: string, 
-/**
- * The env in it.
- */
-env: string, };
+project_path: string, env: string, };
 
-export type ProjectHead = { 
+export type ProjectHead = { name: string | null, path: string, problem: ErrorReport | null, 
 /**
- * Name in the file.
- */
-name: string | null, 
-/**
- * Its directory.
- */
-path: string, 
-/**
- * Why its file can't be read.
- */
-problem: ErrorReport | null, 
-/**
- * Names of its envs, in order.
+ * In the order of the file.
  */
 envs: Array<string>, };
 
-export type Outcome = { 
+export type Outcome = { id: string, env: EnvRef, verb: OperationKind, snapshot: string | null, 
 /**
- * Its id.
+ * `None` if it succeeded.
  */
-id: string, 
+error: ErrorReport | null, undoable: boolean, 
 /**
- * On which env.
+ * The result in one phrase, as if it had succeeded.
  */
-env: EnvRef, 
-/**
- * What was done.
- */
-verb: OperationKind, 
-/**
- * The snapshot that it was about.
- */
-snapshot: string | null, 
-/**
- * Why it failed; `None` if it didn't.
- */
-error: ErrorReport | null, 
-/**
- * Whether it can be taken back.
- */
-undoable: boolean, };
+summary: string, };
 
-export type ViewPatch = { "kind": "reset" } | { "kind": "ready" } | { "kind": "engine", 
-/**
- * Its state.
- */
-engine: EngineView, } | { "kind": "project", 
-/**
- * The project without its envs.
- */
-project: ProjectHead, } | { "kind": "project-gone", 
-/**
- * Its directory.
- */
-path: string, } | { "kind": "env", 
-/**
- * The project's directory.
- */
-project_path: string, 
-/**
- * Its state. Boxed: it is far larger than the other patches.
- */
-env: EnvView, } | { "kind": "finished", 
-/**
- * What was done.
- */
-outcome: Outcome, };
+export type ViewPatch = { "kind": "reset" } | { "kind": "ready" } | { "kind": "engine", engine: EngineView, } | { "kind": "project", project: ProjectHead, } | { "kind": "project-gone", path: string, } | { "kind": "env", project_path: string, env: EnvView, } | { "kind": "finished", outcome: Outcome, };
 
-export type ViewEvent = { 
-/**
- * Number of this patch.
- */
-seq: number, 
-/**
- * The change.
- */
-patch: ViewPatch, };
+export type ViewEvent = { seq: number, patch: ViewPatch, };
 
-export type Action = { "action": "start", 
+export type Action = { "action": "start", env: EnvRef, } | { "action": "stop", env: EnvRef, force: boolean, } | { "action": "snapshot", env: EnvRef, 
 /**
- * Which.
+ * `null` creates a name from the time.
  */
-env: EnvRef, } | { "action": "stop", 
-/**
- * Which.
- */
-env: EnvRef, } | { "action": "stop-anyway", 
-/**
- * Which.
- */
-env: EnvRef, } | { "action": "snapshot", 
-/**
- * Of which env.
- */
-env: EnvRef, 
-/**
- * Its name.
- */
-name: string | null, 
-/**
- * A line about it.
- */
-description: string | null, } | { "action": "restore", 
-/**
- * Which env.
- */
-env: EnvRef, 
-/**
- * To which snapshot.
- */
-snapshot: string, } | { "action": "undo", 
-/**
- * Which env.
- */
-env: EnvRef, } | { "action": "focus", 
-/**
- * Which env.
- */
-env: EnvRef, 
-/**
- * Which port.
- */
-port: number, } | { "action": "open-port", 
-/**
- * Of which env.
- */
-env: EnvRef, 
-/**
- * Which.
- */
-port: number, } | { "action": "terminal", 
-/**
- * Which.
- */
-env: EnvRef, } | { "action": "dismiss", 
-/**
- * On which env.
- */
-env: EnvRef, };
+name: string | null, description: string | null, } | { "action": "restore", env: EnvRef, snapshot: string, } | { "action": "undo", env: EnvRef, } | { "action": "focus", env: EnvRef, port: number, } | { "action": "open-port", env: EnvRef, port: number, } | { "action": "terminal", env: EnvRef, } | { "action": "dismiss", env: EnvRef, };

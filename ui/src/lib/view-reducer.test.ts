@@ -193,6 +193,7 @@ describe("patches", () => {
       snapshot: "seeded",
       error: null,
       undoable: true,
+      summary: "Restored main to seeded",
     } as const;
     expect(applyAll([{ kind: "finished", outcome }], before).view).toBe(before.view);
   });

@@ -1,4 +1,4 @@
-//! Arguments of the commands about envs.
+//! Arguments of env commands.
 
 use std::ffi::OsString;
 
@@ -13,9 +13,9 @@ use super::{Ports, ports};
 pub(crate) struct CreateEnv {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// Image: a local alias, ubuntu:24.04, debian:12 … [default: what containers.yaml names]
+    /// Image: local alias, debian:12, … [default: the file's]
     pub(crate) image: Option<ImageName>,
-    /// Ports of this env, where they differ from the project's
+    /// Ports of the env [default: the project's]
     #[arg(short, long, value_name = "PORTS", value_parser = ports)]
     pub(crate) ports: Option<Vec<Ports>>,
     /// User in the env
@@ -24,62 +24,62 @@ pub(crate) struct CreateEnv {
     /// Number of CPUs
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cpus: Option<u32>,
-    /// Memory, 4GiB
+    /// Memory limit, such as 4GiB
     #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse)]
     pub(crate) memory: Option<ByteSize>,
-    /// Size of the disk, 50GiB
+    /// Disk limit, such as 50GiB
     #[arg(long, value_name = "SIZE", value_parser = ByteSize::parse)]
     pub(crate) disk: Option<ByteSize>,
-    /// Keep the env where its `setup:` fails, to look into it
+    /// Keep the env if its `setup:` fails
     #[arg(long)]
     pub(crate) keep: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CloneEnv {
-    /// Name of the env that is copied
+    /// Name of the source env
     pub(crate) source: EnvName,
-    /// Name of the copy
+    /// Name of the new env
     pub(crate) name: EnvName,
-    /// A snapshot of it, in place of its state of now
+    /// Clone this snapshot instead of the current state
     #[arg(short, long)]
     pub(crate) snapshot: Option<SnapshotName>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Envs {
-    /// Names of envs, or patterns with `*` and `?`
+    /// Env names or patterns (`*`, `?`)
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
-    /// Don't ask where a terminal session is open
+    /// Do not ask if terminal sessions are open
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Names of envs, or patterns with `*` and `?` [default: all that the file names]
+    /// Env names or patterns (`*`, `?`) [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Rename {
-    /// Its name until now
+    /// Current name
     pub(crate) name: EnvName,
-    /// Its name from now on
+    /// New name
     pub(crate) new: EnvName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Mv {
-    /// A path of this machine, or `NAME:PATH` in an env; NAME may be a pattern
+    /// Host path, or `NAME:PATH` in an env
     #[arg(allow_hyphen_values = true)]
     pub(crate) source: OsString,
-    /// Where it goes
+    /// Host path, or `NAME:PATH`; NAME may be a pattern
     #[arg(allow_hyphen_values = true)]
     pub(crate) target: OsString,
-    /// Make the directory where it is missing, without asking
+    /// Create missing directories without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
 }
@@ -97,22 +97,22 @@ pub(crate) struct Ssh {
     /// User in the env [default: the file's]
     #[arg(short, long)]
     pub(crate) user: Option<UserName>,
-    /// Let the env use the SSH agent of this machine meanwhile
+    /// Forward the SSH agent into the env
     #[arg(short = 'A', long)]
     pub(crate) agent: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
-    /// Name of the env, or a pattern with `*` and `?`
+    /// Env name or pattern (`*`, `?`)
     pub(crate) name: EnvPattern,
     /// User in the env [default: the file's]
     #[arg(short, long)]
     pub(crate) user: Option<UserName>,
-    /// Let the env use the SSH agent of this machine meanwhile
+    /// Forward the SSH agent into the env
     #[arg(short = 'A', long)]
     pub(crate) agent: bool,
-    /// The command and its arguments
+    /// Command and arguments
     #[arg(
         required = true,
         trailing_var_arg = true,
@@ -128,10 +128,10 @@ pub(crate) struct TakeSnapshot {
     pub(crate) name: EnvName,
     /// Name of the snapshot
     pub(crate) snapshot: SnapshotName,
-    /// A line about it
+    /// Description of the snapshot
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Refuse where a running env would be stopped for a moment (Lima)
+    /// Fail if the env would have to be stopped (Lima)
     #[arg(long)]
     pub(crate) no_stop: bool,
 }
@@ -142,7 +142,7 @@ pub(crate) struct DeleteSnapshot {
     pub(crate) name: EnvName,
     /// Name of the snapshot
     pub(crate) snapshot: SnapshotName,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
@@ -151,26 +151,26 @@ pub(crate) struct DeleteSnapshot {
 pub(crate) struct Reset {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// Snapshot to go back to
+    /// Name of the snapshot
     #[arg(default_value = "initial-state")]
     pub(crate) snapshot: SnapshotName,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Undo {
-    /// Name of the env [default: the one that was reset or removed last]
+    /// Name of the env [default: last reset or removed]
     pub(crate) name: Option<EnvName>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Names of envs, or patterns with `*` and `?`
+    /// Env names or patterns (`*`, `?`)
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }

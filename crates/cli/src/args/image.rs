@@ -1,4 +1,4 @@
-//! Arguments of the commands about images.
+//! Arguments of image commands.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,20 @@ use lxc_dev_manager_core::model::{EnvName, ImageName};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// Make an image of an env
+    /// Create an image from an env
     Create(CreateImage),
-    /// List the images with a name
+    /// List named images
     #[command(visible_alias = "ls")]
     List(ListImages),
-    /// Tell all about an image
+    /// Show an image
     Info(OneImage),
     /// Delete an image
     Delete(DeleteImage),
-    /// Give an image another name
+    /// Rename an image
     Rename(RenameImage),
-    /// Write an image to a file, for a colleague
+    /// Export an image to a file
     Export(ExportImage),
-    /// Take an image from a file
+    /// Import an image from a file
     Import(ImportImage),
 }
 
@@ -34,48 +34,48 @@ pub(crate) struct CreateImage {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListImages {
-    /// Also those without a name
+    /// Include images without a name
     #[arg(short, long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct OneImage {
-    /// Name, or the beginning of the fingerprint
+    /// Name, or prefix of the fingerprint
     pub(crate) name: ImageName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteImage {
-    /// Name, or the beginning of the fingerprint
+    /// Name, or prefix of the fingerprint
     pub(crate) name: ImageName,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RenameImage {
-    /// Its name until now
+    /// Current name
     pub(crate) old: ImageName,
-    /// Its name from now on
+    /// New name
     pub(crate) new: ImageName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportImage {
-    /// Name, or the beginning of the fingerprint
+    /// Name, or prefix of the fingerprint
     pub(crate) name: ImageName,
-    /// The file, or `-` for stdout
+    /// File, or `-` for stdout
     pub(crate) file: PathBuf,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportImage {
-    /// The file, or `-` for stdin
+    /// File, or `-` for stdin
     pub(crate) file: PathBuf,
     /// Name of the image
     pub(crate) name: ImageName,

@@ -1,4 +1,4 @@
-//! Arguments of the commands about this program itself.
+//! Arguments of the remaining commands.
 
 use std::path::PathBuf;
 
@@ -9,31 +9,31 @@ use lxc_dev_manager_core::preferences::Preference;
 
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Also what could still be undone
+    /// Include unexpired undo copies
     #[arg(long)]
     pub(crate) all: bool,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SetPreference {
-    /// Its name, as `config show` prints it
+    /// Name of the preference
     pub(crate) name: Preference,
-    /// Its value
+    /// Value of the preference
     pub(crate) value: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// Shell
     pub(crate) shell: Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The directory in which they are written
+    /// Output directory
     #[arg(default_value = ".", value_name = "DIR")]
     pub(crate) pages: PathBuf,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Man {
 pub(crate) struct Dial {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// The port in it
+    /// Port in the env
     pub(crate) port: GuestPort,
 }
 
@@ -50,6 +50,6 @@ pub(crate) struct Dial {
 pub(crate) struct HostKeys {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// The host as ssh calls it
+    /// Host name to print before the keys
     pub(crate) host: String,
 }

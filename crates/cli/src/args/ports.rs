@@ -1,11 +1,11 @@
-//! Arguments of the commands about ports.
+//! Arguments of port commands.
 
 use clap::{Args, Subcommand};
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, GuestPort, HostPort};
 
 #[derive(Debug, Args)]
 pub(crate) struct Proxy {
-    /// Names of envs, or patterns with `*` and `?`; `*` is every env of this project that runs
+    /// Env names or patterns (`*`, `?`); `*`: all running envs
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
 }
@@ -14,16 +14,16 @@ pub(crate) struct Proxy {
 pub(crate) struct Focus {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// Only this port; one that is named moves whatever is connected
+    /// Only this port, even while connections are open
     pub(crate) port: Option<GuestPort>,
-    /// Reset the connections to the env that had the focus
+    /// Reset connections to the previous default target
     #[arg(long)]
     pub(crate) cut: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListPorts {
-    /// Names of envs, or patterns with `*` and `?` [default: all of this project]
+    /// Env names or patterns (`*`, `?`) [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<EnvPattern>,
 }
@@ -32,18 +32,18 @@ pub(crate) struct ListPorts {
 pub(crate) struct Open {
     /// Name of the env
     pub(crate) name: EnvName,
-    /// Port in the env [default: its first]
+    /// Port in the env [default: the first one]
     pub(crate) port: Option<GuestPort>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PortCommand {
-    /// Give an env a port: it stands in the file, and is forwarded at once if its others are
+    /// Add a port to an env
     Add(EditPort),
-    /// Take a port from an env
+    /// Remove a port from an env
     #[command(visible_alias = "rm")]
     Remove(EditPort),
-    /// Stop listening on a port of this machine, for something else that wants it
+    /// Stop listening on a host port
     Release(ReleasePort),
 }
 
@@ -57,6 +57,6 @@ pub(crate) struct EditPort {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReleasePort {
-    /// Port of this machine
+    /// Host port
     pub(crate) port: HostPort,
 }

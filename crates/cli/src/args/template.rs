@@ -1,4 +1,4 @@
-//! Arguments of the commands about templates.
+//! Arguments of template commands.
 
 use std::path::PathBuf;
 
@@ -7,21 +7,21 @@ use lxc_dev_manager_core::template::TemplateName;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {
-    /// List the built-in templates and your own
+    /// List built-in and user templates
     #[command(visible_alias = "ls")]
     List,
     /// Print a template
     Show(OneTemplate),
-    /// Make a template of your own, from another one
+    /// Create a user template from another one
     New(NewTemplate),
-    /// Change a template in your editor; a built-in one becomes your own
+    /// Edit a template; a built-in one is copied first
     Edit(OneTemplate),
-    /// Delete a template of your own
+    /// Delete a user template
     #[command(visible_alias = "rm")]
     Delete(DeleteTemplate),
-    /// Look whether templates can be used
+    /// Validate templates
     Validate(ValidateTemplates),
-    /// Write a template that `limactl create` takes as it is
+    /// Export a template for `limactl create`
     Export(ExportTemplate),
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct OneTemplate {
 pub(crate) struct NewTemplate {
     /// Name of the template
     pub(crate) name: TemplateName,
-    /// The one to begin with [default: the built-in one of that name, else ubuntu-24.04]
+    /// Source [default: same-named built-in, or ubuntu-24.04]
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) from: Option<TemplateName>,
 }
@@ -44,14 +44,14 @@ pub(crate) struct NewTemplate {
 pub(crate) struct DeleteTemplate {
     /// Name of the template
     pub(crate) name: TemplateName,
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ValidateTemplates {
-    /// Names of templates, or files: what has a `/` in it or ends with `.yaml` [default: all]
+    /// Template names or YAML files [default: all]
     #[arg(value_name = "NAME|FILE")]
     pub(crate) which: Vec<PathBuf>,
 }
@@ -60,10 +60,10 @@ pub(crate) struct ValidateTemplates {
 pub(crate) struct ExportTemplate {
     /// Name of the template
     pub(crate) name: TemplateName,
-    /// The file, or `-` for stdout
+    /// File, or `-` for stdout
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(short, long)]
     pub(crate) force: bool,
 }

@@ -30,12 +30,12 @@ pub(crate) async fn run(context: &Context, args: CloneEnv) -> Result<()> {
         "user": cloned.user,
     });
     context.printer.done(&data, |printer| {
-        let of = match &request.snapshot {
+        let source = match &request.snapshot {
             Some(snapshot) => format!("snapshot {snapshot} of {}", request.source),
             None => request.source.to_string(),
         };
         format!(
-            "{} is a copy of {of} and running: instance {} in {}, user {}\n{}",
+            "Cloned {source} to {}: instance {} in {}, user {}\n{}",
             printer.bold(request.env.as_str()),
             cloned.instance,
             cloned.engine,

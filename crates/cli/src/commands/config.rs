@@ -22,17 +22,17 @@ fn show(context: &Context) -> Result<u8> {
     if let Some(warning) = warning {
         context.printer.status(&warning);
     }
-    let all = Preference::ALL.map(|one| (one, preferences.value(one)));
+    let all = Preference::ALL.map(|preference| (preference, preferences.value(preference)));
     let data: Map<String, Value> = all
         .iter()
-        .map(|(one, value)| (one.name().to_owned(), value.clone()))
+        .map(|(preference, value)| (preference.name().to_owned(), value.clone()))
         .collect();
     context
         .printer
         .data(&json!({ "preferences": data }), |printer| {
-            let lines = all.iter().map(|(one, value)| {
-                let about = printer.dim(&format!("# {}", one.about()));
-                format!("{} = {value}  {about}\n", one.name())
+            let lines = all.iter().map(|(preference, value)| {
+                let about = printer.dim(&format!("# {}", preference.description()));
+                format!("{} = {value}  {about}\n", preference.name())
             });
             lines.collect()
         });
@@ -46,7 +46,7 @@ fn set(context: &Context, args: &SetPreference) -> Result<u8> {
     let name = args.name.name();
     let data = json!({ "preference": name, "value": value });
     context.printer.done(&data, |printer| {
-        format!("{} is {value}", printer.bold(name))
+        format!("Set {} to {value}", printer.bold(name))
     });
     Ok(0)
 }
@@ -60,7 +60,7 @@ async fn apply(context: &Context, args: Up) -> Result<u8> {
         let name = context.printer.bold(env.as_str());
         let lines: Vec<String> = changes
             .iter()
-            .map(|(what, before, now)| format!("{what} {before} → {now}"))
+            .map(|(setting, before, now)| format!("{setting} {before} → {now}"))
             .collect();
         Ok(Done {
             data: json!({
@@ -71,11 +71,11 @@ async fn apply(context: &Context, args: Up) -> Result<u8> {
             }),
             text: match configured.changed() {
                 true if configured.from_next_start => format!(
-                    "{name}: {}; it counts from the next start: `lxc-dev-manager restart {env}`",
+                    "{name}: {}; effective after `lxc-dev-manager restart {env}`",
                     lines.join(", ")
                 ),
                 true => format!("{name}: {}", lines.join(", ")),
-                false => format!("{name} is as the file says"),
+                false => format!("{name} is already up to date"),
             },
         })
     })
@@ -84,11 +84,11 @@ async fn apply(context: &Context, args: Up) -> Result<u8> {
 
 type Change = (&'static str, String, String);
 
-fn change((what, before, now): &Change) -> Value {
-    json!({ "what": what, "before": before, "now": now })
+fn change((setting, before, now): &Change) -> Value {
+    json!({ "what": setting, "before": before, "now": now })
 }
 
-/// What differs between two settings, in words.
+/// Describes the differences between two settings.
 fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
     let none = || "none".to_owned();
     let all = |settings: &Settings| {
@@ -106,23 +106,23 @@ fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
             ("autostart", settings.autostart.to_string()),
             (
                 "mounts",
-                match mounts.is_empty() {
-                    true => none(),
-                    false => mounts.join(" "),
+                if mounts.is_empty() {
+                    none()
+                } else {
+                    mounts.join(" ")
                 },
             ),
             (
                 "forwarding",
-                match settings.native_ports.is_empty() {
-                    true => "ours".to_owned(),
-                    false => {
-                        let ports: Vec<_> = settings
-                            .native_ports
-                            .iter()
-                            .map(ToString::to_string)
-                            .collect();
-                        format!("native ({})", ports.join(" "))
-                    }
+                if settings.native_ports.is_empty() {
+                    "lxc-dev-manager".to_owned()
+                } else {
+                    let ports: Vec<_> = settings
+                        .native_ports
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect();
+                    format!("native ({})", ports.join(" "))
                 },
             ),
             ("rosetta", settings.rosetta.to_string()),
@@ -132,7 +132,7 @@ fn changes(before: &Settings, now: &Settings) -> Vec<Change> {
         .into_iter()
         .zip(all(now))
         .filter(|(before, now)| before.1 != now.1)
-        .map(|((what, before), (_, now))| (what, before, now))
+        .map(|((setting, before), (_, now))| (setting, before, now))
         .collect()
 }
 

@@ -26,34 +26,33 @@ pub(crate) async fn run(context: &Context, args: CreateEnv) -> Result<()> {
         keep: args.keep,
     };
     let cancel = context.cancelled_by_interrupt();
-    let made = context.operations.create(&mut project, request, &cancel);
-    let made = progress::show(context, made).await?;
+    let created = context.operations.create(&mut project, request, &cancel);
+    let created = progress::show(context, created).await?;
     let data = json!({
         "project": project.name(),
         "env": env,
-        "instance": made.instance,
-        "engine": made.engine,
-        "image": made.image,
-        "address": made.address,
-        "user": made.user,
+        "instance": created.instance,
+        "engine": created.engine,
+        "image": created.image,
+        "address": created.address,
+        "user": created.user,
     });
     context
         .printer
-        .done(&data, |printer| text(printer, env.as_str(), &made));
+        .done(&data, |printer| text(printer, env.as_str(), &created));
     Ok(())
 }
 
-fn text(printer: &Printer, env: &str, made: &Created) -> String {
-    let (user, name) = (&made.user, printer.bold(env));
-    // Where an engine gives out no address, its envs are entered by name alone.
-    let (address, way) = match made.address {
+fn text(printer: &Printer, env: &str, created: &Created) -> String {
+    let (user, name) = (&created.user, printer.bold(env));
+    let (address, alternative) = match created.address {
         Some(address) => (format!(" {address},"), format!(", or ssh {user}@{address}")),
         None => (String::new(), String::new()),
     };
     format!(
-        "{name} is ready: instance {} in {},{address} user {user}\n{}",
-        made.instance,
-        made.engine,
-        printer.dim(&format!("next: lxc-dev-manager ssh {env}{way}"))
+        "Created {name}: instance {} in {},{address} user {user}\n{}",
+        created.instance,
+        created.engine,
+        printer.dim(&format!("next: lxc-dev-manager ssh {env}{alternative}"))
     )
 }

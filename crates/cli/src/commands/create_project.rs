@@ -11,19 +11,15 @@ use crate::context::Context;
 pub(crate) fn run(context: &Context, args: CreateProject) -> Result<()> {
     let directory = context.directory().canonicalize().map_err(|error| {
         let shown = context.directory().display();
-        Error::new(
-            ErrorKind::NotFound,
-            format!("there is no directory {shown}"),
-        )
-        .caused_by(error)
+        Error::new(ErrorKind::NotFound, format!("no directory {shown}")).caused_by(error)
     })?;
     let name = match args.name {
         Some(name) => name,
         None => {
-            let last = directory.file_name().unwrap_or_default().to_string_lossy();
-            ProjectName::parse(&last).map_err(|error| {
+            let base_name = directory.file_name().unwrap_or_default().to_string_lossy();
+            ProjectName::parse(&base_name).map_err(|error| {
                 Error::new(ErrorKind::InvalidName, error.to_string())
-                    .with_hint("name the project: `lxc-dev-manager create -n NAME`")
+                    .with_hint("set a name: `lxc-dev-manager create -n NAME`")
             })?
         }
     };
@@ -35,7 +31,7 @@ pub(crate) fn run(context: &Context, args: CreateProject) -> Result<()> {
         .printer
         .done(&json!({ "project": name, "path": path }), |printer| {
             format!(
-                "Project {} in {path}\n{}",
+                "Created project {} in {path}\n{}",
                 printer.bold(name.as_str()),
                 printer.dim("next: lxc-dev-manager container create dev debian:12")
             )

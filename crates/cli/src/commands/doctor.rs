@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::output::Printer;
 use crate::progress;
 
-/// Exit code where something keeps envs from working.
-const BAD: u8 = 3;
+/// Exit code for problems that keep envs from working.
+const PROBLEM_EXIT_CODE: u8 = 3;
 
 pub(crate) async fn run(context: &Context) -> Result<u8> {
     let findings = progress::show(context, context.operations.doctor()).await?;
@@ -19,7 +19,7 @@ pub(crate) async fn run(context: &Context) -> Result<u8> {
         .printer
         .data(&data, |printer| text(printer, &findings));
     Ok(match worst {
-        Some(Level::Bad) => BAD,
+        Some(Level::Bad) => PROBLEM_EXIT_CODE,
         _ => 0,
     })
 }
@@ -30,7 +30,7 @@ fn text(printer: &Printer, findings: &[Finding]) -> String {
         let mark = match finding.level {
             Level::Good => printer.good("ok     "),
             Level::Warning => printer.warning("warning"),
-            Level::Bad => printer.bad("wrong  "),
+            Level::Bad => printer.bad("error  "),
         };
         let subject = printer.bold(&finding.subject);
         text.push_str(&format!("{mark}  {subject}: {}\n", finding.message));

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what is written from the arguments' own description.
+//! `completions` and `man`, generated from the argument definitions.
 
 use std::io;
 use std::path::Path;
@@ -10,29 +10,29 @@ use serde_json::json;
 use crate::args::{Cli, Completions, Man};
 use crate::context::Context;
 
-/// The program as shells know it.
+/// Name of the program.
 const NAME: &str = "lxc-dev-manager";
 
 pub(crate) fn completions(args: &Completions) {
     clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut io::stdout());
 }
 
-/// Writes a page for each command.
+/// Writes one page per command.
 pub(crate) fn man(context: &Context, args: &Man) -> Result<()> {
     let directory = context.directory().join(&args.pages);
     let shown = directory.display();
     if !directory.is_dir() {
-        let message = format!("there is no directory {shown}");
+        let message = format!("no directory {shown}");
         return Err(Error::new(ErrorKind::NotFound, message));
     }
     clap_mangen::generate_to(Cli::command(), &directory)
-        .map_err(|error| Error::io(format!("cannot write into {shown}"), error))?;
+        .map_err(|error| Error::io(format!("cannot write to {shown}"), error))?;
     let pages = pages(&directory)?;
     context.printer.done(
         &json!({ "directory": directory, "pages": pages }),
         |printer| {
-            let look = format!("look at it: man {}/{NAME}.1", directory.display());
-            format!("Wrote {pages} pages into {shown}\n{}", printer.dim(&look))
+            let next = format!("view: man {}/{NAME}.1", directory.display());
+            format!("Wrote {pages} pages to {shown}\n{}", printer.dim(&next))
         },
     );
     Ok(())
@@ -42,10 +42,10 @@ fn pages(directory: &Path) -> Result<usize> {
     let files = directory
         .read_dir()
         .map_err(|error| Error::io(format!("cannot read {}", directory.display()), error))?;
-    let ours = files.flatten().filter(|file| {
+    let pages = files.flatten().filter(|file| {
         let name = file.file_name();
         let name = name.to_string_lossy();
         name.starts_with(NAME) && name.ends_with(".1")
     });
-    Ok(ours.count())
+    Ok(pages.count())
 }

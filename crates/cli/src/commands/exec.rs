@@ -1,4 +1,4 @@
-//! `exec` and `ssh`: the guest's exit code is ours.
+//! `exec` and `ssh`. They return the guest's exit code.
 
 use std::collections::BTreeMap;
 
@@ -10,46 +10,46 @@ use lxc_dev_manager_core::provision;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 
 use super::EXEC_FAILED;
-use super::multi_env::chosen;
+use super::multi_env::matching_envs;
 use crate::args::{Exec, Ssh};
 use crate::context::Context;
 use crate::prefixed_writer::PrefixedWriter;
 use crate::terminal::{self, RawMode};
 
-/// Where the SSH agent is, here and there.
-const AGENT: &str = "SSH_AUTH_SOCK";
+/// Variable with the SSH agent's socket, on the host and in the guest.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 pub(crate) async fn run(context: &Context, args: Exec) -> Result<u8> {
     let project = context.project()?;
     let EnvPattern::Name(name) = &args.name else {
-        return several(context, &project, args).await;
+        return run_in_many(context, &project, args).await;
     };
-    let visit = Visit {
+    let target = Target {
         user: user(&project, name, args.user)?,
         project: &project,
         env: name,
         agent: args.agent,
     };
     let command = args.command;
-    enter(context, visit, |user, environment| ExecSpec {
+    enter(context, target, |user, environment| ExecSpec {
         environment,
         ..provision::as_user(user, &command)
     })
     .await
 }
 
-/// Runs a command in all matching envs at once, without input. Each line bears the name of its env.
-async fn several(context: &Context, project: &Project, args: Exec) -> Result<u8> {
+/// Runs a command in all matching envs in parallel, without stdin. Each output line is prefixed with its env.
+async fn run_in_many(context: &Context, project: &Project, args: Exec) -> Result<u8> {
     if args.agent {
-        let message = "the SSH agent goes into one env at a time";
+        let message = "the SSH agent can only be forwarded to one env";
         return Err(Error::new(ErrorKind::Unsupported, message).with_hint("name one env"));
     }
-    let names = chosen(project, std::slice::from_ref(&args.name))?;
+    let names = matching_envs(project, std::slice::from_ref(&args.name))?;
     let widest = names.iter().map(|name| name.as_str().len()).max();
     let all = names.iter().map(|name| {
         let (user, command) = (args.user.clone(), &args.command);
         async move {
-            let ran = one_of_several(context, project, name, user, command, widest.unwrap_or(0));
+            let ran = run_prefixed(context, project, name, user, command, widest.unwrap_or(0));
             ran.await.unwrap_or_else(|error| {
                 context
                     .printer
@@ -63,16 +63,16 @@ async fn several(context: &Context, project: &Project, args: Exec) -> Result<u8>
     Ok(u8::try_from(worst).unwrap_or(EXEC_FAILED))
 }
 
-async fn one_of_several(
+async fn run_prefixed(
     context: &Context,
     project: &Project,
     name: &EnvName,
-    asked: Option<UserName>,
+    requested: Option<UserName>,
     command: &[String],
     width: usize,
 ) -> Result<i32> {
-    let user = user(project, name, asked)?;
-    let running_env = context.operations.enter(project, name).await?;
+    let user = user(project, name, requested)?;
+    let running_env = context.operations.running_env(project, name).await?;
     let mut spec = provision::as_user(&user, command);
     spec.environment = variables(project, name)?;
     let label = context.printer.dim(&format!("{name:width$} | "));
@@ -86,23 +86,23 @@ async fn one_of_several(
 
 pub(crate) async fn ssh(context: &Context, args: Ssh) -> Result<u8> {
     let project = context.project()?;
-    let visit = Visit {
+    let target = Target {
         user: user(&project, &args.name, args.user)?,
         project: &project,
         env: &args.name,
         agent: args.agent,
     };
-    enter(context, visit, provision::login_shell).await
+    enter(context, target, provision::login_shell).await
 }
 
-fn user(project: &Project, env: &EnvName, asked: Option<UserName>) -> Result<UserName> {
-    match asked {
+fn user(project: &Project, env: &EnvName, requested: Option<UserName>) -> Result<UserName> {
+    match requested {
         Some(user) => Ok(user),
         None => Ok(project.file().user(env)?.name),
     }
 }
 
-/// Variables of this process that the file wants in the env, where they are set.
+/// Returns the host variables that the file passes to the env, if set.
 fn variables(project: &Project, env: &EnvName) -> Result<BTreeMap<String, String>> {
     let names = project.file().host_variables(env)?.into_iter();
     Ok(names
@@ -110,32 +110,33 @@ fn variables(project: &Project, env: &EnvName) -> Result<BTreeMap<String, String
         .collect())
 }
 
-/// What is opened in an env.
-struct Visit<'a> {
+/// Target of an interactive command.
+struct Target<'a> {
     project: &'a Project,
     env: &'a EnvName,
     user: UserName,
-    /// Take the SSH agent along.
+    /// Forward the SSH agent.
     agent: bool,
 }
 
-/// Runs a command that a user and variables make, with this process's own streams.
+/// Runs a command with the streams of this process.
 async fn enter(
     context: &Context,
-    visit: Visit<'_>,
+    target: Target<'_>,
     command: impl FnOnce(&UserName, BTreeMap<String, String>) -> ExecSpec,
 ) -> Result<u8> {
-    let Visit {
+    let Target {
         project, env, user, ..
-    } = &visit;
-    let running_env = context.operations.enter(project, env).await?;
+    } = &target;
+    let running_env = context.operations.running_env(project, env).await?;
     let mut variables = variables(project, env)?;
-    let forwarded = match visit.agent {
-        true => Some(lend_agent(context, &visit).await?),
-        false => None,
+    let forwarded = if target.agent {
+        Some(forward_agent(context, &target).await?)
+    } else {
+        None
     };
     if let Some(forwarded) = &forwarded {
-        variables.insert(AGENT.to_owned(), forwarded.guest_path().to_owned());
+        variables.insert(AGENT_VARIABLE.to_owned(), forwarded.guest_path().to_owned());
     }
     let mut spec = command(user, variables);
     let interactive = terminal::is_interactive();
@@ -146,8 +147,8 @@ async fn enter(
     }
     let session = interactive.then(|| context.operations.open_session(project, env));
     if let Some(Err(error)) = &session {
-        // What it is for: that who stops the env is asked before.
-        tracing::warn!(?error, "this session is not known to others");
+        // Only the confirmation before the env is stopped depends on it.
+        tracing::warn!(?error, "cannot register the terminal session");
     }
     let raw = if interactive { RawMode::enter() } else { None };
     let code = running_env
@@ -157,27 +158,30 @@ async fn enter(
     if let Some(forwarded) = forwarded
         && let Err(error) = context.operations.end_socket_forward(forwarded).await
     {
-        // The next change takes it back.
+        // The next operation rolls it back.
         context.printer.error(&error);
     }
     Ok(u8::try_from(code?).unwrap_or(EXEC_FAILED))
 }
 
-async fn lend_agent(context: &Context, visit: &Visit<'_>) -> Result<ForwardedSocket> {
-    let Visit {
+async fn forward_agent(context: &Context, target: &Target<'_>) -> Result<ForwardedSocket> {
+    let Target {
         project, env, user, ..
-    } = visit;
-    let socket = std::env::var_os(AGENT).filter(|path| !path.is_empty());
+    } = target;
+    let socket = std::env::var_os(AGENT_VARIABLE).filter(|path| !path.is_empty());
     let socket = socket.ok_or_else(|| {
-        Error::new(ErrorKind::Config, "no SSH agent is known here")
-            .with_hint("start one: `eval $(ssh-agent)`, and `ssh-add`")
+        Error::new(
+            ErrorKind::Config,
+            "no SSH agent: `SSH_AUTH_SOCK` is not set",
+        )
+        .with_hint("start one: `eval $(ssh-agent) && ssh-add`")
     })?;
     let socket = std::path::absolute(socket)
-        .map_err(|error| Error::io("the SSH agent's path can't be used", error))?;
+        .map_err(|error| Error::io("cannot resolve the path of the SSH agent", error))?;
     let forwarded = context
         .operations
         .forward_socket(project, env, user, &socket);
     forwarded
         .await
-        .map_err(|error| error.context("the SSH agent can't be used there"))
+        .map_err(|error| error.context("cannot forward the SSH agent"))
 }

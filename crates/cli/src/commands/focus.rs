@@ -18,18 +18,18 @@ pub(crate) async fn run(context: &Context, args: Focus) -> Result<()> {
         cut: args.cut,
     };
     let home = context.operations.home();
-    let moves = match Forwarder::at_holder(home).await {
-        Ok(seat) => seat.focus(request).await?,
+    let moves = match Forwarder::connect(home).await {
+        Ok(forwarder) => forwarder.focus(request).await?,
         Err(error) if error.kind() == ErrorKind::Unreachable => {
-            let asked = match args.port {
+            let requested = match args.port {
                 Some(port) if ports.contains(&port) => vec![port],
                 Some(port) => return Err(no_such_port(&args.name, port)),
                 None => ports,
             };
             context
                 .printer
-                .status("Nothing is forwarded now; it holds from the next `proxy` on");
-            remember_focus(home, &env, &asked)?
+                .status("Nothing is forwarded; applies from the next `proxy`");
+            remember_focus(home, &env, &requested)?
         }
         Err(error) => return Err(error),
     };
@@ -41,19 +41,19 @@ pub(crate) async fn run(context: &Context, args: Focus) -> Result<()> {
     Ok(())
 }
 
-/// A move in words.
+/// Describes a change of a default target.
 pub(super) fn line(name: &str, moved: &FocusMove) -> String {
     let port = moved.port;
-    match (&moved.from, moved.kept_by) {
+    match (&moved.from, moved.open_connections) {
         (Some(from), Some(1)) => format!(
-            "{port} stays at {}: a connection is open that isn't HTTP. Move it: `lxc-dev-manager focus {name} {port}`",
+            "{port} stays at {}: one non-HTTP connection is open. Move it: `lxc-dev-manager focus {name} {port}`",
             from.env
         ),
         (Some(from), Some(open)) => format!(
-            "{port} stays at {}: {open} connections are open that aren't HTTP. Move it: `lxc-dev-manager focus {name} {port}`",
+            "{port} stays at {}: {open} non-HTTP connections are open. Move it: `lxc-dev-manager focus {name} {port}`",
             from.env
         ),
-        (Some(from), None) => format!("{port} goes to {name} now, no longer to {}", from.env),
-        (None, _) => format!("{port} goes to {name}"),
+        (Some(from), None) => format!("{port} now goes to {name}, previously to {}", from.env),
+        (None, _) => format!("{port} now goes to {name}"),
     }
 }

@@ -11,12 +11,12 @@ use crate::progress;
 
 pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
     if args.all && !args.force {
-        let goes = what_goes(context).await?;
-        if !goes.is_empty() {
-            confirm::ask(&goes.join(" "), "Delete it?")?;
+        let losses = describe_deletion(context).await?;
+        if !losses.is_empty() {
+            confirm::ask(&losses.join(" "), "Delete?")?;
         }
     }
-    let collected = progress::show(context, context.operations.collect(args.all)).await?;
+    let collected = progress::show(context, context.operations.gc(args.all)).await?;
     let data = json!({
         "deleted": collected.deleted,
         "left": collected.left,
@@ -24,43 +24,40 @@ pub(crate) async fn run(context: &Context, args: Gc) -> Result<()> {
         "failed": collected.failed,
     });
     context.printer.done(&data, |_| {
-        let kept = format!(
-            "Deleted what was kept of {}; {} can still be undone",
+        let summary = format!(
+            "Deleted the undo copies of {}; {} can still be undone",
             operations(collected.deleted),
             operations(collected.left)
         );
         match collected.leftovers {
-            0 => kept,
-            count => format!("{kept}; deleted what {} had left", machines(count)),
+            0 => summary,
+            count => format!("{summary}; deleted the data of {}", instances(count)),
         }
     });
     if collected.failed.is_empty() {
         return Ok(());
     }
-    let message = format!(
-        "not everything could be deleted: {}",
-        collected.failed.join("; ")
-    );
+    let message = format!("cannot delete everything: {}", collected.failed.join("; "));
     Err(Error::new(ErrorKind::Engine, message))
 }
 
-/// What nobody can bring back then, in sentences.
-async fn what_goes(context: &Context) -> Result<Vec<String>> {
-    let kept = context.operations.kept()?.len();
-    let undo = (kept > 0).then(|| format!("{kept} operations can't be undone any more then."));
-    // What an engine can't tell now is told by the deletion.
+/// Describes what is lost for good.
+async fn describe_deletion(context: &Context) -> Result<Vec<String>> {
+    let count = context.operations.undo_entries()?.len();
+    let undo = (count > 0).then(|| format!("{} can no longer be undone.", operations(count)));
+    // The deletion itself reports engines that are unreachable.
     let left = context.operations.leftovers().await.unwrap_or_default();
     let left = left.into_iter().map(|left| {
         let size = ByteSize(left.bytes);
-        format!("{} that was deleted past us ({size}) go.", left.what)
+        format!("Left over: {} ({size}).", left.what)
     });
     Ok(undo.into_iter().chain(left).collect())
 }
 
-fn machines(count: usize) -> String {
+fn instances(count: usize) -> String {
     match count {
-        1 => "a deleted machine".to_owned(),
-        count => format!("{count} deleted machines"),
+        1 => "one deleted instance".to_owned(),
+        count => format!("{count} deleted instances"),
     }
 }
 

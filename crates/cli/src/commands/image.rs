@@ -1,7 +1,6 @@
 //! `image`
 
 use std::io;
-use std::path::Path;
 
 use lxc_dev_manager_core::backend::{Progress, StoredImage};
 use lxc_dev_manager_core::event::EventKind;
@@ -14,12 +13,10 @@ use crate::args::{OneImage, RenameImage};
 use crate::confirm;
 use crate::context::Context;
 use crate::output::Printer;
+use crate::output_file::{OutputFile, STDIO, write_error};
 use crate::progress;
-use crate::table::{Cell, render};
+use crate::table::{or_dash, render};
 use crate::words::{local_time, size};
-
-/// What stands for a file that is our own stream.
-const STREAM: &str = "-";
 
 pub(crate) async fn run(context: &Context, command: ImageCommand) -> Result<()> {
     match command {
@@ -41,24 +38,24 @@ async fn store(context: &Context) -> Result<ImageStore> {
 async fn create(context: &Context, args: CreateImage) -> Result<()> {
     let project = context.project()?;
     let cancel = context.cancelled_by_interrupt();
-    let made = context
+    let created = context
         .operations
         .publish(&project, &args.env, &args.image, &cancel);
-    let made = progress::show(context, made).await?;
+    let created = progress::show(context, created).await?;
     let data = json!({
         "env": args.env,
         "image": args.image,
-        "fingerprint": made.fingerprint,
-        "engine": made.engine,
-        "status": if made.running { "running" } else { "stopped" },
+        "fingerprint": created.fingerprint,
+        "engine": created.engine,
+        "status": if created.running { "running" } else { "stopped" },
     });
     context.printer.done(&data, |printer| {
         format!(
-            "Made image {} of {}\n{}",
+            "Created image {} from {}\n{}",
             printer.bold(args.image.as_str()),
             args.env,
             printer.dim(&format!(
-                "use it: lxc-dev-manager container create NAME {}",
+                "next: lxc-dev-manager container create NAME {}",
                 args.image
             ))
         )
@@ -70,7 +67,7 @@ pub(crate) async fn list(context: &Context, args: ListImages) -> Result<()> {
     let store = store(context).await?;
     let mut images = store.list().await?;
     images.retain(|image| args.all || !image.aliases.is_empty());
-    let rows: Vec<Value> = images.iter().map(data_of).collect();
+    let rows: Vec<Value> = images.iter().map(to_json).collect();
     let data = json!({ "engine": store.engine(), "images": rows });
     context
         .printer
@@ -78,7 +75,7 @@ pub(crate) async fn list(context: &Context, args: ListImages) -> Result<()> {
     Ok(())
 }
 
-fn data_of(image: &StoredImage) -> Value {
+fn to_json(image: &StoredImage) -> Value {
     json!({
         "fingerprint": image.fingerprint,
         "aliases": image.aliases,
@@ -92,34 +89,27 @@ fn data_of(image: &StoredImage) -> Value {
 
 fn table(printer: &Printer, images: &[StoredImage]) -> String {
     if images.is_empty() {
-        return "No images with a name; all: lxc-dev-manager image list -a\n".to_owned();
+        return "No named images; show all: lxc-dev-manager image list -a\n".to_owned();
     }
     let head = ["ALIAS", "FINGERPRINT", "SIZE", "CREATED", "DESCRIPTION"];
-    let mut rows = vec![
-        head.iter()
-            .map(|word| Cell::styled(printer.dim(word), word))
-            .collect::<Vec<_>>(),
-    ];
-    rows.extend(images.iter().map(|image| {
+    let row = |image: &StoredImage| {
+        let aliases = (!image.aliases.is_empty()).then(|| image.aliases.join(","));
         vec![
-            Cell::plain(match image.aliases.is_empty() {
-                true => "-".to_owned(),
-                false => image.aliases.join(","),
-            }),
-            Cell::plain(image.fingerprint.short()),
-            Cell::plain(size(image.size)),
-            Cell::plain(image.created_at.map_or("-".to_owned(), local_time)),
-            Cell::plain(image.description.clone()),
+            or_dash(aliases),
+            image.fingerprint.short().to_owned(),
+            size(image.size),
+            or_dash(image.created_at.map(local_time)),
+            image.description.clone(),
         ]
-    }));
-    render(&rows)
+    };
+    render(printer, &head, images.iter().map(row).collect())
 }
 
 async fn info(context: &Context, args: OneImage) -> Result<()> {
     let store = store(context).await?;
     let image = store.find(&args.name).await?;
     let users = store.users(&image).await?;
-    let mut data = data_of(&image);
+    let mut data = to_json(&image);
     data["engine"] = json!(store.engine());
     data["used_by"] = json!(users);
     context.printer.data(&data, |printer| {
@@ -135,7 +125,7 @@ async fn info(context: &Context, args: OneImage) -> Result<()> {
                 image.created_at.map_or_else(String::new, local_time),
             ),
             ("Engine", store.engine().to_string()),
-            ("Made from it", users.join(", ")),
+            ("Used by", users.join(", ")),
         ];
         crate::table::fields(printer, &lines)
     });
@@ -153,26 +143,35 @@ async fn delete(context: &Context, args: DeleteImage) -> Result<()> {
         .filter(|alias| *alias != args.name.as_str());
     let others: Vec<String> = others.map(|alias| format!("`{alias}`")).collect();
     if !args.force {
-        let mut goes = format!("Image `{}` goes for good, {}.", args.name, size(image.size));
+        let mut losses = format!(
+            "Image `{}` ({}) is deleted permanently.",
+            args.name,
+            size(image.size)
+        );
         if !others.is_empty() {
-            goes.push_str(&format!(" It is also called {}.", others.join(", ")));
+            losses.push_str(&format!(" Other names: {}.", others.join(", ")));
         }
         if !users.is_empty() {
-            let made: Vec<String> = users.iter().map(|user| format!("`{user}`")).collect();
-            let made = made.join(", ");
-            goes.push_str(&format!(" {made} were made from it, and stay as they are."));
+            let envs: Vec<String> = users.iter().map(|user| format!("`{user}`")).collect();
+            losses.push_str(&format!(
+                " Envs created from it are not affected: {}.",
+                envs.join(", ")
+            ));
         }
-        confirm::ask(&goes, "Delete it?")?;
+        confirm::ask(&losses, "Delete?")?;
     }
     store.delete(&image).await.map_err(failed)?;
     let data = json!({ "image": args.name, "fingerprint": image.fingerprint, "used_by": users });
-    context.printer.done(&data, |_| match others.is_empty() {
-        true => format!("Deleted image {}", args.name),
-        false => format!(
-            "Deleted image {}, also called {}",
-            args.name,
-            others.join(", ")
-        ),
+    context.printer.done(&data, |_| {
+        if others.is_empty() {
+            format!("Deleted image {}", args.name)
+        } else {
+            format!(
+                "Deleted image {}, other names: {}",
+                args.name,
+                others.join(", ")
+            )
+        }
     });
     Ok(())
 }
@@ -185,14 +184,14 @@ async fn rename(context: &Context, args: RenameImage) -> Result<()> {
     let data = json!({ "image": new, "before": old });
     context
         .printer
-        .done(&data, |_| format!("Image {old} is called {new} now"));
+        .done(&data, |_| format!("Renamed image {old} to {new}"));
     Ok(())
 }
 
-/// Hands the steps of an engine to what shows them.
+/// Publishes the steps of an engine on the event bus.
 fn reporter(context: &Context) -> Progress {
-    let engine = context.operations.clone();
-    Progress::new(move |step| engine.bus().publish(EventKind::Step(step)))
+    let operations = context.operations.clone();
+    Progress::new(move |step| operations.bus().publish(EventKind::Step(step)))
 }
 
 async fn export(context: &Context, args: ExportImage) -> Result<()> {
@@ -200,64 +199,44 @@ async fn export(context: &Context, args: ExportImage) -> Result<()> {
     let store = store(context).await.map_err(failed)?;
     let image = store.find(&args.name).await.map_err(failed)?;
     let progress = reporter(context);
-    if args.file.as_os_str() == STREAM {
+    if args.file.as_os_str() == STDIO {
         let mut out = tokio::io::stdout();
         let written = store.export(&image, &mut out, &progress);
         return progress::show(context, written).await.map_err(failed);
     }
     let path = &context.directory().join(&args.file);
-    if path.exists() && !args.force {
-        let message = format!("{} is there already", path.display());
-        return Err(failed(
-            Error::new(ErrorKind::AlreadyExists, message).with_hint("replace it with `-f`"),
-        ));
-    }
+    let output = OutputFile::create(path, args.force).map_err(failed)?;
     let cancel = context.cancelled_by_interrupt();
     let written = async {
         tokio::select! {
-            written = write_whole(&store, &image, path, &progress) => written,
-            // What was written so far goes with its temporary file.
-            () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "stopped by the user")),
+            written = write(&store, &image, output, &progress) => written,
+            // Dropping the temporary file deletes it.
+            () = cancel.cancelled() => Err(Error::cancelled()),
         }
     };
     let bytes = progress::show(context, written).await.map_err(failed)?;
     let data = json!({ "image": args.name, "file": path, "size": bytes });
     context.printer.done(&data, |printer| {
-        let take = format!(
-            "take it in: lxc-dev-manager image import {} NAME",
-            path.display()
-        );
-        let what = format!("Wrote {} to {}", size(bytes), path.display());
-        format!("{what}\n{}", printer.dim(&take))
+        let next = format!("next: lxc-dev-manager image import {} NAME", path.display());
+        let summary = format!("Exported {} to {}", size(bytes), path.display());
+        format!("{summary}\n{}", printer.dim(&next))
     });
     Ok(())
 }
 
-/// Writes beside the file and gives it its name when it is whole.
-async fn write_whole(
+async fn write(
     store: &ImageStore,
     image: &StoredImage,
-    path: &Path,
+    output: OutputFile<'_>,
     progress: &Progress,
 ) -> Result<u64> {
-    let unwritable = |error| Error::io(format!("cannot write {}", path.display()), error);
-    if path.exists() && !path.is_file() {
-        let message = format!("{} is no file", path.display());
-        return Err(Error::new(ErrorKind::Conflict, message)
-            .with_hint("write to stdout, `-`, and lead that where you want it"));
-    }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let part = tempfile::Builder::new()
-        .prefix(".ldm-image-")
-        .tempfile_in(directory)
-        .map_err(unwritable)?;
-    let file = part.as_file().try_clone().map_err(unwritable)?;
+    let failed = |error| write_error(output.path(), error);
+    let file = output.file.as_file().try_clone().map_err(failed)?;
     let mut file = tokio::fs::File::from_std(file);
     store.export(image, &mut file, progress).await?;
-    file.sync_all().await.map_err(unwritable)?;
-    let bytes = file.metadata().await.map_err(unwritable)?.len();
-    part.persist(path)
-        .map_err(|error| unwritable(error.error))?;
+    file.sync_all().await.map_err(failed)?;
+    let bytes = file.metadata().await.map_err(failed)?.len();
+    output.persist()?;
     Ok(bytes)
 }
 
@@ -265,23 +244,22 @@ async fn import(context: &Context, args: ImportImage) -> Result<()> {
     let failed = |error: Error| error.context(format!("cannot import image `{}`", args.name));
     let store = store(context).await.map_err(failed)?;
     let progress = reporter(context);
-    let from: Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin> =
-        if args.file.as_os_str() == STREAM {
-            Box::new(tokio::io::stdin())
-        } else {
-            let path = context.directory().join(&args.file);
-            let opened = tokio::fs::File::open(&path).await;
-            let shown = path.display();
-            let unreadable = |error: io::Error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    Error::new(ErrorKind::NotFound, format!("there is no {shown}"))
-                }
-                _ => Error::io(format!("cannot read {shown}"), error),
-            };
-            Box::new(opened.map_err(unreadable).map_err(failed)?)
+    let source: Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin> = if args.file.as_os_str()
+        == STDIO
+    {
+        Box::new(tokio::io::stdin())
+    } else {
+        let path = context.directory().join(&args.file);
+        let opened = tokio::fs::File::open(&path).await;
+        let shown = path.display();
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("no file {shown}")),
+            _ => Error::io(format!("cannot read {shown}"), error),
         };
-    let taken = store.import(from, &args.name, &progress);
-    let fingerprint = progress::show(context, taken).await.map_err(failed)?;
+        Box::new(opened.map_err(unreadable).map_err(failed)?)
+    };
+    let imported = store.import(source, &args.name, &progress);
+    let fingerprint = progress::show(context, imported).await.map_err(failed)?;
     let data = json!({
         "image": args.name,
         "fingerprint": fingerprint,
@@ -289,11 +267,11 @@ async fn import(context: &Context, args: ImportImage) -> Result<()> {
     });
     context.printer.done(&data, |printer| {
         format!(
-            "{} has image {} now\n{}",
-            store.engine(),
+            "Imported image {} into {}\n{}",
             printer.bold(args.name.as_str()),
+            store.engine(),
             printer.dim(&format!(
-                "use it: lxc-dev-manager container create NAME {}",
+                "next: lxc-dev-manager container create NAME {}",
                 args.name
             ))
         )

@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, args: EnvOnly) -> Result<()> {
     Ok(())
 }
 
-/// The env as in `list`, with what only its engine knows.
+/// The env as in `list`, with the engine's details.
 fn data(info: &Info, view: &EnvView) -> Value {
     let mut data = json!(view);
     let usage = info.usage.as_ref();
@@ -61,7 +61,7 @@ fn text(printer: &Printer, info: &Info, view: &EnvView) -> String {
         .collect();
     let cpu = usage.cpu_nanoseconds.map(|nanoseconds| {
         let seconds = nanoseconds / 1_000_000_000;
-        format!("{seconds} s since its start")
+        format!("{seconds} s since start")
     });
     let cpus = limits.cpus.map(|cpus| format!("{cpus} CPUs"));
     let cpu: Vec<String> = [cpus, cpu].into_iter().flatten().collect();
@@ -98,12 +98,13 @@ fn text(printer: &Printer, info: &Info, view: &EnvView) -> String {
 
 fn engine(info: &Info) -> String {
     let address = &info.engine.address;
-    match info.engine.project.is_default() {
-        true => format!("{} at {address}", info.server),
-        false => format!(
+    if info.engine.project.is_default() {
+        format!("{} at {address}", info.server)
+    } else {
+        format!(
             "{} at {address}, project {}",
             info.server, info.engine.project
-        ),
+        )
     }
 }
 

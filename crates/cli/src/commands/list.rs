@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::List;
 use crate::context::Context;
 use crate::output::Printer;
-use crate::table::{Cell, render};
+use crate::table::{or_dash, render};
 
 pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
     let directories: Vec<PathBuf> = if args.all {
@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
         known.into_iter().map(|project| project.path).collect()
     } else {
         let directory = find_directory(context.directory())?;
-        // A file that can't be read is an error here, not a line in a list.
+        // An unreadable file is an error here, not a line in the list.
         let project = lxc_dev_manager_core::project::Project::open(&directory)?;
         context.operations.registry().add(project.directory())?;
         vec![project.directory().to_path_buf()]
@@ -30,12 +30,13 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
         context.printer.status(&text);
     }
     let forwards = list_brief(context.operations.home());
-    // The table has no snapshots, and needn't wait for them.
-    let mut view = match context.printer.json() {
-        true => context.operations.overview(&directories).await?,
-        false => context.operations.overview_brief(&directories).await?,
+    // The table shows no snapshots.
+    let mut view = if context.printer.json() {
+        context.operations.overview(&directories).await?
+    } else {
+        context.operations.overview_brief(&directories).await?
     };
-    overlay(&mut view, &forwards.await);
+    apply_forwards(&mut view, &forwards.await);
     match view.projects.as_slice() {
         [project] if !args.all => {
             let data = json!({
@@ -55,26 +56,25 @@ pub(crate) async fn run(context: &Context, args: List) -> Result<()> {
     Ok(())
 }
 
-/// What who forwards now says of ports.
-fn overlay(view: &mut View, forwards: &[ForwardView]) {
+fn apply_forwards(view: &mut View, forwards: &[ForwardView]) {
     for project in &mut view.projects {
         for env in &mut project.envs {
-            env.forwarded(&project.path, forwards);
+            env.apply_forwards(&project.path, forwards);
         }
     }
 }
 
-/// The list of one project, or of all.
-pub(super) fn text(printer: &Printer, view: &View, of_all: bool) -> String {
+/// Renders one project, or all.
+pub(super) fn text(printer: &Printer, view: &View, all_projects: bool) -> String {
     match view.projects.as_slice() {
-        [project] if !of_all => one(printer, project, &view.engines),
+        [project] if !all_projects => one(printer, project, &view.engines),
         _ => all(printer, view),
     }
 }
 
 fn all(printer: &Printer, view: &View) -> String {
     if view.projects.is_empty() {
-        return "No project is known. Make one in its directory: lxc-dev-manager create\n"
+        return "No known projects. Create one in its directory: lxc-dev-manager create\n"
             .to_owned();
     }
     let texts: Vec<String> = view
@@ -104,30 +104,25 @@ fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> Stri
         return text;
     }
     let mut head = vec!["NAME", "IMAGE", "STATUS", "IP", "PORTS"];
-    // Only a cluster has members to tell apart.
+    // Only clusters have locations.
     let clustered = project.envs.iter().any(|env| env.location.is_some());
     head.extend(clustered.then_some("LOCATION"));
-    let mut rows: Vec<Vec<Cell>> = vec![
-        head.iter()
-            .map(|word| Cell::styled(printer.dim(word), word))
-            .collect(),
-    ];
-    for env in &project.envs {
+    let row = |env: &EnvView| {
         let mut row = row(printer, env);
-        let location = env.location.as_deref().unwrap_or("-");
-        row.extend(clustered.then(|| Cell::plain(location)));
-        rows.push(row);
-    }
-    text.push_str(&render(&rows));
-    let elsewhere = project.envs.iter();
-    for (env, path) in elsewhere.filter_map(|env| Some((&env.name, env.checkout.as_ref()?))) {
-        let line = format!("{env} was made in another checkout, {path}");
+        row.extend(clustered.then(|| or_dash(env.location.as_deref())));
+        row
+    };
+    let rows = project.envs.iter().map(row).collect();
+    text.push_str(&render(printer, &head, rows));
+    let envs = project.envs.iter();
+    for (env, path) in envs.filter_map(|env| Some((&env.name, env.checkout.as_ref()?))) {
+        let line = format!("{env} was created in another checkout, {path}");
         text.push_str(&format!("{}\n", printer.dim(&line)));
     }
     text
 }
 
-/// A port, marked where it is forwarded and where it can't be.
+/// A port, coloured by its state.
 fn port_word(printer: &Printer, port: &PortView) -> String {
     let number = port.guest.to_string();
     match (port.state, port.focused) {
@@ -137,21 +132,17 @@ fn port_word(printer: &Printer, port: &PortView) -> String {
     }
 }
 
-fn row(printer: &Printer, env: &EnvView) -> Vec<Cell> {
-    let image = env.image.as_ref().map_or("-", |image| image.as_str());
-    let ports = match env.ports.as_slice() {
-        [] => Cell::plain("-"),
-        ports => {
-            let words: Vec<String> = ports.iter().map(|port| port_word(printer, port)).collect();
-            let plain: Vec<String> = ports.iter().map(|port| port.guest.to_string()).collect();
-            Cell::styled(words.join(","), &plain.join(","))
-        }
-    };
+fn row(printer: &Printer, env: &EnvView) -> Vec<String> {
+    let ports: Vec<String> = env
+        .ports
+        .iter()
+        .map(|port| port_word(printer, port))
+        .collect();
     vec![
-        Cell::plain(env.name.as_str()),
-        Cell::plain(image),
-        Cell::styled(printer.status_word(env.status), env.status.label()),
-        Cell::plain(env.address.as_deref().unwrap_or("-")),
-        ports,
+        env.name.to_string(),
+        or_dash(env.image.as_ref()),
+        printer.status_word(env.status),
+        or_dash(env.address.as_deref()),
+        or_dash((!ports.is_empty()).then(|| ports.join(","))),
     ]
 }

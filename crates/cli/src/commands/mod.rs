@@ -44,13 +44,13 @@ use crate::args::{Cli, Command, ContainerCommand, ProjectCommand, SnapshotComman
 use crate::context::Context;
 use crate::output::{Printer, exit_code};
 
-/// Our own failures of `exec` and `ssh`, as against the command's.
+/// Exit code for failures of `exec` and `ssh` themselves, as opposed to the command's.
 const EXEC_FAILED: u8 = 125;
 
-/// Parses, runs and renders.
+/// Runs the command line.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    log();
+    init_logging();
     let printer = Printer::new(&cli.global);
     let in_guest = matches!(
         cli.command,
@@ -69,14 +69,14 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Logs what `LDM_LOG` asks for (`debug`, `lxc_dev_manager_core=debug,info`), to stderr.
-fn log() {
-    let wanted = std::env::var("LDM_LOG").ok();
-    let wanted = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
-    let Some(wanted) = wanted else { return };
+/// Logs to stderr as set by `LDM_LOG` (`debug`, `lxc_dev_manager_core=debug,info`).
+fn init_logging() {
+    let filter = std::env::var("LDM_LOG").ok();
+    let filter = filter.and_then(|filter| filter.parse::<Targets>().ok());
+    let Some(filter) = filter else { return };
     let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry()
-        .with(output.with_filter(wanted))
+        .with(output.with_filter(filter))
         .init();
 }
 
@@ -85,10 +85,11 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8> {
         cli.command,
         Command::Proxy(_) | Command::Serve | Command::Container(ContainerCommand::Proxy(_))
     );
-    // Bytes on their way use every processor; one call of an engine needs one.
-    let mut builder = match forwards {
-        true => Builder::new_multi_thread(),
-        false => Builder::new_current_thread(),
+    // Forwarding uses all processors; an engine call needs one thread.
+    let mut builder = if forwards {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
     };
     let runtime = builder
         .enable_all()
@@ -98,49 +99,49 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8> {
         let context = Context::new(&cli.global, printer.clone()).await?;
         dispatch(&context, cli.command).await
     });
-    // A read of stdin may still wait in its thread; it must not hold the process.
+    // A blocked read of stdin must not keep the process alive.
     runtime.shutdown_background();
     result
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
-    use Command as O;
+    use Command as C;
     match command {
-        O::Create(args) => create_project::run(context, args)?,
-        O::Project(ProjectCommand::Create(args)) => create_project::run(context, args)?,
-        O::Project(ProjectCommand::Delete(args)) => delete_project::run(context, args).await?,
-        O::Container(command) => return container(context, command).await,
-        O::List(args) => list::run(context, args).await?,
-        O::Info(args) => info::run(context, args).await?,
-        O::Up(args) => return up_down::up(context, args).await,
-        O::Down(args) => return up_down::down(context, args).await,
-        O::Restart(args) => return up_down::restart(context, args).await,
-        O::Ssh(args) => return exec::ssh(context, args).await,
-        O::Exec(args) => return exec::run(context, args).await,
-        O::Mv(args) => return mv::run(context, args).await,
-        O::Proxy(args) => proxy::run(context, args).await?,
-        O::Serve => proxy::serve(context).await?,
-        O::Focus(args) => focus::run(context, args).await?,
-        O::Ports(args) => ports::run(context, args).await?,
-        O::Open(args) => open::run(context, args).await?,
-        O::Port(command) => port::run(context, command).await?,
-        O::Snapshot(args) => snapshot::create(context, args).await?,
-        O::Undo(args) => undo::run(context, args).await?,
-        O::Rename(args) => rename::run(context, args).await?,
-        O::Remove(args) => return remove::run(context, args).await,
-        O::Image(command) => image::run(context, command).await?,
-        O::Images(args) => image::list(context, args).await?,
-        O::Template(command) => return template::run(context, command).await,
-        O::Config(command) => return config::run(context, command).await,
-        O::Watch(args) => watch::watch(context, args).await?,
-        O::Events(args) => watch::events(context, args).await?,
-        O::Gc(args) => gc::run(context, args).await?,
-        O::Doctor => return doctor::run(context).await,
-        O::SshConfig(args) => ssh_config::run(context, args)?,
-        O::Completions(args) => documents::completions(&args),
-        O::Man(args) => documents::man(context, &args)?,
-        O::Dial(args) => ssh_config::dial(context, args).await?,
-        O::HostKeys(args) => ssh_config::host_keys(context, args).await?,
+        C::Create(args) => create_project::run(context, args)?,
+        C::Project(ProjectCommand::Create(args)) => create_project::run(context, args)?,
+        C::Project(ProjectCommand::Delete(args)) => delete_project::run(context, args).await?,
+        C::Container(command) => return container(context, command).await,
+        C::List(args) => list::run(context, args).await?,
+        C::Info(args) => info::run(context, args).await?,
+        C::Up(args) => return up_down::up(context, args).await,
+        C::Down(args) => return up_down::down(context, args).await,
+        C::Restart(args) => return up_down::restart(context, args).await,
+        C::Ssh(args) => return exec::ssh(context, args).await,
+        C::Exec(args) => return exec::run(context, args).await,
+        C::Mv(args) => return mv::run(context, args).await,
+        C::Proxy(args) => proxy::run(context, args).await?,
+        C::Serve => proxy::serve(context).await?,
+        C::Focus(args) => focus::run(context, args).await?,
+        C::Ports(args) => ports::run(context, args).await?,
+        C::Open(args) => open::run(context, args).await?,
+        C::Port(command) => port::run(context, command).await?,
+        C::Snapshot(args) => snapshot::create(context, args).await?,
+        C::Undo(args) => undo::run(context, args).await?,
+        C::Rename(args) => rename::run(context, args).await?,
+        C::Remove(args) => return remove::run(context, args).await,
+        C::Image(command) => image::run(context, command).await?,
+        C::Images(args) => image::list(context, args).await?,
+        C::Template(command) => return template::run(context, command).await,
+        C::Config(command) => return config::run(context, command).await,
+        C::Watch(args) => watch::watch(context, args).await?,
+        C::Events(args) => watch::events(context, args).await?,
+        C::Gc(args) => gc::run(context, args).await?,
+        C::Doctor => return doctor::run(context).await,
+        C::SshConfig(args) => ssh_config::run(context, args)?,
+        C::Completions(args) => documents::completions(&args),
+        C::Man(args) => documents::man(context, &args)?,
+        C::Dial(args) => ssh_config::dial(context, args).await?,
+        C::HostKeys(args) => ssh_config::host_keys(context, args).await?,
     }
     Ok(0)
 }

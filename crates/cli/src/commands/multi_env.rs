@@ -1,4 +1,4 @@
-//! One thing done to several envs.
+//! Commands that act on several envs.
 
 use futures_util::StreamExt;
 use lxc_dev_manager_core::model::{EnvName, EnvPattern};
@@ -10,33 +10,34 @@ use crate::context::Context;
 use crate::output::{Printer, exit_code};
 use crate::progress;
 
-/// How many envs are worked on at once: each is work for the engine's disk.
-const AT_ONCE: usize = 4;
+/// Maximum number of parallel operations; each one loads the engine's disk.
+const MAX_PARALLEL: usize = 4;
 
-/// What was done to one env: for programs, and for people.
+/// Result for one env.
 pub(crate) struct Done {
     pub(crate) data: Value,
     pub(crate) text: String,
 }
 
-/// These patterns, or one that means all envs where there are none.
+/// Returns the patterns, or `*` if there are none.
 pub(crate) fn or_all(patterns: Vec<EnvPattern>) -> Vec<EnvPattern> {
-    match patterns.is_empty() {
-        true => vec![EnvPattern::Glob("*".to_owned())],
-        false => patterns,
+    if patterns.is_empty() {
+        vec![EnvPattern::Glob("*".to_owned())]
+    } else {
+        patterns
     }
 }
 
-/// The envs that patterns mean, in the file's order, each once.
+/// Returns the envs that match the patterns, without duplicates.
 ///
 /// # Errors
-/// `NotFound` for a pattern that means none.
-pub(crate) fn chosen(project: &Project, patterns: &[EnvPattern]) -> Result<Vec<EnvName>> {
+/// `NotFound` for a glob without a match.
+pub(crate) fn matching_envs(project: &Project, patterns: &[EnvPattern]) -> Result<Vec<EnvName>> {
     let known = project.file().env_names();
-    let mut chosen: Vec<EnvName> = Vec::new();
+    let mut selected: Vec<EnvName> = Vec::new();
     for pattern in patterns {
         let matching: Vec<EnvName> = match pattern {
-            // One that isn't there is refused by what is done to it, with what there is.
+            // The operation reports unknown names.
             EnvPattern::Name(name) => vec![name.clone()],
             EnvPattern::Glob(_) => {
                 let all = known.iter().filter(|name| pattern.matches(name));
@@ -45,34 +46,32 @@ pub(crate) fn chosen(project: &Project, patterns: &[EnvPattern]) -> Result<Vec<E
         };
         if matching.is_empty() {
             let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-            let message = format!("no env is called like `{pattern}`");
+            let message = format!("no env matches `{pattern}`");
             let hint = match names.as_slice() {
-                [] => "there are none yet".to_owned(),
-                _ => format!("there are {}", names.join(", ")),
+                [] => "there are no envs yet".to_owned(),
+                _ => format!("envs: {}", names.join(", ")),
             };
             return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
         }
         for name in matching {
-            if !chosen.contains(&name) {
-                chosen.push(name);
+            if !selected.contains(&name) {
+                selected.push(name);
             }
         }
     }
-    Ok(chosen)
+    Ok(selected)
 }
 
-/// What was done to the envs of some patterns.
+/// Results for the envs of some patterns.
 pub(crate) struct Results {
-    /// One name was given, and is answered as such.
+    /// A single name was given: its failure is the command's failure.
     single: bool,
     pub(crate) names: Vec<EnvName>,
     pub(crate) results: Vec<Result<Done>>,
 }
 
-/// Does one thing to the envs of these patterns. A single name is answered as such; several are answered
-/// one by one, and those that fail don't keep the others from being done.
-///
-/// Returns the exit code.
+/// Runs `one` for all matching envs and prints the results. A failure does not stop the others. Returns
+/// the exit code.
 pub(crate) async fn each(
     context: &Context,
     project: &Project,
@@ -83,28 +82,29 @@ pub(crate) async fn each(
     finish(context, done)
 }
 
-/// The same, without an answer yet.
+/// Runs `one` for all matching envs.
 pub(crate) async fn try_each(
     context: &Context,
     project: &Project,
     patterns: &[EnvPattern],
     one: impl AsyncFn(Project, EnvName) -> Result<Done>,
 ) -> Result<Results> {
-    // What was interrupted comes first: it may give an env another name.
+    // Recover first: it may rename an env.
     progress::show(context, context.operations.recover()).await?;
-    let project = &project.fresh()?;
-    let names = chosen(project, patterns)?;
+    let project = &project.reopen()?;
+    let names = matching_envs(project, patterns)?;
     let single = matches!(patterns, [EnvPattern::Name(_)]);
     let all = async {
-        let started = names.iter().map(|name| one(project.clone(), name.clone()));
-        Ok(futures_util::stream::iter(started)
-            .buffered(AT_ONCE)
+        let operations = names.iter().map(|name| one(project.clone(), name.clone()));
+        Ok(futures_util::stream::iter(operations)
+            .buffered(MAX_PARALLEL)
             .collect::<Vec<_>>()
             .await)
     };
-    let results = match single {
-        true => progress::show(context, all).await?,
-        false => progress::show_several(context, all).await?,
+    let results = if single {
+        progress::show(context, all).await?
+    } else {
+        progress::show_with_names(context, all).await?
     };
     Ok(Results {
         single,
@@ -113,7 +113,7 @@ pub(crate) async fn try_each(
     })
 }
 
-/// Answers what was done. Returns the exit code.
+/// Prints the results. Returns the exit code.
 pub(crate) fn finish(context: &Context, done: Results) -> Result<u8> {
     let mut results = done.results;
     if done.single

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::model::{EnvName, EnvPattern};
-use lxc_dev_manager_core::operations::{Place, TransferRequest, Transferred};
+use lxc_dev_manager_core::operations::{Location, TransferRequest, Transferred};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::confirm;
 use crate::context::Context;
 use crate::words::size;
 
-/// One side of a copy, as it was written.
+/// Source or target of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Side {
     Host(PathBuf),
@@ -28,27 +28,27 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
     let target = side(context, &args.target)?;
     let patterns = match (&source, &target) {
         (Side::Guests(EnvPattern::Glob(_), _), _) => {
-            let message = "several envs can't be copied from at once";
+            let message = "cannot copy from several envs";
             return Err(Error::new(ErrorKind::Config, message)
                 .with_hint("name one env; the target may be a pattern"));
         }
         (_, Side::Guests(pattern, _)) | (Side::Guests(pattern, _), _) => vec![pattern.clone()],
         _ => {
-            let message = "neither of the two is in an env";
+            let message = "neither path is in an env";
             return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("write `NAME:PATH` for a path in an env"));
+                .with_hint("use `NAME:PATH` for a path in an env"));
         }
     };
-    let copy = async |project: Project, env: EnvName, make_directories: bool| {
-        let place = |side: &Side| match side {
-            Side::Host(path) => Place::Host(path.clone()),
+    let copy = async |project: Project, env: EnvName, create_directories: bool| {
+        let location = |side: &Side| match side {
+            Side::Host(path) => Location::Host(path.clone()),
             Side::Guests(EnvPattern::Name(name), path) => guest(name, path),
             Side::Guests(EnvPattern::Glob(_), path) => guest(&env, path),
         };
         let request = TransferRequest {
-            from: place(&source),
-            to: place(&target),
-            make_directories,
+            from: location(&source),
+            to: location(&target),
+            create_directories,
         };
         let cancel = context.cancelled_by_interrupt();
         let copied = context
@@ -61,29 +61,29 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
         copy(project, env, args.yes).await
     });
     let mut first = first.await?;
-    let unmade = without_directory(&first);
-    if unmade.is_empty() || !confirm::can_ask() {
+    let missing = without_directory(&first);
+    if missing.is_empty() || !confirm::can_ask() {
         return finish(context, first);
     }
-    let question = match unmade.len() {
-        1 => "Make it?",
-        _ => "Make them?",
+    let question = match missing.len() {
+        1 => "Create it?",
+        _ => "Create them?",
     };
-    confirm::ask(&missing(&first, &unmade).join("\n"), question)?;
-    let again: Vec<EnvPattern> = unmade
+    confirm::ask(&describe_missing(&first, &missing).join("\n"), question)?;
+    let retried: Vec<EnvPattern> = missing
         .iter()
         .map(|at| EnvPattern::Name(first.names[*at].clone()))
         .collect();
-    let second = try_each(context, &project, &again, async |project, env| {
+    let second = try_each(context, &project, &retried, async |project, env| {
         copy(project, env, true).await
     });
-    for (at, result) in unmade.into_iter().zip(second.await?.results) {
+    for (at, result) in missing.into_iter().zip(second.await?.results) {
         first.results[at] = result;
     }
     finish(context, first)
 }
 
-/// Which of the results want a directory that isn't there.
+/// Returns the indices of results that failed because of a missing directory.
 fn without_directory(done: &Results) -> Vec<usize> {
     let all = done.results.iter().enumerate();
     all.filter(|(_, result)| {
@@ -94,9 +94,8 @@ fn without_directory(done: &Results) -> Vec<usize> {
     .collect()
 }
 
-/// What they want, in words.
-fn missing(done: &Results, unmade: &[usize]) -> Vec<String> {
-    let errors = unmade
+fn describe_missing(done: &Results, missing: &[usize]) -> Vec<String> {
+    let errors = missing
         .iter()
         .filter_map(|at| done.results[*at].as_ref().err());
     errors
@@ -107,8 +106,8 @@ fn missing(done: &Results, unmade: &[usize]) -> Vec<String> {
         .collect()
 }
 
-fn guest(env: &EnvName, path: &str) -> Place {
-    Place::Guest {
+fn guest(env: &EnvName, path: &str) -> Location {
+    Location::Guest {
         env: env.clone(),
         path: path.to_owned(),
     }
@@ -116,7 +115,7 @@ fn guest(env: &EnvName, path: &str) -> Place {
 
 fn done(context: &Context, env: &EnvName, copied: &Transferred) -> Done {
     for name in &copied.skipped {
-        let text = format!("left out: {name}, which is no file, directory or link");
+        let text = format!("Skipped {name}: not a file, directory or link");
         context.printer.status(&text);
     }
     let files = match copied.files {
@@ -132,7 +131,7 @@ fn done(context: &Context, env: &EnvName, copied: &Transferred) -> Done {
             "skipped": copied.skipped,
         }),
         text: format!(
-            "{}: {files}, {}, to {}",
+            "{}: copied {files}, {}, to {}",
             context.printer.bold(env.as_str()),
             size(copied.bytes),
             copied.target
@@ -140,7 +139,7 @@ fn done(context: &Context, env: &EnvName, copied: &Transferred) -> Done {
     }
 }
 
-/// `NAME:PATH` is in an env, anything else on this machine; `./a:b` is, too.
+/// Parses a path: `NAME:PATH` is in an env, anything else (`./a:b` too) on the host.
 fn side(context: &Context, text: &OsStr) -> Result<Side> {
     let host = |text: &OsStr| Side::Host(context.directory().join(text));
     let bytes = text.as_encoded_bytes();
@@ -150,13 +149,13 @@ fn side(context: &Context, text: &OsStr) -> Result<Side> {
     if colon == 0 || bytes[..colon].contains(&b'/') {
         return Ok(host(text));
     }
-    let whole: OsString = text.to_owned();
-    let whole = whole.into_string().map_err(|_| {
-        Error::new(ErrorKind::InvalidName, "a path in an env has to be UTF-8")
-            .with_hint("for a path of this machine write `./` before it")
+    let owned: OsString = text.to_owned();
+    let text = owned.into_string().map_err(|_| {
+        Error::new(ErrorKind::InvalidName, "path in an env is not UTF-8")
+            .with_hint("prefix host paths with `./`")
     })?;
-    let (name, path) = whole.split_once(':').unwrap_or((&whole, ""));
+    let (name, path) = text.split_once(':').unwrap_or((&text, ""));
     let pattern = EnvPattern::parse(name)
-        .map_err(|error| error.context(format!("`{whole}` names no env")))?;
+        .map_err(|error| error.context(format!("invalid env in `{text}`")))?;
     Ok(Side::Guests(pattern, path.to_owned()))
 }

@@ -18,12 +18,13 @@ pub(crate) async fn run(context: &Context, command: PortCommand) -> Result<()> {
 
 fn add(context: &Context, args: &EditPort) -> Result<()> {
     let (name, port) = (&args.name, args.port);
-    let ports = edit(context, args, |ports| match ports.contains(&port) {
-        true => Err(Error::new(
-            ErrorKind::AlreadyExists,
-            format!("`{name}` has port {port} already"),
-        )),
-        false => {
+    let ports = edit(context, args, |ports| {
+        if ports.contains(&port) {
+            Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("`{name}` already has port {port}"),
+            ))
+        } else {
             ports.push(port);
             Ok(())
         }
@@ -31,26 +32,27 @@ fn add(context: &Context, args: &EditPort) -> Result<()> {
     let data = json!({ "env": name, "ports": ports });
     context
         .printer
-        .done(&data, |_| format!("{name} has port {port} now"));
+        .done(&data, |_| format!("Added port {port} to {name}"));
     Ok(())
 }
 
 fn remove(context: &Context, args: &EditPort) -> Result<()> {
     let (name, port) = (&args.name, args.port);
-    let ports = edit(context, args, |ports| match ports.contains(&port) {
-        true => {
+    let ports = edit(context, args, |ports| {
+        if ports.contains(&port) {
             ports.retain(|known| *known != port);
             Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::NotFound,
+                format!("`{name}` has no port {port}"),
+            ))
         }
-        false => Err(Error::new(
-            ErrorKind::NotFound,
-            format!("`{name}` has no port {port}"),
-        )),
     })?;
     let data = json!({ "env": name, "ports": ports });
     context
         .printer
-        .done(&data, |_| format!("{name} has port {port} no longer"));
+        .done(&data, |_| format!("Removed port {port} from {name}"));
     Ok(())
 }
 
@@ -66,17 +68,16 @@ fn edit(
 
 async fn release(context: &Context, args: ReleasePort) -> Result<()> {
     let port = args.port;
-    let seat = Forwarder::at_holder(context.operations.home()).await;
-    let seat = seat.map_err(|error| match error.kind() {
-        ErrorKind::Unreachable => Error::new(
-            ErrorKind::NotFound,
-            format!("port {port} isn't forwarded: nothing is"),
-        ),
+    let forwarder = Forwarder::connect(context.operations.home()).await;
+    let forwarder = forwarder.map_err(|error| match error.kind() {
+        ErrorKind::Unreachable => {
+            Error::new(ErrorKind::NotFound, format!("port {port} is not forwarded"))
+        }
         _ => error,
     })?;
-    seat.release(port).await?;
-    context
-        .printer
-        .done(&json!({ "host": port }), |_| format!("{port} is free"));
+    forwarder.release(port).await?;
+    context.printer.done(&json!({ "host": port }), |_| {
+        format!("Released port {port}")
+    });
     Ok(())
 }

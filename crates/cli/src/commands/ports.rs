@@ -13,33 +13,33 @@ use super::multi_env;
 use crate::args::ListPorts;
 use crate::context::Context;
 use crate::output::Printer;
-use crate::table::{Cell, render};
+use crate::table::{or_dash, render};
 
-/// A port that an env has in the file, or that something in it listens on.
+/// A port of an env: configured, listening, or both.
 #[derive(Serialize)]
 struct Row {
     env: EnvName,
     guest: GuestPort,
-    /// Whether the file gives it to the env.
+    /// Listed in the file.
     configured: bool,
-    /// Who listens; `null` where nobody does, or where the env doesn't run.
+    /// `null` if nothing listens, or the env is not running.
     listener: Option<Listener>,
     forward: Option<ForwardView>,
-    /// The engine forwards it, and nobody else does.
+    /// Forwarded by the engine itself.
     native: bool,
     #[serde(skip)]
-    up: bool,
+    running: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: ListPorts) -> Result<()> {
     let project = context.project()?;
-    let names = multi_env::chosen(&project, &multi_env::or_all(args.names))?;
+    let names = multi_env::matching_envs(&project, &multi_env::or_all(args.names))?;
     let forwards = list_brief(context.operations.home()).await;
-    let looked = names
+    let rows = names
         .iter()
         .map(|name| rows(context, &project, name, &forwards));
     let mut all = Vec::new();
-    for rows in futures_util::future::join_all(looked).await {
+    for rows in futures_util::future::join_all(rows).await {
         all.extend(rows?);
     }
     let data = json!({ "ports": all });
@@ -55,14 +55,14 @@ async fn rows(
 ) -> Result<Vec<Row>> {
     let env = context.operations.known_env(project, name)?;
     let configured = project.file().ports(name)?;
-    let listeners = match context.operations.enter(project, name).await {
+    let listeners = match context.operations.running_env(project, name).await {
         Ok(running_env) => Some(running_env.listeners().await?),
-        // One that doesn't run, or isn't there, has ports in the file all the same.
+        // Without a running env, the ports of the file remain.
         Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => None,
         Err(error) => return Err(error),
     };
     let native = context.operations.native_ports(project, name).await;
-    let up = listeners.is_some();
+    let running = listeners.is_some();
     let listeners = listeners.unwrap_or_default();
     let mut ports = configured.clone();
     let others = listeners.iter().map(|listener| listener.port);
@@ -76,7 +76,7 @@ async fn rows(
             listener: listeners.iter().find(|known| known.port == guest).cloned(),
             forward: forwards.iter().find(of_port).cloned(),
             native: native.contains(&guest),
-            up,
+            running,
         }
     };
     Ok(ports.into_iter().map(row).collect())
@@ -87,10 +87,8 @@ fn text(printer: &Printer, rows: &[Row]) -> String {
         return "No ports\n".to_owned();
     }
     let head = ["ENV", "PORT", "LISTENING", "FORWARDED", "OWN PORT"];
-    let head = head.map(|word| Cell::styled(printer.dim(word), word));
-    let mut table = vec![Vec::from(head)];
-    table.extend(rows.iter().map(|row| cells(printer, row)));
-    let mut text = render(&table);
+    let table = rows.iter().map(|row| cells(printer, row)).collect();
+    let mut text = render(printer, &head, table);
     for problem in rows
         .iter()
         .filter_map(|row| row.forward.as_ref()?.problem.as_ref())
@@ -103,38 +101,35 @@ fn text(printer: &Printer, rows: &[Row]) -> String {
     text
 }
 
-fn cells(printer: &Printer, row: &Row) -> Vec<Cell> {
-    let listening = match (&row.listener, row.up) {
-        (Some(listener), _) => who(listener),
+fn cells(printer: &Printer, row: &Row) -> Vec<String> {
+    let listening = match (&row.listener, row.running) {
+        (Some(listener), _) => describe(listener),
         (None, true) => "-".to_owned(),
         (None, false) => "not running".to_owned(),
     };
     let forwarded = match &row.forward {
-        Some(forward) if forward.state == PortState::Taken => {
-            Cell::styled(printer.bad("taken"), "taken")
-        }
+        Some(forward) if forward.state == PortState::Taken => printer.bad("in use"),
         Some(forward) if forward.focused => {
             let url = forward.shared_url();
-            Cell::styled(printer.good(&url), &url)
+            printer.good(&url)
         }
-        Some(forward) => Cell::plain(forward.url()),
-        None if row.native => Cell::plain("by the engine itself"),
-        None if row.configured => Cell::plain("-"),
-        None => Cell::plain("not in the file"),
+        Some(forward) => forward.url(),
+        None if row.native => "by the engine".to_owned(),
+        None if row.configured => "-".to_owned(),
+        None => "not in the file".to_owned(),
     };
     let own = row.forward.as_ref().and_then(|forward| forward.stable);
-    let own = own.map(|port| port.to_string());
     vec![
-        Cell::plain(row.env.as_str()),
-        Cell::plain(row.guest.to_string()),
-        Cell::plain(listening),
+        row.env.to_string(),
+        row.guest.to_string(),
+        listening,
         forwarded,
-        Cell::plain(own.unwrap_or_else(|| "-".to_owned())),
+        or_dash(own),
     ]
 }
 
-/// Who listens where: `python3 on 127.0.0.1`.
-fn who(listener: &Listener) -> String {
+/// Process and addresses: `python3 on 127.0.0.1`.
+fn describe(listener: &Listener) -> String {
     let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();
     let addresses = addresses.join(", ");
     match &listener.process {

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use console::{Term, truncate_str};
-use lxc_dev_manager_core::forward::{FocusRequest, Scope, Session, most_connections};
+use lxc_dev_manager_core::forward::{FocusRequest, Scope, Session, max_connections};
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, HostPort};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::{EnvRef, ForwardView};
@@ -20,25 +20,25 @@ use crate::args::Proxy;
 use crate::context::Context;
 use crate::forwards::{Rates, line, table};
 
-/// How often the table shows what passes.
-const LOOK: Duration = Duration::from_secs(1);
-/// Pause before who forwards is asked again.
-const RETRY: Duration = Duration::from_millis(100);
-/// Fewer connections than this are worth a word.
-const FEW: u64 = 10_000;
+/// Refresh interval of the table.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before the forwarder is asked again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Lower connection limits cause a warning.
+const LOW_CONNECTION_LIMIT: u64 = 10_000;
 
 pub(crate) async fn run(context: &Context, args: Proxy) -> Result<()> {
     let project = context.project()?;
-    let everything =
+    let matches_all =
         |pattern: &EnvPattern| matches!(pattern, EnvPattern::Glob(glob) if glob == "*");
-    if args.names.iter().any(everything) {
+    if args.names.iter().any(matches_all) {
         let path = project.directory().display().to_string();
         return forward(context, vec![Scope::Project { path }], None).await;
     }
-    let names = multi_env::chosen(&project, &args.names)?;
+    let names = multi_env::matching_envs(&project, &args.names)?;
     let mut scopes = Vec::new();
     for name in &names {
-        let env = expect_forwardable(context, &project, name).await?;
+        let env = ensure_forwardable(context, &project, name).await?;
         scopes.push(Scope::Env { env });
     }
     let focus = match (args.names.as_slice(), names.as_slice()) {
@@ -52,8 +52,8 @@ pub(crate) async fn serve(context: &Context) -> Result<()> {
     forward(context, vec![Scope::All], None).await
 }
 
-/// Refuses an env that nothing could be forwarded of.
-async fn expect_forwardable(
+/// Rejects an env without ports to forward.
+async fn ensure_forwardable(
     context: &Context,
     project: &Project,
     name: &EnvName,
@@ -61,9 +61,7 @@ async fn expect_forwardable(
     let env = context.operations.known_env(project, name)?;
     if project.file().ports(name)?.is_empty() {
         let error = Error::new(ErrorKind::Config, format!("`{name}` has no ports"));
-        return Err(error.with_hint(format!(
-            "give it one: `lxc-dev-manager port add {name} 8000`"
-        )));
+        return Err(error.with_hint(format!("add one: `lxc-dev-manager port add {name} 8000`")));
     }
     if !context
         .operations
@@ -71,79 +69,80 @@ async fn expect_forwardable(
         .await
         .is_empty()
     {
-        let message = format!("the engine itself forwards the ports of `{name}`");
+        let message = format!("the engine forwards the ports of `{name}`");
         return Err(Error::new(ErrorKind::Conflict, message).with_hint(
-            "leave `forwarding: native` out of containers.yaml, `lxc-dev-manager config apply`, and restart it",
+            "remove `forwarding: native` from containers.yaml, run `lxc-dev-manager config apply`, and restart the env",
         ));
     }
     if !context.operations.may_wake(project, name) {
-        context.operations.enter(project, name).await?;
+        context.operations.running_env(project, name).await?;
     }
     Ok(env)
 }
 
 async fn forward(context: &Context, scopes: Vec<Scope>, focus: Option<EnvRef>) -> Result<()> {
     if let Some(remote) = &context.remote {
-        // Whoever forwards may be another process, and knows projects by their files.
-        let message = "ports are forwarded from where the project's file says";
+        // The forwarder may be another process, which reads the remote from the file.
+        let message = "forwarding ignores `--remote`: it uses the remote of the project's file";
         return Err(
             Error::new(ErrorKind::Unsupported, message).with_hint(format!(
-                "write `remote: {remote}` into containers.yaml, and leave `--remote` out"
+                "add `remote: {remote}` to containers.yaml and omit `--remote`"
             )),
         );
     }
-    if let Some(few) = most_connections().filter(|most| *most < FEW) {
-        let text = format!("No more than {few} connections at once: see `ulimit -Hn`");
+    if let Some(limit) = max_connections().filter(|limit| *limit < LOW_CONNECTION_LIMIT) {
+        let text = format!("Connection limit: {limit}; see `ulimit -Hn`");
         context.printer.status(&text);
     }
     let shutdown = CancellationToken::new();
-    let (session, running) = Session::new(context.usual.clone(), scopes, shutdown.clone());
+    let (session, running) =
+        Session::new(context.default_operations.clone(), scopes, shutdown.clone());
     let shown = async {
         if let Some(env) = focus {
             take_focus(context, &session, env).await?;
         }
         context.printer.status("Forwarding until Ctrl+C");
-        match std::io::stdout().is_terminal() && !context.printer.json() && !context.printer.quiet()
-        {
-            true => show_table(context, &session).await,
-            false => show_lines(context, &session).await,
+        if std::io::stdout().is_terminal() && !context.printer.json() && !context.printer.quiet() {
+            show_table(context, &session).await
+        } else {
+            show_lines(context, &session).await
         }
     };
     let mut running = std::pin::pin!(running);
     tokio::select! {
         ended = &mut running => return ended,
         shown = shown => shown?,
-        () = stopped() => {}
+        () = stop_signal() => {}
     }
-    let left = session.left();
+    let draining = session.draining();
     shutdown.cancel();
     tokio::select! {
         ended = running => ended,
-        () = say_left(context, left) => Ok(()),
-        // Once more: at once.
-        () = stopped() => Ok(()),
+        () = report_draining(context, draining) => Ok(()),
+        // The second Ctrl+C stops draining.
+        () = stop_signal() => Ok(()),
     }
 }
 
-/// Says for whom the end waits.
-async fn say_left(context: &Context, mut left: watch::Receiver<usize>) {
-    if let Ok(left) = left.wait_for(|left| *left > 0).await {
-        let text = match *left {
-            1 => "Another process forwards now; a connection of this one goes on".to_owned(),
-            left => format!("Another process forwards now; {left} connections of this one go on"),
+/// Reports the connections that delay the exit.
+async fn report_draining(context: &Context, mut draining: watch::Receiver<usize>) {
+    if let Ok(open) = draining.wait_for(|open| *open > 0).await {
+        let text = match *open {
+            1 => "Another process took over; one connection remains".to_owned(),
+            open => format!("Another process took over; {open} connections remain"),
         };
         context
             .printer
-            .status(&format!("{text}, for 30 s or until Ctrl+C"));
+            .status(&format!("{text} for up to 30 s, or until Ctrl+C"));
     }
     std::future::pending().await
 }
 
-/// The env that was asked for gets what names nobody: said, for it may be taken from another.
+/// Makes the env the default target of its ports and reports ports taken from another env.
 async fn take_focus(context: &Context, session: &Session, env: EnvRef) -> Result<()> {
     let mut changes = session.changes();
-    let is_there = |forwards: &Vec<ForwardView>| forwards.iter().any(|forward| forward.env == env);
-    if changes.wait_for(is_there).await.is_err() {
+    let is_listed = |forwards: &Vec<ForwardView>| forwards.iter().any(|forward| forward.env == env);
+    if changes.wait_for(is_listed).await.is_err() {
         return Ok(());
     }
     let name = env.env.clone();
@@ -151,8 +150,10 @@ async fn take_focus(context: &Context, session: &Session, env: EnvRef) -> Result
     let request = FocusRequest { env, port, cut };
     let moves = loop {
         match session.forwarder().await?.focus(request.clone()).await {
-            // Who forwarded has just gone, and another one takes over: this process, perhaps.
-            Err(error) if error.kind() == ErrorKind::Unreachable => tokio::time::sleep(RETRY).await,
+            // The forwarder ended; another process, perhaps this one, takes over.
+            Err(error) if error.kind() == ErrorKind::Unreachable => {
+                tokio::time::sleep(RETRY_INTERVAL).await
+            }
             moves => break moves?,
         }
     };
@@ -172,7 +173,7 @@ fn concerns(scopes: &[Scope], forward: &ForwardView) -> bool {
     })
 }
 
-/// A line for each forward, and for each change of one.
+/// Prints a line for each new or changed forward.
 async fn show_lines(context: &Context, session: &Session) -> Result<()> {
     let mut changes = session.changes();
     let mut known: BTreeMap<(EnvRef, HostPort), ForwardView> = BTreeMap::new();
@@ -185,9 +186,9 @@ async fn show_lines(context: &Context, session: &Session) -> Result<()> {
         {
             let key = (forward.env.clone(), forward.host);
             let before = known.get(&key);
-            let told = |view: &ForwardView| (view.state, view.focused, view.problem.clone());
-            if before.map(told) != Some(told(&forward)) {
-                say(context, &forward);
+            let shown = |view: &ForwardView| (view.state, view.focused, view.problem.clone());
+            if before.map(shown) != Some(shown(&forward)) {
+                print_line(context, &forward);
                 known.insert(key, forward);
             }
         }
@@ -197,7 +198,7 @@ async fn show_lines(context: &Context, session: &Session) -> Result<()> {
     }
 }
 
-fn say(context: &Context, forward: &ForwardView) {
+fn print_line(context: &Context, forward: &ForwardView) {
     let data = json!({
         "env": forward.env.env, "guest": forward.guest, "host": forward.host,
         "url": forward.shared_url(), "name": forward.name,
@@ -209,38 +210,38 @@ fn say(context: &Context, forward: &ForwardView) {
         .line(&data, |printer| line(printer, forward));
 }
 
-/// A table that is drawn anew at each change, and every second while something passes.
+/// Draws a table and redraws it at each change and every second.
 async fn show_table(context: &Context, session: &Session) -> Result<()> {
     let terminal = Term::stdout();
     let mut changes = session.changes();
     let (mut drawn, mut rates) = (0, Rates::default());
     loop {
-        // While another process is just taking over there is nothing to ask.
+        // Fails during a handover to another process.
         if let Ok(forwards) = session.forwarder().await?.forwards().await {
             let scopes = session.scopes();
             let own = forwards
                 .into_iter()
                 .filter(|forward| concerns(&scopes, forward));
             let own: Vec<ForwardView> = own.collect();
-            // A line that wraps would be two to take back.
+            // A wrapped line would break the count of lines to clear.
             let width = usize::from(terminal.size().1);
             let text: String = table(&context.printer, &own, &mut rates)
                 .lines()
                 .map(|line| format!("{}\n", truncate_str(line, width, "…")))
                 .collect();
-            let failed = |error| Error::io("the terminal is gone", error);
+            let failed = |error| Error::io("cannot write to the terminal", error);
             terminal.clear_last_lines(drawn).map_err(failed)?;
             terminal.write_str(&text).map_err(failed)?;
             drawn = text.lines().count();
         }
-        // An end of the changes is the end of the session, which ends this too.
-        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        // The end of the session also ends this future.
+        let _ = tokio::time::timeout(REFRESH_INTERVAL, changes.changed()).await;
         changes.mark_unchanged();
     }
 }
 
-/// Resolves at Ctrl+C, and when the process is asked to end.
-async fn stopped() {
+/// Resolves on SIGINT or SIGTERM.
+async fn stop_signal() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => {

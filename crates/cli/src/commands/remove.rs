@@ -7,7 +7,7 @@ use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::view::EnvView;
 use serde_json::json;
 
-use super::multi_env::{Done, chosen, each};
+use super::multi_env::{Done, each, matching_envs};
 use super::sessions;
 use crate::args::Remove;
 use crate::confirm;
@@ -16,7 +16,7 @@ use crate::context::Context;
 pub(crate) async fn run(context: &Context, args: Remove) -> Result<u8> {
     let project = context.project()?;
     if !args.force {
-        let names = chosen(&project, &args.names)?;
+        let names = matching_envs(&project, &args.names)?;
         ask(context, &project, &names).await?;
     }
     each(context, &project, &args.names, async |mut project, env| {
@@ -25,9 +25,10 @@ pub(crate) async fn run(context: &Context, args: Remove) -> Result<u8> {
         let undo = format!("undo within three days: lxc-dev-manager undo {env}");
         Ok(Done {
             data: json!({ "env": env, "undoable": undoable }),
-            text: match undoable {
-                true => format!("{head}\n{}", context.printer.dim(&undo)),
-                false => head,
+            text: if undoable {
+                format!("{head}\n{}", context.printer.dim(&undo))
+            } else {
+                head
             },
         })
     })
@@ -38,57 +39,53 @@ async fn ask(context: &Context, project: &Project, names: &[EnvName]) -> Result<
     let directory = project.directory().to_path_buf();
     let view = context.operations.overview(&[directory]).await?;
     let envs = view.projects.iter().flat_map(|project| &project.envs);
-    let mut goes: Vec<String> = envs
+    let mut losses: Vec<String> = envs
         .filter(|env| names.contains(&env.name))
-        .map(what_goes)
+        .map(describe_removal)
         .collect();
-    let count = goes.len();
+    let count = losses.len();
     if count == 0 {
-        // Removing it will say that it isn't there.
+        // The removal reports that it does not exist.
         return Ok(());
     }
-    goes.extend(not_kept(context, project, names).await);
-    let question = if count == 1 {
-        "Remove it?"
-    } else {
-        "Remove them?"
-    };
-    confirm::ask(&goes.join("\n"), question)
+    losses.extend(not_undoable(context, project, names).await);
+    let question = if count == 1 { "Remove?" } else { "Remove all?" };
+    confirm::ask(&losses.join("\n"), question)
 }
 
-/// Which of the envs undo won't bring back, in words.
-pub(super) async fn not_kept(
+/// Describes the envs whose removal cannot be undone.
+pub(super) async fn not_undoable(
     context: &Context,
     project: &Project,
     names: &[EnvName],
 ) -> Vec<String> {
     let mut lines = Vec::new();
     for name in names {
-        // One that only the file names has nothing to keep.
-        if let Ok(keeping) = context.operations.removal_keeps(project, name).await
-            && let Some(why) = lost(keeping)
+        // Fails for an env that exists only in the file.
+        if let Ok(policy) = context.operations.removal_undo_policy(project, name).await
+            && let Some(reason) = why_not_undoable(policy)
         {
-            lines.push(format!("`{name}` can't be brought back by undo: {why}."));
+            lines.push(format!("Removing `{name}` cannot be undone: {reason}."));
         }
     }
     lines
 }
 
-/// Why something can't be undone, and what to do about it.
-pub(super) fn lost(keeping: UndoPolicy) -> Option<&'static str> {
-    match keeping {
+/// Explains why an operation cannot be undone.
+pub(super) fn why_not_undoable(policy: UndoPolicy) -> Option<&'static str> {
+    match policy {
         UndoPolicy::Keep => None,
         UndoPolicy::Disabled => Some("the preference `undo.max_share` is 0"),
         UndoPolicy::TooExpensive => Some(
-            "its storage pool would copy everything (to keep it nevertheless: \
-             `lxc-dev-manager config set undo.on_dir true`)",
+            "its storage pool needs a full copy (to enable: \
+                         `lxc-dev-manager config set undo.on_dir true`)",
         ),
-        UndoPolicy::Unsupported => Some("its storage pool deletes what is later than a snapshot"),
+        UndoPolicy::Unsupported => Some("its storage pool deletes later snapshots on restore"),
     }
 }
 
-/// What is lost with an env, in one line.
-pub(super) fn what_goes(env: &EnvView) -> String {
+/// Describes in one line what is lost with an env.
+pub(super) fn describe_removal(env: &EnvView) -> String {
     let mut parts = vec![
         format!("instance {}", env.instance),
         env.status.label().to_lowercase(),
@@ -98,7 +95,7 @@ pub(super) fn what_goes(env: &EnvView) -> String {
         },
     ];
     if env.sessions > 0 {
-        parts.push(sessions::words(env.sessions));
+        parts.push(sessions::describe(env.sessions));
     }
-    format!("`{}` goes: {}.", env.name, parts.join(", "))
+    format!("`{}` is removed: {}.", env.name, parts.join(", "))
 }

@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, args: Rename) -> Result<()> {
     context.printer.done(&data, |printer| {
         let new = printer.bold(args.new.as_str());
         format!(
-            "{} is called {new} now, instance {}",
+            "Renamed {} to {new}, instance {}",
             args.name, renamed.instance
         )
     });

@@ -3,7 +3,7 @@
 use lxc_dev_manager_core::Result;
 use serde_json::json;
 
-use super::remove::lost;
+use super::remove::why_not_undoable;
 use crate::args::Reset;
 use crate::confirm;
 use crate::context::Context;
@@ -11,16 +11,16 @@ use crate::progress;
 
 pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
     let project = context.project()?;
-    // Without a terminal it goes on, as the original's scripts expect, and says what it did.
+    // Scripts of the original CLI expect no question without a terminal.
     let can_ask = !args.force && crate::terminal::is_interactive();
     if can_ask {
-        let keeping = context
+        let policy = context
             .operations
-            .restore_keeps(&project, &args.name)
+            .restore_undo_policy(&project, &args.name)
             .await?;
-        if let Some(why) = lost(keeping) {
-            let goes = format!("What `{}` is now is not kept: {why}.", args.name);
-            confirm::ask(&goes, &format!("Restore it to `{}`?", args.snapshot))?;
+        if let Some(reason) = why_not_undoable(policy) {
+            let losses = format!("The current state of `{}` is lost: {reason}.", args.name);
+            confirm::ask(&losses, &format!("Restore it to `{}`?", args.snapshot))?;
         }
     }
     let restored = context
@@ -45,10 +45,7 @@ pub(crate) async fn run(context: &Context, args: Reset) -> Result<()> {
                 printer.dim(&format!("undo: lxc-dev-manager undo {}", args.name))
             )
         } else {
-            format!(
-                "{head}\n{}",
-                printer.dim("this can't be undone: what it was is not kept")
-            )
+            format!("{head}\n{}", printer.dim("cannot be undone: no undo copy"))
         }
     });
     Ok(())

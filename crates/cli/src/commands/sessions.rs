@@ -1,30 +1,30 @@
-//! Terminal sessions that would end with an env.
+//! Terminal sessions that end with an env.
 
 use lxc_dev_manager_core::Result;
 use lxc_dev_manager_core::model::EnvPattern;
 use lxc_dev_manager_core::project::Project;
 
-use super::multi_env::chosen;
+use super::multi_env::matching_envs;
 use crate::confirm;
 use crate::context::Context;
 
-/// Asks where terminal sessions of ours would end. Without a terminal to ask on it only says so: the
-/// original's scripts stop envs.
+/// Asks for confirmation if terminal sessions would end. Without a terminal it only reports them, because
+/// scripts of the original CLI stop envs.
 pub(super) fn ask(
     context: &Context,
     project: &Project,
     patterns: &[EnvPattern],
     question: &str,
 ) -> Result<()> {
-    let mut goes = Vec::new();
-    for env in chosen(project, patterns)? {
+    let mut losses = Vec::new();
+    for env in matching_envs(project, patterns)? {
         match context.operations.sessions(project, &env)? {
             0 => {}
-            open => goes.push(format!("`{env}`: {}.", words(open))),
+            open => losses.push(format!("`{env}`: {}.", describe(open))),
         }
     }
-    let text = goes.join("\n");
-    match goes.is_empty() {
+    let text = losses.join("\n");
+    match losses.is_empty() {
         true => Ok(()),
         false if confirm::can_ask() => confirm::ask(&text, question),
         false => {
@@ -34,10 +34,10 @@ pub(super) fn ask(
     }
 }
 
-/// So many sessions, in words.
-pub(super) fn words(open: u32) -> String {
+/// Describes open sessions.
+pub(super) fn describe(open: u32) -> String {
     match open {
-        1 => "a terminal session that is open ends".to_owned(),
-        _ => format!("{open} terminal sessions that are open end"),
+        1 => "one open terminal session ends".to_owned(),
+        _ => format!("{open} open terminal sessions end"),
     }
 }

@@ -12,14 +12,15 @@ use crate::confirm;
 use crate::context::Context;
 use crate::output::Printer;
 use crate::progress;
-use crate::table::{Cell, render};
+use crate::table::render;
 use crate::words::local_time;
 
 pub(crate) async fn create(context: &Context, args: TakeSnapshot) -> Result<()> {
     let mut project = context.project()?;
-    let stop = match args.no_stop {
-        true => MayStop::No,
-        false => MayStop::Yes,
+    let stop = if args.no_stop {
+        MayStop::No
+    } else {
+        MayStop::Yes
     };
     let (name, snapshot) = (&args.name, &args.snapshot);
     let taken = context
@@ -49,7 +50,7 @@ pub(crate) async fn list(context: &Context, args: EnvOnly) -> Result<()> {
     Ok(())
 }
 
-/// One env of a project as lists show it.
+/// Returns the view of one env.
 pub(super) async fn env_view(
     context: &Context,
     project: &Project,
@@ -59,8 +60,8 @@ pub(super) async fn env_view(
     let view = context.operations.overview(&[directory]).await?;
     let mut envs = view.projects.into_iter().flat_map(|project| project.envs);
     envs.find(|env| env.name == *name).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("there is no env `{name}`"))
-            .with_hint("see which there are: `lxc-dev-manager list`")
+        Error::new(ErrorKind::NotFound, format!("no env `{name}`"))
+            .with_hint("list envs: `lxc-dev-manager list`")
     })
 }
 
@@ -69,29 +70,24 @@ pub(super) fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
         return "No snapshots\n".to_owned();
     }
     let head = ["NAME", "CREATED", "DESCRIPTION"];
-    let mut rows = vec![
-        head.iter()
-            .map(|word| Cell::styled(printer.dim(word), word))
-            .collect(),
-    ];
-    rows.extend(snapshots.iter().map(|snapshot| {
+    let row = |snapshot: &SnapshotView| {
         vec![
-            Cell::plain(snapshot.name.as_str()),
-            Cell::plain(local_time(snapshot.created_at)),
-            Cell::plain(snapshot.description.as_deref().unwrap_or("")),
+            snapshot.name.to_string(),
+            local_time(snapshot.created_at),
+            snapshot.description.clone().unwrap_or_default(),
         ]
-    }));
-    render(&rows)
+    };
+    render(printer, &head, snapshots.iter().map(row).collect())
 }
 
 pub(crate) async fn delete(context: &Context, args: DeleteSnapshot) -> Result<()> {
     let mut project = context.project()?;
     if !args.force && crate::terminal::is_interactive() {
-        let goes = format!(
-            "Snapshot `{}` of `{}` goes for good.",
+        let losses = format!(
+            "Snapshot `{}` of `{}` is deleted permanently.",
             args.snapshot, args.name
         );
-        confirm::ask(&goes, "Delete it?")?;
+        confirm::ask(&losses, "Delete?")?;
     }
     let deleted = context
         .operations

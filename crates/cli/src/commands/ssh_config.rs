@@ -1,4 +1,4 @@
-//! `ssh-config`, and the two hidden commands that it leads `ssh` to.
+//! `ssh-config`, and the two hidden commands that its output runs.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,20 +11,19 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes, join};
 
 use crate::args::{Dial, EnvOnly, HostKeys};
 use crate::context::Context;
-use crate::ssh_quote::quoted;
+use crate::ssh_quote::quote;
 
-/// Sets variables for a command; ssh wants the whole path.
+/// Sets variables for a command. ssh needs an absolute path.
 const ENV: &str = "/usr/bin/env";
 
-/// Prints a block for `~/.ssh/config`: through the engine, with our key, and with the host key that the
-/// engine tells.
+/// Prints a block for `~/.ssh/config`. It dials through the engine, which also provides the host keys.
 pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     let project = context.project()?;
     let user = project.file().user(&args.name)?.name;
     let instance = project.instance(&args.name)?;
-    let key = KeyPair::load_or_make(context.operations.home())?.private;
-    expect_plain(&key)?;
-    let itself = itself(context, project.directory())?;
+    let key = KeyPair::load_or_create(context.operations.home())?.private;
+    ensure_plain(&key)?;
+    let program = command_prefix(context, project.directory())?;
     let env = &args.name;
     let host = match project.name() {
         Some(name) => format!("{env}.{name}.ldm"),
@@ -35,8 +34,8 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
          \x20 HostName {instance}\n\
          \x20 User {user}\n\
          \x20 IdentityFile \"{key}\"\n\
-         \x20 ProxyCommand {itself} dial {env} 22\n\
-         \x20 KnownHostsCommand {itself} host-keys {env} %H\n\
+         \x20 ProxyCommand {program} dial {env} 22\n\
+         \x20 KnownHostsCommand {program} host-keys {env} %H\n\
          \x20 UserKnownHostsFile none\n\
          \x20 GlobalKnownHostsFile none\n\
          \x20 StrictHostKeyChecking yes\n\
@@ -48,14 +47,14 @@ pub(crate) fn run(context: &Context, args: EnvOnly) -> Result<()> {
     Ok(())
 }
 
-/// The beginning of a command line of this program, for `ssh` to run: with the state and the engine of
-/// now, for an editor starts `ssh` in other surroundings.
-fn itself(context: &Context, directory: &Path) -> Result<String> {
+/// Returns the start of a command line of this program for `ssh`. It carries the current environment,
+/// because an editor may start `ssh` in another one.
+fn command_prefix(context: &Context, directory: &Path) -> Result<String> {
     let program = std::env::current_exe()
-        .map_err(|error| Error::io("the path of this program isn't known", error))?;
+        .map_err(|error| Error::io("cannot determine the path of this program", error))?;
     let here = std::env::current_dir()
-        .map_err(|error| Error::io("there is no current directory", error))?;
-    let variables = assemble::handed_on(&|name| std::env::var_os(name), &here);
+        .map_err(|error| Error::io("cannot determine the current directory", error))?;
+    let variables = assemble::inherited_variables(&|name| std::env::var_os(name), &here);
     let mut words: Vec<OsString> = Vec::new();
     if !variables.is_empty() {
         words.push(ENV.into());
@@ -71,51 +70,51 @@ fn itself(context: &Context, directory: &Path) -> Result<String> {
     }
     let quoted: Vec<String> = words
         .iter()
-        .map(|word| quoted(word))
+        .map(|word| quote(word))
         .collect::<Result<_>>()?;
     Ok(quoted.join(" "))
 }
 
-/// `ssh` has `%` and quotes for itself in these lines.
-fn expect_plain(path: &Path) -> Result<()> {
+/// Rejects paths with characters that `ssh` interprets.
+fn ensure_plain(path: &Path) -> Result<()> {
     let text = path.to_str().unwrap_or("\"");
     let special = |c: char| c.is_control() || matches!(c, '"' | '%' | '$' | '`' | '\\' | '!');
     if !text.contains(special) {
         return Ok(());
     }
-    let message = format!("{} can't be written into a file of ssh", path.display());
+    let message = format!("cannot use {} in an SSH configuration", path.display());
     Err(Error::new(ErrorKind::Unsupported, message)
-        .with_hint("move it to a path without quotes, `$`, `%`, `!` and backslashes"))
+        .with_hint("move it to a path without quotes, `$`, `%`, `!` or backslashes"))
 }
 
 /// Connects stdin and stdout to a port of an env.
 pub(crate) async fn dial(context: &Context, args: Dial) -> Result<()> {
     let project = context.project()?;
-    let running_env = context.operations.enter(&project, &args.name).await?;
-    // One that has just been started gets its address a little later.
+    let running_env = context.operations.running_env(&project, &args.name).await?;
+    // An env that was just started may have no address yet.
     running_env.wait_for_network().await?;
     let mut guest = running_env.dial(args.port).await?;
-    let mut own = join(tokio::io::stdin(), tokio::io::stdout());
-    let broken = |error| Error::io("the connection broke", error);
+    let mut stdio = join(tokio::io::stdin(), tokio::io::stdout());
+    let failed = |error| Error::io("connection lost", error);
     copy_bidirectional_with_sizes(
-        &mut own,
+        &mut stdio,
         &mut guest,
         GuestStream::PACKET,
         GuestStream::PACKET,
     )
     .await
-    .map_err(broken)?;
-    tokio::io::stdout().flush().await.map_err(broken)
+    .map_err(failed)?;
+    tokio::io::stdout().flush().await.map_err(failed)
 }
 
 /// Prints the lines of `known_hosts` for an env.
 pub(crate) async fn host_keys(context: &Context, args: HostKeys) -> Result<()> {
     let project = context.project()?;
-    let running_env = context.operations.enter(&project, &args.name).await?;
+    let running_env = context.operations.running_env(&project, &args.name).await?;
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if !args.host.chars().all(plain) {
-        let message = format!("`{}` is no host", args.host);
+        let message = format!("invalid host name `{}`", args.host);
         return Err(Error::new(ErrorKind::InvalidName, message));
     }
     let keys = running_env.host_keys().await?;

@@ -17,67 +17,67 @@ pub(crate) async fn up(context: &Context, args: Up) -> Result<u8> {
     let project = context.project()?;
     let patterns = or_all(args.names);
     each(context, &project, &patterns, async |project, env| {
-        start_or_make(context, project, env).await
+        start_or_create(context, project, env).await
     })
     .await
 }
 
-/// An env that only the file names is made: a colleague's clone has none yet.
-async fn start_or_make(context: &Context, mut project: Project, env: EnvName) -> Result<Done> {
+/// Starts an env, or creates one that exists only in the file, as in a fresh checkout.
+async fn start_or_create(context: &Context, mut project: Project, env: EnvName) -> Result<Done> {
     let missing = match context.operations.start(&project, &env).await {
         Ok(started) => return Ok(running(context, &env, started, false)),
         Err(error) => error,
     };
-    // As it is by now: what was mended meanwhile may have given the env another name.
-    project = project.fresh()?;
-    let named = project.file().image(&env).is_some();
-    if missing.kind() != ErrorKind::NotFound || !named {
+    // Recovery may have renamed the env.
+    project = project.reopen()?;
+    let listed = project.file().image(&env).is_some();
+    if missing.kind() != ErrorKind::NotFound || !listed {
         return Err(missing);
     }
-    let status = format!("{env} is in the file, but not in the engine: making it");
+    let status = format!("{env} does not exist yet: creating it");
     context.printer.status(&status);
-    let request = CreateRequest::of_file(env.clone());
+    let request = CreateRequest::new(env.clone());
     let cancel = context.cancelled_by_interrupt();
-    let made = context
+    let created = context
         .operations
         .create(&mut project, request, &cancel)
         .await?;
     let started = Started {
         already: false,
-        address: made.address,
-        is_addressed: made.address.is_some() || made.engine != EngineKind::Lima,
+        address: created.address,
+        is_addressed: created.address.is_some() || created.engine != EngineKind::Lima,
     };
     Ok(running(context, &env, started, true))
 }
 
-fn running(context: &Context, env: &EnvName, started: Started, made: bool) -> Done {
+fn running(context: &Context, env: &EnvName, started: Started, created: bool) -> Done {
     let name = context.printer.bold(env.as_str());
-    let with = |text: &str, address: Option<IpAddr>| match address {
-        Some(address) => format!("{name} {text}, {address}"),
-        None if started.already || !started.is_addressed => format!("{name} {text}"),
-        None => format!("{name} {text}; it got no address yet"),
+    let with_address = |text: String, address: Option<IpAddr>| match address {
+        Some(address) => format!("{text}, {address}"),
+        None if started.already || !started.is_addressed => text,
+        None => format!("{text}; no address yet"),
     };
-    let text = match (started.already, made) {
-        (true, _) => "is running already",
-        (false, true) => "is made and running",
-        (false, false) => "is running",
+    let text = match (started.already, created) {
+        (true, _) => format!("{name} is already running"),
+        (false, true) => format!("Created and started {name}"),
+        (false, false) => format!("Started {name}"),
     };
     Done {
         data: json!({
             "env": env,
             "status": "running",
             "already": started.already,
-            "made": made,
+            "made": created,
             "address": started.address,
         }),
-        text: with(text, started.address),
+        text: with_address(text, started.address),
     }
 }
 
 pub(crate) async fn down(context: &Context, args: Envs) -> Result<u8> {
     let project = context.project()?;
     if !args.force {
-        sessions::ask(context, &project, &args.names, "Stop nevertheless?")?;
+        sessions::ask(context, &project, &args.names, "Stop anyway?")?;
     }
     each(context, &project, &args.names, async |project, env| {
         let stopped = context.operations.stop(&project, &env).await?;
@@ -96,9 +96,9 @@ fn down_text(context: &Context, env: &EnvName, stopped: Stopped) -> Done {
             "killed": stopped.killed,
         }),
         text: match (stopped.already, stopped.killed) {
-            (true, _) => format!("{name} is stopped already"),
-            (false, true) => format!("{name} is stopped; its init didn't end, so it was killed"),
-            (false, false) => format!("{name} is stopped"),
+            (true, _) => format!("{name} is already stopped"),
+            (false, true) => format!("Stopped {name}; killed because its init did not exit"),
+            (false, false) => format!("Stopped {name}"),
         },
     }
 }
@@ -106,7 +106,7 @@ fn down_text(context: &Context, env: &EnvName, stopped: Stopped) -> Done {
 pub(crate) async fn restart(context: &Context, args: Envs) -> Result<u8> {
     let project = context.project()?;
     if !args.force {
-        sessions::ask(context, &project, &args.names, "Restart nevertheless?")?;
+        sessions::ask(context, &project, &args.names, "Restart anyway?")?;
     }
     each(context, &project, &args.names, async |project, env| {
         let started = context.operations.restart(&project, &env).await?;

@@ -17,80 +17,81 @@ use crate::args::List;
 use crate::context::Context;
 use crate::words::local_time;
 
-/// Shows the list, and draws it anew at each change. Elsewhere than on a terminal each change is a line.
+/// Shows the list and redraws it at each change. Prints events without a terminal.
 pub(crate) async fn watch(context: &Context, args: List) -> Result<()> {
     if !std::io::stdout().is_terminal() || context.printer.json() {
         return events(context, args).await;
     }
     let terminal = Term::stdout();
-    let mut drawn = 0;
-    follow(context, &args, |view, event| {
-        if matches!(event.patch, ViewPatch::Reset) {
-            return Ok(());
+    let failed = |error| Error::io("cannot write to the terminal", error);
+    follow(context, &args, async |watch, only| {
+        let (mut changes, mut drawn) = (watch.view(), 0);
+        while changes.changed().await.is_ok() {
+            let Some(view) = changes.borrow_and_update().clone() else {
+                continue;
+            };
+            let mut view = View::clone(&view);
+            if let Some(path) = only {
+                view.projects.retain(|project| project.path == path);
+            }
+            let text = list::text(&context.printer, &view, args.all);
+            terminal.clear_last_lines(drawn).map_err(failed)?;
+            terminal.write_str(&text).map_err(failed)?;
+            drawn = text.lines().count();
         }
-        let text = list::text(&context.printer, view, args.all);
-        let failed = |error| Error::io("the terminal is gone", error);
-        terminal.clear_last_lines(drawn).map_err(failed)?;
-        terminal.write_str(&text).map_err(failed)?;
-        drawn = text.lines().count();
         Ok(())
     })
     .await
 }
 
-/// Prints what changes, an event a line, until Ctrl+C.
+/// Prints changes, one event per line, until Ctrl+C.
 pub(crate) async fn events(context: &Context, args: List) -> Result<()> {
-    let mut ready = false;
-    follow(context, &args, |_, event| {
-        // What is there already is no event; for programs it is the state that events change.
-        if context.printer.json() {
-            context.printer.line(&json!(event), |_| String::new());
-        } else if ready && let Some(text) = line(&event.patch) {
-            let at = local_time(Timestamp::now());
-            context.printer.line(&json!(event), |printer| {
-                format!("{} {text}", printer.dim(&at))
-            });
+    follow(context, &args, async |watch, only| {
+        let (mut subscription, mut ready) = (watch.subscribe(), false);
+        while let Some(events) = subscription.next().await {
+            for event in events.iter().filter(|event| concerns(&event.patch, only)) {
+                // JSON starts with the current state; text shows only changes.
+                print_event(context, event, ready);
+                ready |= matches!(event.patch, ViewPatch::Ready);
+            }
         }
-        ready |= matches!(event.patch, ViewPatch::Ready);
         Ok(())
     })
     .await
 }
 
-/// Folds the living view and shows each event after it is folded in. Ends with Ctrl+C.
+/// Prints an event. For programs the present state comes first; for people it is no event.
+fn print_event(context: &Context, event: &ViewEvent, ready: bool) {
+    let printer = &context.printer;
+    if printer.json() {
+        printer.line(&json!(event), |_| String::new());
+    } else if ready && let Some(text) = line(&event.patch) {
+        let at = local_time(Timestamp::now());
+        printer.line(&json!(event), |printer| {
+            format!("{} {text}", printer.dim(&at))
+        });
+    }
+}
+
+/// Watches this project, or all with `--all`, until Ctrl+C.
 async fn follow(
     context: &Context,
     args: &List,
-    mut show: impl FnMut(&View, &ViewEvent) -> Result<()>,
+    show: impl AsyncFnOnce(&Watch, Option<&str>) -> Result<()>,
 ) -> Result<()> {
-    let only = match args.all {
-        true => None,
-        false => {
-            let directory = find_directory(context.directory())?;
-            context.operations.registry().add(&directory)?;
-            Some(context.project()?.directory().display().to_string())
-        }
+    let only = if args.all {
+        None
+    } else {
+        let directory = find_directory(context.directory())?;
+        context.operations.registry().add(&directory)?;
+        Some(context.project()?.directory().display().to_string())
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let watch = Watch::start(context.operations.clone(), &tasks, shutdown.clone());
-    let shown = async {
-        // A subscriber that fell behind begins again, with the whole.
-        while let Some(mut events) = watch.subscribe().await {
-            let mut view = View::default();
-            while let Some(event) = events.recv().await {
-                view.apply(&event.patch);
-                if let Some(path) = &only {
-                    view.projects.retain(|project| project.path == *path);
-                }
-                if concerns(&event.patch, only.as_deref()) {
-                    show(&view, &event)?;
-                }
-            }
-        }
-        Err(Error::new(ErrorKind::Internal, "the view has ended"))
-    };
     let result = tokio::select! {
-        result = shown => result,
+        result = show(&watch, only.as_deref()) => {
+            result.and_then(|()| Err(Error::new(ErrorKind::Internal, "the view ended unexpectedly")))
+        }
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     shutdown.cancel();
@@ -110,7 +111,7 @@ fn concerns(patch: &ViewPatch, only: Option<&str>) -> bool {
     only.is_none_or(|only| only == path)
 }
 
-/// A change in words.
+/// Describes a change.
 fn line(patch: &ViewPatch) -> Option<String> {
     match patch {
         ViewPatch::Reset | ViewPatch::Ready => None,
@@ -119,13 +120,13 @@ fn line(patch: &ViewPatch) -> Option<String> {
             engine.kind,
             engine.address,
             if engine.reachable {
-                "answers"
+                "reachable"
             } else {
-                "doesn't answer"
+                "unreachable"
             }
         )),
         ViewPatch::Project { project } => Some(format!("project {}", project.path)),
-        ViewPatch::ProjectGone { path } => Some(format!("project {path} is gone")),
+        ViewPatch::ProjectGone { path } => Some(format!("project {path} was removed")),
         ViewPatch::Env { env, .. } => Some(env_line(env)),
         ViewPatch::Finished { outcome } => Some(outcome_line(outcome)),
     }
@@ -137,7 +138,7 @@ fn env_line(env: &EnvView) -> String {
         text.push_str(&format!(", {address}"));
     }
     if let Some(operation) = &env.operation {
-        text.push_str(&format!(", {}", operation.kind.word()));
+        text.push_str(&format!(", {}", operation.kind.labels().participle));
         if let Some(step) = &operation.step {
             text.push_str(&format!(": {step}"));
         }
@@ -146,9 +147,13 @@ fn env_line(env: &EnvView) -> String {
 }
 
 fn outcome_line(outcome: &Outcome) -> String {
-    let (env, what) = (&outcome.env.env, outcome.kind.noun());
     match &outcome.error {
-        None => format!("{env}: {what} done"),
-        Some(error) => format!("{env}: {what} failed: {}", error.message),
+        None => outcome.summary.clone(),
+        Some(error) => format!(
+            "{}: {} failed: {}",
+            outcome.env.env,
+            outcome.kind.labels().noun,
+            error.message
+        ),
     }
 }

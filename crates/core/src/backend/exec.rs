@@ -1,5 +1,6 @@
-//! Commands in a guest, as every backend takes them.
+//! Commands in a guest: types and helpers for all backends.
 
+use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
@@ -13,14 +14,14 @@ use super::Backend;
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// A command to run in a guest as root. Never text for a shell: `argv` goes to `execve`.
+/// A command to run as root in a guest. No shell: `argv` goes to `execve`.
 #[derive(Clone, Default)]
 pub struct ExecSpec {
     /// The command and its arguments.
     pub argv: Vec<String>,
     /// Environment variables added to the engine's own.
     pub environment: BTreeMap<String, String>,
-    /// A terminal of this size; without one the three streams stay apart.
+    /// Runs in a terminal of this size; without one the streams stay separate.
     pub terminal: Option<WindowSize>,
 }
 
@@ -43,22 +44,22 @@ pub struct WindowSize {
     pub rows: u16,
 }
 
-/// What may be told to a running command.
+/// A request to a running command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExecControl {
-    /// Its terminal has another size.
+    /// The terminal's new size.
     Resize(WindowSize),
-    /// Send it this signal (a number of Linux).
+    /// A signal's number on Linux.
     Signal(i32),
 }
 
-/// The streams of a command. With a terminal, everything that it prints comes in `stdout`.
+/// The streams of a command. With a terminal, all output goes to `stdout`.
 pub struct ExecIo {
-    /// What it reads; the end of this stream is the end of its input.
+    /// Input; its end is the end of the command's input.
     pub stdin: Box<dyn AsyncRead + Send + Unpin>,
-    /// Where its output goes.
+    /// Output.
     pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Where its errors go.
+    /// Error output.
     pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
     /// Resizes and signals.
     pub control: mpsc::Receiver<ExecControl>,
@@ -81,31 +82,30 @@ impl ExecIo {
     }
 }
 
-/// What a command printed, and how it ended.
+/// Output and exit code of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Its exit code.
+    /// Exit code.
     pub code: i32,
-    /// Its output.
     pub stdout: Vec<u8>,
-    /// Its errors.
+    /// Error output.
     pub stderr: Vec<u8>,
 }
 
 impl Output {
-    /// The last line of its errors (or output) that says something, for messages.
+    /// The last non-empty line of the error output, else of the output, for messages.
     #[must_use]
-    pub fn last_words(&self) -> String {
-        self.words(|lines| lines.last())
+    pub fn last_line(&self) -> String {
+        self.select_line(|lines| lines.last())
     }
 
-    /// The first such line: some programs begin with the reason.
+    /// The first such line: some programs print the reason first.
     #[must_use]
-    pub fn first_words(&self) -> String {
-        self.words(|lines| lines.next())
+    pub fn first_line(&self) -> String {
+        self.select_line(|lines| lines.next())
     }
 
-    fn words(
+    fn select_line(
         &self,
         choose: impl for<'a> Fn(&mut dyn Iterator<Item = &'a str>) -> Option<&'a str>,
     ) -> String {
@@ -116,15 +116,11 @@ impl Output {
         };
         let text = String::from_utf8_lossy(text);
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-        choose(&mut lines)
-            .unwrap_or("it printed nothing")
-            .trim()
-            .to_owned()
+        choose(&mut lines).unwrap_or("no output").trim().to_owned()
     }
 }
 
-/// Runs a constant script in a guest's `sh`: its values come as `$1…` and on stdin, never as text
-/// of the script.
+/// Runs a constant script in a guest's `sh`. Values are passed as `$1…` and stdin only.
 ///
 /// # Errors
 /// Those of [`Backend::exec`]; a failing script is an [`Output`] with its code.
@@ -135,36 +131,28 @@ pub async fn run_script(
     arguments: &[&str],
     stdin: Vec<u8>,
 ) -> Result<Output> {
-    capture(backend, name, &scripted(script, arguments), stdin).await
+    capture(backend, name, &script_spec(script, arguments), stdin).await
 }
 
-/// Runs a constant script as [`run_script`] does, and gives it a stream to read.
+/// Like [`run_script`], with a stream as input.
 ///
 /// # Errors
 /// Those of [`Backend::exec`].
-pub async fn receive_script(
+pub async fn stream_to_script(
     backend: &dyn Backend,
     name: &InstanceName,
     script: &'static str,
     arguments: &[&str],
     stdin: impl AsyncRead + Send + Unpin + 'static,
 ) -> Result<Output> {
-    let (stdout, stderr) = (Captured::default(), Captured::default());
-    let io = ExecIo::new(stdin, stdout.clone(), stderr.clone());
-    let code = backend.exec(name, &scripted(script, arguments), io).await?;
-    Ok(Output {
-        code,
-        stdout: stdout.take(),
-        stderr: stderr.take(),
-    })
+    capture_stream(backend, name, &script_spec(script, arguments), stdin).await
 }
 
-/// Runs a constant script as [`run_script`] does, and hands on what it prints. The stream ends with the
-/// script.
+/// Like [`run_script`], with a stream for its output, which ends with the script.
 ///
 /// # Errors
 /// Those of [`Backend::exec`].
-pub async fn send_script(
+pub async fn stream_from_script(
     backend: &dyn Backend,
     name: &InstanceName,
     script: &'static str,
@@ -173,7 +161,9 @@ pub async fn send_script(
 ) -> Result<Output> {
     let stderr = Captured::default();
     let io = ExecIo::new(tokio::io::empty(), stdout, stderr.clone());
-    let code = backend.exec(name, &scripted(script, arguments), io).await?;
+    let code = backend
+        .exec(name, &script_spec(script, arguments), io)
+        .await?;
     Ok(Output {
         code,
         stdout: Vec::new(),
@@ -181,12 +171,12 @@ pub async fn send_script(
     })
 }
 
-fn scripted(script: &'static str, arguments: &[&str]) -> ExecSpec {
-    let head = ["sh", "-c", script, "sh"];
-    ExecSpec::new(head.iter().chain(arguments).copied())
+fn script_spec(script: &'static str, arguments: &[&str]) -> ExecSpec {
+    let shell = ["sh", "-c", script, "sh"];
+    ExecSpec::new(shell.iter().chain(arguments).copied())
 }
 
-/// Runs a command to its end and keeps what it prints.
+/// Runs a command and captures its output.
 ///
 /// # Errors
 /// Those of [`Backend::exec`].
@@ -196,8 +186,17 @@ pub async fn capture(
     spec: &ExecSpec,
     stdin: Vec<u8>,
 ) -> Result<Output> {
+    capture_stream(backend, name, spec, io::Cursor::new(stdin)).await
+}
+
+async fn capture_stream(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    spec: &ExecSpec,
+    stdin: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Output> {
     let (stdout, stderr) = (Captured::default(), Captured::default());
-    let io = ExecIo::new(io::Cursor::new(stdin), stdout.clone(), stderr.clone());
+    let io = ExecIo::new(stdin, stdout.clone(), stderr.clone());
     let code = backend.exec(name, spec, io).await?;
     Ok(Output {
         code,
@@ -206,7 +205,7 @@ pub async fn capture(
     })
 }
 
-/// Output kept in memory, at most [`Captured::LIMIT`] bytes of it: what a command of ours prints.
+/// Output in memory; the rest beyond [`Captured::LIMIT`] is dropped.
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -224,9 +223,9 @@ impl AsyncWrite for Captured {
         _: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = Self::LIMIT.saturating_sub(kept.len()).min(data.len());
-        kept.extend_from_slice(&data[..room]);
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = Self::LIMIT.saturating_sub(buffer.len()).min(data.len());
+        buffer.extend_from_slice(&data[..room]);
         Poll::Ready(Ok(data.len()))
     }
 
@@ -237,4 +236,27 @@ impl AsyncWrite for Captured {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+}
+
+/// Commands in a running instance.
+#[async_trait]
+pub trait Exec: Send + Sync {
+    /// The public key by which the engine itself comes in as the guest's user, if that is how it does:
+    /// whoever sets the user up lets it in as well.
+    ///
+    /// # Errors
+    /// `Io` for one that can't be read.
+    fn own_key(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Runs a command as the guest's root and pumps its streams until it ends. Dropping the future
+    /// ends the command.
+    ///
+    /// Returns the exit code; 128 + the signal's number where a signal ended it, 127 where the
+    /// command isn't there, 126 where it can't be run.
+    ///
+    /// # Errors
+    /// `Engine` where the instance doesn't run.
+    async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32>;
 }

@@ -1,38 +1,41 @@
-//! Files of a guest that may be stopped.
+//! Files of a running or stopped guest.
 
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::InstanceName;
 use tokio::io::AsyncRead;
 
-/// Whose a file is, and what may be done with it.
+/// Owner and permissions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
-    /// Number of its user in the guest.
+    /// User id in the guest.
     pub uid: u32,
-    /// Number of its group in the guest.
+    /// Group id in the guest.
     pub gid: u32,
     /// Permission bits, `0o755`.
     pub mode: u32,
 }
 
-/// What is in a file.
+/// Content of a file.
 pub enum Content {
-    /// Bytes, to their end.
+    /// Bytes.
     File(Box<dyn AsyncRead + Send + Sync + Unpin>),
-    /// Names of what a directory holds; of no meaning when it is written.
+    /// Names of a directory's entries; ignored when written.
     Directory(Vec<String>),
-    /// Where a symbolic link leads. A relative one may be read as the absolute path that it means.
+    /// Target of a symbolic link. A relative one may be read as the absolute path.
     Link(String),
 }
 
 /// A file, a directory or a symbolic link in a guest.
 pub struct GuestFile {
-    /// Whose it is.
+    /// Owner and permissions.
     pub ownership: Ownership,
-    /// What is in it.
     pub content: Content,
 }
 
 impl GuestFile {
-    /// A file of the guest's root with these bytes.
+    /// A file owned by the guest's root.
     #[must_use]
     pub fn of_root(mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -44,4 +47,28 @@ impl GuestFile {
             content: Content::File(Box::new(std::io::Cursor::new(bytes.into()))),
         }
     }
+}
+
+/// Files of an instance, running or not.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// Reads a file, a directory's names or a link, whether the instance runs or not. `path` is
+    /// absolute; a link at its end isn't followed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile>;
+
+    /// Writes a file, a directory or a link, whether the instance runs or not. An existing file is
+    /// replaced, an existing directory kept.
+    ///
+    /// # Errors
+    /// `NotFound` for a path whose directory isn't there.
+    async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()>;
+
+    /// Deletes a file, whether the instance runs or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()>;
 }

@@ -1,34 +1,34 @@
-//! What a look at an engine or at this machine has found.
+//! Results of diagnostics.
 
 use serde::Serialize;
 
-/// How good it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Good,
-    /// Envs work, but something about them doesn't, or soon won't.
+    /// Envs work, with limits or an upcoming problem.
     Warning,
-    /// Envs don't work.
+    /// Envs do not work.
     Bad,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: an engine, its pool, its network.
+    /// The checked object: an engine, its pool, its network.
     pub subject: String,
-    /// How good it is.
+    /// Its severity.
     pub level: Level,
-    /// What was found.
+    /// The result.
     pub message: String,
-    /// What to run, or to change.
+    /// A command to run or a change to make.
     pub hint: Option<String>,
 }
 
 impl Finding {
-    /// Something that was found.
+    /// A finding without a hint.
     pub fn new(subject: impl Into<String>, level: Level, message: impl Into<String>) -> Self {
         Self {
             subject: subject.into(),
@@ -38,7 +38,7 @@ impl Finding {
         }
     }
 
-    /// Adds what to do.
+    /// Adds a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -1,28 +1,72 @@
-//! The way to the ports of an instance.
+//! Routes to the ports of an instance.
 
+use crate::backend::SocketForward;
+use crate::error::{Error, ErrorKind};
+use crate::model::InstanceName;
 use async_trait::async_trait;
+use std::sync::Arc;
 
 use super::GuestStream;
 use crate::error::Result;
 use crate::model::GuestPort;
 
-/// The way to the ports of one instance in its present boot. Cheap to dial: the engine isn't asked
-/// again while all is well.
+/// A route to the ports of one instance in its current boot. Dialling is cheap: usually without a
+/// request to the engine.
 ///
-/// It never leads to another instance, whatever has become of the address since. Still, who hears that
-/// the instance has changed, or may have missed it, drops the route and asks for a new one.
+/// A route never leads to another instance, even if the address is reused. Callers drop it and
+/// request a new one when the instance has changed, or may have.
 #[async_trait]
 pub trait Route: Send + Sync {
-    /// Connects to a TCP port, on whichever of the guest's addresses somebody listens: also on its own
-    /// 127.0.0.1 and ::1.
+    /// Connects to a TCP port on any address of the guest, including 127.0.0.1 and ::1.
     ///
     /// # Errors
-    /// `Guest` where the instance is there and nobody listens: it may be tried again, and costs little.
+    /// `Guest` if the port is closed: retries are cheap.
     ///
-    /// `Conflict`, `NotFound`, `Unreachable` and `Timeout` where this route is of no use any more: the
-    /// instance was stopped, its address is gone or somebody else's, or nobody answers.
+    /// `Conflict`, `NotFound`, `Unreachable` and `Timeout` if the route is no longer valid: the
+    /// instance was stopped, or its address is gone, foreign or not responding.
     ///
-    /// Any other kind where the port can't be reached as things are, and a retry changes nothing: a
-    /// guest without an SSH server at a remote, say.
+    /// Any other kind if a retry is useless: a guest of a remote without an SSH server, for
+    /// example.
     async fn dial(&self, port: GuestPort) -> Result<GuestStream>;
+}
+
+/// Ways to the ports of a running instance, and host sockets forwarded into it.
+#[async_trait]
+pub trait Ports: Send + Sync {
+    /// The way to the ports of a running instance. Nobody is let in by it: it lasts for one boot, and
+    /// the streams that it gave live on without it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where the instance doesn't run, `Guest` where it has no address yet,
+    /// `Unsupported` where its network can't be reached from here.
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>>;
+
+    /// Connects to a TCP port of a running instance, once.
+    ///
+    /// # Errors
+    /// Those of [`Backend::route`] and of [`Route::dial`].
+    async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<GuestStream> {
+        self.route(name).await?.dial(port).await
+    }
+
+    /// Lets a running instance use a socket of this host.
+    ///
+    /// # Errors
+    /// `Unsupported` where the engine can't.
+    async fn forward_socket(&self, name: &InstanceName, forward: &SocketForward) -> Result<()> {
+        let _ = forward;
+        let message = format!("this engine cannot forward a socket to `{name}`");
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// Ends a socket forward by name. A missing forward or instance is a success.
+    async fn end_socket_forward(&self, name: &InstanceName, forward: &str) -> Result<()> {
+        let _ = (name, forward);
+        Ok(())
+    }
+
+    async fn end_socket_forwards(&self, name: &InstanceName) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
 }

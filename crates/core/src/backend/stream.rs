@@ -7,21 +7,21 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A byte stream that is no socket of this machine: a channel in another connection, say.
+/// A byte stream that is not a local socket: a channel in another connection, for example.
 pub trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
 
-/// A byte stream to a service in a guest. Shutting it down is a half-close: what the service still
-/// sends arrives.
+/// A byte stream to a service in a guest. Shutdown is a half-close: the service's data still
+/// arrives.
 pub enum GuestStream {
-    /// A socket, whose bytes the kernel can move by itself.
+    /// A socket, whose data the kernel can copy.
     Socket(TcpStream),
     /// Anything else.
     Channel(Box<dyn Channel>),
 }
 
 impl GuestStream {
-    /// Bytes that are best passed on at once where they are copied: a packet of SSH's.
+    /// Buffer size for copying: one packet of SSH.
     pub const PACKET: usize = 32 * 1024;
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut (dyn Channel + '_)> {

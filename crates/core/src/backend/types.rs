@@ -69,15 +69,14 @@ pub struct Instance {
     pub base_image: Option<Fingerprint>,
     /// The member of a cluster that has it.
     pub location: Option<String>,
-    /// Somebody else made it, by the engine's own word. An engine of which the original made instances, without
-    /// a mark of ours, knows of none.
+    /// The engine knows that another program created it. LXD and Incus do not: the original's instances
+    /// there carry no marks.
     pub is_foreign: bool,
 }
 
 /// A snapshot as the engine sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceSnapshot {
-    /// Its name.
     pub name: SnapshotName,
     /// When it was made.
     pub created_at: Timestamp,
@@ -88,7 +87,6 @@ pub struct InstanceSnapshot {
 /// What we write on an instance to know it again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// The project's name.
     pub project: Option<ProjectName>,
     /// The env's name.
     pub env: Option<EnvName>,
@@ -164,7 +162,6 @@ impl Settings {
 /// A new instance.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
-    /// Its name.
     pub name: InstanceName,
     /// Its image, as [`Backend::find_image`](super::Backend::find_image) found it.
     pub image: Image,
@@ -178,12 +175,11 @@ pub struct LaunchSpec {
 
 /// A copy of an instance.
 #[derive(Debug, Clone)]
-pub struct CopySpec {
+pub struct CloneSpec {
     /// What is copied.
     pub source: InstanceName,
     /// The snapshot that is copied; `None` is its state of now.
     pub snapshot: Option<SnapshotName>,
-    /// The new instance's name.
     pub name: InstanceName,
     /// Whose the new one is.
     pub marks: Marks,
@@ -205,7 +201,7 @@ pub struct SocketForward {
 }
 
 impl SocketForward {
-    /// How the names of all loans begin.
+    /// Prefix of device names. Part of instance configurations, so it stays.
     pub const PREFIX: &'static str = "ldm-lent-";
 }
 
@@ -229,11 +225,10 @@ pub struct Usage {
 pub struct Space {
     /// What is taken of it.
     pub used: u64,
-    /// All of it.
     pub total: u64,
 }
 
-/// What is left of an instance that somebody has deleted past us.
+/// Remains of an instance that was deleted outside of this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Names it.

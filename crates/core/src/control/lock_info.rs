@@ -1,7 +1,7 @@
-//! What the lock's file says of who holds it.
+//! The content of the lock file: where the owner of the control socket listens.
 //!
-//! Only a text: the lock itself is the kernel's. It leads everybody who uses a home to the one who answers for it, whatever
-//! place for sockets either was given: a session of a desktop has another one than cron, or than a login without a session.
+//! Runtime directories differ between desktop sessions, cron and plain logins, so clients read the path here
+//! instead of deriving it. The lock itself is the kernel's.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -11,18 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 
-/// Where the holder is found.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LockInfo {
-    /// The socket on which it answers.
     pub(super) socket: PathBuf,
-    /// Where the one who has just given the lock back hands its listeners over.
+    /// Socket on which the previous owner hands its listeners over.
     #[serde(default)]
     pub(super) handover: Option<PathBuf>,
 }
 
 impl LockInfo {
-    /// What the file of a lock that is held says.
     pub(super) fn read(file: &mut File) -> Option<Self> {
         let mut text = String::new();
         file.rewind().ok()?;
@@ -30,7 +27,6 @@ impl LockInfo {
         serde_json::from_str(&text).ok()
     }
 
-    /// Writes it into the file of a lock that we hold.
     pub(super) fn write(&self, file: &mut File) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
         file.set_len(0)?;
@@ -39,8 +35,8 @@ impl LockInfo {
     }
 }
 
-/// The socket on which somebody answers for this home, or would.
-pub(super) fn socket(home: &Home) -> PathBuf {
+/// Path of the control socket of a home, owned or not.
+pub(super) fn socket_path(home: &Home) -> PathBuf {
     let lock = home.control_lock().ok();
     let file = lock.and_then(|lock| File::open(lock).ok());
     let lock_info = file.and_then(|mut file| LockInfo::read(&mut file));

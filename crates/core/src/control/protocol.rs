@@ -1,23 +1,30 @@
-//! What is said on the control socket.
+//! Messages of the control socket.
 
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec};
+use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec, LinesCodecError};
 
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::forward::{FocusRequest, Scope};
 use crate::model::HostPort;
 use crate::view::{Action, FocusMove, ForwardView, ViewEvent};
 
-/// The longest line that the app takes, in bytes.
-pub const MAX_LINE: usize = 64 * 1024;
-/// The longest line that the app sends: one env with all its snapshots.
-pub(super) const MAX_REPLY: usize = 8 * 1024 * 1024;
+/// Limit of a line to the server.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Limit of a line from the server; the longest is an env with all its snapshots.
+pub(super) const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Version of the protocol. Another one is refused.
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that does not read a message in time loses the connection.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Version of the protocol.
 const VERSION: u32 = 1;
 
-/// Who is on the other side.
+/// The kind of process at one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -29,113 +36,102 @@ pub enum Role {
     Cli,
 }
 
-/// The first line of each side.
+/// The first line in each direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the protocol.
     pub v: u32,
-    /// Who speaks.
     pub role: Role,
-    /// Version of the program, for people.
+    /// Version of the program, for messages.
     pub version: String,
 }
 
-/// A request with a number that its reply carries.
+/// A request with the id that its response carries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Chosen by the client.
     pub id: u64,
-    /// What is asked.
     #[serde(flatten)]
     pub request: Request,
 }
 
-/// What may be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
-    /// Send the view, and then what changes, as [`Reply::Event`]s.
+    /// Send the view and its changes as [`Push::Event`]s.
     Watch,
-    /// Do something; the reply comes when it is done.
+    /// Carry out an action; the response follows when it has ended.
     Act {
-        /// What.
         #[serde(rename = "do")]
         action: Action,
     },
-    /// Show the window.
     ShowWindow,
-    /// Forward these ports for as long as this connection lasts; what is forwarded comes as
-    /// [`Reply::Forwarded`], now and at each change.
+    /// Forward these ports while this connection lasts; sends [`Push::Forwards`] now and on changes.
     Lease {
-        /// Which.
         scope: Scope,
     },
-    /// Say what is forwarded, and what has passed.
+    /// List forwards with their traffic.
     Forwards,
-    /// Give an env the focus.
+    /// Make an env the default target of its ports.
     Focus {
-        /// Which, and how.
         #[serde(flatten)]
         focus: FocusRequest,
     },
-    /// Give a port of this machine up.
+    /// Stop listening on a port of this machine.
     Release {
-        /// Which.
         port: HostPort,
     },
-    /// Let the asker answer here. Only a command does; whoever has a lease comes back by itself.
+    /// Release the control socket to the client. Only commands do; holders of leases reconnect.
     StepDown,
-    /// Be the window from now on. Where there is one already, that one comes to the front, and this
-    /// fails with `AlreadyExists`.
+    /// Register this connection as the window. An existing window comes to the front instead, and the
+    /// request fails with `AlreadyExists`.
     BeWindow,
 }
 
-/// What is answered.
+/// A line from the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Message {
+    Response {
+        id: u64,
+        #[serde(flatten)]
+        response: Response,
+    },
+    Push(Push),
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
-pub enum Reply {
-    /// A request was carried out.
-    Done {
-        /// Whose.
-        id: u64,
-    },
-    /// A request failed.
+pub enum Response {
+    Done,
     Failed {
-        /// Whose.
-        id: u64,
-        /// Why.
         error: ErrorReport,
     },
-    /// What is forwarded.
+    /// To [`Request::Forwards`].
     Forwards {
-        /// Whose request this answers.
-        id: u64,
-        /// Each port of each env.
         forwards: Vec<ForwardView>,
     },
-    /// The focus was moved.
+    /// To [`Request::Focus`], port by port.
     Moves {
-        /// Whose request this answers.
-        id: u64,
-        /// Port by port.
         moves: Vec<FocusMove>,
     },
-    /// To who has a lease: what is forwarded now.
-    Forwarded {
-        /// Each port of each env.
-        forwards: Vec<ForwardView>,
-    },
-    /// The view changed.
-    Event {
-        /// How.
-        event: ViewEvent,
-    },
-    /// To a window: come to the front.
+}
+
+/// A message without a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Push {
+    /// To a subscriber of [`Request::Watch`].
+    Event { event: ViewEvent },
+    /// To the holder of a lease: all forwards, now and on changes.
+    #[serde(rename = "forwarded")]
+    Forwards { forwards: Vec<ForwardView> },
+    /// To the window: come to the front.
     Raise,
 }
 
 impl Hello {
-    /// The greeting of this build.
+    /// The hello of this build.
     #[must_use]
     pub fn new(role: Role) -> Self {
         Self {
@@ -145,16 +141,16 @@ impl Hello {
         }
     }
 
-    /// Whether this build understands the other side.
+    /// Checks the version of the protocol.
     ///
     /// # Errors
-    /// `Unsupported`, naming both versions.
+    /// `Unsupported` for another version.
     pub fn check(&self) -> Result<()> {
         if self.v == VERSION {
             return Ok(());
         }
         let message = format!(
-            "the other side speaks version {} of the protocol, not {VERSION}",
+            "unsupported protocol version {}: expected {VERSION}",
             self.v
         );
         Err(Error::new(ErrorKind::Unsupported, message)
@@ -162,23 +158,51 @@ impl Hello {
     }
 }
 
-/// Lines from the other side.
 pub(super) type Incoming = FramedRead<OwnedReadHalf, LinesCodec>;
-/// Lines to the other side.
 pub(super) type Outgoing = FramedWrite<OwnedWriteHalf, LinesCodec>;
 
-pub(super) fn lines(stream: tokio::net::UnixStream, longest: usize) -> (Incoming, Outgoing) {
+pub(super) fn lines(stream: tokio::net::UnixStream, max_bytes: usize) -> (Incoming, Outgoing) {
     let (reader, writer) = stream.into_split();
     (
-        FramedRead::new(reader, LinesCodec::new_with_max_length(longest)),
+        FramedRead::new(reader, LinesCodec::new_with_max_length(max_bytes)),
         FramedWrite::new(writer, LinesCodec::new()),
     )
 }
 
-/// A value as one line.
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::new(ErrorKind::Internal, "a message").caused_by(error))
+fn encode<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
+        Error::new(ErrorKind::Internal, "cannot encode a message").caused_by(error)
+    })
+}
+
+/// The next line; `None` at the end of the connection.
+pub(super) async fn receive<T: DeserializeOwned>(incoming: &mut Incoming) -> Result<Option<T>> {
+    let invalid = |error: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Io, format!("invalid message: {error}"))
+    };
+    match incoming.next().await {
+        None => Ok(None),
+        Some(Err(error)) => Err(invalid(&error)),
+        Some(Ok(line)) => serde_json::from_str(&line)
+            .map(Some)
+            .map_err(|error| invalid(&error)),
+    }
+}
+
+pub(super) async fn send<T: Serialize>(outgoing: &mut Outgoing, value: &T) -> Result<()> {
+    let line = encode(value)?;
+    match tokio::time::timeout(SEND_TIMEOUT, outgoing.send(line)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::io("the connection is closed", io_error(error))),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, "the peer is not reading")),
+    }
+}
+
+fn io_error(error: LinesCodecError) -> std::io::Error {
+    match error {
+        LinesCodecError::Io(error) => error,
+        too_long => std::io::Error::other(too_long),
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_on_the_wire_is_the_documented_one() {
+    fn requests_have_documented_format() {
         let call = Call {
             id: 7,
             request: Request::ShowWindow,
@@ -207,7 +231,21 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_refused() {
+    fn distinguishes_responses_from_pushes() {
+        let done = r#"{"id":3,"reply":"done"}"#;
+        let message: Message = serde_json::from_str(done).unwrap();
+        let response = Response::Done;
+        assert_eq!(message, Message::Response { id: 3, response });
+        assert_eq!(encode(&message).unwrap(), done);
+        let raise: Message = serde_json::from_str(r#"{"reply":"raise"}"#).unwrap();
+        assert_eq!(raise, Message::Push(Push::Raise));
+        let forwarded: Message =
+            serde_json::from_str(r#"{"reply":"forwarded","forwards":[]}"#).unwrap();
+        assert!(matches!(forwarded, Message::Push(Push::Forwards { .. })));
+    }
+
+    #[test]
+    fn rejects_other_protocol_versions() {
         let hello = Hello {
             v: 2,
             ..Hello::new(Role::Window)

@@ -1,4 +1,4 @@
-//! The one task that owns the forwards.
+//! The task that owns all forwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,317 +9,317 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::RemoteAnswers;
-use super::plan::{Claim, KnownEnv, Scope, claims, envs, focused};
-use super::ports::{LOOK, Ports, Wanted};
-use super::renames::{Renames, followed};
+use super::listener_probe::ListenerProbe;
+use super::plan::{Claim, KnownEnv, Scope, claims, default_target, envs};
+use super::ports::{PortSpec, Ports, RETRY_INTERVAL};
+use super::renames::{Renames, resolve};
 use super::route_cache::RouteCache;
-use super::store::{Focus, Key, Stable};
-use super::tables::{Draining, Upstreams, shares};
-use super::{FocusRequest, HandoverServer, Order, no_such_port};
+use super::store::{Focus, Key, OwnPorts};
+use super::tables::{Draining, Upstreams, port_tables};
+use super::{Command, FocusRequest, HandoverServer, no_such_port};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{EnvStatus, GuestPort, HostPort, PortState};
 use crate::operations::Operations;
 use crate::proxy::Listening;
-use crate::view::{EnvRef, FocusMove, ForwardView, View, ViewEvent};
-use crate::watch::Watch;
+use crate::view::{EnvRef, FocusMove, ForwardView, View};
+use crate::watch::ViewReceiver;
 
-/// How long an env that has stopped is taken as running, and one whose file is away as being there: a restart, a restore
-/// or a checkout of another branch closes no port.
-const LINGER: Duration = Duration::from_secs(10);
+/// Stopped envs and missing projects keep their ports this long, so that a restart, a restore or the checkout of
+/// another branch closes no port.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long listeners are kept that the one before had and nobody wants yet: others who had a lease there are on their
-/// way.
-const INHERITS: Duration = Duration::from_secs(5);
-/// The same while an engine doesn't say which envs run.
-const INHERITS_UNSEEN: Duration = Duration::from_secs(60);
+/// Inherited listeners without a lease are kept this long, until all sessions have reconnected.
+const INHERITED_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same while an engine is unreachable.
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Actor {
-    /// Envs of which the boot is over to which connections were made.
-    ended: mpsc::UnboundedReceiver<EnvRef>,
-    answers: RemoteAnswers,
-    heard: mpsc::UnboundedReceiver<Key>,
-    view: View,
+    /// Envs with connections whose boot has ended.
+    ended_boots: mpsc::UnboundedReceiver<EnvRef>,
+    probe: ListenerProbe,
+    listening: mpsc::UnboundedReceiver<Key>,
+    view: Arc<View>,
     envs: Vec<KnownEnv>,
-    /// Those that run.
-    up: BTreeSet<EnvRef>,
-    /// Those that have just stopped, until they are taken for stopped.
+    running: BTreeSet<EnvRef>,
+    /// Stopped envs that are still treated as running, with their deadlines.
     lingering: BTreeMap<EnvRef, Instant>,
-    /// Those whose whole project has just gone, until they are taken for gone.
-    away: BTreeMap<EnvRef, Instant>,
-    /// By number, in the order in which they came.
+    /// Envs of missing projects, with the deadlines until they are dropped.
+    missing: BTreeMap<EnvRef, Instant>,
+    /// By number, oldest first.
     leases: Vec<(u64, Scope)>,
     renames: Renames,
-    /// Envs that have other names, until they are seen under these.
+    /// Renames to apply once the view shows the new names.
     renamed: Vec<(EnvRef, EnvRef)>,
     focus: Focus,
-    stable: Stable,
-    /// Ports that somebody has given up.
+    own_ports: OwnPorts,
+    /// Ports released by a user.
     released: BTreeSet<HostPort>,
-    /// Ports on which a guest has answered.
-    answered: BTreeSet<Key>,
+    /// Ports with a listener in the guest.
+    listening_ports: BTreeSet<Key>,
     upstreams: Upstreams,
-    /// Who gets what names nobody, by port.
-    focused: BTreeMap<HostPort, Key>,
-    /// Ports that envs have in common, whether they are forwarded or not.
+    default_targets: BTreeMap<HostPort, Key>,
+    /// Guest port numbers of all envs, forwarded or not.
     shared: BTreeSet<HostPort>,
     ports: Ports,
-    /// Ports of envs of which the engine didn't answer when that was looked at last.
-    unseen: BTreeSet<u16>,
-    /// Somebody else is about to forward.
-    leaving: bool,
+    /// Ports of envs whose engine was unreachable at the last check.
+    unreachable: BTreeSet<u16>,
+    /// Another process is about to take over.
+    handing_over: bool,
     claims: Vec<Claim>,
-    told: watch::Sender<Vec<ForwardView>>,
+    published: watch::Sender<Vec<ForwardView>>,
 }
 
 impl Actor {
     pub(super) fn new(
         operations: Arc<Operations>,
-        told: watch::Sender<Vec<ForwardView>>,
+        published: watch::Sender<Vec<ForwardView>>,
         ports: Ports,
         tasks: TaskTracker,
-        // Of listening, and of the last connection.
-        (shutdown, over): (CancellationToken, CancellationToken),
+        // Ends of listening and of the last connection.
+        (shutdown, drained): (CancellationToken, CancellationToken),
     ) -> Result<Self> {
         let home = operations.home();
-        let (mut focus, mut stable) = (Focus::read(home)?, Stable::read(home)?);
-        for warning in [focus.warning(), stable.warning()].into_iter().flatten() {
+        let (mut focus, mut own_ports) = (Focus::read(home)?, OwnPorts::read(home)?);
+        for warning in [focus.warning(), own_ports.warning()].into_iter().flatten() {
             operations.bus().publish(EventKind::Notice(warning));
         }
         let renames = Renames::read(home)?;
-        let (answers, heard) = RemoteAnswers::new(operations.clone(), tasks.clone(), shutdown);
-        let (routes, ended) = RouteCache::new(operations, tasks, over);
+        let (probe, listening) = ListenerProbe::new(operations.clone(), tasks.clone(), shutdown);
+        let (routes, ended_boots) = RouteCache::new(operations, tasks, drained);
         Ok(Self {
-            ended,
-            answers,
-            heard,
-            view: View::default(),
+            ended_boots,
+            probe,
+            listening,
+            view: Arc::default(),
             envs: Vec::new(),
-            up: BTreeSet::new(),
+            running: BTreeSet::new(),
             lingering: BTreeMap::new(),
-            away: BTreeMap::new(),
+            missing: BTreeMap::new(),
             leases: Vec::new(),
             renames,
             renamed: Vec::new(),
             focus,
-            stable,
+            own_ports,
             released: BTreeSet::new(),
-            answered: BTreeSet::new(),
+            listening_ports: BTreeSet::new(),
             upstreams: Upstreams::new(routes),
-            focused: BTreeMap::new(),
+            default_targets: BTreeMap::new(),
             shared: BTreeSet::new(),
             ports,
-            unseen: BTreeSet::new(),
-            leaving: false,
+            unreachable: BTreeSet::new(),
+            handing_over: false,
             claims: Vec::new(),
-            told,
+            published,
         })
     }
 
-    pub(super) async fn run(&mut self, watch: Watch, mut orders: mpsc::Receiver<Order>) {
-        // Kept over the turns of the loop, which others make go round often.
-        let mut next_look = Instant::now();
-        let (mut begun, mut inherits) = (None, None);
-        // A subscriber that fell behind begins again, with the whole.
-        while let Some(mut events) = watch.subscribe().await {
-            // Not before the first view: an engine may take its time.
-            let begun = *begun.get_or_insert_with(Instant::now);
-            loop {
-                let lingers = self.lingering.values().chain(self.away.values());
-                let lingers = lingers.min().copied();
-                let inherits = inherits.get_or_insert(begun + INHERITS);
-                tokio::select! {
-                    event = events.recv() => match event {
-                        Some(event) => self.see(event, &mut events).await,
-                        None => break,
-                    },
-                    order = orders.recv() => match order {
-                        Some(order) => self.obey(order).await,
-                        None => return,
-                    },
-                    Some(ended) = self.ended.recv() => self.upstreams.cut(&ended),
-                    Some(key) = self.heard.recv() => {
-                        self.answered.insert(key);
-                        self.settle().await;
+    pub(super) async fn run(
+        &mut self,
+        mut view: ViewReceiver,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        // Inherited listeners are kept until the first view arrives.
+        if view.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        view.mark_changed();
+        let started = Instant::now();
+        // Deadlines outlive loop iterations, which are frequent.
+        let (mut next_retry, mut drop_inherited_at) = (started, started + INHERITED_TIMEOUT);
+        loop {
+            let lingers = self.lingering.values().chain(self.missing.values());
+            let lingers = lingers.min().copied();
+            tokio::select! {
+                changed = view.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
-                    () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.look().await,
-                    () = sleep_until(*inherits), if self.ports.inherits() => {
-                        self.disinherit(begun);
-                        *inherits = Instant::now() + INHERITS;
+                    if let Some(view) = view.borrow_and_update().clone() {
+                        self.view = view;
                     }
-                    () = sleep_until(next_look), if self.ports.waits() => {
-                        next_look = Instant::now() + LOOK;
-                        self.ports.look_again();
-                        self.tell();
-                    }
-                    Some(found) = self.ports.found.recv() => {
-                        self.ports.take(found);
-                        self.tell();
-                    }
+                    self.update_view().await;
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.handle(command).await,
+                    None => return,
+                },
+                Some(env) = self.ended_boots.recv() => self.upstreams.cut(&env),
+                Some(key) = self.listening.recv() => {
+                    self.listening_ports.insert(key);
+                    self.reconcile().await;
+                }
+                () = sleep_until(lingers.unwrap_or_else(Instant::now)), if lingers.is_some() => self.update_view().await,
+                () = sleep_until(drop_inherited_at), if self.ports.has_inherited() => {
+                    self.drop_inherited(started);
+                    drop_inherited_at = Instant::now() + INHERITED_TIMEOUT;
+                }
+                () = sleep_until(next_retry), if self.ports.has_refused() => {
+                    next_retry = Instant::now() + RETRY_INTERVAL;
+                    self.ports.retry_refused();
+                    self.publish();
+                }
+                Some(found) = self.ports.found.recv() => {
+                    self.ports.apply(found);
+                    self.publish();
                 }
             }
         }
     }
 
-    /// Closes the listeners. What is open goes on.
+    /// Closes the listeners. Open connections continue.
     pub(super) async fn close(mut self) -> Draining {
         self.ports.set(BTreeMap::new()).await;
         Draining {
-            ended: self.ended,
+            ended_boots: self.ended_boots,
             upstreams: self.upstreams,
         }
     }
 
-    /// Folds an event, and those that wait behind it, into the view.
-    async fn see(&mut self, event: ViewEvent, more: &mut mpsc::Receiver<ViewEvent>) {
-        self.view.apply(&event.patch);
-        while let Ok(event) = more.try_recv() {
-            self.view.apply(&event.patch);
-        }
-        self.look().await;
-    }
-
-    /// Takes what the view says now. An env that has just stopped is lingered for: it may only be on its
-    /// way to run again.
-    async fn look(&mut self) {
+    /// Applies the current view. Envs that just stopped linger, because they may be restarting.
+    async fn update_view(&mut self) {
         let moment = Instant::now();
-        let away = self.still_away(moment);
-        let mut now = envs(&self.view, &self.envs, away);
-        let up: BTreeSet<EnvRef> = now
+        let missing = self.linger_missing(moment);
+        let mut now = envs(&self.view, &self.envs, missing);
+        let running: BTreeSet<EnvRef> = now
             .iter()
-            .filter(|env| env.up)
+            .filter(|env| env.running)
             .map(|env| env.env.clone())
             .collect();
-        for stopped in self.up.difference(&up) {
-            self.lingering.insert(stopped.clone(), moment + LINGER);
+        for stopped in self.running.difference(&running) {
+            self.lingering
+                .insert(stopped.clone(), moment + LINGER_TIMEOUT);
         }
         self.lingering
-            .retain(|env, until| *until > moment && !up.contains(env));
-        self.up = up;
+            .retain(|env, until| *until > moment && !running.contains(env));
+        self.running = running;
         for env in &mut now {
             if self.lingering.contains_key(&env.env) {
-                (env.up, env.reachable) = (true, true);
+                (env.running, env.reachable) = (true, true);
             }
         }
         if now != self.envs {
             self.envs = now;
-            self.carry_over();
-            self.settle().await;
+            self.apply_renames();
+            self.reconcile().await;
         }
     }
 
-    /// Gives up what the one before had and nobody wants, but for ports of envs of which an engine doesn't say whether they
-    /// run, or didn't until a moment ago.
-    fn disinherit(&mut self, begun: Instant) {
-        let unseen = match begun.elapsed() < INHERITS_UNSEEN {
-            true => self.unseen(),
-            false => BTreeSet::new(),
+    /// Drops unused inherited listeners, except those of envs whose engine is or was just unreachable.
+    fn drop_inherited(&mut self, started: Instant) {
+        let unreachable = if started.elapsed() < UNREACHABLE_TIMEOUT {
+            self.unreachable()
+        } else {
+            BTreeSet::new()
         };
-        let before = std::mem::replace(&mut self.unseen, unseen);
-        let unseen = &self.unseen;
+        let before = std::mem::replace(&mut self.unreachable, unreachable);
+        let unreachable = &self.unreachable;
         self.ports
-            .disinherit(|port| unseen.contains(&port) || before.contains(&port));
+            .drop_inherited(|port| unreachable.contains(&port) || before.contains(&port));
     }
 
-    /// Ports of envs of which the engine doesn't answer.
-    fn unseen(&self) -> BTreeSet<u16> {
-        let mut unseen = BTreeSet::new();
+    /// Ports of envs whose engine is unreachable.
+    fn unreachable(&self) -> BTreeSet<u16> {
+        let mut unreachable = BTreeSet::new();
         for project in &self.view.projects {
-            let away = project.envs.iter();
-            for env in away.filter(|env| env.status == EnvStatus::Unreachable) {
+            let envs = project.envs.iter();
+            for env in envs.filter(|env| env.status == EnvStatus::Unreachable) {
                 for port in &env.ports {
                     let of = EnvRef {
                         project_path: project.path.clone(),
                         env: env.name.clone(),
                     };
-                    let own = self.stable.of(&(of, port.guest), &self.shared);
-                    unseen.insert(port.guest.on_host().get());
-                    unseen.extend(own.map(HostPort::get));
+                    let own = self.own_ports.get(&(of, port.guest), &self.shared);
+                    unreachable.insert(port.guest.on_host().get());
+                    unreachable.extend(own.map(HostPort::get));
                 }
             }
         }
-        unseen
+        unreachable
     }
 
-    /// Envs of which the whole project isn't there any more, as they were, for a while.
-    fn still_away(&mut self, now: Instant) -> Vec<KnownEnv> {
-        let is_there = |env: &&KnownEnv| {
+    /// Returns the envs of missing projects until their deadline.
+    fn linger_missing(&mut self, now: Instant) -> Vec<KnownEnv> {
+        let is_listed = |env: &&KnownEnv| {
             let mut projects = self.view.projects.iter();
             projects.any(|project| project.path == env.env.project_path)
         };
-        let mut away: Vec<KnownEnv> = self
+        let mut missing: Vec<KnownEnv> = self
             .envs
             .iter()
-            .filter(|env| !is_there(env))
+            .filter(|env| !is_listed(env))
             .cloned()
             .collect();
-        let until = |env: &EnvRef| self.away.get(env).copied().unwrap_or(now + LINGER);
-        let since = away
+        let until = |env: &EnvRef| {
+            self.missing
+                .get(env)
+                .copied()
+                .unwrap_or(now + LINGER_TIMEOUT)
+        };
+        let since = missing
             .iter()
             .map(|known| (known.env.clone(), until(&known.env)));
-        self.away = since.filter(|(_, until)| *until > now).collect();
-        away.retain(|known| self.away.contains_key(&known.env));
-        away
+        self.missing = since.filter(|(_, until)| *until > now).collect();
+        missing.retain(|known| self.missing.contains_key(&known.env));
+        missing
     }
 
-    /// What an env has, it has under its new name as well: once it is seen by that, so that its ports stay
-    /// open.
-    fn carry_over(&mut self) {
-        match self.renames.fresh() {
-            Ok(fresh) => self.renamed.extend(fresh),
-            Err(error) => tracing::warn!(?error, "renames aren't followed"),
+    /// Applies renames once the view shows the new names, so that ports stay open.
+    fn apply_renames(&mut self) {
+        match self.renames.take_new() {
+            Ok(new_renames) => self.renamed.extend(new_renames),
+            Err(error) => tracing::warn!(?error, "cannot read renames"),
         }
         let is_known = |env: &EnvRef| self.envs.iter().any(|known| known.env == *env);
         let is_due =
-            |(old, _): &(EnvRef, EnvRef)| is_known(&followed(old, &self.renamed)) || !is_known(old);
+            |(old, _): &(EnvRef, EnvRef)| is_known(&resolve(old, &self.renamed)) || !is_known(old);
         if self.renamed.is_empty() || !self.renamed.iter().all(is_due) {
             return;
         }
         let renamed = std::mem::take(&mut self.renamed);
         for (_, scope) in &mut self.leases {
-            scope.follow(&renamed);
+            scope.apply_renames(&renamed);
         }
-        if let Err(error) = self.focus.refresh().and_then(|()| self.stable.refresh()) {
-            tracing::warn!(?error, "what it had isn't remembered under its new name");
+        if let Err(error) = self.focus.refresh().and_then(|()| self.own_ports.refresh()) {
+            tracing::warn!(?error, "cannot reload stored ports after a rename");
         }
     }
 
-    async fn obey(&mut self, order: Order) {
-        // Who asked and went away needs no answer.
-        match order {
-            Order::Lease(number, scope) => {
-                // Whoever wants a port wants it also if somebody gave it up before.
+    async fn handle(&mut self, command: Command) {
+        // Receivers may be gone.
+        match command {
+            Command::Lease(number, scope) => {
+                // A new lease revokes the release of its ports.
                 let wanted = claims(
                     &self.envs,
                     [&scope].into_iter(),
-                    &self.answered,
+                    &self.listening_ports,
                     &BTreeSet::new(),
                 );
                 self.released
                     .retain(|port| wanted.iter().all(|claim| claim.host != *port));
                 self.leases.push((number, scope));
-                self.settle().await;
+                self.reconcile().await;
             }
-            // Those who have one are about to get another, at who forwards next.
-            Order::EndLease(_) if self.leaving => {}
-            Order::EndLease(number) => {
+            // Sessions reconnect to the next process.
+            Command::EndLease(_) if self.handing_over => {}
+            Command::EndLease(number) => {
                 self.leases.retain(|(known, _)| *known != number);
-                self.settle().await;
+                self.reconcile().await;
             }
-            Order::Focus(request, answer) => {
-                let _ = answer.send(self.give_focus(&request).await);
+            Command::Focus(request, answer) => {
+                let _ = answer.send(self.set_focus(&request).await);
             }
-            Order::Release(port, answer) => {
+            Command::Release(port, answer) => {
                 let _ = answer.send(self.release(port).await);
             }
-            Order::Forwards(answer) => {
+            Command::Forwards(answer) => {
                 let _ = answer.send(self.forwards());
             }
-            Order::HandoverServer(answer) => {
-                self.leaving = true;
-                let listeners = self.ports.copies().unwrap_or_else(|error| {
-                    tracing::warn!(%error, "listeners can't be handed over");
+            Command::HandoverServer(answer) => {
+                self.handing_over = true;
+                let listeners = self.ports.duplicate().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot hand over listeners");
                     Vec::new()
                 });
                 let leases = self.leases.len();
@@ -328,86 +328,88 @@ impl Actor {
         }
     }
 
-    /// Makes listeners and tables what they should be.
-    async fn settle(&mut self) {
-        self.upstreams.keep(&self.envs);
+    /// Updates listeners and routing tables to match leases and envs.
+    async fn reconcile(&mut self) {
+        self.upstreams.retain_envs(&self.envs);
         let mut leases = self.leases.iter().map(|(_, scope)| scope);
-        let asked = match leases.any(|scope| *scope == Scope::Answering) {
-            true => self.envs.as_slice(),
-            false => &[],
+        let probed = if leases.any(|scope| *scope == Scope::Answering) {
+            self.envs.as_slice()
+        } else {
+            &[]
         };
-        for env in self.answers.ask(asked) {
-            self.answered.retain(|(of, _)| *of != env);
+        for env in self.probe.set_envs(probed) {
+            self.listening_ports.retain(|(of, _)| *of != env);
         }
         let leases = self.leases.iter().map(|(_, scope)| scope);
-        self.claims = claims(&self.envs, leases, &self.answered, &self.released);
+        self.claims = claims(&self.envs, leases, &self.listening_ports, &self.released);
         let ports = self.envs.iter().flat_map(|env| &env.ports);
         self.shared = ports.map(|(port, _)| port.on_host()).collect();
-        self.give_own_ports().await;
-        let mut wanted: BTreeMap<HostPort, Wanted> = BTreeMap::new();
+        self.assign_own_ports().await;
+        let mut wanted: BTreeMap<HostPort, PortSpec> = BTreeMap::new();
         for claim in &self.claims {
             let shared = wanted.entry(claim.host).or_default();
             shared.reach = shared.reach.max(claim.reach);
-            if let Some(own) = self.stable.of(&claim.key, &self.shared) {
+            if let Some(own) = self.own_ports.get(&claim.key, &self.shared) {
                 let upstream = self.upstreams.of(&claim.key, &claim.name);
-                wanted.entry(own).or_default().inside.focused = Some(upstream);
+                wanted.entry(own).or_default().local.default = Some(upstream);
             }
         }
-        self.focused.clear();
-        let shares = shares(&self.envs, &self.claims, &self.focus, &mut self.upstreams);
-        for (port, shares) in shares {
+        self.default_targets.clear();
+        let port_tables = port_tables(&self.envs, &self.claims, &self.focus, &mut self.upstreams);
+        for (port, port_tables) in port_tables {
             let wanted = wanted.entry(port).or_default();
-            (wanted.inside, wanted.outside) = (shares.inside, shares.outside);
-            self.focused.extend(shares.focused.map(|key| (port, key)));
+            (wanted.local, wanted.remote) = (port_tables.local, port_tables.remote);
+            self.default_targets
+                .extend(port_tables.default_target.map(|key| (port, key)));
         }
         self.ports.set(wanted).await;
-        self.tell();
+        self.publish();
     }
 
-    /// Gives ports of their own to those who have none yet.
-    async fn give_own_ports(&mut self) {
+    /// Assigns own ports to claims without one.
+    async fn assign_own_ports(&mut self) {
         let claims = self.claims.iter();
-        let missing = claims.filter(|claim| self.stable.of(&claim.key, &self.shared).is_none());
+        let missing = claims.filter(|claim| self.own_ports.get(&claim.key, &self.shared).is_none());
         let missing: Vec<Key> = missing.map(|claim| claim.key.clone()).collect();
         if missing.is_empty() {
             return;
         }
-        // Where it can't be looked, a port that somebody has is found out when it is bound.
+        // Without the list, a port in use is detected when it is bound.
         let listening = tokio::task::spawn_blocking(Listening::read).await;
         let listening = listening.unwrap_or_default();
-        if let Err(error) = self.stable.give(&missing, &self.shared, &listening) {
-            tracing::warn!(?error, "no port of its own");
+        if let Err(error) = self.own_ports.assign(&missing, &self.shared, &listening) {
+            tracing::warn!(?error, "cannot assign own ports");
         }
     }
 
     async fn release(&mut self, port: HostPort) -> Result<()> {
         if !self.claims.iter().any(|claim| claim.host == port) {
-            let message = format!("port {port} isn't forwarded");
+            let message = format!("port {port} is not forwarded");
             return Err(Error::new(ErrorKind::NotFound, message)
-                .with_hint("see what is: `lxc-dev-manager ports`"));
+                .with_hint("list forwards: `lxc-dev-manager ports`"));
         }
         self.released.insert(port);
-        self.settle().await;
+        self.reconcile().await;
         Ok(())
     }
 
-    async fn give_focus(&mut self, request: &FocusRequest) -> Result<Vec<FocusMove>> {
+    async fn set_focus(&mut self, request: &FocusRequest) -> Result<Vec<FocusMove>> {
         let known = self.envs.iter().find(|known| known.env == request.env);
         let known = known.ok_or_else(|| {
-            let message = format!("`{}` isn't seen by who forwards yet", request.env.env);
+            let message = format!("the forwarder does not know `{}` yet", request.env.env);
             Error::new(ErrorKind::NotFound, message).with_hint("try again in a moment")
         })?;
-        let has: Vec<GuestPort> = known.ports.iter().map(|(port, _)| *port).collect();
-        let asked = match request.port {
-            Some(port) if has.contains(&port) => vec![port],
+        let owned: Vec<GuestPort> = known.ports.iter().map(|(port, _)| *port).collect();
+        let requested = match request.port {
+            Some(port) if owned.contains(&port) => vec![port],
             Some(port) => return Err(no_such_port(&request.env.env, port)),
-            None => has,
+            None => owned,
         };
         let mut moves = Vec::new();
-        for port in asked {
+        for port in requested {
             moves.push(self.move_focus(port.on_host(), request)?);
         }
-        self.settle().await;
+        self.reconcile().await;
         Ok(moves)
     }
 
@@ -415,20 +417,20 @@ impl Actor {
         let with_port = self.envs.iter();
         let with_port = with_port.filter_map(|env| Some((env, env.guest(port)?)));
         let of_port = self.claims.iter().filter(|claim| claim.host == port);
-        let before = focused(with_port, of_port, self.focus.of(port));
+        let before = default_target(with_port, of_port, self.focus.get(port));
         let before = before.filter(|(env, _)| *env != request.env);
         let before = before.and_then(|key| self.upstreams.get(&key).cloned());
         let from = before.as_ref().map(|upstream| upstream.env.clone());
-        // A database in the middle of a session isn't a page that is loaded anew.
+        // Unlike an HTTP client, a database session does not reconnect.
         let open = before
             .as_ref()
             .map_or(0, |before| before.traffic.view().open_other);
         if request.port.is_none() && open > 0 && !request.cut {
-            let kept_by = Some(open);
+            let open_connections = Some(open);
             return Ok(FocusMove {
                 port,
                 from,
-                kept_by,
+                open_connections,
             });
         }
         self.focus.set(port, &request.env)?;
@@ -438,16 +440,13 @@ impl Actor {
         Ok(FocusMove {
             port,
             from,
-            kept_by: None,
+            open_connections: None,
         })
     }
 
     fn forwards(&self) -> Vec<ForwardView> {
-        let mut views: Vec<ForwardView> = self
-            .claims
-            .iter()
-            .filter_map(|claim| self.forward(claim))
-            .collect();
+        let claims = self.claims.iter();
+        let mut views: Vec<_> = claims.filter_map(|claim| self.forward(claim)).collect();
         views.sort_by_key(|view| (view.env.clone(), view.guest));
         views
     }
@@ -455,21 +454,21 @@ impl Actor {
     fn forward(&self, claim: &Claim) -> Option<ForwardView> {
         let (env, guest) = claim.key.clone();
         let (state, problem) = self.ports.state(claim.host)?;
-        let own = self.stable.of(&claim.key, &self.shared);
-        // Another user's, or not ours to open: it leads to no env.
+        let own = self.own_ports.get(&claim.key, &self.shared);
+        // In use by another process, or not permitted.
         let is_open = |port: &HostPort| {
             let state = self.ports.state(*port);
             state.is_some_and(|(state, _)| state == PortState::Forwarded)
         };
-        let stable = own.filter(is_open);
-        let has_focus = self.focused.get(&claim.host);
+        let own_port = own.filter(is_open);
+        let has_focus = self.default_targets.get(&claim.host);
         let traffic = self.upstreams.get(&claim.key);
         Some(ForwardView {
             env,
             project: claim.project.clone(),
             guest,
             host: claim.host,
-            stable,
+            stable: own_port,
             name: claim.name.host(),
             state,
             problem,
@@ -481,14 +480,17 @@ impl Actor {
         })
     }
 
-    /// Tells what is forwarded, if that differs from what was told in more than what has passed.
-    fn tell(&mut self) {
+    /// Publishes the forwards, unless only traffic counts changed.
+    fn publish(&mut self) {
         let now = self.forwards();
-        self.told.send_if_modified(|told| {
-            let same = told.len() == now.len()
-                && told.iter().zip(&now).all(|(told, now)| told.is_still(now));
+        self.published.send_if_modified(|published| {
+            let same = published.len() == now.len()
+                && published
+                    .iter()
+                    .zip(&now)
+                    .all(|(published, now)| published.eq_ignoring_traffic(now));
             if !same {
-                *told = now;
+                *published = now;
             }
             !same
         });

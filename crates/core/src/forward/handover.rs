@@ -1,8 +1,8 @@
-//! Handing listeners over from one process to the next, so that no connection is refused between them.
+//! Hands listeners over to the next process, so that no connection is refused in between.
 //!
-//! Who ends binds a socket, says in the lock's file where it is, and gives the lock back; it goes on accepting. Who
-//! gets the lock fetches the listeners there, as open descriptors: a connection that waits in one is not lost. Where
-//! that fails on either side, the ports are bound anew, as after a process that was killed.
+//! The old process binds a socket, writes its path to the lock file and releases the lock, but keeps accepting. The
+//! new owner of the lock receives the listeners as descriptors, including pending connections. If that fails, the
+//! ports are bound again, as after a crash.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -21,39 +21,38 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::control::Holder;
+use crate::control::ControlSocket;
 use crate::home::Home;
 
-/// Descriptors in one message: systems take 253 at most.
-const AT_ONCE: usize = 128;
-/// How long the next one may take to come: those with a lease try at once.
-const COMES: Duration = Duration::from_secs(2);
-/// How long the one before may take to give them.
-const GIVES: Duration = Duration::from_secs(2);
+/// Below the system limit of 253.
+const MAX_DESCRIPTORS_PER_MESSAGE: usize = 128;
+/// Time for the next process to connect. Sessions with a lease try at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the old process to send its listeners.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a process has before it forwards.
+/// Listeners and limits that a process starts with.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    /// Listeners of the one that forwarded before, by their addresses.
+    /// From the previous process.
     listeners: BTreeMap<SocketAddr, TcpListener>,
-    /// How many descriptors it might have; `None` for as many as it likes.
+    /// Descriptor limit before it was raised; `None` without a limit.
     pub(super) descriptors: Option<u64>,
 }
 
 impl Inherited {
-    /// Takes as many descriptors as there may be, and what the one who held the lock before hands over: nothing where it
-    /// was killed.
-    pub(super) async fn of(holder: &mut Holder) -> Self {
-        // First: the kernel drops listeners for which there is no room.
+    /// Raises the descriptor limit and receives the listeners of the previous process, if it hands them over.
+    pub(super) async fn receive(socket: &mut ControlSocket) -> Self {
+        // Raise the limit first: the kernel drops descriptors above it.
         let descriptors = super::raise_descriptors();
-        let fetched = match holder.handed_over() {
-            Some(path) => tokio::time::timeout(GIVES, fetch(&path)).await,
+        let received = match socket.take_handover() {
+            Some(path) => tokio::time::timeout(RECEIVE_TIMEOUT, receive_all(&path)).await,
             None => Ok(Ok(BTreeMap::new())),
         };
-        let listeners = match fetched {
+        let listeners = match received {
             Ok(Ok(listeners)) => listeners,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "no listener is handed over");
+                tracing::warn!(%error, "cannot receive listeners");
                 BTreeMap::new()
             }
             Err(_) => BTreeMap::new(),
@@ -68,24 +67,24 @@ impl Inherited {
         self.listeners.is_empty()
     }
 
-    /// Keeps those of some ports.
+    /// Keeps the listeners of some ports.
     pub(super) fn retain(&mut self, kept: impl Fn(u16) -> bool) {
         self.listeners.retain(|address, _| kept(address.port()));
     }
 
-    /// Descriptors of them, for another process.
-    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+    /// Duplicates the descriptors for another process.
+    pub(super) fn duplicate(&self) -> io::Result<Vec<OwnedFd>> {
         let copies = self.listeners.values().map(TcpListener::try_clone);
         copies.map(|copy| copy.map(OwnedFd::from)).collect()
     }
 
-    /// The one at an address.
+    /// Removes the listener of an address.
     pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.listeners.remove(&address)
     }
 }
 
-async fn fetch(path: &Path) -> io::Result<BTreeMap<SocketAddr, TcpListener>> {
+async fn receive_all(path: &Path) -> io::Result<BTreeMap<SocketAddr, TcpListener>> {
     let stream = UnixStream::connect(path).await?;
     let mut listeners = BTreeMap::new();
     loop {
@@ -102,9 +101,10 @@ async fn fetch(path: &Path) -> io::Result<BTreeMap<SocketAddr, TcpListener>> {
     }
 }
 
-/// The descriptors of one message; none at the end.
+/// Receives the descriptors of one message. Empty at the end.
 fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut space =
+        vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS_PER_MESSAGE))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut into = [IoSliceMut::new(&mut byte)];
@@ -114,7 +114,7 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let message = recvmsg(stream, &mut into, &mut ancillary, flags)?;
     if message.flags.contains(ReturnFlags::CTRUNC) {
         tracing::warn!(
-            "some listeners didn't fit: their ports are taken once the one before lets go"
+            "not all listeners were received: their ports are bound after the old process ends"
         );
     }
     let mut received = Vec::new();
@@ -130,13 +130,13 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     Ok(received)
 }
 
-/// A place at which listeners are fetched.
-struct Offer {
+/// Socket on which listeners are offered.
+struct HandoverSocket {
     socket: UnixListener,
     path: PathBuf,
 }
 
-impl Offer {
+impl HandoverSocket {
     fn new(home: &Home) -> io::Result<Self> {
         let path = home.handover_socket();
         match fs::remove_file(&path) {
@@ -148,8 +148,8 @@ impl Offer {
         Ok(Self { socket, path })
     }
 
-    /// Gives them to the first of our user who comes.
-    async fn give(&self, listeners: &[OwnedFd]) -> io::Result<()> {
+    /// Sends the listeners to the first client of the same user.
+    async fn send_listeners(&self, listeners: &[OwnedFd]) -> io::Result<()> {
         let own = rustix::process::geteuid().as_raw();
         let stream = loop {
             let (stream, _) = self.socket.accept().await?;
@@ -157,28 +157,29 @@ impl Offer {
                 break stream;
             }
         };
-        for some in listeners.chunks(AT_ONCE) {
+        for chunk in listeners.chunks(MAX_DESCRIPTORS_PER_MESSAGE) {
             stream
-                .async_io(Interest::WRITABLE, || send(&stream, some))
+                .async_io(Interest::WRITABLE, || send(&stream, chunk))
                 .await?;
         }
         Ok(())
     }
 }
 
-impl Drop for Offer {
+impl Drop for HandoverSocket {
     fn drop(&mut self) {
-        // One that stays is taken away by the next who hands over.
+        // The next handover removes a stale socket.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 fn send(stream: &UnixStream, listeners: &[OwnedFd]) -> io::Result<()> {
     let descriptors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut space =
+        vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS_PER_MESSAGE))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // A message has to have a byte.
+    // Ancillary data needs at least one byte.
     sendmsg(
         stream,
         &[IoSlice::new(&[0])],
@@ -188,44 +189,44 @@ fn send(stream: &UnixStream, listeners: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// What who ends leaves to who forwards next.
+/// State to hand over to the next process.
 pub(super) struct HandoverServer {
     pub(super) listeners: Vec<OwnedFd>,
-    /// How many leases there are, this process's own as well.
+    /// Number of leases, including those of this process.
     pub(super) leases: usize,
 }
 
-/// What has become of the right to answer.
+/// Result of a handover of the control socket.
 pub enum Handover {
-    /// Somebody else has it now, and our listeners.
-    Over,
-    /// It is still ours, or was given back for nobody.
-    NotOver(Option<Holder>),
+    /// Another process has the control socket and the listeners.
+    Done,
+    /// No process took over. The control socket is returned unless it was released.
+    NotTaken(Option<ControlSocket>),
 }
 
 impl HandoverServer {
-    /// Gives the right to answer back, and the listeners to who takes it. Until then connections are accepted here, so
-    /// forwarding has to go on until this has ended.
-    pub(super) async fn hand_over(self, home: &Home, holder: Holder) -> Handover {
-        let offer = match Offer::new(home) {
+    /// Releases the control socket and sends the listeners to its next owner. Forwarding must continue until this
+    /// returns.
+    pub(super) async fn hand_over(self, home: &Home, holder: ControlSocket) -> Handover {
+        let offer = match HandoverSocket::new(home) {
             Ok(offer) => offer,
             Err(error) => {
-                tracing::warn!(%error, "listeners can't be handed over");
-                return Handover::NotOver(Some(holder));
+                tracing::warn!(%error, "cannot hand over listeners");
+                return Handover::NotTaken(Some(holder));
             }
         };
-        if let Err(error) = holder.pass_on(&offer.path) {
-            tracing::warn!(?error, "listeners can't be handed over");
-            return Handover::NotOver(None);
+        if let Err(error) = holder.hand_over(&offer.path) {
+            tracing::warn!(?error, "cannot hand over listeners");
+            return Handover::NotTaken(None);
         }
-        match tokio::time::timeout(COMES, offer.give(&self.listeners)).await {
-            Ok(Ok(())) => Handover::Over,
+        match tokio::time::timeout(CONNECT_TIMEOUT, offer.send_listeners(&self.listeners)).await {
+            Ok(Ok(())) => Handover::Done,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "listeners weren't handed over");
-                Handover::NotOver(None)
+                tracing::warn!(%error, "cannot hand over listeners");
+                Handover::NotTaken(None)
             }
-            // Who was there has gone meanwhile.
-            Err(_) => Handover::NotOver(None),
+            // The next process disappeared.
+            Err(_) => Handover::NotTaken(None),
         }
     }
 }
@@ -235,39 +236,39 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_the_lock_has_the_listeners_of_who_gave_it_back() {
+    async fn next_lock_owner_receives_the_listeners() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
-        let first = Holder::claim(&home).unwrap().unwrap();
-        // More than one message takes.
-        let listeners: Vec<TcpListener> = (0..=AT_ONCE)
+        let first = ControlSocket::claim(&home).unwrap().unwrap();
+        // Needs two messages.
+        let listeners: Vec<TcpListener> = (0..=MAX_DESCRIPTORS_PER_MESSAGE)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
-        let address = listeners[AT_ONCE].local_addr().unwrap();
+        let address = listeners[MAX_DESCRIPTORS_PER_MESSAGE].local_addr().unwrap();
         let waiting = std::net::TcpStream::connect(address).unwrap();
-        let given: Vec<OwnedFd> = listeners.into_iter().map(OwnedFd::from).collect();
-        let here = home.clone();
-        let legacy = HandoverServer {
-            listeners: given,
+        let descriptors: Vec<OwnedFd> = listeners.into_iter().map(OwnedFd::from).collect();
+        let old_home = home.clone();
+        let server = HandoverServer {
+            listeners: descriptors,
             leases: 1,
         };
-        let giver = tokio::spawn(async move { legacy.hand_over(&here, first).await });
+        let old_process = tokio::spawn(async move { server.hand_over(&old_home, first).await });
         let mut second = loop {
-            match Holder::claim(&home).unwrap() {
+            match ControlSocket::claim(&home).unwrap() {
                 Some(holder) => break holder,
                 None => tokio::task::yield_now().await,
             }
         };
-        let mut inherited = Inherited::of(&mut second).await;
-        assert!(matches!(giver.await.unwrap(), Handover::Over));
-        assert_eq!(inherited.listeners.len(), AT_ONCE + 1);
-        // Not even who has come before is lost.
+        let mut inherited = Inherited::receive(&mut second).await;
+        assert!(matches!(old_process.await.unwrap(), Handover::Done));
+        assert_eq!(inherited.listeners.len(), MAX_DESCRIPTORS_PER_MESSAGE + 1);
+        // A pending connection survives.
         let taken = inherited.take(address).unwrap();
         let (accepted, _) = taken.accept().unwrap();
         assert_eq!(accepted.peer_addr().unwrap(), waiting.local_addr().unwrap());
         drop(second);
-        // Whoever comes next finds nothing to fetch.
-        let mut third = Holder::claim(&home).unwrap().unwrap();
-        assert!(Inherited::of(&mut third).await.is_empty());
+        // The next owner inherits nothing.
+        let mut third = ControlSocket::claim(&home).unwrap().unwrap();
+        assert!(Inherited::receive(&mut third).await.is_empty());
     }
 }

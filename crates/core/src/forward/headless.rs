@@ -1,13 +1,12 @@
-//! What a command answers on the control socket while it holds the listeners: forwards, but no window.
+//! Control-socket host of a CLI process that forwards: it has no window.
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Forwarding;
 use crate::control::{Host, Role, Windows};
 use crate::error::{Error, ErrorKind, Result};
-use crate::view::{Action, ViewEvent};
+use crate::view::Action;
 use crate::watch::Watch;
 
 pub(super) struct Headless {
@@ -18,7 +17,7 @@ pub(super) struct Headless {
 }
 
 impl Headless {
-    /// `end` is cancelled when the app wants to forward itself.
+    /// `end` is cancelled when the app takes over.
     pub(super) fn new(watch: Watch, forwarding: Forwarding, end: CancellationToken) -> Self {
         Self {
             watch,
@@ -30,8 +29,8 @@ impl Headless {
 }
 
 fn no_app() -> Error {
-    Error::new(ErrorKind::Unsupported, "a command answers here, and no app")
-        .with_hint("start it: lxc-dev-manager-desktop")
+    Error::new(ErrorKind::Unsupported, "the desktop app is not running")
+        .with_hint("start it: `lxc-dev-manager-desktop`")
 }
 
 #[async_trait]
@@ -44,8 +43,8 @@ impl Host for Headless {
         Err(no_app())
     }
 
-    async fn watch(&self) -> Option<mpsc::Receiver<ViewEvent>> {
-        self.watch.subscribe().await
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     async fn show_window(&self) -> Result<()> {

@@ -1,22 +1,21 @@
-//! Forwards: which ports of which envs are forwarded, for whom, and by whom.
+//! Decides which ports of which envs are forwarded.
 //!
-//! One process of a user holds the listeners: the app, `serve`, or the first `proxy`. Whoever else wants
-//! ports forwarded takes a lease there, over the control socket ([`Session`]); when the holder goes, one
-//! of them takes over. What is forwarded follows from the living view, the leases, and who has a port's
-//! focus; one task folds that into listeners and tables ([`Forwarding`]).
+//! One process per user, the forwarder, has the listeners: the app, `serve`, or the first `proxy`. Other processes take
+//! a lease over the control socket ([`Session`]); when the forwarder exits, one of them takes over. One task derives
+//! listeners and routing tables from the view, the leases and the default targets ([`Forwarding`]).
 //! Deliberately absent: bytes and protocols (`proxy`), and how an env is reached (`backend`).
 
 mod actor;
-mod answers;
 mod handover;
 mod headless;
+mod listener_probe;
 mod plan;
 mod ports;
-mod remembered;
 mod renames;
 mod route_cache;
 mod service;
 mod session;
+mod shared_file;
 mod store;
 mod tables;
 
@@ -28,7 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control::Holder;
+use crate::control::ControlSocket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::{EnvName, GuestPort, HostPort, PortState};
@@ -44,93 +43,91 @@ pub use plan::Scope;
 use ports::Ports;
 pub use session::{Forwarder, Session, list_brief};
 
-/// How long the one task may take to tell what is left.
-const LEGACY: Duration = Duration::from_millis(500);
-/// How long connections may take to end when somebody else forwards by now.
+/// Time for the task to prepare a handover.
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for open connections to end after another process took over.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Orders that may wait.
-const BACKLOG: usize = 64;
+/// Capacity of the command queue.
+const QUEUE_CAPACITY: usize = 64;
 
-/// A change of focus that somebody wants.
+/// Request to change the default target of ports.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct FocusRequest {
-    /// Who gets it.
+    /// New default target.
     pub env: EnvRef,
-    /// Of which port; of all of the env's where none is named, but for those that another env has open
-    /// connections on which aren't HTTP.
+    /// One port, or all ports of the env except those on which another env has open non-HTTP connections.
     pub port: Option<GuestPort>,
-    /// Open connections to who had it are reset.
+    /// Reset open connections to the previous target.
     pub cut: bool,
 }
 
 /// A handle on the forwards of this process.
 #[derive(Clone)]
 pub struct Forwarding {
-    orders: mpsc::Sender<Order>,
-    told: watch::Receiver<Vec<ForwardView>>,
-    /// The next lease's number.
+    commands: mpsc::Sender<Command>,
+    published: watch::Receiver<Vec<ForwardView>>,
+    /// Number of the next lease.
     leases: Arc<AtomicU64>,
-    /// How many descriptors this process might have before.
+    /// Descriptor limit before it was raised.
     inherited: Option<u64>,
     connections: TaskTracker,
 }
 
-/// What the owner of the forwards is asked.
-enum Order {
+/// Commands to the task that owns the forwards.
+enum Command {
     Lease(u64, Scope),
     EndLease(u64),
     Focus(FocusRequest, oneshot::Sender<Result<Vec<FocusMove>>>),
     Release(HostPort, oneshot::Sender<Result<()>>),
     Forwards(oneshot::Sender<Vec<ForwardView>>),
-    /// The listeners, for who forwards next, and how many leases there are.
     HandoverServer(oneshot::Sender<HandoverServer>),
 }
 
-/// Ports are forwarded for somebody as long as this is kept.
+/// Keeps ports forwarded until dropped.
 pub struct Lease {
     number: u64,
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (orders, number) = (self.orders.clone(), self.number);
-        // Where the order queue is full it has to wait; where there is no runtime, all ends anyway.
-        if orders.try_send(Order::EndLease(number)).is_err()
+        let (commands, number) = (self.commands.clone(), self.number);
+        // Wait if the queue is full. Without a runtime the process is ending.
+        if commands.try_send(Command::EndLease(number)).is_err()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { orders.send(Order::EndLease(number)).await });
+            runtime.spawn(async move { commands.send(Command::EndLease(number)).await });
         }
     }
 }
 
 impl Forwarding {
-    /// Whether what forwards remember can be read: to be asked before somebody else is made to give way.
+    /// Checks that the stored state is readable, before another process is asked to step down.
     ///
     /// # Errors
-    /// `Io` and `Config` where it can't.
+    /// `Io` and `Config` if it is not.
     pub fn check(home: &Home) -> Result<()> {
         store::Focus::read(home)?;
-        store::Stable::read(home)?;
+        store::OwnPorts::read(home)?;
         renames::Renames::read(home)?;
         Ok(())
     }
 
-    /// Takes up forwarding, for nobody yet, with what the one before hands over to the holder. Listening, and the watch,
-    /// end with the token, and `tasks` waits for them. Connections go on ([`Forwarding::connections`]), and are cut when
-    /// their env's boot is over, for as long as the process lasts.
+    /// Starts forwarding without leases and with the listeners of the previous process. Listening and the watch end with
+    /// the token; `tasks` waits for them. Connections continue ([`Forwarding::connections`]) until the boot of their env
+    /// ends.
     ///
     /// # Errors
-    /// `Io` and `Config` where our own state can't be read.
-    pub async fn take_up(
+    /// `Io` and `Config` if the stored state is not readable.
+    pub async fn start(
         operations: &Arc<Operations>,
-        holder: &mut Holder,
+        holder: &mut ControlSocket,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<(Watch, Self)> {
-        let inherited = Inherited::of(holder).await;
+        let inherited = Inherited::receive(holder).await;
         let watch = Watch::start(operations.clone(), tasks, shutdown.clone());
-        let forwarding = Self::start(
+        let forwarding = Self::spawn(
             operations.clone(),
             &watch,
             tasks,
@@ -140,102 +137,100 @@ impl Forwarding {
         Ok((watch, forwarding))
     }
 
-    fn start(
+    fn spawn(
         operations: Arc<Operations>,
         watch: &Watch,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
-        legacy: Inherited,
+        inherited: Inherited,
     ) -> Result<Self> {
-        let inherited = legacy.descriptors;
-        let (orders, receiver) = mpsc::channel(BACKLOG);
-        let (teller, told) = watch::channel(Vec::new());
+        let descriptors = inherited.descriptors;
+        let (commands, receiver) = mpsc::channel(QUEUE_CAPACITY);
+        let (publisher, published) = watch::channel(Vec::new());
         let shared = Shared::default();
         let connections = shared.connections().clone();
-        let ports = Ports::new(tasks.clone(), shared, legacy);
-        let over = CancellationToken::new();
-        let ends = (shutdown.clone(), over.clone());
-        let mut actor = Actor::new(operations, teller, ports, tasks.clone(), ends)?;
-        let (watch, shown) = (watch.clone(), told.clone());
+        let ports = Ports::new(tasks.clone(), shared, inherited);
+        let drained = CancellationToken::new();
+        let ends = (shutdown.clone(), drained.clone());
+        let mut actor = Actor::new(operations, publisher, ports, tasks.clone(), ends)?;
+        let (watch, view, shown) = (watch.clone(), watch.view(), published.clone());
         let (listening, open) = (tasks.token(), connections.clone());
         tokio::spawn(async move {
-            let _over = over.drop_guard();
+            let _drained = drained.drop_guard();
             watch.show_forwards(shown).await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = actor.run(watch, receiver) => {}
+                () = actor.run(view, receiver) => {}
             }
-            let mut drain_connections = actor.close().await;
+            let mut draining = actor.close().await;
             drop(listening);
             open.close();
             tokio::select! {
                 () = open.wait() => {}
-                () = drain_connections.cut() => {}
+                () = draining.cut_ended() => {}
             }
         });
         let leases = Arc::default();
         Ok(Self {
-            orders,
-            told,
+            commands,
+            published,
             leases,
-            inherited,
+            inherited: descriptors,
             connections,
         })
     }
 
-    /// Forwards what is wanted until the lease is dropped.
+    /// Forwards a scope until the lease is dropped.
     ///
     /// # Errors
-    /// `Unreachable` where forwarding has ended.
+    /// `Unreachable` after forwarding ended.
     pub async fn lease(&self, scope: Scope) -> Result<Lease> {
         let number = self.leases.fetch_add(1, Ordering::Relaxed);
-        let orders = self.orders.clone();
-        orders
-            .send(Order::Lease(number, scope))
+        let commands = self.commands.clone();
+        commands
+            .send(Command::Lease(number, scope))
             .await
             .map_err(|_| ended())?;
-        Ok(Lease { number, orders })
+        Ok(Lease { number, commands })
     }
 
-    /// Gives an env the focus of its ports.
+    /// Makes an env the default target of its ports.
     ///
     /// # Errors
-    /// `NotFound` for a port that it doesn't have.
+    /// `NotFound` for a port that the env does not have.
     pub async fn focus(&self, request: FocusRequest) -> Result<Vec<FocusMove>> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Order::Focus(request, answer)).await?;
-        answered.await.map_err(|_| ended())?
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Focus(request, reply)).await?;
+        receiver.await.map_err(|_| ended())?
     }
 
-    /// Gives a port of this machine up, until somebody wants it anew.
+    /// Releases a host port until a new lease requests it.
     ///
     /// # Errors
-    /// `NotFound` for one that isn't forwarded.
+    /// `NotFound` for a port that is not forwarded.
     pub async fn release(&self, port: HostPort) -> Result<()> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Order::Release(port, answer)).await?;
-        answered.await.map_err(|_| ended())?
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Release(port, reply)).await?;
+        receiver.await.map_err(|_| ended())?
     }
 
-    /// What is forwarded now, with what has passed so far.
+    /// Returns the current forwards with their traffic counts.
     ///
     /// # Errors
-    /// `Unreachable` where forwarding has ended.
+    /// `Unreachable` after forwarding ended.
     pub async fn forwards(&self) -> Result<Vec<ForwardView>> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Order::Forwards(answer)).await?;
-        answered.await.map_err(|_| ended())
+        let (reply, receiver) = oneshot::channel();
+        self.send(Command::Forwards(reply)).await?;
+        receiver.await.map_err(|_| ended())
     }
 
-    /// The connections that are open. They outlive the forwarding, for as long as the process does: it is theirs who
-    /// ends that to wait for them.
+    /// Open connections. They outlive forwarding; the caller that ends the process waits for them.
     #[must_use]
     pub fn connections(&self) -> &TaskTracker {
         &self.connections
     }
 
-    /// Waits for the connections that are open, once another process forwards: for a while, and no longer than
-    /// until `hurry`.
+    /// Waits for open connections after a handover, until a timeout or `hurry`.
     pub async fn drain_connections(&self, hurry: impl Future<Output = ()>) {
         self.connections.close();
         tokio::select! {
@@ -245,88 +240,87 @@ impl Forwarding {
         }
     }
 
-    /// Ends answering, and hands the listeners to who answers next: to those who have a lease here beside this process's
-    /// `own`, or, where somebody has asked for it (`must`), to whoever comes. To be called while forwarding goes on, and
-    /// with `served` giving the right to answer back once `answers` is cancelled.
-    pub async fn pass_on(
+    /// Hands control socket and listeners over to the next process, if there are leases besides this process's `own`, or
+    /// if another process requested it (`must`). Must be called during forwarding. `served` returns the control socket
+    /// after `answers` is cancelled.
+    pub async fn hand_over(
         &self,
         home: &Home,
         (own, must): (usize, bool),
         answers: CancellationToken,
-        served: impl Future<Output = Option<Holder>>,
+        served: impl Future<Output = Option<ControlSocket>>,
     ) -> Handover {
-        // While others still have their leases, and can be counted.
-        let legacy = self.legacy().await.ok();
-        let legacy = legacy.filter(|legacy| must || legacy.leases > own);
+        // Count leases before clients disconnect.
+        let server = self.prepare_handover().await.ok();
+        let server = server.filter(|server| must || server.leases > own);
         answers.cancel();
-        match (legacy, served.await) {
-            (Some(legacy), Some(holder)) => legacy.hand_over(home, holder).await,
-            (_, holder) => Handover::NotOver(holder),
+        match (server, served.await) {
+            (Some(server), Some(holder)) => server.hand_over(home, holder).await,
+            (_, holder) => Handover::NotTaken(holder),
         }
     }
 
-    /// What is left to who forwards next.
-    async fn legacy(&self) -> Result<HandoverServer> {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.ask(Order::HandoverServer(answer)).await?;
-            answered.await.map_err(|_| ended())
+    /// Collects the state for the next process.
+    async fn prepare_handover(&self) -> Result<HandoverServer> {
+        let (reply, receiver) = oneshot::channel();
+        let request = async {
+            self.send(Command::HandoverServer(reply)).await?;
+            receiver.await.map_err(|_| ended())
         };
-        // At the end of a process nobody waits for an engine that hangs.
-        let answered = tokio::time::timeout(LEGACY, asked).await;
-        answered.unwrap_or_else(|_| Err(ended()))
+        // A hanging engine must not delay the exit.
+        let server = tokio::time::timeout(HANDOVER_TIMEOUT, request).await;
+        server.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// How many descriptors this process might have before it forwarded, for the programs that it starts: some fail
-    /// with as many as it has now. `None` for as many as it likes.
+    /// Descriptor limit before it was raised, for child processes, some of which fail with a high limit. `None` without
+    /// a limit.
     #[must_use]
     pub fn inherited_descriptors(&self) -> Option<u64> {
         self.inherited
     }
 
-    /// What is forwarded, told at each change of anything but what passes.
+    /// Forwards, updated at each change except of traffic counts.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Vec<ForwardView>> {
-        self.told.clone()
+        self.published.clone()
     }
 
-    async fn ask(&self, order: Order) -> Result<()> {
-        self.orders.send(order).await.map_err(|_| ended())
+    async fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).await.map_err(|_| ended())
     }
 }
 
-/// The error for a port that an env doesn't have.
+/// Error for a port that an env does not have.
 #[must_use]
 pub fn no_such_port(env: &EnvName, port: GuestPort) -> Error {
-    Error::new(ErrorKind::NotFound, format!("`{env}` has no port {port}")).with_hint(format!(
-        "give it one: `lxc-dev-manager port add {env} {port}`"
-    ))
+    Error::new(ErrorKind::NotFound, format!("`{env}` has no port {port}"))
+        .with_hint(format!("add it: `lxc-dev-manager port add {env} {port}`"))
 }
 
 fn ended() -> Error {
-    Error::new(ErrorKind::Unreachable, "forwarding has ended")
+    Error::new(ErrorKind::Unreachable, "forwarding ended")
 }
 
-/// Takes as many descriptors as this user may have: two for each connection. Returns how many there might be before.
+/// Raises the descriptor limit, because each connection needs two. Returns the previous limit.
 fn raise_descriptors() -> Option<u64> {
     use rustix::process::{Resource, getrlimit};
     let before = getrlimit(Resource::Nofile).current;
-    // Some systems set no limit here and have one elsewhere.
+    // macOS has a separate limit per process.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit of descriptors stays as it is");
+        tracing::warn!(%error, "cannot raise the descriptor limit");
     }
     before
 }
 
-/// How many connections there may be at once: two descriptors each; `None` for as many as memory has.
+/// Maximum number of connections, at two descriptors each. `None` without a limit.
 #[must_use]
-pub fn most_connections() -> Option<u64> {
+pub fn max_connections() -> Option<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.maximum.map(|descriptors| descriptors / 2)
 }
 
-/// Where a browser finds a forward: by its name where this system's resolver knows it and the shared port
-/// could be had, else by the env's own port. Asks the resolver.
+/// Returns the URL of a forward for a browser: by name if the system resolves it and the shared port is forwarded, else
+/// by the env's own port. Queries the resolver.
 #[must_use]
 pub fn browser_url(forward: &ForwardView) -> String {
     use std::net::ToSocketAddrs;
@@ -337,31 +331,32 @@ pub fn browser_url(forward: &ForwardView) -> String {
     own.unwrap_or_else(|| forward.url())
 }
 
-/// What is remembered of an env is so under its new name, and those who forward learn that it has one.
+/// Renames an env in the stored state and notifies forwarders.
 ///
 /// # Errors
-/// `Io` and `Config` where that can't be read or written.
-pub(crate) fn carry_over(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
+/// `Io` and `Config` if the state is not readable or writable.
+pub(crate) fn rename_env(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
     store::Focus::read(home)?.rename(old, new)?;
-    store::Stable::read(home)?.rename(old, new)?;
+    store::OwnPorts::read(home)?.rename(old, new)?;
     renames::Renames::read(home)?.add(old, new)
 }
 
-/// Takes back what [`carry_over`] has done, if it has: an env that had the new name before may have left its own there.
+/// Reverts [`rename_env`] if it was the last rename of these envs.
 ///
 /// # Errors
-/// Those of [`carry_over`].
-pub(crate) fn carry_back(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
-    match renames::Renames::read(home)?.ends_with(old, new) {
-        true => carry_over(home, new, old),
-        false => Ok(()),
+/// Those of [`rename_env`].
+pub(crate) fn revert_rename(home: &Home, old: &EnvRef, new: &EnvRef) -> Result<()> {
+    if renames::Renames::read(home)?.is_last(old, new) {
+        rename_env(home, new, old)
+    } else {
+        Ok(())
     }
 }
 
-/// Gives an env the focus where nobody forwards now: the next who does will know.
+/// Stores an env as default target while no process forwards.
 ///
 /// # Errors
-/// `Io` where it can't be written.
+/// `Io` if the state is not writable.
 pub fn remember_focus(home: &Home, env: &EnvRef, ports: &[GuestPort]) -> Result<Vec<FocusMove>> {
     let mut focus = store::Focus::read(home)?;
     let mut moves = Vec::new();
@@ -371,7 +366,7 @@ pub fn remember_focus(home: &Home, env: &EnvRef, ports: &[GuestPort]) -> Result<
         moves.push(FocusMove {
             port,
             from: before.filter(|before| before != env),
-            kept_by: None,
+            open_connections: None,
         });
     }
     Ok(moves)

@@ -1,64 +1,61 @@
-//! Which ports there should be listeners for, and who is reached by them: pure.
+//! Pure functions from view and leases to claimed ports and default targets.
 
 use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::store::Key;
-use crate::model::{EnvStatus, GuestPort, HostPort, InstanceName, PortState, ProjectName, Reach};
+use crate::model::{
+    EnvStatus, GuestPort, HostPort, InstanceName, ListenScope, PortState, ProjectName,
+};
 use crate::proxy::RouteName;
 use crate::view::{EnvRef, EnvView, ProjectView, View};
 
-/// Which envs somebody wants forwarded, for as long as the lease lasts.
+/// Envs that a lease requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "kebab-case")]
 pub enum Scope {
-    /// This env, whether it runs or not.
-    Env {
-        /// Which.
-        env: EnvRef,
-    },
-    /// The envs of this project that run.
+    /// One env, running or not.
+    Env { env: EnvRef },
+    /// Running envs of a project.
     Project {
-        /// Its directory.
+        /// Directory of the project.
         path: String,
     },
-    /// The envs of all known projects that run.
+    /// Running envs of all known projects.
     All,
-    /// Ports of running envs on which somebody has answered.
+    /// Ports of running envs with a listener in the guest.
     Answering,
 }
 
-/// A port of an env that is to be forwarded.
+/// A port to forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) key: Key,
     pub(super) project: Option<ProjectName>,
     pub(super) name: RouteName,
     pub(super) host: HostPort,
-    pub(super) reach: Reach,
+    pub(super) reach: ListenScope,
 }
 
-/// An env as far as forwards know it.
+/// An env as forwards see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KnownEnv {
     pub(super) env: EnvRef,
     pub(super) project: Option<ProjectName>,
     pub(super) instance: InstanceName,
     pub(super) name: RouteName,
-    pub(super) ports: Vec<(GuestPort, Reach)>,
-    /// Another checkout of the project made its instance, and is there with it.
-    pub(super) is_twin: bool,
-    /// It runs.
-    pub(super) up: bool,
-    /// It runs, or a connection starts it.
+    pub(super) ports: Vec<(GuestPort, ListenScope)>,
+    /// Created by another checkout of the project that is also known.
+    pub(super) is_other_checkout: bool,
+    pub(super) running: bool,
+    /// Running, or started by a connection.
     pub(super) reachable: bool,
 }
 
-/// The envs of a view, in its order. What can't be seen for a while is as it was: envs of a file that is
-/// just being edited, those of an engine that is just being restarted, and those whose project is `away`, unless another
-/// checkout has their instance.
-pub(super) fn envs(view: &View, before: &[KnownEnv], mut away: Vec<KnownEnv>) -> Vec<KnownEnv> {
+/// Returns the envs of a view in its order. Temporarily invisible envs keep their state: those of an invalid file, of
+/// an unreachable engine, and of `missing` projects unless another checkout has their instance.
+pub(super) fn envs(view: &View, before: &[KnownEnv], mut missing: Vec<KnownEnv>) -> Vec<KnownEnv> {
     let of_project = |project: &ProjectView| -> Vec<KnownEnv> {
         let known = before
             .iter()
@@ -66,36 +63,37 @@ pub(super) fn envs(view: &View, before: &[KnownEnv], mut away: Vec<KnownEnv>) ->
         if project.problem.is_some() && project.envs.is_empty() {
             return known.cloned().collect();
         }
-        let was_up = |env: &EnvView| {
+        let was_running = |env: &EnvView| {
             known
                 .clone()
-                .any(|known| known.env.env == env.name && known.up)
+                .any(|known| known.env.env == env.name && known.running)
         };
         let envs = project.envs.iter();
         envs.map(|env| {
-            let up = env.status.is_up() || (env.status == EnvStatus::Unreachable && was_up(env));
-            known_env(&project.path, env, up)
+            let running =
+                env.status.is_up() || (env.status == EnvStatus::Unreachable && was_running(env));
+            known_env(&project.path, env, running)
         })
         .collect()
     };
     let mut envs: Vec<KnownEnv> = view.projects.iter().flat_map(of_project).collect();
-    away.retain(|away| envs.iter().all(|env| env.instance != away.instance));
-    envs.extend(away);
-    let made: Vec<InstanceName> = envs
+    missing.retain(|missing| envs.iter().all(|env| env.instance != missing.instance));
+    envs.extend(missing);
+    let created: Vec<InstanceName> = envs
         .iter()
-        .filter(|env| !env.is_twin)
+        .filter(|env| !env.is_other_checkout)
         .map(|env| env.instance.clone())
         .collect();
-    // Where the one that made it isn't known here, it is as good as any.
+    // If the creating checkout is unknown, this one counts as its owner.
     for env in &mut envs {
-        env.is_twin &= made.contains(&env.instance);
+        env.is_other_checkout &= created.contains(&env.instance);
     }
     envs
 }
 
-fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
+fn known_env(path: &str, env: &EnvView, running: bool) -> KnownEnv {
     let project = env.project.as_ref().map(ProjectName::as_str);
-    // The engine has the others, and their listeners.
+    // The engine itself listens on native ports.
     let ports = env.ports.iter();
     let ports = ports.filter(|port| port.state != PortState::Native);
     KnownEnv {
@@ -109,40 +107,42 @@ fn known_env(path: &str, env: &EnvView, up: bool) -> KnownEnv {
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
             .collect(),
-        is_twin: env.checkout.is_some(),
-        up,
-        reachable: up || env.wake,
+        is_other_checkout: env.checkout.is_some(),
+        running,
+        reachable: running || env.wake,
     }
 }
 
 impl Scope {
-    fn wants(&self, env: &KnownEnv, port: GuestPort, answered: &BTreeSet<Key>) -> bool {
+    fn includes(&self, env: &KnownEnv, port: GuestPort, listening: &BTreeSet<Key>) -> bool {
         match self {
-            Self::Env { env: wanted } => *wanted == env.env,
+            Self::Env { env: requested } => *requested == env.env,
             Self::Project { path } => {
-                *path == env.env.project_path && env.reachable && !env.is_twin
+                *path == env.env.project_path && env.reachable && !env.is_other_checkout
             }
-            Self::All => env.reachable && !env.is_twin,
+            Self::All => env.reachable && !env.is_other_checkout,
             Self::Answering => {
-                env.reachable && !env.is_twin && answered.contains(&(env.env.clone(), port))
+                env.reachable
+                    && !env.is_other_checkout
+                    && listening.contains(&(env.env.clone(), port))
             }
         }
     }
 }
 
 impl KnownEnv {
-    /// The port of the env that one of this machine leads to.
+    /// Returns the guest port behind a host port.
     pub(super) fn guest(&self, port: HostPort) -> Option<GuestPort> {
         let mut ports = self.ports.iter().map(|(guest, _)| *guest);
         ports.find(|guest| guest.on_host() == port)
     }
 }
 
-/// What is to be forwarded, each once, in the order of the leases: who came last is first.
+/// Returns the ports to forward without duplicates, newest lease first.
 pub(super) fn claims<'a>(
     envs: &[KnownEnv],
     leases: impl DoubleEndedIterator<Item = &'a Scope>,
-    answered: &BTreeSet<Key>,
+    listening: &BTreeSet<Key>,
     released: &BTreeSet<HostPort>,
 ) -> Vec<Claim> {
     let mut claims: Vec<Claim> = Vec::new();
@@ -150,8 +150,8 @@ pub(super) fn claims<'a>(
     for scope in leases.rev() {
         for env in envs {
             let ports = env.ports.iter();
-            let wanted = ports.filter(|(port, _)| scope.wants(env, *port, answered));
-            for (port, reach) in wanted {
+            let requested = ports.filter(|(port, _)| scope.includes(env, *port, listening));
+            for (port, reach) in requested {
                 let host = port.on_host();
                 if released.contains(&host) || !claimed.insert((&env.env, *port)) {
                     continue;
@@ -169,14 +169,14 @@ pub(super) fn claims<'a>(
     claims
 }
 
-/// Who gets what names nobody, of those who have a port: whoever was given the focus for as long as that env has the port,
-/// running or not, else who came last. A client whose database is down must not find another env's in its place.
-pub(super) fn focused<'a>(
+/// Returns the default target of a port: the stored one while that env has the port, running or not, else that of the
+/// newest claim. A client whose database is down must not reach that of another env.
+pub(super) fn default_target<'a>(
     mut envs: impl Iterator<Item = (&'a KnownEnv, GuestPort)>,
     mut claims: impl Iterator<Item = &'a Claim>,
-    remembered: Option<&EnvRef>,
+    stored: Option<&EnvRef>,
 ) -> Option<Key> {
-    let known = remembered.and_then(|env| envs.find(|(known, _)| known.env == *env));
+    let known = stored.and_then(|env| envs.find(|(known, _)| known.env == *env));
     let key = known.map(|(known, guest)| (known.env.clone(), guest));
     key.or_else(|| claims.next().map(|claim| claim.key.clone()))
 }
@@ -195,14 +195,14 @@ mod tests {
             project: project.parse().ok(),
             instance: format!("{project}-{name}").parse().unwrap(),
             name: RouteName::of(name, Some(project)),
-            ports: ports.map(|port| (port, Reach::Loopback)).collect(),
-            is_twin: false,
-            up: reachable,
+            ports: ports.map(|port| (port, ListenScope::Loopback)).collect(),
+            is_other_checkout: false,
+            running: reachable,
             reachable,
         }
     }
 
-    fn world() -> Vec<KnownEnv> {
+    fn sample_envs() -> Vec<KnownEnv> {
         vec![
             env("web", "dev", &[5173, 8000], true),
             env("web", "other", &[5173], true),
@@ -211,8 +211,8 @@ mod tests {
         ]
     }
 
-    fn of(name: &str) -> Scope {
-        let all = world();
+    fn scope_of(name: &str) -> Scope {
+        let all = sample_envs();
         let known = all.iter().find(|known| known.name.to_string() == name);
         Scope::Env {
             env: known.unwrap().env.clone(),
@@ -227,7 +227,7 @@ mod tests {
     fn claimed(leases: &[Scope], released: &[u16]) -> Vec<Claim> {
         let released = released.iter().filter_map(|port| HostPort::new(*port));
         claims(
-            &world(),
+            &sample_envs(),
             leases.iter(),
             &BTreeSet::new(),
             &released.collect(),
@@ -235,12 +235,15 @@ mod tests {
     }
 
     #[test]
-    fn an_env_that_was_asked_for_is_forwarded_whether_it_runs_or_not() {
-        assert_eq!(shown(&claimed(&[of("off.web")], &[])), ["off.web:5173"]);
+    fn env_scope_includes_stopped_env() {
+        assert_eq!(
+            shown(&claimed(&[scope_of("off.web")], &[])),
+            ["off.web:5173"]
+        );
     }
 
     #[test]
-    fn of_a_project_those_are_that_run() {
+    fn project_scope_includes_only_running_envs() {
         let web = Scope::Project {
             path: "/web".to_owned(),
         };
@@ -250,43 +253,46 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_was_given_up_is_nobodys() {
-        assert_eq!(shown(&claimed(&[of("dev.web")], &[5173])), ["dev.web:8000"]);
+    fn released_port_is_not_claimed() {
+        assert_eq!(
+            shown(&claimed(&[scope_of("dev.web")], &[5173])),
+            ["dev.web:8000"]
+        );
     }
 
     #[test]
-    fn the_focus_goes_to_whom_it_was_given_else_to_who_came_last() {
-        let envs = world();
-        let claims = claimed(&[of("other.web")], &[]);
-        let who = |port: u16, remembered: Option<&EnvRef>| {
+    fn default_target_is_the_stored_env_or_the_newest_claim() {
+        let envs = sample_envs();
+        let claims = claimed(&[scope_of("other.web")], &[]);
+        let target = |port: u16, stored: Option<&EnvRef>| {
             let port = HostPort::new(port).unwrap();
             let with_port = envs.iter().filter_map(|env| Some((env, env.guest(port)?)));
             let of_port = claims.iter().filter(|claim| claim.host == port);
-            focused(with_port, of_port, remembered).map(|key| key.0)
+            default_target(with_port, of_port, stored).map(|key| key.0)
         };
         let other = Some(envs[1].env.clone());
-        assert_eq!(who(5173, None), other);
-        // Whether anybody wants it forwarded or not.
-        assert_eq!(who(5173, Some(&envs[3].env)), Some(envs[3].env.clone()));
-        // Nor whether it runs: it isn't another one's meanwhile.
-        assert_eq!(who(5173, Some(&envs[2].env)), Some(envs[2].env.clone()));
-        // One that is gone has lost it.
+        assert_eq!(target(5173, None), other);
+        // Even without a claim.
+        assert_eq!(target(5173, Some(&envs[3].env)), Some(envs[3].env.clone()));
+        // Even while stopped.
+        assert_eq!(target(5173, Some(&envs[2].env)), Some(envs[2].env.clone()));
+        // Not after the env is gone.
         let gone = EnvRef {
             env: "gone".parse().unwrap(),
             ..envs[1].env.clone()
         };
-        assert_eq!(who(5173, Some(&gone)), other);
-        assert_eq!(who(8000, Some(&envs[1].env)), None);
+        assert_eq!(target(5173, Some(&gone)), other);
+        assert_eq!(target(8000, Some(&envs[1].env)), None);
     }
 
     #[test]
-    fn the_app_forwards_what_has_answered() {
-        let key = (world()[0].env.clone(), GuestPort::new(8000).unwrap());
-        let answered = BTreeSet::from([key]);
+    fn answering_scope_includes_only_listening_ports() {
+        let key = (sample_envs()[0].env.clone(), GuestPort::new(8000).unwrap());
+        let listening = BTreeSet::from([key]);
         let claims = claims(
-            &world(),
+            &sample_envs(),
             [Scope::Answering].iter(),
-            &answered,
+            &listening,
             &BTreeSet::new(),
         );
         assert_eq!(shown(&claims), ["dev.web:8000"]);

@@ -1,4 +1,4 @@
-//! The listeners that there are, and those that should be.
+//! Opens and closes listeners.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,40 +14,40 @@ use tokio_util::task::TaskTracker;
 
 use super::handover::Inherited;
 use crate::error::{ErrorKind, ErrorReport};
-use crate::model::{HostPort, PortState, Reach};
+use crate::model::{HostPort, ListenScope, PortState};
 use crate::proxy::{Listeners, Listening, Routes, Shared, Table, bind_with, serve};
 
-/// How often it is looked whether a port that a stranger has is free.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
-/// How long it must have been free before we take it: a server that restarts gets it back.
-const FREE: Duration = Duration::from_secs(10);
+/// Interval for checking ports in use by other processes.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// A port must be free this long, so that a restarting server can bind it again.
+const MIN_FREE_TIME: Duration = Duration::from_secs(10);
 
-/// What a port should be.
+/// Desired state of a port.
 #[derive(Default)]
-pub(super) struct Wanted {
-    pub(super) reach: Reach,
-    /// For connections from this machine.
-    pub(super) inside: Table,
-    /// For those from elsewhere.
-    pub(super) outside: Table,
+pub(super) struct PortSpec {
+    pub(super) reach: ListenScope,
+    /// For connections from this host.
+    pub(super) local: Table,
+    /// For connections from other hosts.
+    pub(super) remote: Table,
 }
 
 /// The listeners of this process.
 pub(super) struct Ports {
     open: BTreeMap<HostPort, Port>,
-    /// Those of the one who forwarded before that nobody has asked for yet.
+    /// Listeners of the previous process that are not used yet.
     inherited: Inherited,
     shared: Shared,
     tasks: TaskTracker,
-    finder: mpsc::UnboundedSender<Found>,
-    /// What was found out beside, for [`Ports::take`].
-    pub(super) found: mpsc::UnboundedReceiver<Found>,
-    /// Somebody looks whether ports are free.
-    looking: bool,
+    results: mpsc::UnboundedSender<CheckResult>,
+    /// Results for [`Ports::apply`].
+    pub(super) found: mpsc::UnboundedReceiver<CheckResult>,
+    /// A check for free ports is running.
+    checking: bool,
 }
 
 struct Port {
-    reach: Reach,
+    reach: ListenScope,
     routes: Arc<Routes>,
     state: State,
 }
@@ -58,39 +58,39 @@ enum State {
         end: CancellationToken,
         served: JoinHandle<()>,
     },
-    /// Somebody else has it, or we may not.
+    /// In use by another process, or not permitted.
     Refused {
-        /// Why; `None` while that is being found out.
+        /// `None` until the reason is known.
         error: Option<ErrorReport>,
-        /// Since when nobody has it; `None` while somebody does.
+        /// `None` while the port is in use.
         free_since: Option<Instant>,
     },
 }
 
-/// Something that takes a while to find out.
-pub(super) enum Found {
-    /// Why a port can't be had.
-    Why(HostPort, Reach, ErrorReport),
-    /// Which of those that somebody had are free.
+/// Result of a background check.
+pub(super) enum CheckResult {
+    /// Why a port cannot be bound.
+    Refused(HostPort, ListenScope, ErrorReport),
+    /// Whether ports in use are free now.
     Free(Vec<(HostPort, bool)>),
 }
 
 impl Ports {
     pub(super) fn new(tasks: TaskTracker, shared: Shared, inherited: Inherited) -> Self {
-        let (finder, found) = mpsc::unbounded_channel();
+        let (results, found) = mpsc::unbounded_channel();
         Self {
             open: BTreeMap::new(),
             inherited,
             shared,
             tasks,
-            finder,
+            results,
             found,
-            looking: false,
+            checking: false,
         }
     }
 
-    /// Opens what is missing, closes what nobody wants, and sets who is reached.
-    pub(super) async fn set(&mut self, wanted: BTreeMap<HostPort, Wanted>) {
+    /// Opens and closes listeners as specified and updates their routes.
+    pub(super) async fn set(&mut self, wanted: BTreeMap<HostPort, PortSpec>) {
         let keep = |port: &HostPort, open: &Port| {
             let wanted = wanted.get(port);
             wanted.is_some_and(|wanted| wanted.reach == open.reach)
@@ -106,14 +106,14 @@ impl Ports {
                 closing.push(served);
             }
         }
-        // All are told before any is waited for: who gives up waiting leaves none open. The sockets have to be closed
-        // before the same port can be bound in another way. A panic in there has closed them as well.
+        // Cancel all before waiting, so that a cancelled wait leaves none open. Sockets must be closed before a port can be
+        // bound with another scope. A panicked task has closed its sockets too.
         futures_util::future::join_all(closing).await;
         for (port, wanted) in wanted {
-            let Wanted {
+            let PortSpec {
                 reach,
-                inside,
-                outside,
+                local,
+                remote,
             } = wanted;
             if !self.open.contains_key(&port) {
                 let routes = Arc::<Routes>::default();
@@ -129,13 +129,18 @@ impl Ports {
                 self.open.insert(port, opened);
             }
             if let Some(open) = self.open.get(&port) {
-                open.routes.set(inside, outside);
+                open.routes.set(local, remote);
             }
         }
     }
 
-    /// Listens; `None` where that can't be: why is found out beside.
-    fn listen(&mut self, port: HostPort, reach: Reach, routes: &Arc<Routes>) -> Option<State> {
+    /// Binds a port. Returns `None` on failure; the reason is determined in the background.
+    fn listen(
+        &mut self,
+        port: HostPort,
+        reach: ListenScope,
+        routes: &Arc<Routes>,
+    ) -> Option<State> {
         let inherited = &mut self.inherited;
         match bind_with(port, reach, &mut |address| inherited.take(address)) {
             Ok(listeners) => {
@@ -150,21 +155,21 @@ impl Ports {
                     served,
                 })
             }
-            Err(refused) => {
-                let finder = self.finder.clone();
+            Err(failure) => {
+                let results = self.results.clone();
                 self.tasks.spawn_blocking(move || {
-                    let why = refused.explain().report();
-                    // With the end of the forwards nobody wants to know.
-                    let _ = finder.send(Found::Why(port, reach, why));
+                    let reason = failure.explain().report();
+                    // Fails only at shutdown.
+                    let _ = results.send(CheckResult::Refused(port, reach, reason));
                 });
                 None
             }
         }
     }
 
-    /// Looks whether those that couldn't be had can be by now.
-    pub(super) fn look_again(&mut self) {
-        let (mut taken, mut others) = (Vec::new(), Vec::new());
+    /// Retries refused ports, and checks ports in use for being free.
+    pub(super) fn retry_refused(&mut self) {
+        let (mut in_use, mut others) = (Vec::new(), Vec::new());
         for (number, port) in &self.open {
             let State::Refused {
                 error: Some(error), ..
@@ -173,28 +178,28 @@ impl Ports {
                 continue;
             };
             match error.kind {
-                ErrorKind::Conflict => taken.push((*number, port.reach)),
-                // A right that is given, or an address that comes back, gives no event.
+                ErrorKind::Conflict => in_use.push((*number, port.reach)),
+                // Permissions and addresses change without an event.
                 _ => others.push(*number),
             }
         }
         for port in others {
-            self.try_again(port);
+            self.retry(port);
         }
-        if taken.is_empty() || self.looking {
+        if in_use.is_empty() || self.checking {
             return;
         }
-        self.looking = true;
-        let finder = self.finder.clone();
+        self.checking = true;
+        let results = self.results.clone();
         self.tasks.spawn_blocking(move || {
             let listening = Listening::read();
             let free = |(port, reach)| (port, listening.is_free(port, reach));
-            // As above.
-            let _ = finder.send(Found::Free(taken.into_iter().map(free).collect()));
+            // Fails only at shutdown.
+            let _ = results.send(CheckResult::Free(in_use.into_iter().map(free).collect()));
         });
     }
 
-    fn try_again(&mut self, port: HostPort) {
+    fn retry(&mut self, port: HostPort) {
         let known = self.open.get(&port);
         let Some((reach, routes)) = known.map(|known| (known.reach, known.routes.clone())) else {
             return;
@@ -205,33 +210,33 @@ impl Ports {
         }
     }
 
-    /// Takes what was found out: ports that have been free for long enough, too.
-    pub(super) fn take(&mut self, found: Found) {
+    /// Applies the result of a background check.
+    pub(super) fn apply(&mut self, found: CheckResult) {
         match found {
-            Found::Why(port, reach, why) => match self.open.get_mut(&port) {
+            CheckResult::Refused(port, reach, reason) => match self.open.get_mut(&port) {
                 Some(Port {
                     reach: now,
                     state: State::Refused { error, free_since },
                     ..
                 }) if *now == reach => {
-                    *error = Some(why);
+                    *error = Some(reason);
                     *free_since = None;
                 }
-                // It is wanted otherwise by now, or not at all.
+                // The port changed or is no longer requested.
                 _ => {}
             },
-            Found::Free(ports) => {
-                self.looking = false;
+            CheckResult::Free(ports) => {
+                self.checking = false;
                 for (port, free) in ports {
                     if self.is_due(port, free) {
-                        self.try_again(port);
+                        self.retry(port);
                     }
                 }
             }
         }
     }
 
-    /// Whether a port has been free for long enough.
+    /// Updates since when a port is free; true if long enough.
     fn is_due(&mut self, port: HostPort, free: bool) -> bool {
         let state = self.open.get_mut(&port).map(|port| &mut port.state);
         let Some(State::Refused { free_since, .. }) = state else {
@@ -240,39 +245,39 @@ impl Ports {
         match (free, *free_since) {
             (false, _) => *free_since = None,
             (true, None) => *free_since = Some(Instant::now()),
-            (true, Some(since)) => return since.elapsed() >= FREE,
+            (true, Some(since)) => return since.elapsed() >= MIN_FREE_TIME,
         }
         false
     }
 
-    /// Whether something is kept that the one before had.
-    pub(super) fn inherits(&self) -> bool {
+    /// Whether unused inherited listeners are left.
+    pub(super) fn has_inherited(&self) -> bool {
         !self.inherited.is_empty()
     }
 
-    /// Gives up what the one before had and nobody wants, but for some.
-    pub(super) fn disinherit(&mut self, kept: impl Fn(u16) -> bool) {
+    /// Drops unused inherited listeners, except some.
+    pub(super) fn drop_inherited(&mut self, kept: impl Fn(u16) -> bool) {
         self.inherited.retain(kept);
     }
 
-    /// Descriptors of all that listens, or was to, for another process.
-    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
-        let mut all = self.inherited.copies()?;
+    /// Duplicates the descriptors of all listeners for another process.
+    pub(super) fn duplicate(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut all = self.inherited.duplicate()?;
         for port in self.open.values() {
             if let State::Listening { listeners, .. } = &port.state {
-                all.extend(listeners.copies()?);
+                all.extend(listeners.duplicate()?);
             }
         }
         Ok(all)
     }
 
-    /// Whether one waits for a stranger to go, or for a right.
-    pub(super) fn waits(&self) -> bool {
+    /// Whether a requested port could not be bound.
+    pub(super) fn has_refused(&self) -> bool {
         let is_refused = |port: &Port| matches!(port.state, State::Refused { .. });
         self.open.values().any(is_refused)
     }
 
-    /// What a port is, and why; `None` while that is being found out.
+    /// Returns state and problem of a port; `None` until the problem is known.
     pub(super) fn state(&self, port: HostPort) -> Option<(PortState, Option<ErrorReport>)> {
         Some(match self.open.get(&port).map(|port| &port.state) {
             None => (PortState::Idle, None),
@@ -297,24 +302,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_has_a_port_is_found_out_beside() {
-        let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
+    async fn port_in_use_is_explained_in_background() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = HostPort::new(other.local_addr().unwrap().port()).unwrap();
         let mut ports = Ports::new(TaskTracker::new(), Shared::default(), Inherited::default());
-        let wanted = BTreeMap::from([(port, Wanted::default())]);
+        let wanted = BTreeMap::from([(port, PortSpec::default())]);
         ports.set(wanted).await;
-        // Nobody has waited for it.
+        // `set` does not wait for the reason.
         assert_eq!(ports.state(port), None);
         let found = ports.found.recv().await.unwrap();
-        ports.take(found);
+        ports.apply(found);
         let (state, problem) = ports.state(port).unwrap();
         assert_eq!(state, PortState::Taken);
         assert_eq!(problem.unwrap().kind, ErrorKind::Conflict);
-        // It is asked about once at a time.
-        ports.look_again();
-        ports.look_again();
-        let Some(Found::Free(free)) = ports.found.recv().await else {
-            panic!("it wasn't looked whether it is free");
+        // Only one check runs at a time.
+        ports.retry_refused();
+        ports.retry_refused();
+        let Some(CheckResult::Free(free)) = ports.found.recv().await else {
+            panic!("the port was not checked");
         };
         assert_eq!(free, [(port, false)]);
         assert!(ports.found.try_recv().is_err());

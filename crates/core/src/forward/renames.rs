@@ -1,27 +1,26 @@
-//! Which envs have got other names of late: for processes that know them by their old ones.
+//! Log of recent env renames, for other processes that use the old names.
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::Scope;
-use super::remembered::Remembered;
+use super::shared_file::SharedFile;
 use crate::error::Result;
 use crate::home::Home;
 use crate::view::EnvRef;
 
 const VERSION: u32 = 1;
-/// How many are kept: more than happen while a process doesn't look.
-const KEPT: usize = 256;
+/// More than happen between two reads of a process.
+const MAX_RENAMES: usize = 256;
 
 /// `renames.json`.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct File {
     version: u32,
-    /// The number of the newest: they are counted on for as long as the file lasts.
+    /// Number of the newest rename.
     last: u64,
     renames: Vec<Rename>,
 }
 
-/// An env that is called otherwise now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rename {
     number: u64,
@@ -29,23 +28,23 @@ struct Rename {
     new: EnvRef,
 }
 
-/// The renames, and how far somebody has followed them.
+/// The log with a read position.
 #[derive(Debug)]
 pub(super) struct Renames {
-    kept: Remembered<File>,
+    log: SharedFile<File>,
     seen: u64,
 }
 
 impl Renames {
-    /// Begins to follow with what comes next.
+    /// Opens the log at its end.
     pub(super) fn read(home: &Home) -> Result<Self> {
-        let kept = Remembered::<File>::read(home, "renames.json", VERSION)?;
-        let seen = kept.file().last;
-        Ok(Self { kept, seen })
+        let log = SharedFile::<File>::read(home, "renames.json", VERSION)?;
+        let seen = log.file().last;
+        Ok(Self { log, seen })
     }
 
     pub(super) fn add(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        self.kept.change(|file| {
+        self.log.change(|file| {
             file.version = VERSION;
             file.last += 1;
             file.renames.push(Rename {
@@ -53,36 +52,36 @@ impl Renames {
                 old: old.clone(),
                 new: new.clone(),
             });
-            let over = file.renames.len().saturating_sub(KEPT);
-            file.renames.drain(..over);
+            let excess = file.renames.len().saturating_sub(MAX_RENAMES);
+            file.renames.drain(..excess);
         })
     }
 
-    /// Whether the last that is known of one of these names is that it was given up for the other.
-    pub(super) fn ends_with(&self, old: &EnvRef, new: &EnvRef) -> bool {
+    /// Whether this is the last rename that concerns either env.
+    pub(super) fn is_last(&self, old: &EnvRef, new: &EnvRef) -> bool {
         let of_them = |known: &&Rename| {
             [&known.old, &known.new]
                 .iter()
                 .any(|env| [old, new].contains(env))
         };
-        let last = self.kept.file().renames.iter().rev().find(of_them);
+        let last = self.log.file().renames.iter().rev().find(of_them);
         last.is_some_and(|known| known.old == *old && known.new == *new)
     }
 
-    /// What came since this was asked last, the oldest first: old names with new ones.
-    pub(super) fn fresh(&mut self) -> Result<Vec<(EnvRef, EnvRef)>> {
-        self.kept.refresh()?;
-        let file = self.kept.file();
-        let fresh = file.renames.iter().filter(|known| known.number > self.seen);
-        let fresh = fresh.map(|known| (known.old.clone(), known.new.clone()));
-        let fresh = fresh.collect();
+    /// Returns the renames since the last call as (old, new), oldest first.
+    pub(super) fn take_new(&mut self) -> Result<Vec<(EnvRef, EnvRef)>> {
+        self.log.refresh()?;
+        let file = self.log.file();
+        let take_new = file.renames.iter().filter(|known| known.number > self.seen);
+        let take_new = take_new.map(|known| (known.old.clone(), known.new.clone()));
+        let take_new = take_new.collect();
         self.seen = file.last;
-        Ok(fresh)
+        Ok(take_new)
     }
 }
 
-/// What an env is called after all of these.
-pub(super) fn followed(env: &EnvRef, renames: &[(EnvRef, EnvRef)]) -> EnvRef {
+/// Returns the name of an env after these renames.
+pub(super) fn resolve(env: &EnvRef, renames: &[(EnvRef, EnvRef)]) -> EnvRef {
     let mut name = env;
     for (old, new) in renames {
         if name == old {
@@ -93,10 +92,10 @@ pub(super) fn followed(env: &EnvRef, renames: &[(EnvRef, EnvRef)]) -> EnvRef {
 }
 
 impl Scope {
-    /// Means the same env by the name that it has after all of these.
-    pub(super) fn follow(&mut self, renames: &[(EnvRef, EnvRef)]) {
+    /// Applies renames to the scope.
+    pub(super) fn apply_renames(&mut self, renames: &[(EnvRef, EnvRef)]) {
         if let Self::Env { env } = self {
-            *env = followed(env, renames);
+            *env = resolve(env, renames);
         }
     }
 }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn each_follower_sees_what_came_since_it_began_and_once() {
+    fn each_reader_sees_new_renames_once() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let mut early = Renames::read(&home).unwrap();
@@ -121,26 +120,26 @@ mod tests {
         writer.add(&env("a"), &env("b")).unwrap();
         let mut late = Renames::read(&home).unwrap();
         writer.add(&env("b"), &env("c")).unwrap();
-        let fresh = early.fresh().unwrap();
-        assert_eq!(followed(&env("a"), &fresh), env("c"));
-        assert_eq!(early.fresh().unwrap(), []);
-        // An env of that name that was made afterwards is another one.
-        let fresh = late.fresh().unwrap();
-        assert_eq!(followed(&env("a"), &fresh), env("a"));
-        assert_eq!(followed(&env("b"), &fresh), env("c"));
+        let take_new = early.take_new().unwrap();
+        assert_eq!(resolve(&env("a"), &take_new), env("c"));
+        assert_eq!(early.take_new().unwrap(), []);
+        // A later env with the old name is a different one.
+        let take_new = late.take_new().unwrap();
+        assert_eq!(resolve(&env("a"), &take_new), env("a"));
+        assert_eq!(resolve(&env("b"), &take_new), env("c"));
     }
 
     #[test]
-    fn the_oldest_are_forgotten() {
+    fn oldest_renames_are_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let mut renames = Renames::read(&home).unwrap();
-        for _ in 0..KEPT {
+        for _ in 0..MAX_RENAMES {
             renames.add(&env("a"), &env("b")).unwrap();
         }
         renames.add(&env("b"), &env("c")).unwrap();
-        let fresh = renames.fresh().unwrap();
-        assert_eq!(fresh.len(), KEPT);
-        assert_eq!(fresh.last(), Some(&(env("b"), env("c"))));
+        let take_new = renames.take_new().unwrap();
+        assert_eq!(take_new.len(), MAX_RENAMES);
+        assert_eq!(take_new.last(), Some(&(env("b"), env("c"))));
     }
 }

@@ -1,8 +1,7 @@
-//! The routes to envs, kept for as long as they are good.
+//! Caches routes to envs.
 //!
-//! A way is known by instance and boot. Whatever the engine tells of an instance drops its way, and so does
-//! the end of the engine's events, for what happens then isn't heard. Connections of a boot that is over
-//! are cut: no end of theirs would ever arrive.
+//! A route belongs to an instance and a boot. Any event of the instance invalidates it, and so does a gap in the event
+//! stream. Connections of an ended boot are cut, because no FIN ever arrives.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,59 +22,57 @@ use crate::operations::{EnvRoute, Operations};
 use crate::project::Project;
 use crate::view::EnvRef;
 
-/// How long an env that could not be started isn't started again.
-const WAKE_FAILURE: Duration = Duration::from_secs(10);
-/// How long a failed look-up is good for everybody who asks: many may wait for one env.
-const FAILURE: Duration = Duration::from_millis(30);
-/// The same where the engine would tell of a change.
-const HEARD_FAILURE: Duration = Duration::from_secs(1);
+/// Delay before an env that failed to start is started again.
+const WAKE_RETRY_DELAY: Duration = Duration::from_secs(10);
+/// Lifetime of a failed lookup, which many connections may share.
+const FAILURE_LIFETIME: Duration = Duration::from_millis(30);
+/// The same while engine events would invalidate it.
+const OBSERVED_FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The routes of one process.
+/// Route cache of a process.
 pub(super) struct RouteCache {
     operations: Arc<Operations>,
-    known: Mutex<Known>,
-    /// Who is told of envs of which the boot is over to which connections were made.
+    state: Mutex<State>,
+    /// Receives envs with connections whose boot ended.
     ended: mpsc::UnboundedSender<EnvRef>,
-    /// Those of starting envs.
     tasks: TaskTracker,
-    /// Cancelled once no connection is left that could be cut.
-    over: CancellationToken,
+    /// Cancelled after the last connection ended.
+    drained: CancellationToken,
 }
 
 #[derive(Default)]
-struct Known {
+struct State {
     slots: HashMap<EnvRef, Slot>,
-    /// Engines whose events are followed, and whether they are heard at this moment.
+    /// Engines with an event task, and whether the stream is open.
     followed: HashMap<EngineId, bool>,
     waking: HashMap<EnvRef, Waking>,
-    /// Counts what was heard: a look-up during which something was heard may be stale.
-    heard: u64,
+    /// Number of events; a lookup is stale if it changed meanwhile.
+    events: u64,
 }
 
 #[derive(Default)]
 struct Slot {
-    way: Option<Arc<EnvRoute>>,
+    route: Option<Arc<EnvRoute>>,
     boot: Option<Boot>,
     failed: Option<Failed>,
-    /// Held by the one who looks.
-    looking: Arc<tokio::sync::Mutex<()>>,
+    /// Serialises lookups.
+    lookup: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// An env that a connection starts.
+/// State of an env that a connection starts.
 enum Waking {
-    /// It is being started.
-    Now,
-    /// It could not be: why, and until when nobody tries again.
+    Starting,
+    /// Not retried until the deadline.
     Failed(Failed),
 }
 
-/// Something that failed, and until when that is good.
+/// A cached failure.
 struct Failed {
     until: Instant,
     error: ErrorReport,
 }
 
-/// The boot to which connections were made last.
+/// The boot of the last connections.
 #[derive(Clone)]
 struct Boot {
     backend: Arc<dyn Backend>,
@@ -87,109 +84,110 @@ impl RouteCache {
     pub(super) fn new(
         operations: Arc<Operations>,
         tasks: TaskTracker,
-        over: CancellationToken,
+        drained: CancellationToken,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<EnvRef>) {
-        let (ended, heard) = mpsc::unbounded_channel();
+        let (ended, events) = mpsc::unbounded_channel();
         let routes = Self {
             operations,
-            known: Mutex::default(),
+            state: Mutex::default(),
             ended,
             tasks,
-            over,
+            drained,
         };
-        (Arc::new(routes), heard)
+        (Arc::new(routes), events)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects to a port of an env.
     ///
     /// # Errors
-    /// `Guest` where nobody listens; those of finding it.
+    /// `Guest` if nothing listens; those of the lookup.
     pub(super) async fn dial(
         self: &Arc<Self>,
         env: &EnvRef,
         port: GuestPort,
     ) -> Result<GuestStream> {
-        let kept = self
-            .known()
+        let cached = self
+            .state()
             .slots
             .get(env)
-            .and_then(|slot| slot.way.clone());
-        if let Some(way) = kept {
-            match way.route.dial(port).await {
-                Err(error) if error.kind() != ErrorKind::Guest => self.forget(env, &way),
-                answered => return answered,
+            .and_then(|slot| slot.route.clone());
+        if let Some(found) = cached {
+            match found.route.dial(port).await {
+                Err(error) if error.kind() != ErrorKind::Guest => self.forget(env, &found),
+                dialled => return dialled,
             }
         }
-        let way = self.look(env).await?;
-        let answered = way.route.dial(port).await;
-        if let Err(error) = &answered
+        let found = self.look_up(env).await?;
+        let dialled = found.route.dial(port).await;
+        if let Err(error) = &dialled
             && error.kind() != ErrorKind::Guest
         {
-            self.forget(env, &way);
+            self.forget(env, &found);
         }
-        answered
+        dialled
     }
 
-    fn forget(&self, env: &EnvRef, way: &Arc<EnvRoute>) {
-        if let Some(slot) = self.known().slots.get_mut(env) {
-            slot.way.take_if(|known| Arc::ptr_eq(known, way));
+    fn forget(&self, env: &EnvRef, found: &Arc<EnvRoute>) {
+        if let Some(slot) = self.state().slots.get_mut(env) {
+            slot.route.take_if(|cached| Arc::ptr_eq(cached, found));
         }
     }
 
-    /// Looks a way up, one look at a time.
-    async fn look(self: &Arc<Self>, env: &EnvRef) -> Result<Arc<EnvRoute>> {
-        let looking = self
-            .known()
+    /// Looks up a route, one lookup per env at a time.
+    async fn look_up(self: &Arc<Self>, env: &EnvRef) -> Result<Arc<EnvRoute>> {
+        let lookup = self
+            .state()
             .slots
             .entry(env.clone())
             .or_default()
-            .looking
+            .lookup
             .clone();
-        let _turn = looking.lock().await;
-        if let Some(slot) = self.known().slots.get(env) {
-            match (&slot.way, &slot.failed) {
-                (Some(way), _) => return Ok(way.clone()),
+        let _turn = lookup.lock().await;
+        if let Some(slot) = self.state().slots.get(env) {
+            match (&slot.route, &slot.failed) {
+                (Some(found), _) => return Ok(found.clone()),
                 (None, Some(failed)) if Instant::now() < failed.until => {
                     return Err(failed.error.clone().into());
                 }
                 _ => {}
             }
         }
-        let before = self.known().heard;
+        let before = self.state().events;
         let found = self.find(env).await;
-        let mut known = self.known();
-        let quiet = known.heard == before;
+        let mut state = self.state();
+        let unchanged = state.events == before;
         match found {
-            Ok(way) => {
-                let way = Arc::new(way);
-                // What isn't followed could change unheard: good for this once.
-                let keep = quiet && known.followed.get(way.backend.id()) == Some(&true);
-                let slot = known.slots.entry(env.clone()).or_default();
+            Ok(found) => {
+                let found = Arc::new(found);
+                // Without an event stream a route is used only once.
+                let keep = unchanged && state.followed.get(found.backend.id()) == Some(&true);
+                let slot = state.slots.entry(env.clone()).or_default();
                 slot.failed = None;
-                slot.way = keep.then(|| way.clone());
+                slot.route = keep.then(|| found.clone());
                 slot.boot = Some(Boot {
-                    backend: way.backend.clone(),
-                    instance: way.instance.clone(),
-                    at: way.boot,
+                    backend: found.backend.clone(),
+                    instance: found.instance.clone(),
+                    at: found.boot,
                 });
-                drop(known);
-                self.follow(&way.backend);
-                Ok(way)
+                drop(state);
+                self.follow(&found.backend);
+                Ok(found)
             }
             Err(error) => {
-                // One that doesn't run is started or stays so: every engine that may have it is heard.
-                let all_heard =
-                    !known.followed.is_empty() && known.followed.values().all(|stands| *stands);
-                let good = match quiet && all_heard && error.kind() == ErrorKind::Conflict {
-                    true => HEARD_FAILURE,
-                    false => FAILURE,
+                // The start of a stopped env causes an event of one of the engines.
+                let all_followed =
+                    !state.followed.is_empty() && state.followed.values().all(|open| *open);
+                let good = if unchanged && all_followed && error.kind() == ErrorKind::Conflict {
+                    OBSERVED_FAILURE_LIFETIME
+                } else {
+                    FAILURE_LIFETIME
                 };
                 let (until, report) = (Instant::now() + good, error.report());
-                let slot = known.slots.entry(env.clone()).or_default();
+                let slot = state.slots.entry(env.clone()).or_default();
                 slot.failed = Some(Failed {
                     until,
                     error: report,
@@ -201,8 +199,8 @@ impl RouteCache {
 
     async fn find(self: &Arc<Self>, env: &EnvRef) -> Result<EnvRoute> {
         let project = Project::open(Path::new(&env.project_path))?;
-        let operations = self.operations.of(&project)?;
-        let found = operations.way(&project, &env.env).await;
+        let operations = self.operations.for_project(&project)?;
+        let found = operations.open_route(&project, &env.env).await;
         if found.is_err() {
             operations
                 .backends()
@@ -212,10 +210,10 @@ impl RouteCache {
         found
     }
 
-    /// Starts an env in the background, if connections may do that; what those who wait are told meanwhile.
+    /// Starts an env in the background if connections may do that. Returns the error for waiting connections.
     pub(super) fn wake(self: &Arc<Self>, env: &EnvRef) -> Option<Error> {
-        match self.known().waking.get(env) {
-            Some(Waking::Now) => return Some(waking(env)),
+        match self.state().waking.get(env) {
+            Some(Waking::Starting) => return Some(waking(env)),
             Some(Waking::Failed(failed)) if Instant::now() < failed.until => {
                 return Some(failed.error.clone().into());
             }
@@ -225,41 +223,41 @@ impl RouteCache {
         if !self.operations.may_wake(&project, &env.env) {
             return None;
         }
-        self.known().waking.insert(env.clone(), Waking::Now);
-        let told = waking(env);
+        self.state().waking.insert(env.clone(), Waking::Starting);
+        let error = waking(env);
         let (routes, env) = (self.clone(), env.clone());
         self.tasks.spawn(async move {
-            let started = match routes.operations.of(&project) {
+            let started = match routes.operations.for_project(&project) {
                 Ok(operations) => operations.start(&project, &env.env).await.map(drop),
                 Err(error) => Err(error),
             };
-            let mut known = routes.known();
+            let mut state = routes.state();
             match started {
-                Ok(()) => drop(known.waking.remove(&env)),
+                Ok(()) => drop(state.waking.remove(&env)),
                 Err(error) => {
-                    tracing::warn!(?error, env = %env.env, "can't be woken");
-                    let (until, error) = (Instant::now() + WAKE_FAILURE, error.report());
+                    tracing::warn!(?error, env = %env.env, "cannot start env on connect");
+                    let (until, error) = (Instant::now() + WAKE_RETRY_DELAY, error.report());
                     let failed = Waking::Failed(Failed { until, error });
-                    known.waking.insert(env, failed);
+                    state.waking.insert(env, failed);
                 }
             }
         });
-        Some(told)
+        Some(error)
     }
 
-    /// Follows an engine's events from now on, over its restarts.
+    /// Follows an engine's events, across its restarts.
     fn follow(self: &Arc<Self>, backend: &Arc<dyn Backend>) {
         let id = backend.id().clone();
         {
-            let mut known = self.known();
-            if known.followed.contains_key(&id) {
+            let mut state = self.state();
+            if state.followed.contains_key(&id) {
                 return;
             }
-            known.followed.insert(id, false);
+            state.followed.insert(id, false);
         }
         let (routes, backend) = (self.clone(), backend.clone());
         tokio::spawn(async move {
-            let over = routes.over.clone();
+            let drained = routes.drained.clone();
             let follow = async {
                 loop {
                     routes.follow_once(&backend).await;
@@ -267,7 +265,7 @@ impl RouteCache {
                 }
             };
             tokio::select! {
-                () = over.cancelled() => {}
+                () = drained.cancelled() => {}
                 () = follow => {}
             }
         });
@@ -278,9 +276,9 @@ impl RouteCache {
         let Ok(mut events) = backend.events().await else {
             return;
         };
-        self.known().followed.insert(id.clone(), true);
-        // What happened meanwhile wasn't heard.
-        self.drop_ways(|of| of.backend.id() == id);
+        self.state().followed.insert(id.clone(), true);
+        // Events during the gap are lost.
+        self.invalidate(|boot| boot.backend.id() == id);
         while let Some(event) = events.next().await {
             match event {
                 BackendEvent::Changed(name) | BackendEvent::Started(name) => {
@@ -292,33 +290,33 @@ impl RouteCache {
                 }
             }
         }
-        self.known().followed.insert(id.clone(), false);
-        self.drop_ways(|of| of.backend.id() == id);
+        self.state().followed.insert(id.clone(), false);
+        self.invalidate(|boot| boot.backend.id() == id);
     }
 
     fn changed(self: &Arc<Self>, id: &EngineId, name: &InstanceName) {
-        self.drop_ways(|of| of.backend.id() == id && of.instance == *name);
+        self.invalidate(|boot| boot.backend.id() == id && boot.instance == *name);
     }
 
-    /// Drops routes, and looks whether the boots to which they led still last.
-    fn drop_ways(self: &Arc<Self>, which: impl Fn(&Boot) -> bool) {
-        let mut doubtful = Vec::new();
-        let mut known = self.known();
-        known.heard += 1;
-        for (env, slot) in &mut known.slots {
+    /// Drops routes and checks whether their boots ended.
+    fn invalidate(self: &Arc<Self>, matches: impl Fn(&Boot) -> bool) {
+        let mut suspects = Vec::new();
+        let mut state = self.state();
+        state.events += 1;
+        for (env, slot) in &mut state.slots {
             slot.failed = None;
-            let Some(boot) = slot.boot.as_ref().filter(|boot| which(boot)) else {
+            let Some(boot) = slot.boot.as_ref().filter(|boot| matches(boot)) else {
                 continue;
             };
-            slot.way = None;
-            doubtful.push((env.clone(), boot.clone()));
+            slot.route = None;
+            suspects.push((env.clone(), boot.clone()));
         }
-        drop(known);
-        for (env, boot) in doubtful {
+        drop(state);
+        for (env, boot) in suspects {
             let routes = self.clone();
             tokio::spawn(async move {
-                if boot.is_over().await && routes.end(&env, &boot) {
-                    // An end of the receiver is the end of the process.
+                if boot.has_ended().await && routes.end(&env, &boot) {
+                    // Fails only at shutdown.
                     let _ = routes.ended.send(env);
                 }
             });
@@ -327,20 +325,19 @@ impl RouteCache {
 }
 
 impl RouteCache {
-    /// Forgets a boot that is over; `false` where that was known, or another one has begun: who waits for
-    /// that one must not be cut.
+    /// Forgets an ended boot. Returns `false` if that is known or another boot started, whose connections must not be
+    /// cut.
     fn end(&self, env: &EnvRef, boot: &Boot) -> bool {
-        let mut known = self.known();
-        let slot = known.slots.get_mut(env);
+        let mut state = self.state();
+        let slot = state.slots.get_mut(env);
         let ended = slot.and_then(|slot| slot.boot.take_if(|last| last.at == boot.at));
         ended.is_some()
     }
 }
 
 impl Boot {
-    /// Whether it is known to be over. An engine that doesn't answer leaves that open: instances run on
-    /// while it is restarted.
-    async fn is_over(&self) -> bool {
+    /// Whether the boot has certainly ended. Instances keep running while their engine restarts.
+    async fn has_ended(&self) -> bool {
         match self.backend.brief(&self.instance).await {
             Ok(now) => now.status == EnvStatus::Stopped || now.started_at != self.at,
             Err(error) => error.kind() == ErrorKind::NotFound,
@@ -348,7 +345,7 @@ impl Boot {
     }
 }
 
-/// What is said to those who wait for an env that was just woken.
+/// Error for connections to an env that is starting.
 fn waking(env: &EnvRef) -> Error {
-    Error::new(ErrorKind::Guest, format!("`{}` is being started", env.env))
+    Error::new(ErrorKind::Guest, format!("`{}` is starting", env.env))
 }

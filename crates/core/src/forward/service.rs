@@ -1,4 +1,4 @@
-//! A port of an env as something that can be dialled.
+//! A port of an env as a proxy service.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Service for EnvPort {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 Err(self.routes.wake(&self.env).unwrap_or(error))
             }
-            answered => answered,
+            dialled => dialled,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What forwards remember: who has a port's focus, and which port is whose alone.
+//! Stored state of forwards: default targets and own ports of envs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
@@ -7,19 +7,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::remembered::Remembered;
+use super::shared_file::SharedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::{GuestPort, HostPort, Reach};
+use crate::model::{GuestPort, HostPort, ListenScope};
 use crate::proxy::Listening;
 use crate::view::EnvRef;
 
 const VERSION: u32 = 1;
-/// The range from which an env's own ports are given. Below the range that systems give out by themselves
-/// (32768 on Linux, 49152 on macOS).
-const STABLE: std::ops::RangeInclusive<u16> = 20_000..=29_999;
+/// Below the ephemeral ports (from 32768 on Linux, 49152 on macOS).
+const OWN_PORT_RANGE: std::ops::RangeInclusive<u16> = 20_000..=29_999;
 
-/// A port of an env.
 pub(super) type Key = (EnvRef, GuestPort);
 
 /// `focus.json`.
@@ -33,41 +31,41 @@ struct FocusFile {
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct PortsFile {
     version: u32,
-    ports: Vec<Given>,
+    ports: Vec<Assignment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Given {
+struct Assignment {
     #[serde(flatten)]
     env: EnvRef,
     guest: GuestPort,
     host: HostPort,
 }
 
-/// Who has the focus of each port.
+/// Default targets by port.
 #[derive(Debug)]
-pub(super) struct Focus(Remembered<FocusFile>);
+pub(super) struct Focus(SharedFile<FocusFile>);
 
 impl Focus {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        Remembered::read(home, "focus.json", VERSION).map(Self)
+        SharedFile::read(home, "focus.json", VERSION).map(Self)
     }
 
-    /// What is to be said about the file, once.
+    /// Returns the warning about an invalid file once.
     pub(super) fn warning(&mut self) -> Option<String> {
         self.0.warning()
     }
 
-    /// Takes what other processes have written since.
+    /// Reloads the file if another process changed it.
     pub(super) fn refresh(&mut self) -> Result<()> {
         self.0.refresh()
     }
 
-    pub(super) fn of(&self, port: HostPort) -> Option<&EnvRef> {
+    pub(super) fn get(&self, port: HostPort) -> Option<&EnvRef> {
         self.0.file().ports.get(&port)
     }
 
-    /// Carries what an env has over to its new name.
+    /// Moves the entries of an env to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
         self.0.change(|file| {
             let of_env = file.ports.values_mut().filter(|env| *env == old);
@@ -75,7 +73,7 @@ impl Focus {
         })
     }
 
-    /// Remembers; returns who had it before.
+    /// Stores the target of a port; returns the previous one.
     pub(super) fn set(&mut self, port: HostPort, env: &EnvRef) -> Result<Option<EnvRef>> {
         self.0.change(|file| {
             file.version = VERSION;
@@ -84,84 +82,84 @@ impl Focus {
     }
 }
 
-/// The ports that are one env's alone.
+/// Ports that belong to one env only.
 #[derive(Debug)]
-pub(super) struct Stable {
-    kept: Remembered<PortsFile>,
-    /// The same, to be found fast.
-    given: HashMap<Key, HostPort>,
+pub(super) struct OwnPorts {
+    stored: SharedFile<PortsFile>,
+    /// Index of the file.
+    assigned: HashMap<Key, HostPort>,
 }
 
-impl Stable {
+impl OwnPorts {
     pub(super) fn read(home: &Home) -> Result<Self> {
-        let mut stable = Self {
-            kept: Remembered::read(home, "ports.json", VERSION)?,
-            given: HashMap::new(),
+        let mut own_ports = Self {
+            stored: SharedFile::read(home, "ports.json", VERSION)?,
+            assigned: HashMap::new(),
         };
-        stable.index();
-        Ok(stable)
+        own_ports.index();
+        Ok(own_ports)
     }
 
-    /// What is to be said about the file, once.
+    /// Returns the warning about an invalid file once.
     pub(super) fn warning(&mut self) -> Option<String> {
-        self.kept.warning()
+        self.stored.warning()
     }
 
-    /// Takes what other processes have written since.
+    /// Reloads the file if another process changed it.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        self.kept.refresh()?;
+        self.stored.refresh()?;
         self.index();
         Ok(())
     }
 
     fn index(&mut self) {
-        let given = self.kept.file().ports.iter();
-        let given = given.map(|given| ((given.env.clone(), given.guest), given.host));
-        self.given = given.collect();
+        let assigned = self.stored.file().ports.iter();
+        let assigned =
+            assigned.map(|assigned| ((assigned.env.clone(), assigned.guest), assigned.host));
+        self.assigned = assigned.collect();
     }
 
-    /// The port of its own that a port of an env has, where that is not one of the ports that envs share.
-    pub(super) fn of(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
-        let given = self.given.get(key).copied();
-        given.filter(|host| !shared.contains(host))
+    /// Returns the own port of an env port, unless it is also a shared port.
+    pub(super) fn get(&self, key: &Key, shared: &BTreeSet<HostPort>) -> Option<HostPort> {
+        let assigned = self.assigned.get(key).copied();
+        assigned.filter(|host| !shared.contains(host))
     }
 
-    /// Gives each of these a port of its own, unless another process has by now.
+    /// Assigns an own port to each key without one.
     ///
     /// # Errors
-    /// `Conflict` where all are given.
-    pub(super) fn give(
+    /// `Conflict` if all are assigned.
+    pub(super) fn assign(
         &mut self,
         keys: &[Key],
         shared: &BTreeSet<HostPort>,
         listening: &Listening,
     ) -> Result<()> {
-        let path = self.kept.path().to_path_buf();
+        let path = self.stored.path().to_path_buf();
         let all = self
-            .kept
-            .change(|file| file.give(keys, shared, listening, &path))?;
+            .stored
+            .change(|file| file.assign(keys, shared, listening, &path))?;
         self.index();
-        match all {
-            true => Ok(()),
-            false => {
-                let message = "every port from 20000 to 29999 has been given to an env";
-                Err(Error::new(ErrorKind::Conflict, message)
-                    .with_hint(format!("delete {}", path.display())))
-            }
+        if all {
+            Ok(())
+        } else {
+            let message = "all ports from 20000 to 29999 are assigned to envs";
+            Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint(format!("delete {}", path.display())))
         }
     }
 
-    /// Carries what an env has over to its new name.
+    /// Moves the entries of an env to its new name.
     pub(super) fn rename(&mut self, old: &EnvRef, new: &EnvRef) -> Result<()> {
-        self.kept.change(|file| file.rename(old, new))?;
+        self.stored.change(|file| file.rename(old, new))?;
         self.index();
         Ok(())
     }
 }
 
 impl PortsFile {
-    /// Gives each the first of its candidates that nobody has; whether each has one then.
-    fn give(
+    /// Assigns each key its first free candidate. Returns whether all have one.
+    fn assign(
         &mut self,
         keys: &[Key],
         shared: &BTreeSet<HostPort>,
@@ -169,25 +167,26 @@ impl PortsFile {
         path: &Path,
     ) -> bool {
         self.version = VERSION;
-        let mut taken: BTreeSet<HostPort> = self.ports.iter().map(|given| given.host).collect();
+        let mut in_use: BTreeSet<HostPort> =
+            self.ports.iter().map(|assigned| assigned.host).collect();
         let mut all = true;
         for key in keys {
-            let known = self.ports.iter().find(|given| given.is_of(key));
-            if known.is_some_and(|given| !shared.contains(&given.host)) {
+            let known = self.ports.iter().find(|assigned| assigned.is_of(key));
+            if known.is_some_and(|assigned| !shared.contains(&assigned.host)) {
                 continue;
             }
             let is_free = |port: &HostPort| {
-                !taken.contains(port)
+                !in_use.contains(port)
                     && !shared.contains(port)
-                    && listening.is_free(*port, Reach::Loopback)
+                    && listening.is_free(*port, ListenScope::Loopback)
             };
             let Some(host) = candidates(path, key).find(is_free) else {
                 all = false;
                 continue;
             };
-            taken.insert(host);
-            self.ports.retain(|given| !given.is_of(key));
-            self.ports.push(Given {
+            in_use.insert(host);
+            self.ports.retain(|assigned| !assigned.is_of(key));
+            self.ports.push(Assignment {
                 env: key.0.clone(),
                 guest: key.1,
                 host,
@@ -197,24 +196,26 @@ impl PortsFile {
     }
 
     fn rename(&mut self, old: &EnvRef, new: &EnvRef) {
-        let of_old = self.ports.iter().filter(|given| given.env == *old);
-        let carried: Vec<GuestPort> = of_old.map(|given| given.guest).collect();
-        // An env that had this name once has left its ports behind.
+        let of_old = self.ports.iter().filter(|assigned| assigned.env == *old);
+        let carried: Vec<GuestPort> = of_old.map(|assigned| assigned.guest).collect();
+        // Drop entries of an earlier env with the new name.
         self.ports
-            .retain(|given| given.env != *new || !carried.contains(&given.guest));
-        let of_old = self.ports.iter_mut().filter(|given| given.env == *old);
-        of_old.for_each(|given| given.env = new.clone());
+            .retain(|assigned| assigned.env != *new || !carried.contains(&assigned.guest));
+        let of_old = self
+            .ports
+            .iter_mut()
+            .filter(|assigned| assigned.env == *old);
+        of_old.for_each(|assigned| assigned.env = new.clone());
     }
 }
 
-impl Given {
+impl Assignment {
     fn is_of(&self, (env, guest): &Key) -> bool {
         self.env == *env && self.guest == *guest
     }
 }
 
-/// All ports of the range, from one on that depends on whose it is: users of one machine don't know of
-/// each other's, and should not begin with the same one.
+/// Returns all ports of the range, starting at a hash of home and key, so that users of one host rarely collide.
 fn candidates(path: &Path, (env, guest): &Key) -> impl Iterator<Item = HostPort> + use<> {
     let mut hash = Sha256::new();
     for part in [
@@ -227,7 +228,7 @@ fn candidates(path: &Path, (env, guest): &Key) -> impl Iterator<Item = HostPort>
     }
     hash.update(guest.get().to_be_bytes());
     let digest = hash.finalize();
-    let (first, last) = (*STABLE.start(), *STABLE.end());
+    let (first, last) = (*OWN_PORT_RANGE.start(), *OWN_PORT_RANGE.end());
     let start = first + u16::from_be_bytes([digest[0], digest[1]]) % (last - first + 1);
     (start..=last).chain(first..start).filter_map(HostPort::new)
 }
@@ -249,78 +250,78 @@ mod tests {
         (directory, home)
     }
 
-    /// The port of its own that an env has, given where it has none.
-    fn own(stable: &mut Stable, name: &str, shared: &BTreeSet<HostPort>) -> HostPort {
+    /// Returns the own port of an env, assigned if needed.
+    fn own(own_ports: &mut OwnPorts, name: &str, shared: &BTreeSet<HostPort>) -> HostPort {
         let key = (env(name), GuestPort::new(5173).unwrap());
         let listening = Listening::default();
-        stable
-            .give(std::slice::from_ref(&key), shared, &listening)
+        own_ports
+            .assign(std::slice::from_ref(&key), shared, &listening)
             .unwrap();
-        stable.of(&key, shared).unwrap()
+        own_ports.get(&key, shared).unwrap()
     }
 
     #[test]
-    fn an_own_port_is_given_once_and_for_all() {
+    fn own_port_is_permanent() {
         let (_directory, home) = home();
         let none = BTreeSet::new();
-        let mut stable = Stable::read(&home).unwrap();
-        let first = own(&mut stable, "dev", &none);
-        let second = own(&mut stable, "other", &none);
+        let mut own_ports = OwnPorts::read(&home).unwrap();
+        let first = own(&mut own_ports, "dev", &none);
+        let second = own(&mut own_ports, "other", &none);
         assert_ne!(first, second);
-        let mut later = Stable::read(&home).unwrap();
+        let mut later = OwnPorts::read(&home).unwrap();
         assert_eq!(own(&mut later, "other", &none), second);
         assert_eq!(own(&mut later, "dev", &none), first);
-        // An env that was called so before doesn't come between.
+        // An earlier env with the new name does not interfere.
         own(&mut later, "new", &none);
         later.rename(&env("dev"), &env("new")).unwrap();
-        let mut last = Stable::read(&home).unwrap();
+        let mut last = OwnPorts::read(&home).unwrap();
         assert_eq!(own(&mut last, "new", &none), first);
-        // It has become a port that envs share: it must not lead to whoever has the focus.
+        // A port that became shared is replaced.
         let shared = BTreeSet::from([first]);
         assert_ne!(own(&mut last, "new", &shared), first);
     }
 
     #[test]
-    fn what_another_process_has_written_is_kept() {
+    fn changes_of_other_processes_are_kept() {
         let (_directory, home) = home();
         let [dev, other] = [5173, 8000].map(|port| HostPort::new(port).unwrap());
         let mut here = Focus::read(&home).unwrap();
         let mut there = Focus::read(&home).unwrap();
         there.set(dev, &env("dev")).unwrap();
         here.set(other, &env("other")).unwrap();
-        assert_eq!(here.of(dev), Some(&env("dev")));
-        assert_eq!(there.of(other), None);
+        assert_eq!(here.get(dev), Some(&env("dev")));
+        assert_eq!(there.get(other), None);
         there.refresh().unwrap();
-        assert_eq!(there.of(other), Some(&env("other")));
+        assert_eq!(there.get(other), Some(&env("other")));
     }
 
     #[test]
-    fn the_focus_is_remembered_and_who_had_it_is_told() {
+    fn set_stores_target_and_returns_previous() {
         let (_directory, home) = home();
         let port = HostPort::new(5173).unwrap();
         let mut focus = Focus::read(&home).unwrap();
         assert_eq!(focus.set(port, &env("dev")).unwrap(), None);
         assert_eq!(focus.set(port, &env("other")).unwrap(), Some(env("dev")));
-        assert_eq!(Focus::read(&home).unwrap().of(port), Some(&env("other")));
+        assert_eq!(Focus::read(&home).unwrap().get(port), Some(&env("other")));
     }
 
     #[test]
-    fn what_cant_be_read_is_set_aside_and_begun_anew() {
+    fn invalid_file_is_moved_away() {
         let (_directory, home) = home();
         let path = home.root().join("ports.json");
         std::fs::write(&path, "{").unwrap();
-        own(&mut Stable::read(&home).unwrap(), "dev", &BTreeSet::new());
+        own(&mut OwnPorts::read(&home).unwrap(), "dev", &BTreeSet::new());
         assert!(path.with_extension("json.broken").exists());
     }
 
     #[test]
-    fn what_a_newer_version_wrote_is_not_overwritten() {
+    fn newer_file_version_is_not_overwritten() {
         let (_directory, home) = home();
         let path = home.root().join("focus.json");
         let later = r#"{"version": 2, "ports": {}, "by_project": {}}"#;
         let port = HostPort::new(5173).unwrap();
         let mut focus = Focus::read(&home).unwrap();
-        // It comes while an older one runs.
+        // Written while the older version runs.
         std::fs::write(&path, later).unwrap();
         let error = focus.set(port, &env("dev")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

@@ -1,19 +1,19 @@
-//! Who is reached by the ports that envs share.
+//! Routing tables of shared ports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::plan::{Claim, KnownEnv, focused};
+use super::plan::{Claim, KnownEnv, default_target};
 use super::route_cache::RouteCache;
 use super::service::EnvPort;
 use super::store::{Focus, Key};
-use crate::model::{GuestPort, HostPort, Reach};
+use crate::model::{GuestPort, HostPort, ListenScope};
 use crate::proxy::{RouteName, Table, Upstream};
 use crate::view::EnvRef;
 
-/// Ports of envs that can be dialled: each the same one for as long as its env is known, for it counts.
+/// Upstreams by env port. Each lives as long as its env is known, because it counts traffic.
 pub(super) struct Upstreams {
     routes: Arc<RouteCache>,
     known: HashMap<Key, Arc<Upstream>>,
@@ -27,8 +27,8 @@ impl Upstreams {
         }
     }
 
-    /// Forgets those of other envs. Connections that are open can be cut until they end.
-    pub(super) fn keep(&mut self, envs: &[KnownEnv]) {
+    /// Drops upstreams of unknown envs without open connections.
+    pub(super) fn retain_envs(&mut self, envs: &[KnownEnv]) {
         let envs: HashSet<&EnvRef> = envs.iter().map(|known| &known.env).collect();
         self.known
             .retain(|(env, _), upstream| envs.contains(env) || upstream.traffic.view().open > 0);
@@ -44,10 +44,10 @@ impl Upstreams {
         }
         let (routes, (env, port)) = (self.routes.clone(), key.clone());
         let service = EnvPort { routes, env, port };
-        let made = Upstream::new(key.0.clone(), name.clone(), Arc::new(service));
-        let made = Arc::new(made);
-        self.known.insert(key.clone(), made.clone());
-        made
+        let upstream = Upstream::new(key.0.clone(), name.clone(), Arc::new(service));
+        let upstream = Arc::new(upstream);
+        self.known.insert(key.clone(), upstream.clone());
+        upstream
     }
 
     pub(super) fn cut(&self, env: &EnvRef) {
@@ -56,46 +56,43 @@ impl Upstreams {
     }
 }
 
-/// What is left of forwarding while connections that came before are still open.
+/// Cuts open connections of ended boots after forwarding ended.
 pub(super) struct Draining {
-    pub(super) ended: mpsc::UnboundedReceiver<EnvRef>,
+    pub(super) ended_boots: mpsc::UnboundedReceiver<EnvRef>,
     pub(super) upstreams: Upstreams,
 }
 
 impl Draining {
-    /// Cuts those whose boot is over.
-    pub(super) async fn cut(&mut self) {
-        while let Some(ended) = self.ended.recv().await {
-            self.upstreams.cut(&ended);
+    pub(super) async fn cut_ended(&mut self) {
+        while let Some(env) = self.ended_boots.recv().await {
+            self.upstreams.cut(&env);
         }
     }
 }
 
-/// Who can be reached by one port.
-pub(super) struct Shares {
-    /// From this machine.
-    pub(super) inside: Table,
-    /// From elsewhere: only those whose file opens it.
-    pub(super) outside: Table,
-    /// Who gets what names nobody.
-    pub(super) focused: Option<Key>,
+/// Routing tables of a port.
+pub(super) struct PortTables {
+    /// For clients on this host.
+    pub(super) local: Table,
+    /// For other hosts: only envs whose file opens the port.
+    pub(super) remote: Table,
+    pub(super) default_target: Option<Key>,
 }
 
-/// An env that has a port.
-struct Has<'a> {
+struct PortOwner<'a> {
     env: &'a KnownEnv,
     guest: GuestPort,
-    reach: Reach,
+    reach: ListenScope,
 }
 
-/// The tables of all ports that are claimed.
-pub(super) fn shares(
+/// Returns the tables of all claimed ports.
+pub(super) fn port_tables(
     envs: &[KnownEnv],
     claims: &[Claim],
     focus: &Focus,
     upstreams: &mut Upstreams,
-) -> BTreeMap<HostPort, Shares> {
-    let mut of_port: BTreeMap<HostPort, (Vec<Has<'_>>, Vec<&Claim>)> = BTreeMap::new();
+) -> BTreeMap<HostPort, PortTables> {
+    let mut of_port: BTreeMap<HostPort, (Vec<PortOwner<'_>>, Vec<&Claim>)> = BTreeMap::new();
     for claim in claims {
         of_port.entry(claim.host).or_default().1.push(claim);
     }
@@ -105,51 +102,54 @@ pub(super) fn shares(
     {
         if let Some((all, _)) = of_port.get_mut(&guest.on_host()) {
             let (guest, reach) = (*guest, *reach);
-            all.push(Has { env, guest, reach });
+            all.push(PortOwner { env, guest, reach });
         }
     }
-    // One instance has one name, however many checkouts list it.
-    let named = envs.iter().filter(|env| !env.is_twin);
+    // An instance has one name, even if several checkouts list it.
+    let named = envs.iter().filter(|env| !env.is_other_checkout);
     let names: Arc<BTreeSet<RouteName>> = Arc::new(named.map(|env| env.name.clone()).collect());
-    let shares = of_port.into_iter().map(|(port, (envs, claims))| {
-        let remembered = focus.of(port);
-        let (mut inside, focused) = table(&envs, &claims, remembered, upstreams);
-        inside.names = names.clone();
-        let envs: Vec<Has<'_>> = envs.into_iter().filter(|has| has.reach.is_open()).collect();
+    let tables = of_port.into_iter().map(|(port, (envs, claims))| {
+        let stored = focus.get(port);
+        let (mut local, default_target) = table(&envs, &claims, stored, upstreams);
+        local.names = names.clone();
+        let envs: Vec<PortOwner<'_>> = envs
+            .into_iter()
+            .filter(|owner| owner.reach.is_open())
+            .collect();
         let claims: Vec<&Claim> = claims
             .into_iter()
             .filter(|claim| claim.reach.is_open())
             .collect();
-        let (outside, _) = table(&envs, &claims, remembered, upstreams);
-        let shares = Shares {
-            inside,
-            outside,
-            focused,
+        let (remote, _) = table(&envs, &claims, stored, upstreams);
+        let tables = PortTables {
+            local,
+            remote,
+            default_target,
         };
-        (port, shares)
+        (port, tables)
     });
-    shares.collect()
+    tables.collect()
 }
 
 fn table(
-    envs: &[Has<'_>],
+    envs: &[PortOwner<'_>],
     claims: &[&Claim],
-    remembered: Option<&EnvRef>,
+    stored: Option<&EnvRef>,
     upstreams: &mut Upstreams,
 ) -> (Table, Option<Key>) {
-    let with_port = envs.iter().map(|has| (has.env, has.guest));
-    let key = focused(with_port, claims.iter().copied(), remembered);
-    let of_key = |key: &Key| envs.iter().find(|has| has.env.env == key.0);
-    let focused = key
+    let with_port = envs.iter().map(|owner| (owner.env, owner.guest));
+    let key = default_target(with_port, claims.iter().copied(), stored);
+    let of_key = |key: &Key| envs.iter().find(|owner| owner.env.env == key.0);
+    let default = key
         .as_ref()
         .and_then(|key| Some(upstreams.of(key, &of_key(key)?.env.name)));
-    let named = envs.iter().filter(|has| !has.env.is_twin);
-    let named = named.map(|has| {
-        let key = (has.env.env.clone(), has.guest);
-        upstreams.of(&key, &has.env.name)
+    let named = envs.iter().filter(|owner| !owner.env.is_other_checkout);
+    let named = named.map(|owner| {
+        let key = (owner.env.env.clone(), owner.guest);
+        upstreams.of(&key, &owner.env.name)
     });
     let table = Table {
-        focused,
+        default,
         named: named.collect(),
         names: Arc::default(),
     };

@@ -1,4 +1,4 @@
-//! Which engine: the first part of an env's identity; and which kind of backend a file asks for.
+//! Identity of an engine, and the backend requested by a file.
 
 use std::fmt;
 
@@ -7,20 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::{EngineKind, EngineProject};
 use crate::error::{Error, ErrorKind, Result};
 
-/// An engine and the project in it. Two names of one engine (two ways to its socket, say) are two
-/// engines to us.
+/// An engine and its project. Two addresses of one engine count as two engines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EngineId {
-    /// Which kind.
     pub kind: EngineKind,
-    /// Where it answers: a socket's path, or the URL of a remote.
+    /// A socket's path, or the URL of a remote.
     pub address: String,
-    /// The project in the engine (not ours).
+    /// The engine's project (not ours).
     pub project: EngineProject,
 }
 
 impl EngineId {
-    /// Whether it is reached over the network, and not by a socket of this machine.
+    /// Whether it is reached over the network.
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.address.contains("://")
@@ -37,40 +35,38 @@ impl fmt::Display for EngineId {
     }
 }
 
-/// Which backend a file asks for.
+/// The backend requested by a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum BackendChoice {
-    /// Whichever this machine has.
+    /// This machine's default.
     #[default]
     Auto,
     /// LXD or Incus.
     Lxc,
-    /// Lima.
     Lima,
 }
 
 impl BackendChoice {
-    /// Reads `auto`, `lxc` or `lima`.
+    /// Parses `auto`, `lxc` or `lima`.
     ///
     /// # Errors
-    /// `Config` for any other word.
-    pub fn parse(word: &str) -> Result<Self> {
-        match word {
+    /// `Config` for any other value.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
             "auto" => Ok(Self::Auto),
             "lxc" => Ok(Self::Lxc),
             "lima" => Ok(Self::Lima),
             other => Err(Error::new(
                 ErrorKind::Config,
-                format!("`backend: {other}` is none of auto, lxc and lima"),
+                format!("invalid `backend: {other}`: expected `auto`, `lxc` or `lima`"),
             )
-            .with_hint("write `backend: auto` in containers.yaml, or leave it out")),
+            .with_hint("set `backend: auto` in containers.yaml, or remove it")),
         }
     }
 
-    /// Whether an engine of this kind is meant. Where nothing is asked for, it is Lima on macOS and LXD or
-    /// Incus elsewhere.
+    /// Whether it includes this kind of engine. `Auto` is Lima on macOS, LXD and Incus elsewhere.
     #[must_use]
-    pub fn means(self, kind: EngineKind) -> bool {
+    pub fn matches(self, kind: EngineKind) -> bool {
         let is_lima = kind == EngineKind::Lima;
         match self {
             Self::Auto => is_lima == cfg!(target_os = "macos") || kind == EngineKind::Fake,
@@ -85,13 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_says_which_kind_it_means() {
+    fn choice_matches_kinds_of_engines() {
         let lima = BackendChoice::parse("lima").unwrap();
-        assert!(lima.means(EngineKind::Lima) && !lima.means(EngineKind::Incus));
+        assert!(lima.matches(EngineKind::Lima) && !lima.matches(EngineKind::Incus));
         let lxc = BackendChoice::parse("lxc").unwrap();
-        assert!(lxc.means(EngineKind::Lxd) && !lxc.means(EngineKind::Lima));
+        assert!(lxc.matches(EngineKind::Lxd) && !lxc.matches(EngineKind::Lima));
         let auto = BackendChoice::parse("auto").unwrap();
-        assert_ne!(auto.means(EngineKind::Lima), auto.means(EngineKind::Incus));
+        assert_ne!(
+            auto.matches(EngineKind::Lima),
+            auto.matches(EngineKind::Incus)
+        );
         assert_eq!(
             BackendChoice::parse("Lima").unwrap_err().kind(),
             ErrorKind::Config

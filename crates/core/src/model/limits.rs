@@ -25,7 +25,7 @@ const UNITS: [(&str, u64); 10] = [
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
-    /// Reads `512MiB`, `4GiB`, `2GB` or plain bytes.
+    /// Parses `512MiB`, `4GiB`, `2GB` or plain bytes.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidName`] for anything else, and for 0.
@@ -45,7 +45,7 @@ impl ByteSize {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidName,
-                    format!("`{text}` is no size: `4GiB` or `512MiB` is"),
+                    format!("invalid size `{text}`: expected, for example, `4GiB` or `512MiB`"),
                 )
             })
     }
@@ -63,7 +63,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// How much an env may use; `None` is the engine's default.
+/// Resource limits of an env; `None` is the engine's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
@@ -83,7 +83,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// These limits, and others' where there are none.
+    /// These limits, with missing ones from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {

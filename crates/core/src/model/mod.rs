@@ -1,8 +1,7 @@
-//! Words of the domain: names, ports and states, parsed once at the edge.
+//! Domain types: names, ports and states, parsed once at the boundary.
 //!
-//! Invariant: a value of one of these types is valid; nothing behind the edge checks it again.
-//! Deliberately absent: anything that an engine says in its own words (`backend::lxc::wire`) and
-//! anything that is drawn (`view`).
+//! Invariant: values of these types are valid and never checked again.
+//! Deliberately absent: formats of engines (`backend::lxc::wire`) and presentation (`view`).
 
 mod engine;
 mod limits;
@@ -18,5 +17,5 @@ pub use name::{
     RemoteName, SnapshotName, UserName, VariableName,
 };
 pub use pattern::EnvPattern;
-pub use port::{GuestPort, HostPort, Reach, parse_port_list};
+pub use port::{GuestPort, HostPort, ListenScope, parse_port_list};
 pub use status::{EngineKind, EnvStatus, PortState};

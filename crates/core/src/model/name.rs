@@ -1,4 +1,4 @@
-//! Names as types.
+//! Name types.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest instance name that LXD and Incus take: one DNS label.
-const MAX_INSTANCE_NAME: usize = 63;
+/// Limit of LXD and Incus: one DNS label.
+const MAX_INSTANCE_NAME_LENGTH: usize = 63;
 
-/// Words that an env can't be called: they would read as a kind on the command line.
-const RESERVED: [&str; 8] = [
+/// Not allowed as env names: they are keywords on the command line.
+const RESERVED_WORDS: [&str; 8] = [
     "list", "create", "delete", "start", "stop", "snapshot", "image", "config",
 ];
 
-/// Names of snapshots that this program makes for `undo`; hidden in lists.
+/// Prefix of undo copies, which lists hide.
 const UNDO_PREFIX: &str = "ldm-undo-";
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $object:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -28,14 +28,14 @@ macro_rules! name_type {
             /// Parses a name.
             ///
             /// # Errors
-            /// [`ErrorKind::InvalidName`] with the rule that was broken.
+            /// [`ErrorKind::InvalidName`] with the violated rule.
             pub fn parse(text: &str) -> Result<Self> {
                 let check: fn(&str) -> std::result::Result<(), String> = $check;
                 match check(text) {
                     Ok(()) => Ok(Self(text.to_owned())),
                     Err(rule) => Err(Error::new(
                         ErrorKind::InvalidName,
-                        format!(concat!("`{}` can't be the name of ", $what, ": {}"), text, rule),
+                        format!(concat!("invalid name of ", $object, " `{}`: {}"), text, rule),
                     )),
                 }
             }
@@ -89,44 +89,44 @@ name_type!(
         if text.is_empty() {
             return Err("it is empty".into());
         }
-        only(text, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_', "letters, digits, `-` and `_`")
+        ensure_chars(text, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_', "letters, digits, `-` and `_`")
     }
 );
 
 name_type!(
-    /// An env inside of its project: a letter first, then letters, digits and single hyphens.
+    /// An env of a project: a letter first, then letters, digits and single hyphens.
     EnvName,
     "an env",
     |text| {
-        if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text)) {
-            return Err("the word is a command".into());
+        if RESERVED_WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)) {
+            return Err("it is a reserved word".into());
         }
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            return Err("it has to start with a letter".into());
+            return Err("it must start with a letter".into());
         }
         if text.ends_with('-') || text.contains("--") {
-            return Err("hyphens stand alone, between letters or digits".into());
+            return Err("hyphens must be single and between letters or digits".into());
         }
-        if text.len() > MAX_INSTANCE_NAME {
-            return Err(format!("it is longer than {MAX_INSTANCE_NAME} characters"));
+        if text.len() > MAX_INSTANCE_NAME_LENGTH {
+            return Err(format!("it is longer than {MAX_INSTANCE_NAME_LENGTH} characters"));
         }
-        only(text, |c| c.is_ascii_alphanumeric() || c == '-', "letters, digits and `-`")
+        ensure_chars(text, |c| c.is_ascii_alphanumeric() || c == '-', "letters, digits and `-`")
     }
 );
 
 name_type!(
-    /// A snapshot of an env. The engines forbid `/` and blanks; we also forbid a leading `-`, which
-    /// would read as a flag.
+    /// A snapshot of an env. The engines forbid `/` and whitespace; a leading `-` would look like a
+    /// flag.
     SnapshotName,
     "a snapshot",
     |text| {
-        if text.is_empty() || text.len() > MAX_INSTANCE_NAME {
-            return Err(format!("it has to have 1 to {MAX_INSTANCE_NAME} characters"));
+        if text.is_empty() || text.len() > MAX_INSTANCE_NAME_LENGTH {
+            return Err(format!("it must have 1 to {MAX_INSTANCE_NAME_LENGTH} characters"));
         }
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            return Err("it has to start with a letter or a digit".into());
+            return Err("it must start with a letter or a digit".into());
         }
-        only(
+        ensure_chars(
             text,
             |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'),
             "letters, digits, `-`, `_` and `.`",
@@ -135,30 +135,30 @@ name_type!(
 );
 
 name_type!(
-    /// An image as the user wrote it: a local alias, `remote:alias`, or a fingerprint.
+    /// An image as written by the user: a local alias, `remote:alias`, or a fingerprint.
     ImageName,
     "an image",
     |text| {
         if text.is_empty() || text.len() > 256 {
-            return Err("it has to have 1 to 256 characters".into());
+            return Err("it must have 1 to 256 characters".into());
         }
         if text.starts_with('-') {
             return Err("it starts with `-`".into());
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err("it contains a blank".into());
+            return Err("it contains whitespace".into());
         }
         Ok(())
     }
 );
 
 name_type!(
-    /// Which image, by its content: the beginning of a SHA-256 in hex, 12 to 64 digits.
+    /// An image's fingerprint: the first 12 to 64 hexadecimal digits of a SHA-256.
     Fingerprint,
     "an image",
     |text| {
         if !(12..=64).contains(&text.len()) || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err("it is no fingerprint".into());
+            return Err("expected 12 to 64 hexadecimal digits".into());
         }
         Ok(())
     }
@@ -170,30 +170,30 @@ name_type!(
     "a remote",
     |text| {
         if text.is_empty() || text.len() > 64 {
-            return Err("it has to have 1 to 64 characters".into());
+            return Err("it must have 1 to 64 characters".into());
         }
         if text.starts_with('-') || text.contains([':', '/']) {
-            return Err("it starts with `-`, or has `:` or `/` in it".into());
+            return Err("it starts with `-`, or contains `:` or `/`".into());
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err("it contains a blank".into());
+            return Err("it contains whitespace".into());
         }
         Ok(())
     }
 );
 
 name_type!(
-    /// A user inside of a guest, by the rule of Debian's `useradd`, in lower case.
+    /// A user of a guest, by the rule of Debian's `useradd`, in lower case.
     UserName,
     "a user",
     |text| {
         if text.is_empty() || text.len() > 32 {
-            return Err("it has to have 1 to 32 characters".into());
+            return Err("it must have 1 to 32 characters".into());
         }
         if !text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') {
-            return Err("it has to start with a lower-case letter or `_`".into());
+            return Err("it must start with a lower-case letter or `_`".into());
         }
-        only(
+        ensure_chars(
             text,
             |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'),
             "lower-case letters, digits, `-` and `_`",
@@ -202,32 +202,32 @@ name_type!(
 );
 
 name_type!(
-    /// A variable of the environment, by the rule of POSIX shells.
+    /// An environment variable, by the rule of POSIX shells.
     VariableName,
     "a variable",
     |text| {
         if text.is_empty() || text.len() > 255 {
-            return Err("it has to have 1 to 255 characters".into());
+            return Err("it must have 1 to 255 characters".into());
         }
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             return Err("it starts with a digit".into());
         }
-        only(text, |c| c.is_ascii_alphanumeric() || c == '_', "letters, digits and `_`")
+        ensure_chars(text, |c| c.is_ascii_alphanumeric() || c == '_', "letters, digits and `_`")
     }
 );
 
 name_type!(
-    /// An instance in the engine, by the engines' rule: a DNS label.
+    /// An instance of an engine: a DNS label.
     InstanceName,
     "an instance",
     |text| {
-        if text.is_empty() || text.len() > MAX_INSTANCE_NAME {
-            return Err(format!("it has to have 1 to {MAX_INSTANCE_NAME} characters"));
+        if text.is_empty() || text.len() > MAX_INSTANCE_NAME_LENGTH {
+            return Err(format!("it must have 1 to {MAX_INSTANCE_NAME_LENGTH} characters"));
         }
         if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') || text.ends_with('-') {
-            return Err("it has to start with a letter and not to end with a hyphen".into());
+            return Err("it must start with a letter, and not end with a hyphen".into());
         }
-        only(text, |c| c.is_ascii_alphanumeric() || c == '-', "letters, digits and `-`")
+        ensure_chars(text, |c| c.is_ascii_alphanumeric() || c == '-', "letters, digits and `-`")
     }
 );
 
@@ -237,7 +237,7 @@ name_type!(
     "an engine's project",
     |text| {
         if text.is_empty() || text.contains('/') || text.contains(char::is_whitespace) {
-            return Err("it is empty or contains `/` or a blank".into());
+            return Err("it is empty, or contains `/` or whitespace".into());
         }
         Ok(())
     }
@@ -249,57 +249,60 @@ name_type!(
     "an operation",
     |text| {
         if text.len() < 8 || !text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-            return Err("it is no UUID".into());
+            return Err("expected a UUID".into());
         }
         Ok(())
     }
 );
 
-fn only(text: &str, allowed: fn(char) -> bool, words: &str) -> std::result::Result<(), String> {
+fn ensure_chars(
+    text: &str,
+    allowed: fn(char) -> bool,
+    description: &str,
+) -> std::result::Result<(), String> {
     match text.chars().find(|&c| !allowed(c)) {
-        Some(bad) => Err(format!("{bad:?} isn't allowed, only {words}")),
+        Some(bad) => Err(format!("{bad:?} is not allowed: expected {description}")),
         None => Ok(()),
     }
 }
 
 impl InstanceName {
-    /// The instance of an env: `<project>-<env>`, or the env's bare name where the file has no
-    /// `project:`.
+    /// The instance of an env: `<project>-<env>`, or the env's name without a project.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`], naming the part (project or env) that the engine refuses.
+    /// [`ErrorKind::InvalidName`] with the part (project or env) that the engine rejects.
     pub fn of(project: Option<&ProjectName>, env: &EnvName) -> Result<Self> {
         let Some(project) = project else {
             return Self::parse(env.as_str());
         };
         Self::parse(&format!("{project}-{env}")).map_err(|error| {
             let length = project.as_str().len() + 1 + env.as_str().len();
-            let why = if project.as_str().contains('_') {
-                format!("the project's name `{project}` has an underscore, which engines refuse")
-            } else if length > MAX_INSTANCE_NAME {
+            let reason = if project.as_str().contains('_') {
+                format!("engines do not allow the underscore of project `{project}`")
+            } else if length > MAX_INSTANCE_NAME_LENGTH {
                 format!(
-                    "project `{project}` and env `{env}` have {length} characters together, \
-                     {MAX_INSTANCE_NAME} are possible"
+                    "project `{project}` and env `{env}` have {length} characters together: expected \
+                     at most {MAX_INSTANCE_NAME_LENGTH}"
                 )
             } else {
-                format!("the project's name `{project}` has to start with a letter")
+                format!("project `{project}` must start with a letter")
             };
             Error::new(
                 ErrorKind::InvalidName,
-                format!("no instance can be named `{project}-{env}`: {why}"),
+                format!("invalid instance name `{project}-{env}`: {reason}"),
             )
             .with_hint("change `project:` in containers.yaml, or the env's name")
             .caused_by(error)
         })
     }
 
-    /// The name under which a removed env is kept for `undo`.
+    /// The name of a removed env's undo copy.
     #[must_use]
     pub fn undo(operation: &OperationId) -> Self {
         Self(format!("{UNDO_PREFIX}{}", operation.short()))
     }
 
-    /// Whether this is a removed env, which lists hide.
+    /// Whether this is an undo copy, which lists hide.
     #[must_use]
     pub fn is_undo(&self) -> bool {
         self.0.starts_with(UNDO_PREFIX)
@@ -307,25 +310,25 @@ impl InstanceName {
 }
 
 impl SnapshotName {
-    /// The snapshot that every env gets when it is made.
+    /// The first snapshot of every env.
     #[must_use]
     pub fn initial_state() -> Self {
         Self("initial-state".to_owned())
     }
 
-    /// A fresh name for the copy that makes an operation undoable.
+    /// The name of an operation's undo copy.
     #[must_use]
     pub fn undo(operation: &OperationId) -> Self {
         Self(format!("{UNDO_PREFIX}{}", operation.short()))
     }
 
-    /// Whether this is one of our own undo copies, which lists hide.
+    /// Whether this is an undo copy, which lists hide.
     #[must_use]
     pub fn is_undo(&self) -> bool {
         self.0.starts_with(UNDO_PREFIX)
     }
 
-    /// Whether this is `initial-state`, which can't be deleted.
+    /// Whether this is `initial-state`, which cannot be deleted.
     #[must_use]
     pub fn is_initial_state(&self) -> bool {
         self.0 == "initial-state"
@@ -333,7 +336,7 @@ impl SnapshotName {
 }
 
 impl Fingerprint {
-    /// The first twelve digits, as people see them.
+    /// The first twelve digits, for display.
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..12]
@@ -355,13 +358,13 @@ impl OperationId {
 }
 
 impl EngineProject {
-    /// The project that every engine has.
+    /// The default project of every engine.
     #[must_use]
-    pub fn default_one() -> Self {
+    pub fn default_project() -> Self {
         Self("default".to_owned())
     }
 
-    /// Whether it is the one that every engine has.
+    /// Whether it is the default project.
     #[must_use]
     pub fn is_default(&self) -> bool {
         self.0 == "default"
@@ -369,7 +372,7 @@ impl EngineProject {
 }
 
 impl UserName {
-    /// The user of an env whose file names none.
+    /// The default user.
     #[must_use]
     pub fn dev() -> Self {
         Self("dev".to_owned())
@@ -387,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn env_names_follow_the_original_rule() {
+    fn env_names_follow_the_rule() {
         for good in ["dev", "a", "dev2", "feature-login", "X9"] {
             assert!(EnvName::parse(good).is_ok(), "{good}");
         }
@@ -402,17 +405,17 @@ mod tests {
     }
 
     #[test]
-    fn an_underscore_is_blamed_on_the_project() {
+    fn underscore_error_names_the_project() {
         let project = ProjectName::parse("my_app").unwrap();
         let error = InstanceName::of(Some(&project), &EnvName::parse("dev").unwrap()).unwrap_err();
         assert!(
-            error.to_string().contains("`my_app` has an underscore"),
+            error.to_string().contains("underscore of project `my_app`"),
             "{error}"
         );
     }
 
     #[test]
-    fn sixty_three_characters_are_the_limit() {
+    fn instance_names_have_at_most_63_characters() {
         let project = ProjectName::parse(&"p".repeat(59)).unwrap();
         assert!(InstanceName::of(Some(&project), &EnvName::parse("dev").unwrap()).is_ok());
         let error = InstanceName::of(Some(&project), &EnvName::parse("dev2").unwrap()).unwrap_err();
@@ -420,20 +423,20 @@ mod tests {
     }
 
     #[test]
-    fn without_a_project_the_instance_bears_the_bare_name() {
+    fn instance_without_project_has_the_env_name() {
         let name = InstanceName::of(None, &EnvName::parse("dev").unwrap()).unwrap();
         assert_eq!(name.as_str(), "dev");
     }
 
     #[test]
-    fn undo_copies_are_known_by_name() {
+    fn recognises_undo_copies_by_name() {
         let id = OperationId::random();
         assert!(SnapshotName::undo(&id).is_undo());
         assert!(!SnapshotName::parse("before-migration").unwrap().is_undo());
     }
 
     #[test]
-    fn variables_are_named_as_a_shell_names_them() {
+    fn variable_names_follow_the_shell_rule() {
         for good in ["A", "_x", "LC_ALL", "a1"] {
             assert!(VariableName::parse(good).is_ok(), "{good}");
         }
@@ -444,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn user_names_that_would_be_shell_text_are_refused() {
+    fn rejects_user_names_with_shell_syntax() {
         let (long, command) = ("n".repeat(33), "x; rm -rf /");
         for bad in [
             command, "$(id)", "`id`", "-r", "Root", "a b", "", "a:b", "a/b", "..", "a\nb", "a\0",

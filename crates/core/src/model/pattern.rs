@@ -1,24 +1,23 @@
-//! Patterns of envs' names.
+//! Patterns of env names.
 
 use std::fmt;
 
 use super::EnvName;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of an env, or a pattern of names: `*` stands for any characters, `?` for one.
+/// An env's name, or a pattern: `*` matches any characters, `?` one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvPattern {
-    /// Exactly one.
     Name(EnvName),
-    /// All that match; upper and lower case differ.
+    /// A case-sensitive pattern.
     Glob(String),
 }
 
 impl EnvPattern {
-    /// Reads a name or a pattern.
+    /// Parses a name or a pattern.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidName`] for what could be no name.
+    /// [`ErrorKind::InvalidName`].
     pub fn parse(text: &str) -> Result<Self> {
         if !text.contains(['*', '?']) {
             return EnvName::parse(text).map(Self::Name);
@@ -28,18 +27,18 @@ impl EnvPattern {
             None => Ok(Self::Glob(text.to_owned())),
             Some(bad) => Err(Error::new(
                 ErrorKind::InvalidName,
-                format!("`{text}` can't be a pattern of envs: {bad:?} isn't allowed"),
+                format!("invalid env pattern `{text}`: {bad:?} is not allowed"),
             )),
         }
     }
 
-    /// Whether it names more than one.
+    /// Whether it is a pattern.
     #[must_use]
     pub fn is_glob(&self) -> bool {
         matches!(self, Self::Glob(_))
     }
 
-    /// Whether an env is meant.
+    /// Whether it matches an env.
     #[must_use]
     pub fn matches(&self, env: &EnvName) -> bool {
         match self {
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_matches_any_and_a_name_only_itself() {
+    fn matches_patterns_and_exact_names() {
         let matches = |pattern: &str, name: &str| {
             EnvPattern::parse(pattern)
                 .unwrap()
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_no_name_is_refused() {
+    fn rejects_invalid_patterns() {
         for bad in ["", "a b", "a/*", "*;", "-x", "[a-z]*"] {
             assert!(EnvPattern::parse(bad).is_err(), "{bad}");
         }

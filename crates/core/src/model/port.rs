@@ -1,4 +1,4 @@
-//! TCP ports, inside and outside of an env.
+//! TCP ports of guests and of this machine.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,13 +16,13 @@ macro_rules! port_type {
         pub struct $name(NonZeroU16);
 
         impl $name {
-            /// A port from its number; `None` for 0.
+            /// Creates a port; `None` for 0.
             #[must_use]
             pub fn new(number: u16) -> Option<Self> {
                 NonZeroU16::new(number).map(Self)
             }
 
-            /// The number, 1 to 65535.
+            /// The number, 1–65535.
             #[must_use]
             pub fn get(self) -> u16 {
                 self.0.get()
@@ -38,7 +38,7 @@ macro_rules! port_type {
 }
 
 port_type!(
-    /// A port on which a service inside of an env listens.
+    /// A port of a service in an env.
     GuestPort
 );
 port_type!(
@@ -47,30 +47,30 @@ port_type!(
 );
 
 impl GuestPort {
-    /// The host port of the same number: where a forward listens.
+    /// The host port of the same number, on which a forward listens.
     #[must_use]
     pub fn on_host(self) -> HostPort {
         HostPort(self.0)
     }
 }
 
-/// From where a forward can be reached.
+/// The addresses on which a forward listens.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
 #[serde(try_from = "String", into = "String")]
-pub enum Reach {
-    /// From this machine: 127.0.0.1 and ::1.
+pub enum ListenScope {
+    /// 127.0.0.1 and ::1.
     #[default]
     Loopback,
-    /// From wherever this machine is reached, because the file says so.
+    /// All addresses.
     Everywhere,
-    /// From this machine, and where one of its addresses is reached, because the file says so.
+    /// Loopback and one address of this machine.
     Address(IpAddr),
 }
 
-impl Reach {
-    /// Whether others than this machine get in.
+impl ListenScope {
+    /// Whether other machines can connect.
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
@@ -81,7 +81,7 @@ impl Reach {
     }
 }
 
-impl fmt::Display for Reach {
+impl fmt::Display for ListenScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loopback => f.write_str("loopback"),
@@ -91,38 +91,39 @@ impl fmt::Display for Reach {
     }
 }
 
-impl std::str::FromStr for Reach {
+impl std::str::FromStr for ListenScope {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "loopback" => Ok(Self::Loopback),
             "everywhere" => Ok(Self::Everywhere),
             _ => text.parse().map(Self::Address).map_err(|_| {
-                let message = format!("`{text}` is no place to listen");
+                let message = format!(
+                    "invalid listen scope `{text}`: expected `loopback`, `everywhere` or an address"
+                );
                 Error::new(ErrorKind::Config, message)
-                    .with_hint("write `loopback`, `everywhere`, or an address of this machine")
             }),
         }
     }
 }
 
-impl TryFrom<String> for Reach {
+impl TryFrom<String> for ListenScope {
     type Error = Error;
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
 }
 
-impl From<Reach> for String {
-    fn from(reach: Reach) -> Self {
-        reach.to_string()
+impl From<ListenScope> for String {
+    fn from(scope: ListenScope) -> Self {
+        scope.to_string()
     }
 }
 
-/// Reads `5173,8000`: ports without a duplicate; an empty text is an empty list.
+/// Parses a list such as `5173,8000` without duplicates; empty text is an empty list.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidName`] naming the part that is no port, or the port that stands twice.
+/// [`ErrorKind::InvalidName`] with the invalid or duplicate port.
 pub fn parse_port_list(text: &str) -> Result<Vec<GuestPort>> {
     let mut ports = Vec::new();
     for part in text
@@ -130,20 +131,11 @@ pub fn parse_port_list(text: &str) -> Result<Vec<GuestPort>> {
         .map(str::trim)
         .filter(|part| !part.is_empty())
     {
-        let port = part
-            .parse::<u16>()
-            .ok()
-            .and_then(GuestPort::new)
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidName,
-                    format!("`{part}` is no port: a number from 1 to 65535 is"),
-                )
-            })?;
+        let port = part.parse()?;
         if ports.contains(&port) {
             return Err(Error::new(
                 ErrorKind::InvalidName,
-                format!("port {port} stands twice"),
+                format!("duplicate port {port}"),
             ));
         }
         ports.push(port);
@@ -156,7 +148,7 @@ impl std::str::FromStr for GuestPort {
     fn from_str(text: &str) -> Result<Self> {
         let port = text.parse().ok().and_then(Self::new);
         port.ok_or_else(|| {
-            let message = format!("`{text}` is no port: 1 to 65535 are");
+            let message = format!("invalid port `{text}`: expected 1–65535");
             Error::new(ErrorKind::InvalidName, message)
         })
     }
@@ -174,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn port_lists() {
+    fn parses_port_lists() {
         let numbers = |text| {
             parse_port_list(text).map(|ports| ports.iter().map(|p| p.get()).collect::<Vec<_>>())
         };

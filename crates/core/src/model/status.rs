@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which kind of engine holds an env.
+/// The kind of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
@@ -20,7 +20,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// The name as people write it.
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Lxd, Self::Incus, Self::Lima, Self::Fake];
+
+    /// The display name.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -38,33 +41,56 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// What an env is doing.
+/// The state of an env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub enum EnvStatus {
-    /// Its init runs.
+    /// Its init is running.
     Running,
-    /// It exists and doesn't run.
+    /// It exists and is not running.
     Stopped,
-    /// Its processes are frozen (paused).
+    /// Its processes are paused.
     Frozen,
-    /// The engine says that it is broken.
+    /// The engine reports an error.
     Error,
-    /// The file names it, the engine doesn't have it.
+    /// It is in the file, but not in the engine.
     NotFound,
-    /// Its engine can't be asked.
+    /// Its engine is not reachable.
     Unreachable,
 }
 
 impl EnvStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Running,
+        Self::Stopped,
+        Self::Frozen,
+        Self::Error,
+        Self::NotFound,
+        Self::Unreachable,
+    ];
+
+    /// As in "dev is …".
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Frozen => "paused",
+            Self::Error => "in an error state",
+            Self::NotFound => "not created yet",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
     /// Whether it has processes, running or frozen.
     #[must_use]
     pub fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Frozen)
     }
 
-    /// The word in lists, upper case as the original's.
+    /// The label in lists, in upper case like the original's.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -78,17 +104,33 @@ impl EnvStatus {
     }
 }
 
-/// What a forward of one port is doing.
+/// The state of a port's forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub enum PortState {
-    /// Configured, nobody forwards it now.
+    /// Configured, not forwarded now.
     Idle,
-    /// A listener of ours stands on the host.
+    /// We listen on the host port.
     Forwarded,
-    /// A stranger has the host port.
+    /// Another process uses the host port.
     Taken,
-    /// The engine itself forwards it while the env runs.
+    /// The engine forwards it while the env is running.
     Native,
+}
+
+impl PortState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Forwarded, Self::Taken, Self::Native];
+
+    /// As in "port 5432 is …".
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Idle => "not forwarded",
+            Self::Forwarded => "forwarded",
+            Self::Taken => "in use",
+            Self::Native => "forwarded by the engine",
+        }
+    }
 }

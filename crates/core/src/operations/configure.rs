@@ -1,4 +1,4 @@
-//! Bringing an env in line with what the file says of it now.
+//! Applying the file's settings to an env.
 
 use super::Operations;
 use super::operation::Operation;
@@ -10,14 +10,12 @@ use crate::project::Project;
 use crate::provision;
 use crate::view::OperationKind;
 
-/// What was set on an env before, and what is now.
+/// The settings of an env before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configured {
-    /// Before.
     pub before: Settings,
-    /// Now.
     pub now: Settings,
-    /// The env runs, and goes on as it was until it is started anew.
+    /// Whether the changes take effect with the next start.
     pub from_next_start: bool,
 }
 
@@ -30,13 +28,11 @@ impl Configured {
 }
 
 impl Operations {
-    /// Sets the limits, nesting, mounts and autostart of an env as the file has them now. What an engine
-    /// can change in a running env changes at once.
+    /// Applies the file's limits, nesting, mounts and autostart to an env. Running envs change at once where
+    /// the engine can.
     ///
     /// # Errors
-    /// Those of the file and of finding the env; `Conflict` where Docker can't be installed as the env is
-    /// now; the engine's for what it can't do (a disk that would be
-    /// smaller than what is on it).
+    /// `Conflict` if Docker cannot be installed now; those of the file and the engine.
     pub async fn configure(&self, project: &Project, env: &EnvName) -> Result<Configured> {
         let failed = |error: Error| error.context(format!("cannot configure `{env}`"));
         let begun = self
@@ -53,21 +49,21 @@ impl Operations {
         env: &EnvName,
         operation: &Operation,
     ) -> Result<Configured> {
-        let project = &project.fresh()?;
+        let project = &project.reopen()?;
         let now = project.settings(env, self.home.user_home())?;
         let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
         let capabilities = backend.capabilities().await?;
         let now = now.within(&capabilities);
         let before = instance.settings.clone();
         if now.nesting == Nesting::Docker && before.nesting != Nesting::Docker {
-            expect_ready_for_docker(env, &instance)?;
+            ensure_ready_for_docker(env, &instance)?;
             let user = project.file().user(env)?.name;
             self.step(operation, "installing Docker");
             provision::install_docker(backend.as_ref(), &instance.name, &user).await?;
         }
         if before != now {
-            self.step(operation, "setting what the file says");
-            // One request, which an engine does as a whole or not at all: no journal is needed.
+            self.step(operation, "applying settings");
+            // One atomic request, so there is no journal.
             backend.configure(&instance.name, &now).await?;
         }
         let from_next_start =
@@ -80,16 +76,16 @@ impl Operations {
     }
 }
 
-/// Docker is installed in an env that runs, and that has run with nesting from its start.
-fn expect_ready_for_docker(env: &EnvName, instance: &Instance) -> Result<()> {
+/// Fails unless the env runs and was started with nesting.
+fn ensure_ready_for_docker(env: &EnvName, instance: &Instance) -> Result<()> {
     let (why, hint) = match (instance.status, instance.settings.nesting) {
         (EnvStatus::Running, Nesting::Off) => (
             "has no nesting",
-            "write `nesting: true` first, `lxc-dev-manager config apply`, and restart it",
+            "set `nesting: true`, run `lxc-dev-manager config apply`, and restart the env",
         ),
         (EnvStatus::Running, _) => return Ok(()),
-        _ => ("doesn't run", "start it first: `lxc-dev-manager up`"),
+        _ => ("is not running", "start it: `lxc-dev-manager up`"),
     };
-    let message = format!("`{env}` {why}, so Docker can't be installed in it");
+    let message = format!("cannot install Docker: `{env}` {why}");
     Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
 }

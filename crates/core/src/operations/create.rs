@@ -1,50 +1,44 @@
-//! Making an env.
+//! Creating an env.
+
+pub(super) mod recovery;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Operations;
+use super::instances::{find, force_delete, marks};
 use super::journal::{Journal, JournalStep};
-
-use super::name_check::refuse_case_conflict;
+use super::name_check::ensure_no_case_conflict;
 use super::operation::Operation;
-use super::recovery::{find, is_made_by};
-use crate::backend::{Backend, LaunchSpec, Marks, Nesting, Settings};
+use crate::backend::{Backend, LaunchSpec, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::model::{
     EngineKind, EnvName, GuestPort, ImageName, InstanceName, Limits, SnapshotName, UserName,
 };
-use crate::project::{Change, NewEnv, Project};
+use crate::project::{Change, NewEnv, Project, whole_seconds};
 use crate::provision::{self, User, identity};
 use crate::view::OperationKind;
 
-/// What the file says of the snapshot that every env begins with.
-pub(super) const INITIAL_DESCRIPTION: &str = "Initial state after setup";
-
-/// A new env.
+/// An env to create. `None` takes the value of the file.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
-    /// Its name.
     pub env: EnvName,
-    /// Its image; `None` takes what the file names.
     pub image: Option<ImageName>,
-    /// Its ports, where they differ from the project's.
     pub ports: Option<Vec<GuestPort>>,
-    /// Its user's name, where it differs from the file's.
     pub user: Option<UserName>,
-    /// Limits that differ from the file's.
     pub limits: Limits,
-    /// Keep the env where its set-up fails.
+    /// Keep the env if its setup script fails.
     pub keep: bool,
 }
 
 impl CreateRequest {
-    /// An env as the file has it.
+    /// An env with the values of the file.
     #[must_use]
-    pub fn of_file(env: EnvName) -> Self {
+    pub fn new(env: EnvName) -> Self {
         Self {
             env,
             image: None,
@@ -56,65 +50,61 @@ impl CreateRequest {
     }
 }
 
-/// An env that was made.
+/// A created env.
 #[derive(Debug, Clone)]
 pub struct Created {
-    /// Its instance.
     pub instance: InstanceName,
-    /// The engine that has it.
     pub engine: EngineKind,
-    /// Its image.
     pub image: ImageName,
-    /// Its address.
     pub address: Option<IpAddr>,
-    /// Its user, without the password.
     pub user: UserName,
 }
 
-/// Everything that is known before the first change.
+/// The validated request.
 struct Plan {
     env: EnvName,
     image: ImageName,
-    /// What the file doesn't say yet.
+    /// The new entry of the file.
     new: NewEnv,
     instance: InstanceName,
     user: User,
     settings: Settings,
     keys: Vec<String>,
-    /// What is run once as its user.
+    /// Script to run once as the user.
     setup: Option<Vec<u8>>,
-    /// Whether it stays where that fails.
     keep: bool,
 }
 
 impl Plan {
-    /// What the file will say; the snapshot only where one was taken.
-    fn changes(&self, now: jiff::Timestamp, snapshot: bool) -> Vec<Change> {
-        let snapshot = snapshot.then(|| Change::AddSnapshot {
-            env: self.env.clone(),
-            snapshot: SnapshotName::initial_state(),
-            description: Some(INITIAL_DESCRIPTION.to_owned()),
-            created_at: crate::project::whole_seconds(now),
-        });
+    /// Changes of the file, with or without the initial snapshot.
+    fn changes(&self, now: Timestamp, snapshot: bool) -> Vec<Change> {
+        let snapshot = snapshot.then(|| add_initial_snapshot(&self.env, now));
         let env = Change::AddEnv(self.new.clone());
         [env].into_iter().chain(snapshot).collect()
     }
 }
 
-/// How far an env came.
+/// The change that adds `initial-state` to the file.
+pub(super) fn add_initial_snapshot(env: &EnvName, now: Timestamp) -> Change {
+    Change::AddSnapshot {
+        env: env.clone(),
+        snapshot: SnapshotName::initial_state(),
+        description: Some("Initial state after setup".to_owned()),
+        created_at: whole_seconds(now),
+    }
+}
+
 enum SetUpResult {
-    /// It can be used.
     Complete(Created),
-    /// Its set-up failed, and it is kept to be looked into.
+    /// The setup script failed, and the env is kept for inspection.
     KeptBroken(Error),
 }
 
 impl Operations {
-    /// Makes an env: instance, user, SSH, file entry, and the snapshot `initial-state`.
+    /// Creates an env: instance, user, SSH, file entry and the snapshot `initial-state`.
     ///
     /// # Errors
-    /// What was wrong, with nothing left behind: names, image and engine are checked before
-    /// anything is made, and what was made is taken back.
+    /// `AlreadyExists`, `Config`, and those of the engine; rolled back.
     pub async fn create(
         self: &Arc<Self>,
         project: &mut Project,
@@ -124,10 +114,10 @@ impl Operations {
         let env = request.env.clone();
         let failed = |error: Error| error.context(format!("cannot create `{env}`"));
         let plan = self.plan(project, request).map_err(failed)?;
-        // Begin may wait for another process.
+        // `begin` may wait for another process.
         let operation = tokio::select! {
             begun = self.begin(project, &env, OperationKind::Create, None) => begun.map_err(failed)?,
-            () = cancel.cancelled() => return Err(failed(stopped())),
+            () = cancel.cancelled() => return Err(failed(Error::cancelled())),
         };
         let result = self.create_steps(project, plan, &operation, cancel).await;
         self.end(operation, result.map_err(failed))
@@ -143,10 +133,10 @@ impl Operations {
             keep,
         } = request;
         let file = project.file();
-        refuse_case_conflict(project, &env)?;
+        ensure_no_case_conflict(project, &env)?;
         let image = image.or_else(|| file.image(&env)).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "no image is given").with_hint(format!(
-                "name one: `lxc-dev-manager container create {env} debian:12`"
+            Error::new(ErrorKind::Config, "no image given").with_hint(format!(
+                "specify one: `lxc-dev-manager container create {env} debian:12`"
             ))
         })?;
         if ports.is_none() {
@@ -186,43 +176,31 @@ impl Operations {
         operation: &Operation,
         cancel: &CancellationToken,
     ) -> Result<Created> {
-        *project = project.fresh()?;
-        self.step(operation, "looking for the image");
-        self.expect_absent(project, &plan.env, &plan.instance)
+        *project = project.reopen()?;
+        self.step(operation, "finding image");
+        self.ensure_absent(project, &plan.env, &plan.instance)
             .await?;
         let backend = self.engine_for_new_env(project).await?;
         let spec = LaunchSpec {
             name: plan.instance.clone(),
             image: backend.find_image(&plan.image).await?,
-            marks: Marks {
-                project: project.name(),
-                env: Some(plan.env.clone()),
-                path: Some(project.directory().to_path_buf()),
-                operation: Some(operation.id.clone()),
-            },
+            marks: marks(project, &plan.env, Some(&operation.id)),
             settings: plan.settings.clone().within(&backend.capabilities().await?),
             user: plan.user.name.clone(),
         };
         let mut journal = self.journal(operation, backend.as_ref(), &plan.instance, false)?;
-        let made = async {
-            self.step(operation, "making the instance");
+        let created = async {
+            self.step(operation, "creating instance");
             backend
                 .create(&spec, &self.progress(operation), cancel)
                 .await?;
-            let rest = self.set_up_env(
-                project,
-                &plan,
-                &spec,
-                operation,
-                backend.as_ref(),
-                &mut journal,
-            );
+            let rest = self.set_up_env(project, &plan, operation, backend.as_ref(), &mut journal);
             tokio::select! {
                 done = rest => done,
-                () = cancel.cancelled() => Err(stopped()),
+                () = cancel.cancelled() => Err(Error::cancelled()),
             }
         };
-        match made.await {
+        match created.await {
             Ok(SetUpResult::Complete(created)) => {
                 journal.close();
                 Ok(created)
@@ -232,67 +210,62 @@ impl Operations {
                 Err(error)
             }
             Err(error) => {
-                self.step(operation, "taking back what was made");
-                self.roll_back(backend.as_ref(), &plan.instance, journal)
+                self.step(operation, "rolling back");
+                self.roll_back_create(backend.as_ref(), &plan.instance, journal)
                     .await;
                 Err(error)
             }
         }
     }
 
-    /// From an instance that exists to an env that can be used.
+    /// Sets up a created instance and adds it to the file.
     async fn set_up_env(
         self: &Arc<Self>,
         project: &mut Project,
         plan: &Plan,
-        spec: &LaunchSpec,
         operation: &Operation,
         backend: &dyn Backend,
         journal: &mut Journal,
     ) -> Result<SetUpResult> {
         let name = &plan.instance;
-        // Two envs of one image are two machines.
-        identity::give(backend, name).await?;
-        self.step(operation, "starting it");
+        identity::generate(backend, name).await?;
+        self.step(operation, "starting instance");
         backend.start(name).await?;
-        self.step(operation, "setting up the user");
+        self.step(operation, "setting up user");
         let user = async {
             provision::set_up_user(backend, name, &plan.user, &plan.keys).await?;
             provision::start_ssh(backend, name).await
         };
         if let Err(error) = tokio::try_join!(user, provision::wait_for_network(backend, name)) {
-            return Err(explain(backend, name, error).await);
+            return Err(explain_boot_failure(backend, name, error).await);
         }
         if plan.settings.nesting == Nesting::Docker {
             self.step(operation, "installing Docker");
             provision::install_docker(backend, name, &plan.user.name).await?;
         }
-        let broken = match self.set_up(operation, backend, plan).await {
+        let broken = match self.run_setup(operation, backend, plan).await {
             Err(error) if !plan.keep => return Err(error),
             done => done.err(),
         };
         journal.enter(JournalStep::Committing)?;
-        let finished = Marks {
-            operation: None,
-            ..spec.marks.clone()
-        };
-        backend.set_marks(name, &finished).await?;
-        // What can't be used is no state to go back to.
+        let complete = marks(project, &plan.env, None);
+        backend.set_marks(name, &complete).await?;
+        // A broken env gets no initial state.
         let initial = match broken {
-            None => self.take_initial(operation, backend, name).await?,
+            None => self.take_initial_snapshot(operation, backend, name).await?,
             Some(_) => false,
         };
         let address = backend.instance(name).await?.address;
         self.registry().add(project.directory())?;
         self.known_engines.add(&self.home, backend.id())?;
         self.delete_snapshot_entries(&operation.env)?;
-        // Last, for nothing after it can fail: the env counts from here on.
+        // Last: an env in the file is complete.
         project.change(&plan.changes(self.clock.now(), initial))?;
         if let Some(error) = broken {
             let env = &plan.env;
             return Ok(SetUpResult::KeptBroken(error.with_hint(format!(
-                "it is kept: look into it with `lxc-dev-manager ssh {env}`, then `lxc-dev-manager \
-                 remove {env}`"
+                "the env is kept: inspect it with `lxc-dev-manager ssh {env}`, delete it with \
+                 `lxc-dev-manager remove {env}`"
             ))));
         }
         Ok(SetUpResult::Complete(Created {
@@ -304,8 +277,8 @@ impl Operations {
         }))
     }
 
-    /// Runs the file's `setup:`, if it has one, and hands on what it prints.
-    async fn set_up(
+    /// Runs the file's `setup:` script, if any, and publishes its output.
+    async fn run_setup(
         self: &Arc<Self>,
         operation: &Operation,
         backend: &dyn Backend,
@@ -314,20 +287,19 @@ impl Operations {
         let Some(script) = plan.setup.clone() else {
             return Ok(());
         };
-        self.step(operation, "running its set-up");
-        let (engine, env) = (self.clone(), operation.env.clone());
-        let told = move |line: &str| {
-            engine.bus.publish(EventKind::Output {
+        self.step(operation, "running setup script");
+        let (operations, env) = (self.clone(), operation.env.clone());
+        let publish = move |line: &str| {
+            operations.bus.publish(EventKind::Output {
                 env: env.clone(),
                 line: line.to_owned(),
             });
         };
-        provision::run_setup(backend, &plan.instance, &plan.user.name, script, told).await
+        provision::run_setup(backend, &plan.instance, &plan.user.name, script, publish).await
     }
 
-    /// Takes the snapshot that an env begins with. Where the engine's project forbids snapshots, the env
-    /// has none, which is said.
-    pub(super) async fn take_initial(
+    /// Takes the snapshot `initial-state`; returns whether the engine's project allows snapshots.
+    pub(super) async fn take_initial_snapshot(
         &self,
         operation: &Operation,
         backend: &dyn Backend,
@@ -335,72 +307,55 @@ impl Operations {
     ) -> Result<bool> {
         let allowed = backend.capabilities().await?.snapshots;
         if allowed {
-            self.step(operation, "taking the snapshot `initial-state`");
+            self.step(operation, "taking snapshot `initial-state`");
             let initial = SnapshotName::initial_state();
             backend
-                .snapshot(name, &initial, None, &self.progress(operation))
+                .create_snapshot(name, &initial, None, &self.progress(operation))
                 .await?;
         } else {
             let project = &backend.id().project;
             self.notice(format!(
-                "`{}` has no `initial-state` to go back to: the engine's project `{project}` forbids \
-                 snapshots",
+                "`{}` has no snapshot `initial-state`: the engine's project `{project}` forbids snapshots",
                 operation.env.env
             ));
         }
         Ok(allowed)
     }
 
-    /// Deletes what a failed creation made, and nothing that somebody else made under that name.
-    /// Where that fails too, the journal stays for recovery.
-    pub(super) async fn roll_back(
+    /// Deletes the instance that this operation created. If that fails, the journal stays for recovery.
+    pub(super) async fn roll_back_create(
         &self,
         backend: &dyn Backend,
         name: &InstanceName,
         journal: Journal,
     ) {
-        let taken_back = async {
+        let rolled_back = async {
             match find(backend, name).await? {
-                Some(made) if is_made_by(&made, &journal) => force_delete(backend, name).await,
+                Some(found) if recovery::was_created_by(&found, &journal) => {
+                    force_delete(backend, name).await
+                }
                 _ => Ok(()),
             }
         };
-        match taken_back.await {
+        match rolled_back.await {
             Ok(()) => journal.close(),
-            Err(error) => tracing::warn!(%name, ?error, "what was made could not be taken back"),
+            Err(error) => tracing::warn!(%name, ?error, "cannot roll back a create"),
         }
     }
 }
 
-pub(super) fn stopped() -> Error {
-    Error::new(ErrorKind::Cancelled, "stopped by the user")
-}
-
-/// A guest that stops by itself fails everything that is done in it, and none of that says why.
-async fn explain(backend: &dyn Backend, name: &InstanceName, error: Error) -> Error {
+/// Replaces the error of a command in a guest that has stopped by itself.
+async fn explain_boot_failure(backend: &dyn Backend, name: &InstanceName, error: Error) -> Error {
     match backend.instance(name).await {
         Ok(instance) if !instance.status.is_up() => {
-            let message = format!("`{name}` stopped by itself while it booted");
+            let message = format!("`{name}` stopped during boot");
             Error::new(ErrorKind::Guest, message)
                 .with_hint(
-                    "see whether this machine can run the image at all: start one by the engine's own \
-                     client, and look at its console",
+                    "check that this machine can run the image: start an instance with the engine's own client \
+                     and read its console",
                 )
                 .caused_by(error)
         }
         _ => error,
-    }
-}
-
-/// Stops and deletes an instance; one that isn't there is deleted already.
-pub(super) async fn force_delete(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    match backend.stop(name, true).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        // It didn't run, or it is too broken to be stopped: deleting tells.
-        _ => {}
-    }
-    match backend.delete(name).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
     }
 }

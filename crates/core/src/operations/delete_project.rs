@@ -1,58 +1,38 @@
-//! Deleting a whole project: its envs, one after the other, and its file.
+//! Deleting a project: each of its envs, then its file.
 //!
-//! Each removal is a saga of its own. One deletion that is killed leaves a project with fewer envs, all of
-//! them whole, and `undo` brings the removed ones back. The ledger of deleted projects joins them, so that
-//! one `undo` brings all of it back.
+//! Each removal is an operation of its own. An interrupted deletion leaves a project with fewer envs, which
+//! `undo` restores one by one. The ledger of deleted projects groups the removals, so that one `undo`
+//! restores the project.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use super::Operations;
+use super::deletion_ledger::{DeletedProjectEntry, VERSION};
 use super::remove::Removed;
 use super::undo_ledger::UNDO_RETENTION;
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::{read_all, write_json};
+use crate::home::write_json;
 use crate::model::{EnvName, OperationId};
-use crate::project::{KeptFile, Project, restore_file};
+use crate::project::{Project, restore_file};
 
-const VERSION: u32 = 1;
-
-/// A project that is gone.
+/// A deleted project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedProject {
-    /// The envs that were removed.
     pub removed: Vec<EnvName>,
-    /// Envs whose instances another directory made, and which are still there.
+    /// Envs of another checkout, which remain.
     pub left: Vec<EnvName>,
-    /// `undo` brings all of it back.
     pub undoable: bool,
 }
 
-/// One line of the ledger of deleted projects, `undo/projects/<id>.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
-    version: u32,
-    id: OperationId,
-    path: PathBuf,
-    file: KeptFile,
-    /// The removals that belong to it, in their order.
-    removals: Vec<OperationId>,
-    at: Timestamp,
-    expires_at: Timestamp,
-}
-
 impl Operations {
-    /// Removes all envs of a project from the engine, and then its file. What another directory that is
-    /// still there has made is left alone.
+    /// Removes all envs of a project, then its file. Instances of other checkouts remain.
     ///
     /// # Errors
-    /// Those of removing an env; what was removed until then can be undone.
+    /// Those of removing an env; earlier removals can be undone.
     pub async fn delete_project(&self, mut project: Project) -> Result<DeletedProject> {
-        let failed = |error: Error| error.context("the project is not deleted");
-        let before = project.keep_file().map_err(failed)?;
+        let failed = |error: Error| error.context("cannot delete the project");
+        let before = project.back_up_file().map_err(failed)?;
         let (mut removed, mut left, mut removals) = (Vec::new(), Vec::new(), Vec::new());
         let mut undoable = true;
         for env in project.file().env_names() {
@@ -69,7 +49,7 @@ impl Operations {
             removed.push(env);
         }
         let at = self.clock.now();
-        let entry = Entry {
+        let entry = DeletedProjectEntry {
             version: VERSION,
             id: OperationId::random(),
             path: project.directory().to_path_buf(),
@@ -78,13 +58,13 @@ impl Operations {
             at,
             expires_at: at + UNDO_RETENTION,
         };
-        // Before the file goes: what the ledger knows can come back.
+        // Before the file is deleted, so that the deletion can be undone.
         write_json(&self.deletion_path(&entry.id)?, &entry)?;
-        let now = project
-            .keep_file()
-            .and_then(|now| project.delete_file(&now));
-        if let Err(error) = now {
-            self.forget_deletion(&entry.id)?;
+        let deleted = project
+            .back_up_file()
+            .and_then(|current| project.delete_file(&current));
+        if let Err(error) = deleted {
+            self.remove_deletion(&entry.id)?;
             return Err(failed(error));
         }
         Ok(DeletedProject {
@@ -94,88 +74,52 @@ impl Operations {
         })
     }
 
-    /// Brings a deleted project back, with its envs; `None` where none was deleted in this directory
-    /// within the last three days.
+    /// Restores the project that was deleted in a directory, with its envs; `None` without an entry.
     ///
     /// # Errors
-    /// `AlreadyExists` where the directory has another project now; those of bringing an env back. What
-    /// is back then stays, and the rest can be tried again.
+    /// `AlreadyExists` for a new project in the directory; those of undoing a removal. Can be repeated.
     pub async fn undo_deletion(self: &Arc<Self>, directory: &Path) -> Result<Option<Project>> {
         self.recover().await?;
         let Some(entry) = self.newest_deletion(directory)? else {
             return Ok(None);
         };
-        let failed = |error: Error| error.context("cannot bring the project back");
-        let mut project = match has_file(&entry) {
-            true => Project::open(&entry.path),
-            false => restore_file(&entry.path, &entry.file),
+        let failed = |error: Error| error.context("cannot restore the project");
+        let mut project = if has_file(&entry) {
+            Project::open(&entry.path)
+        } else {
+            restore_file(&entry.path, &entry.file)
         }
         .map_err(failed)?;
         self.registry().add(project.directory())?;
-        // Its own remote, if it names one.
-        let room = self.of(&project)?;
+        let operations = self.for_project(&project)?;
         for id in entry.removals.iter().rev() {
-            // One that isn't known any more was brought back, or is gone for good.
             if let Some(removal) = self.ledger_entry(id)? {
-                room.undo_entry(&mut project, &removal).await?;
+                operations.undo_entry(&mut project, &removal).await?;
             }
         }
-        self.forget_deletion(&entry.id)?;
+        self.remove_deletion(&entry.id)?;
         Ok(Some(project))
     }
 
-    /// Whether the project of a directory was deleted and is back only in part: its file, and not all of
-    /// its envs.
+    /// Whether the undo of a deletion was interrupted: the file is restored, but not all envs.
     ///
     /// # Errors
-    /// `Io` where our own state can't be read.
-    pub fn is_back_in_part(&self, directory: &Path) -> Result<bool> {
+    /// `Io` if the ledger cannot be read.
+    pub fn is_partially_restored(&self, directory: &Path) -> Result<bool> {
         let newest = self.newest_deletion(directory)?;
         Ok(newest.is_some_and(|entry| has_file(&entry)))
     }
 
-    fn newest_deletion(&self, directory: &Path) -> Result<Option<Entry>> {
+    fn newest_deletion(&self, directory: &Path) -> Result<Option<DeletedProjectEntry>> {
         let now = self.clock.now();
         let entries = self.deletions()?.into_iter();
-        let ours = entries.filter(|entry| entry.path == directory && entry.expires_at > now);
-        Ok(ours.max_by_key(|entry| entry.at))
-    }
-
-    fn deletions(&self) -> Result<Vec<Entry>> {
-        let folder = self.home.directory("undo/projects")?;
-        read_all(&folder, VERSION)
-    }
-
-    /// Strikes out the deletions that can no longer be taken back, or all of them.
-    pub(super) fn forget_deletions(&self, all: bool) -> Result<()> {
-        let now = self.clock.now();
-        for entry in self.deletions()? {
-            if all || entry.expires_at <= now {
-                self.forget_deletion(&entry.id)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn deletion_path(&self, id: &OperationId) -> Result<PathBuf> {
-        let folder = self.home.directory("undo/projects")?;
-        Ok(folder.join(format!("{id}.json")))
-    }
-
-    fn forget_deletion(&self, id: &OperationId) -> Result<()> {
-        let path = self.deletion_path(id)?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(
-                format!("cannot delete {}", path.display()),
-                error,
-            )),
-            _ => Ok(()),
-        }
+        let valid = entries.filter(|entry| entry.path == directory && entry.expires_at > now);
+        Ok(valid.max_by_key(|entry| entry.at))
     }
 }
 
-/// Whether the file of a deleted project is there as it was.
-fn has_file(entry: &Entry) -> bool {
-    let now = Project::open(&entry.path).and_then(|project| project.keep_file());
-    now.is_ok_and(|now| now.text == entry.file.text)
+/// Whether the file of a deleted project has been restored.
+fn has_file(entry: &DeletedProjectEntry) -> bool {
+    let current = Project::open(&entry.path).and_then(|project| project.back_up_file());
+    current.is_ok_and(|current| current.text == entry.file.text)
 }

@@ -1,4 +1,4 @@
-//! Looking for what is the matter.
+//! Diagnosing problems.
 
 use jiff::SignedDuration;
 
@@ -7,50 +7,47 @@ use crate::backend::{Backend, Finding, Instance, Level};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvStatus;
 
-/// A running env has its address by then.
-const ADDRESS: SignedDuration = SignedDuration::from_secs(60);
+const ADDRESS_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
 impl Operations {
-    /// Mends what was interrupted, and looks at the engines, their storage and network, this machine's
-    /// firewall, and our own state.
+    /// Recovers interrupted operations, then checks engines, storage, network, firewall and own state.
     ///
     /// # Errors
-    /// `Io` where our own state can't be read; all else is a finding.
+    /// `Io` if this program's own state cannot be read; other problems are findings.
     pub async fn doctor(&self) -> Result<Vec<Finding>> {
         self.recover().await?;
-        let (mut findings, mut silent) = (Vec::new(), Vec::new());
-        let mut answering = 0;
+        let (mut findings, mut unreachable) = (Vec::new(), Vec::new());
+        let mut reachable = 0;
         for backend in &self.backends {
             match backend.diagnose().await {
                 Ok(found) => {
-                    answering += 1;
+                    reachable += 1;
                     findings.extend(found);
-                    findings.extend(self.without_address(backend.as_ref()).await);
+                    findings.extend(self.envs_without_address(backend.as_ref()).await);
                 }
                 Err(error) => {
-                    // One that isn't there is of interest only where none is.
-                    let matters = backend.is_installed();
-                    silent.push((matters, self.silent(backend.as_ref(), &error)?));
+                    let finding = self.unreachable_finding(backend.as_ref(), &error)?;
+                    unreachable.push((backend.is_installed(), finding));
                 }
             }
         }
-        let told = silent
+        // Engines that are not installed are only shown if none is reachable.
+        let shown = unreachable
             .into_iter()
-            .filter(|(matters, _)| *matters || answering == 0);
-        findings.extend(told.map(|(_, finding)| finding));
-        if answering == 0 {
-            let message = "no engine answers";
+            .filter(|(is_installed, _)| *is_installed || reachable == 0);
+        findings.extend(shown.map(|(_, finding)| finding));
+        if reachable == 0 {
+            let message = "no engine is reachable";
             findings.push(
                 Finding::new("engines", Level::Bad, message).with_hint(super::resolve::INSTALL),
             );
         }
-        findings.extend(firewall::look(answering > 0).await);
-        findings.push(self.own_state()?);
+        findings.extend(firewall::diagnose(reachable > 0).await);
+        findings.push(self.check_state()?);
         Ok(findings)
     }
 
-    /// An engine that doesn't answer.
-    fn silent(&self, backend: &dyn Backend, error: &Error) -> Result<Finding> {
+    fn unreachable_finding(&self, backend: &dyn Backend, error: &Error) -> Result<Finding> {
         let level = match error.kind() {
             _ if self.may_hold_envs(backend)? => Level::Bad,
             ErrorKind::PermissionDenied => Level::Bad,
@@ -64,34 +61,33 @@ impl Operations {
         })
     }
 
-    /// Envs that run for long and got no address: DHCP doesn't reach them.
-    async fn without_address(&self, backend: &dyn Backend) -> Vec<Finding> {
-        // An engine that gives out no addresses is no finding.
+    /// Running envs that have got no address from DHCP.
+    async fn envs_without_address(&self, backend: &dyn Backend) -> Vec<Finding> {
         if !backend.capabilities().await.is_ok_and(|can| can.addresses) {
             return Vec::new();
         }
         let now = self.clock.now();
-        let is_lost = |instance: &Instance| {
+        let lacks_address = |instance: &Instance| {
             let old = instance
                 .started_at
-                .is_some_and(|at| now.duration_since(at) > ADDRESS);
-            let ours = instance.marks.env.is_some();
-            ours && old && instance.status == EnvStatus::Running && instance.address.is_none()
+                .is_some_and(|at| now.duration_since(at) > ADDRESS_TIMEOUT);
+            let is_env = instance.marks.env.is_some();
+            is_env && old && instance.status == EnvStatus::Running && instance.address.is_none()
         };
         let instances = backend.instances().await.unwrap_or_default().into_iter();
         instances
-            .filter(is_lost)
+            .filter(lacks_address)
             .map(|instance| {
-                let message = format!("`{}` runs and has no address", instance.name);
+                let message = format!("`{}` is running without an address", instance.name);
                 Finding::new(backend.kind().label(), Level::Warning, message).with_hint(
-                    "see whether a firewall keeps DHCP (UDP ports 67 and 68) from the engine's bridge",
+                    "check whether a firewall blocks DHCP (UDP ports 67 and 68) on the engine's bridge",
                 )
             })
             .collect()
     }
 
-    fn own_state(&self) -> Result<Finding> {
-        let kept = self.undoable()?.len();
+    fn check_state(&self) -> Result<Finding> {
+        let undoable = self.undoable()?.len();
         let interrupted = self.interrupted()?;
         let home = self.home.root().display();
         if !interrupted.is_empty() {
@@ -101,15 +97,15 @@ impl Operations {
                 interrupted.join("; "),
             ));
         }
-        let kept = match kept {
-            0 => "nothing is kept for undo".to_owned(),
+        let undoable = match undoable {
+            0 => "no operation can be undone".to_owned(),
             1 => "one operation can be undone".to_owned(),
             count => format!("{count} operations can be undone"),
         };
         Ok(Finding::new(
             "state",
             Level::Good,
-            format!("{home}; {kept}"),
+            format!("{home}; {undoable}"),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! Engines beyond those that are asked where nothing says which: the user's remotes.
+//! Choosing the engines of a project: the default ones or a remote.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::model::{BackendChoice, EngineId, RemoteName};
 use crate::project::Project;
 
 impl Operations {
-    /// The same with remotes.
+    /// Adds the user's remotes.
     #[must_use]
     pub fn with_remotes(self, remotes: Arc<dyn Remotes>) -> Self {
         Self {
@@ -18,29 +18,32 @@ impl Operations {
         }
     }
 
-    /// The use cases for a project: over the remote that its file names, else over those of these engines
-    /// that are of the kind which it names.
+    /// The use cases for a project: over the remote or the kind of engine that its file names.
     ///
     /// # Errors
-    /// Those of [`Operations::at_remote`]; `Config` for a `backend:` that is none.
-    pub fn of(self: &Arc<Self>, project: &Project) -> Result<Arc<Self>> {
+    /// Those of [`Operations::for_remote`]; `Config` for an invalid `backend:`.
+    pub fn for_project(self: &Arc<Self>, project: &Project) -> Result<Arc<Self>> {
         if let Some(name) = project.file().remote()? {
-            return self.at_remote(&name);
+            return self.for_remote(&name);
         }
         let choice = project.file().backend()?;
-        let meant = self.backends.iter().filter(|backend| fits(backend, choice));
-        let meant: Vec<_> = meant.cloned().collect();
-        match meant.len() == self.backends.len() {
-            true => Ok(self.clone()),
-            false => Ok(Arc::new(self.over(meant))),
+        let chosen = self
+            .backends
+            .iter()
+            .filter(|backend| matches_choice(backend, choice));
+        let chosen: Vec<_> = chosen.cloned().collect();
+        if chosen.len() == self.backends.len() {
+            Ok(self.clone())
+        } else {
+            Ok(Arc::new(self.with_backends(chosen)))
         }
     }
 
-    /// The use cases over other engines. State, clock and events are shared with this engine room.
-    fn over(&self, backends: Vec<Arc<dyn Backend>>) -> Self {
+    /// The use cases over other backends, with the same state, clock and bus.
+    fn with_backends(&self, backends: Vec<Arc<dyn Backend>>) -> Self {
         Self {
             backends,
-            usual: self.usual.clone(),
+            default_backends: self.default_backends.clone(),
             remotes: self.remotes.clone(),
             home: self.home.clone(),
             clock: self.clock.clone(),
@@ -50,52 +53,53 @@ impl Operations {
         }
     }
 
-    /// The use cases over one remote alone. State, clock and events are shared with this engine room.
-    /// Nothing is asked of the remote yet.
+    /// The use cases over one remote, with the same state, clock and bus. Does not connect.
     ///
     /// # Errors
-    /// `NotFound` for a name that the user has no remote of; `Config` and `Unsupported` for one that
-    /// can't be used.
-    pub fn at_remote(&self, name: &RemoteName) -> Result<Arc<Self>> {
-        Ok(Arc::new(self.over(vec![self.named(name)?])))
+    /// `NotFound` for an unknown remote; `Config` and `Unsupported` for an unusable one.
+    pub fn for_remote(&self, name: &RemoteName) -> Result<Arc<Self>> {
+        Ok(Arc::new(self.with_backends(vec![self.remote(name)?])))
     }
 
-    /// The engines that may have the envs of projects which name this remote, or none and a kind.
+    /// The engines for projects that name this remote, or no remote and a kind.
     pub(super) fn engines_for(
         &self,
         remote: Option<&RemoteName>,
         choice: BackendChoice,
     ) -> Result<Vec<Arc<dyn Backend>>> {
         match remote {
-            Some(name) => Ok(vec![self.named(name)?]),
+            Some(name) => Ok(vec![self.remote(name)?]),
             None => {
-                let meant = self.usual.iter().filter(|backend| fits(backend, choice));
-                Ok(meant.cloned().collect())
+                let chosen = self
+                    .default_backends
+                    .iter()
+                    .filter(|backend| matches_choice(backend, choice));
+                Ok(chosen.cloned().collect())
             }
         }
     }
 
-    fn named(&self, name: &RemoteName) -> Result<Arc<dyn Backend>> {
+    fn remote(&self, name: &RemoteName) -> Result<Arc<dyn Backend>> {
         match &self.remotes {
             Some(remotes) => remotes.named(name),
             None => {
-                let message = format!("no remote is called `{name}`");
+                let message = format!("unknown remote `{name}`");
                 Err(Error::new(ErrorKind::NotFound, message))
             }
         }
     }
 
-    /// The backend that an old record names: one that is asked now, else one of the user's remotes.
+    /// The backend of a record, among the current ones and the user's remotes.
     pub(super) fn backend_at(&self, id: &EngineId) -> Result<Arc<dyn Backend>> {
-        let mut asked = self.backends.iter();
-        let found = asked.find(|backend| backend.id() == id).cloned();
+        let mut current = self.backends.iter();
+        let found = current.find(|backend| backend.id() == id).cloned();
         found
             .or_else(|| self.remotes.as_ref()?.at(id))
-            .ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{id} isn't asked now")))
+            .ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{id} is not configured")))
     }
 }
 
-/// Whether a file that chooses so means an engine. A remote that somebody has named is meant in any case.
-fn fits(backend: &Arc<dyn Backend>, choice: BackendChoice) -> bool {
-    choice.means(backend.kind()) || (choice == BackendChoice::Auto && backend.id().is_remote())
+/// Whether an engine matches the `backend:` of a file. `auto` includes remotes.
+fn matches_choice(backend: &Arc<dyn Backend>, choice: BackendChoice) -> bool {
+    choice.matches(backend.kind()) || (choice == BackendChoice::Auto && backend.id().is_remote())
 }

@@ -13,24 +13,24 @@ use crate::model::{EnvName, EnvStatus, InstanceName, UserName};
 use crate::project::Project;
 use crate::provision;
 
-/// A running env into which streams can be opened.
+/// A running env, for commands and connections.
 #[derive(Clone)]
 pub struct RunningEnv {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) instance: InstanceName,
-    /// When it was started: another time is another boot.
+    /// Start time, which identifies the boot.
     pub(super) boot: Option<Timestamp>,
-    /// Who we are in it, where the file says so.
+    /// The env's user, or why the file is invalid.
     pub(super) user: Result<UserName, ErrorReport>,
     pub(super) home: Home,
 }
 
 impl Operations {
-    /// Finds an env that runs.
+    /// Finds a running env.
     ///
     /// # Errors
-    /// `Conflict` where it doesn't run, with the command that starts it.
-    pub async fn enter(&self, project: &Project, env: &EnvName) -> Result<RunningEnv> {
+    /// `Conflict` if it is not running; those of finding it.
+    pub async fn running_env(&self, project: &Project, env: &EnvName) -> Result<RunningEnv> {
         let ResolvedEnv { backend, instance } = self.resolve_brief(project, env).await?;
         if instance.status != EnvStatus::Running {
             let message = format!("`{env}` is {}", instance.status.label().to_lowercase());
@@ -49,7 +49,7 @@ impl Operations {
 }
 
 impl RunningEnv {
-    /// Runs a command as the guest's root and pumps its streams; see [`Backend::exec`].
+    /// Runs a command as root and copies its streams; see [`Backend::exec`].
     ///
     /// # Errors
     /// Those of [`Backend::exec`].
@@ -60,16 +60,15 @@ impl RunningEnv {
     /// Waits until the env has an address.
     ///
     /// # Errors
-    /// `Timeout` where none comes.
+    /// `Timeout`.
     pub async fn wait_for_network(&self) -> Result<()> {
         provision::wait_for_network(self.backend.as_ref(), &self.instance).await
     }
 
-    /// The public SSH host keys of the env, as lines of `known_hosts` without the host; see
-    /// [`ssh::host_keys`].
+    /// The public SSH host keys, as lines of `known_hosts` without the host; see [`ssh::host_keys`].
     ///
     /// # Errors
-    /// The engine's; `NotFound` for an env without an SSH server.
+    /// `NotFound` without an SSH server; those of the engine.
     pub async fn host_keys(&self) -> Result<Vec<String>> {
         ssh::host_keys(self.backend.as_ref(), &self.instance).await
     }

@@ -1,55 +1,55 @@
-//! Deleting what undo keeps, and what instances have left that somebody has deleted past us.
+//! Deleting undo copies, and leftovers of instances that were deleted outside this program.
+
+use std::sync::Arc;
 
 use super::Operations;
-use crate::backend::Leftover;
+use super::instances::force_delete;
+use super::undo_ledger::UndoCopy;
+use crate::backend::{Backend, Leftover};
 use crate::error::{ErrorKind, Result};
 use crate::view::UndoView;
 
-/// What was deleted of what undo kept.
+/// The result of a garbage collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// How many operations can't be undone any more.
+    /// Number of deleted undo copies.
     pub deleted: usize,
-    /// How many still can.
+    /// Number of remaining undo copies.
     pub left: usize,
-    /// How much of what instances have left went, that somebody has deleted past us.
+    /// Number of deleted leftovers.
     pub leftovers: usize,
-    /// What could not be deleted, and why.
+    /// One message per failure.
     pub failed: Vec<String>,
 }
 
 impl Operations {
-    /// What can be undone, of all projects.
+    /// Operations of all projects that can be undone.
     ///
     /// # Errors
-    /// `Io` where the ledger can't be read.
-    pub fn kept(&self) -> Result<Vec<UndoView>> {
+    /// `Io` if the ledger cannot be read.
+    pub fn undo_entries(&self) -> Result<Vec<UndoView>> {
         let undoable = self.undoable()?.into_iter();
         Ok(undoable.map(|(_, undo)| undo).collect())
     }
 
-    /// What is left in the engines of instances that somebody has deleted past us. An engine that isn't there has nothing.
+    /// Leftovers in the installed engines of instances that were deleted outside this program.
     ///
     /// # Errors
-    /// Why an engine can't tell.
+    /// Those of the engines.
     pub async fn leftovers(&self) -> Result<Vec<Leftover>> {
         let mut all = Vec::new();
-        for backend in self
-            .backends
-            .iter()
-            .filter(|backend| backend.is_installed())
-        {
+        for backend in self.installed_backends() {
             all.extend(backend.leftovers().await?);
         }
         Ok(all)
     }
 
-    /// Deletes what undo has kept for long enough and what is beyond its share of the pool; with `all` everything that it
-    /// keeps, and what deleted instances have left.
+    /// Deletes undo copies that have expired or exceed their share of the pool; with `all`, every undo copy
+    /// and leftover.
     ///
     /// # Errors
-    /// `Io` where the ledger can't be read. What an engine doesn't delete is told.
-    pub async fn collect(&self, all: bool) -> Result<Collected> {
+    /// `Io` if the ledger cannot be read. A failed deletion is part of the result.
+    pub async fn gc(&self, all: bool) -> Result<Collected> {
         self.recover().await?;
         let now = self.clock.now();
         let mut collected = Collected::default();
@@ -60,7 +60,7 @@ impl Operations {
             }
             let deleted = async {
                 let backend = self.backend_at(&entry.engine)?;
-                self.delete_copy(backend.as_ref(), &entry).await
+                self.delete_undo_copy(backend.as_ref(), &entry).await
             };
             match deleted.await {
                 Ok(()) => collected.deleted += 1,
@@ -71,23 +71,24 @@ impl Operations {
                 }
             }
         }
-        self.forget_deletions(all)?;
+        self.expire_deletions(all)?;
         if all {
-            self.clear(&mut collected).await;
+            self.delete_leftovers(&mut collected).await;
         }
-        let given_up = self.enforce_undo_limit(None).await;
-        collected.deleted += given_up;
-        collected.left = collected.left.saturating_sub(given_up);
+        let over_limit = self.enforce_undo_limit(None).await;
+        collected.deleted += over_limit;
+        collected.left = collected.left.saturating_sub(over_limit);
         Ok(collected)
     }
 
-    /// Deletes what deleted instances have left.
-    async fn clear(&self, collected: &mut Collected) {
-        for backend in self
-            .backends
+    fn installed_backends(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
+        self.backends
             .iter()
             .filter(|backend| backend.is_installed())
-        {
+    }
+
+    async fn delete_leftovers(&self, collected: &mut Collected) {
+        for backend in self.installed_backends() {
             let left = match backend.leftovers().await {
                 Ok(left) => left,
                 Err(error) => {
@@ -95,17 +96,38 @@ impl Operations {
                     continue;
                 }
             };
-            for one in left {
-                match backend.delete_leftover(&one.id).await {
+            for leftover in left {
+                match backend.delete_leftover(&leftover.id).await {
                     Ok(()) => collected.leftovers += 1,
-                    // Somebody else was quicker.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => {
                         let why = error.report().message;
-                        collected.failed.push(format!("{}: {why}", one.what));
+                        collected.failed.push(format!("{}: {why}", leftover.what));
                     }
                 }
             }
         }
+    }
+
+    /// Deletes expired undo copies. Engines delete expired snapshots themselves. A failure is retried with
+    /// the next operation.
+    pub(super) async fn expire(&self) -> Result<()> {
+        let now = self.clock.now();
+        for entry in self.ledger()? {
+            if entry.expires_at > now {
+                continue;
+            }
+            let deleted = match (&entry.copy, self.backend_at(&entry.engine)) {
+                (UndoCopy::Snapshot { .. }, _) => Ok(()),
+                (UndoCopy::Instance { name, .. }, Ok(backend)) => {
+                    force_delete(backend.as_ref(), name).await
+                }
+                (UndoCopy::Instance { .. }, Err(error)) => Err(error),
+            };
+            if let Err(error) = deleted.and_then(|()| self.delete_entry(&entry.id)) {
+                tracing::info!(id = %entry.id, ?error, "cannot delete an expired undo copy");
+            }
+        }
+        self.expire_deletions(false)
     }
 }

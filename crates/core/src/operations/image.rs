@@ -1,4 +1,6 @@
-//! Images: made of an env, listed, renamed, deleted, and moved as files.
+//! Images: created from an env, listed, renamed, deleted, exported and imported.
+
+pub(super) mod recovery;
 
 use std::sync::Arc;
 
@@ -6,10 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::Operations;
-use super::create::stopped;
-use super::journal::{Journal, JournalStep, OperationRecord};
+use super::instances::start_if_stopped;
+use super::journal::{Journal, JournalStep};
 use super::operation::Operation;
-use super::recovery::{find, restart, start_if_stopped};
 use super::resolve::ResolvedEnv;
 use crate::backend::{Backend, Progress, StoredImage};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,29 +18,25 @@ use crate::model::{EngineKind, EnvName, Fingerprint, ImageName, InstanceName, Sn
 use crate::project::Project;
 use crate::view::OperationKind;
 
-/// The images of one engine.
+/// The images of an engine.
 pub struct ImageStore {
     backend: Arc<dyn Backend>,
 }
 
-/// An image that was made of an env.
+/// An image created from an env.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// The engine that has it.
     pub engine: EngineKind,
-    /// The env ran before, and runs again.
+    /// Whether the env was running and runs again.
     pub running: bool,
 }
 
 impl Operations {
-    /// Makes an image of an env. A running one is stopped until a snapshot of it is taken; the image is
-    /// made of that while it runs again.
+    /// Creates an image from a snapshot of an env. A running env is stopped for the snapshot only.
     ///
     /// # Errors
-    /// `AlreadyExists` for an alias that is taken; those of finding it, and the engine's. Nothing is
-    /// left behind then.
+    /// `AlreadyExists` for an alias in use; `Unsupported` without snapshots; those of the engine; rolled back.
     pub async fn publish(
         self: &Arc<Self>,
         project: &Project,
@@ -48,7 +45,7 @@ impl Operations {
         cancel: &CancellationToken,
     ) -> Result<Published> {
         let failed =
-            |error: Error| error.context(format!("cannot make image `{image}` of `{env}`"));
+            |error: Error| error.context(format!("cannot create image `{image}` from `{env}`"));
         let begun = self.begin(project, env, OperationKind::Publish, None).await;
         let operation = begun.map_err(failed)?;
         let result = self
@@ -65,37 +62,36 @@ impl Operations {
         operation: &Operation,
         cancel: &CancellationToken,
     ) -> Result<Published> {
-        let project = &project.fresh()?;
+        let project = &project.reopen()?;
         let resolved = self.resolve(project, env).await?;
         let ResolvedEnv { backend, instance } = &resolved;
         let store = ImageStore {
             backend: backend.clone(),
         };
-        store.expect_free(image).await?;
+        store.ensure_alias_free(image).await?;
         if !backend.capabilities().await?.snapshots {
             let engine = backend.id();
-            let message = format!("{engine} forbids snapshots, which an image is made of");
+            let message = format!("{engine} forbids snapshots, which images require");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let running = instance.status.is_up();
         if running {
-            // The engines write when they start one, and could not on a full pool: then it stays as it is.
-            // They write the same for this, and what a pool says of its room isn't exact enough.
+            // A write, as a restart needs one: on a full pool this fails before the env is stopped.
             backend.set_marks(&instance.name, &instance.marks).await?;
         }
         let mut journal = self.journal(operation, backend.as_ref(), &instance.name, running)?;
-        let copy = snapshot_of(&journal.record);
-        let made = self.publish_with(operation, &resolved, &copy, image, &mut journal, cancel);
-        match made.await {
-            // How far it came is unknown: recovery takes it back.
+        let copy = recovery::snapshot_of(&journal.record);
+        let published = self.publish_with(operation, &resolved, &copy, image, &mut journal, cancel);
+        match published.await {
+            // The state is unknown: recovery rolls it back.
             Err(error) if error.is_uncertain() => Err(error),
-            made => {
+            published => {
                 let recovered =
-                    recover_publish(backend.as_ref(), &journal.record, journal.step).await;
+                    recovery::recover(backend.as_ref(), &journal.record, journal.step).await;
                 if recovered.is_ok() {
                     journal.close();
                 }
-                let fingerprint = made?;
+                let fingerprint = published?;
                 recovered?;
                 Ok(Published {
                     fingerprint,
@@ -118,35 +114,34 @@ impl Operations {
         let ResolvedEnv { backend, instance } = resolved;
         let running = journal.record.was_running;
         if running {
-            self.step(operation, "stopping it");
+            self.step(operation, "stopping instance");
             self.stop_or_kill(backend.as_ref(), instance).await?;
         }
-        self.step(operation, "taking a snapshot");
-        // It expires by itself, should everything else fail.
+        self.step(operation, "taking snapshot");
+        // Expires even if recovery never runs.
         let expires_at = Some(self.clock.now() + super::undo_ledger::UNDO_RETENTION);
         backend
-            .snapshot(&instance.name, copy, expires_at, &self.progress(operation))
+            .create_snapshot(&instance.name, copy, expires_at, &self.progress(operation))
             .await?;
         if running {
-            self.step(operation, "starting it again");
+            self.step(operation, "starting instance again");
             start_if_stopped(backend.as_ref(), &instance.name).await?;
         }
         journal.enter(JournalStep::Committing)?;
         if cancel.is_cancelled() {
-            return Err(stopped());
+            return Err(Error::cancelled());
         }
-        self.step(operation, "making the image");
+        self.step(operation, "creating image");
         let progress = self.progress(operation);
         backend
             .publish(&instance.name, copy, image, &progress, cancel)
             .await
     }
 
-    /// The images of the engine that has this project's envs; without a project those of the first
-    /// engine that answers.
+    /// The images of the project's engine, or of the first reachable engine.
     ///
     /// # Errors
-    /// Why no engine answers.
+    /// `Unreachable` or `PermissionDenied` without an engine.
     pub async fn image_store(&self, project: Option<&Project>) -> Result<ImageStore> {
         if let Some(project) = project {
             let backend = self.engine_for_new_env(project).await?;
@@ -168,16 +163,16 @@ impl Operations {
 }
 
 impl ImageStore {
-    /// Which engine has them.
+    /// The engine of the images.
     #[must_use]
     pub fn engine(&self) -> EngineKind {
         self.backend.kind()
     }
 
-    /// All of them, those with a name first, then by age.
+    /// Lists all images: first those with an alias, then by age.
     ///
     /// # Errors
-    /// The engine's.
+    /// Those of the engine.
     pub async fn list(&self) -> Result<Vec<StoredImage>> {
         let mut images = self.backend.images().await?;
         images.sort_by_key(|image| {
@@ -187,10 +182,10 @@ impl ImageStore {
         Ok(images)
     }
 
-    /// The image of this alias, or whose fingerprint begins so.
+    /// Finds an image by alias or prefix of its fingerprint.
     ///
     /// # Errors
-    /// `NotFound` naming those that are there, `Conflict` for the beginning of several.
+    /// `NotFound`; `Conflict` for an ambiguous prefix.
     pub async fn find(&self, name: &ImageName) -> Result<StoredImage> {
         let images = self.list().await?;
         let text = name.as_str();
@@ -198,11 +193,11 @@ impl ImageStore {
         if let Some(found) = images.iter().find(aliased) {
             return Ok(found.clone());
         }
-        let is_digits = text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit());
-        let begins = images
+        let is_prefix = text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit());
+        let matches = images
             .iter()
-            .filter(|image| is_digits && image.fingerprint.as_str().starts_with(text));
-        match begins.collect::<Vec<_>>().as_slice() {
+            .filter(|image| is_prefix && image.fingerprint.as_str().starts_with(text));
+        match matches.collect::<Vec<_>>().as_slice() {
             [one] => Ok((*one).clone()),
             [] => {
                 let names: Vec<&str> = images
@@ -211,44 +206,46 @@ impl ImageStore {
                     .collect();
                 let message = format!("{} has no image `{name}`", self.engine());
                 let hint = match names.as_slice() {
-                    [] => "it has none with a name: `lxc-dev-manager image list -a`".to_owned(),
-                    _ => format!("there are: {}", names.join(", ")),
+                    [] => {
+                        "list images without an alias: `lxc-dev-manager image list -a`".to_owned()
+                    }
+                    _ => format!("images: {}", names.join(", ")),
                 };
                 Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
             }
             several => {
-                let message = format!("{} images begin with `{name}`", several.len());
-                Err(Error::new(ErrorKind::Conflict, message).with_hint("give more digits"))
+                let message = format!("{} fingerprints begin with `{name}`", several.len());
+                Err(Error::new(ErrorKind::Conflict, message).with_hint("specify more digits"))
             }
         }
     }
 
-    /// Names of the instances that were made from an image. They don't need it any more.
+    /// Names of the instances that were created from an image. They do not depend on it.
     ///
     /// # Errors
-    /// The engine's.
+    /// Those of the engine.
     pub async fn users(&self, image: &StoredImage) -> Result<Vec<InstanceName>> {
         let instances = self.backend.instances().await?.into_iter();
-        let made = instances.filter(|found| found.base_image.as_ref() == Some(&image.fingerprint));
-        Ok(made.map(|found| found.name).collect())
+        let users = instances.filter(|found| found.base_image.as_ref() == Some(&image.fingerprint));
+        Ok(users.map(|found| found.name).collect())
     }
 
-    /// Deletes an image with all its names.
+    /// Deletes an image with all its aliases.
     ///
     /// # Errors
-    /// The engine's.
+    /// Those of the engine.
     pub async fn delete(&self, image: &StoredImage) -> Result<()> {
         self.backend.delete_image(&image.fingerprint).await
     }
 
-    /// Gives an image another name.
+    /// Renames an alias.
     ///
     /// # Errors
-    /// `NotFound` naming those that are there, `AlreadyExists` for a name that is taken.
+    /// `NotFound`; `AlreadyExists` for an alias in use; `Conflict` for a fingerprint.
     pub async fn rename(&self, old: &ImageName, new: &ImageName) -> Result<()> {
         let image = self.find(old).await?;
         if !image.aliases.iter().any(|alias| alias == old.as_str()) {
-            let message = format!("`{old}` is a fingerprint, which can't be changed");
+            let message = format!("`{old}` is a fingerprint, not an alias");
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         self.backend.rename_image(old, new).await
@@ -257,7 +254,7 @@ impl ImageStore {
     /// Writes an image as one file.
     ///
     /// # Errors
-    /// The engine's, and those of writing.
+    /// Those of the engine and of writing.
     pub async fn export(
         &self,
         image: &StoredImage,
@@ -269,58 +266,31 @@ impl ImageStore {
             .await
     }
 
-    /// Takes an image in under a name.
+    /// Imports an image under an alias.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; `Engine` for bytes that are no image.
+    /// `AlreadyExists` for an alias in use; `Engine` for an invalid image.
     pub async fn import(
         &self,
         from: Box<dyn AsyncRead + Send + Sync + Unpin>,
         name: &ImageName,
         progress: &Progress,
     ) -> Result<Fingerprint> {
-        // It looks whether the name is free before it takes anything.
         self.backend.import_image(from, name, progress).await
     }
 
-    /// Refuses a name that an image has already: before an env is stopped for it.
-    async fn expect_free(&self, name: &ImageName) -> Result<()> {
+    /// Fails for an alias in use, before the env is stopped.
+    async fn ensure_alias_free(&self, name: &ImageName) -> Result<()> {
         let images = self.backend.images().await?;
         let mut taken = images.iter().flat_map(|image| &image.aliases);
         if !taken.any(|alias| alias == name.as_str()) {
             return Ok(());
         }
-        let message = format!("{} has an image `{name}` already", self.engine());
+        let message = format!("{} already has an image `{name}`", self.engine());
         Err(
             Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
-                "choose another name, or delete that one: `lxc-dev-manager image delete {name}`"
+                "choose another name, or delete the image: `lxc-dev-manager image delete {name}`"
             )),
         )
-    }
-}
-
-/// The snapshot that an image is made of. Hidden in lists, as undo's are.
-fn snapshot_of(record: &OperationRecord) -> SnapshotName {
-    SnapshotName::undo(&record.id)
-}
-
-/// Ends the making of an image, however far it came: the snapshot goes, and the env runs if it did. The
-/// engine makes an image as a whole, so what is there of it is a whole image.
-pub(super) async fn recover_publish(
-    backend: &dyn Backend,
-    record: &OperationRecord,
-    step: JournalStep,
-) -> Result<&'static str> {
-    if find(backend, &record.instance).await?.is_none() {
-        return Ok("dropped: the env is gone");
-    }
-    // Once it was started again, what it does is its user's to say.
-    if step == JournalStep::Preparing {
-        restart(backend, record).await?;
-    }
-    let copy = snapshot_of(record);
-    match backend.delete_snapshot(&record.instance, &copy).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok("taken back"),
     }
 }

@@ -1,7 +1,7 @@
-//! The journal: what an operation is about to do, on the disk before it does it.
+//! The journal: a write-ahead log of operations, for recovery.
 //!
-//! One file an operation, `journal/<id>.json`: the record in the first line, then one line a step,
-//! each flushed to the disk. The file is locked by its owner; an unlocked one is an orphan.
+//! One file per operation, `journal/<id>.json`: the record in the first line, then one line per step,
+//! each synced to disk before the step begins. The owner locks the file; an unlocked one is orphaned.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,18 +12,19 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::model::{EngineId, EnvName, InstanceName, OperationId, SnapshotName};
+use crate::project::Project;
 use crate::view::{EnvRef, OperationKind};
 
-const VERSION: u32 = 2;
-/// The line of a failed try to mend it.
-const FAILED: &str = "\"failed\"";
-/// How often mending may fail before it is given up.
-const TRIES: usize = 3;
+pub(super) const VERSION: u32 = 2;
+/// Line for a failed attempt to recover.
+const FAILED_ATTEMPT: &str = "\"failed\"";
+/// Failed attempts after which a journal is dropped.
+const MAX_ATTEMPTS: usize = 3;
 
-/// What an operation is about.
+/// The parameters of an operation, as needed for recovery.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct OperationRecord {
     pub(super) version: u32,
@@ -33,84 +34,86 @@ pub(super) struct OperationRecord {
     pub(super) env: EnvRef,
     pub(super) engine: EngineId,
     pub(super) instance: InstanceName,
-    /// Whether it ran before.
     pub(super) was_running: bool,
-    /// The snapshot that it is about.
     pub(super) snapshot: Option<SnapshotName>,
-    /// What it takes back, an entry of the undo ledger.
+    /// The entry of the undo ledger that it undoes.
     #[serde(default)]
     pub(super) undoes: Option<OperationId>,
-    /// What only this kind of operation has.
     #[serde(default)]
     pub(super) detail: Option<Detail>,
     pub(super) started_at: Timestamp,
 }
 
-/// What only one kind of operation has.
+/// Parameters of one kind of operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(super) enum Detail {
-    /// The new name of an env that is renamed.
+    /// The new names.
     Renamed {
         env: EnvName,
         instance: InstanceName,
     },
-    /// Files on their way into a guest: `staging` is what is there of them, `target` where they go, and
-    /// `made` the uppermost directory that is made for them.
-    IntoGuest {
+    /// A copy into a guest. `created` is the topmost directory created for it.
+    #[serde(rename = "into-guest")]
+    ToGuest {
         staging: String,
         target: String,
-        #[serde(default)]
-        made: Option<String>,
+        #[serde(default, rename = "made")]
+        created: Option<String>,
     },
-    /// A socket of this host that is lent, by its name in the engine.
+    /// Name of the forward in the engine.
     #[serde(rename = "lent")]
     ForwardedSocket { name: String },
-    /// Files on their way to the host, as into a guest.
-    OntoHost {
+    /// A copy to the host, like [`Self::ToGuest`].
+    #[serde(rename = "onto-host")]
+    ToHost {
         staging: PathBuf,
         target: PathBuf,
-        #[serde(default)]
-        made: Option<PathBuf>,
+        #[serde(default, rename = "made")]
+        created: Option<PathBuf>,
     },
 }
 
-/// How far an operation is: what it is about to do.
+/// The phase of an operation, which decides how it is recovered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum JournalStep {
-    /// Something that is taken back if it isn't finished.
+    /// Rolled back if interrupted.
     Preparing,
-    /// Something that is finished if it was begun.
+    /// Completed if interrupted.
     Committing,
-    /// Only starting again what ran before is left.
+    /// Done, except for the restart of an env that ran before.
     Restarting,
 }
 
-/// A journal file that this process owns.
+/// A journal that this process owns.
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
     pub(super) record: OperationRecord,
     pub(super) step: JournalStep,
-    /// How often mending it has failed.
+    /// Failed attempts to recover.
     failures: usize,
 }
 
 impl OperationRecord {
-    pub(super) fn version() -> u32 {
-        VERSION
+    /// Opens the project of the env; `None` if it is gone.
+    pub(super) fn open_project(&self) -> Result<Option<Project>> {
+        match Project::open(Path::new(&self.env.project_path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
-    /// Its instance's name once it is done.
-    pub(super) fn name_after(&self) -> &InstanceName {
+    /// The instance's name after the operation.
+    pub(super) fn final_name(&self) -> &InstanceName {
         match &self.detail {
             Some(Detail::Renamed { instance, .. }) => instance,
             _ => &self.instance,
         }
     }
 
-    /// The instances that it concerns, in the order of their locks.
+    /// Instances to lock, in lock order.
     pub(super) fn instances(&self) -> Vec<&InstanceName> {
         let mut instances = vec![&self.instance];
         if let Some(Detail::Renamed { instance, .. }) = &self.detail {
@@ -122,7 +125,7 @@ impl OperationRecord {
 }
 
 impl Journal {
-    /// Writes the record of an operation that is about to begin.
+    /// Creates the journal of an operation.
     pub(super) fn begin(home: &Home, record: OperationRecord) -> Result<Self> {
         let path = home
             .directory("journal")?
@@ -134,7 +137,7 @@ impl Journal {
             )
         };
         let directory = path.parent().unwrap_or(&path).to_path_buf();
-        // Locked before it gets its name: a name without a lock would read as an orphan.
+        // Locked before it gets its name: an unlocked file would count as orphaned.
         let temporary = tempfile::Builder::new()
             .prefix(".new-")
             .tempfile_in(&directory);
@@ -157,7 +160,7 @@ impl Journal {
         };
         let line = serde_json::to_string(&journal.record);
         journal.append(&line.unwrap_or_default())?;
-        // The name too has to be on the disk before anything is done.
+        // The directory entry has to be on disk, too.
         File::open(&directory)
             .and_then(|names| names.sync_all())
             .map_err(failed)?;
@@ -172,7 +175,7 @@ impl Journal {
             .exists())
     }
 
-    /// Says what is about to be done.
+    /// Records the phase that is about to begin.
     pub(super) fn enter(&mut self, step: JournalStep) -> Result<()> {
         self.step = step;
         let line = serde_json::to_string(&self.step);
@@ -185,16 +188,16 @@ impl Journal {
         written.map_err(|error| Error::io(format!("cannot write the journal {path}"), error))
     }
 
-    /// The operation has ended, one way or the other.
+    /// Deletes the journal of an ended operation.
     pub(super) fn close(self) {
-        // One that stays is found unlocked by the next recovery, which then sees that all is done.
+        // If this fails, recovery finds the file and nothing left to do.
         let _ = fs::remove_file(&self.path);
         if let Some(Ok(names)) = self.path.parent().map(File::open) {
             let _ = names.sync_all();
         }
     }
 
-    /// The files of all journals, owned or not.
+    /// Paths of all journals, owned or not.
     pub(super) fn all(home: &Home) -> Result<Vec<PathBuf>> {
         let directory = home.directory("journal")?;
         let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
@@ -211,14 +214,13 @@ impl Journal {
         Ok(paths)
     }
 
-    /// Takes a journal over whose owner is gone; `None` while it has one. Others see it as owned for
-    /// as long as the value lives.
+    /// Takes over an orphaned journal; `None` while it has an owner.
     pub(super) fn claim(path: &Path) -> Option<Self> {
-        Self::adopt(path.to_path_buf(), false)
+        Self::open(path.to_path_buf(), false)
     }
 
-    /// Journals of one instance. The caller holds its lock, so nobody else owns one.
-    pub(super) fn of(home: &Home, instance: &InstanceName) -> Result<Vec<Self>> {
+    /// Journals of an instance whose lock the caller holds.
+    pub(super) fn for_instance(home: &Home, instance: &InstanceName) -> Result<Vec<Self>> {
         let mut journals = Vec::new();
         for path in Self::all(home)? {
             let text = fs::read_to_string(&path).unwrap_or_default();
@@ -229,44 +231,45 @@ impl Journal {
             if !record.instances().contains(&instance) {
                 continue;
             }
-            // Somebody may be having a look at it. A loan's owner holds it for as long as that lasts.
+            // Another process may hold it for a moment in `claim`. A socket forward holds it while it lasts.
             let wait = record.kind != OperationKind::ForwardSocket;
-            journals.extend(Self::adopt(path, wait));
+            journals.extend(Self::open(path, wait));
         }
         Ok(journals)
     }
 
-    /// Mending it failed for good; returns whether that was often enough to give up.
-    pub(super) fn failed(&mut self) -> bool {
+    /// Records a failed attempt to recover; returns whether it was the last.
+    pub(super) fn record_failure(&mut self) -> bool {
         self.failures += 1;
-        // Not written means that it is tried once more.
-        let _ = self.append(FAILED);
-        self.failures >= TRIES
+        // If this fails, there is one more attempt.
+        let _ = self.append(FAILED_ATTEMPT);
+        self.failures >= MAX_ATTEMPTS
     }
 
-    fn adopt(path: PathBuf, wait: bool) -> Option<Self> {
+    fn open(path: PathBuf, wait: bool) -> Option<Self> {
         let mut file = fs::OpenOptions::new()
             .read(true)
             .append(true)
             .open(&path)
             .ok()?;
-        let operation = match wait {
-            true => FlockOperation::LockExclusive,
-            false => FlockOperation::NonBlockingLockExclusive,
+        let operation = if wait {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::NonBlockingLockExclusive
         };
         flock(&file, operation).ok()?;
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
         let Some((first, rest)) = text.split_once('\n') else {
-            // Killed before its first line was whole, so before anything was done.
+            // Killed before the first line was complete, so before any step.
             let _ = fs::remove_file(&path);
             return None;
         };
         let record = match serde_json::from_str::<OperationRecord>(first) {
             Ok(record) if record.version == VERSION => record,
-            // Another version of this program wrote it, and will know what to do.
+            // Written by another version, which can recover it.
             _ => {
-                tracing::warn!(path = %path.display(), "a journal that can't be understood");
+                tracing::warn!(path = %path.display(), "skipping a journal of another version");
                 return None;
             }
         };
@@ -279,7 +282,7 @@ impl Journal {
             path,
             record,
             step,
-            failures: rest.lines().filter(|line| *line == FAILED).count(),
+            failures: rest.lines().filter(|line| *line == FAILED_ATTEMPT).count(),
         })
     }
 }
@@ -299,7 +302,7 @@ mod tests {
 
     fn record() -> OperationRecord {
         OperationRecord {
-            version: OperationRecord::version(),
+            version: VERSION,
             id: OperationId::random(),
             kind: OperationKind::Restore,
             env: EnvRef {
@@ -309,7 +312,7 @@ mod tests {
             engine: EngineId {
                 kind: EngineKind::Lxd,
                 address: "/socket".into(),
-                project: EngineProject::default_one(),
+                project: EngineProject::default_project(),
             },
             instance: "p-dev".parse().unwrap(),
             was_running: true,
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_nobody_owns_is_an_orphan() {
+    fn claims_only_orphaned_journals() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let mut owned = Journal::begin(&home, record()).unwrap();
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_passed_over() {
+    fn ignores_a_torn_line() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let journal = Journal::begin(&home, record()).unwrap();
@@ -348,11 +351,11 @@ mod tests {
     }
 
     #[test]
-    fn the_record_of_another_version_is_left_alone() {
+    fn keeps_records_of_other_versions() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let other = OperationRecord {
-            version: OperationRecord::version() + 1,
+            version: VERSION + 1,
             ..record()
         };
         let path = Journal::begin(&home, other).unwrap().path.clone();
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_journal_is_gone() {
+    fn close_deletes_the_journal() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         Journal::begin(&home, record()).unwrap().close();

@@ -1,8 +1,7 @@
-//! Which engines this home has had envs in.
+//! The engines that have ever had envs of this home.
 //!
-//! A machine may have an engine that has nothing to do with us: one that was removed but for its
-//! data, one that this user may not use. What such a one holds is of no interest. One that has held
-//! an env of ours and doesn't answer may hold it still.
+//! An unreachable engine may have envs only if it is among them. Other engines of the machine (half
+//! uninstalled, or closed to this user) are ignored.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -22,15 +21,14 @@ struct File {
     used: BTreeSet<EngineId>,
 }
 
-/// The engines that are known to have held an env.
 #[derive(Default)]
 pub(super) struct KnownEngines {
-    /// What this process has read or written; the file may have more by now.
+    /// Cached; other processes may have added more to the file.
     known: Mutex<BTreeSet<EngineId>>,
 }
 
 impl KnownEngines {
-    /// Whether an env of ours was ever seen at this address.
+    /// Whether the engine has ever had an env.
     pub(super) fn contains(&self, home: &Home, engine: &EngineId) -> Result<bool> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(engine) {
@@ -39,7 +37,7 @@ impl KnownEngines {
         Ok(known.contains(engine))
     }
 
-    /// Remembers an engine in which an env of ours was seen or made.
+    /// Adds an engine that has an env.
     pub(super) fn add(&self, home: &Home, engine: &EngineId) -> Result<()> {
         if self.contains(home, engine)? {
             return Ok(());
@@ -65,13 +63,13 @@ mod tests {
     use crate::model::{EngineKind, EngineProject};
 
     #[test]
-    fn an_engine_stays_used_for_other_processes() {
+    fn known_engines_are_shared_between_processes() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let [a, b, c] = ["/a", "/b", "/c"].map(|address| EngineId {
             kind: EngineKind::Incus,
             address: address.to_owned(),
-            project: EngineProject::default_one(),
+            project: EngineProject::default_project(),
         });
         assert!(!KnownEngines::default().contains(&home, &a).unwrap());
         KnownEngines::default().add(&home, &a).unwrap();

@@ -1,4 +1,6 @@
 //! The lock of an env: one operation at a time, across processes.
+//!
+//! The lock is the kernel's; the content of its file only names the owner.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -12,22 +14,21 @@ use crate::home::Home;
 use crate::model::InstanceName;
 use crate::view::OperationKind;
 
-/// Held until dropped.
+/// The lock of an instance, held until dropped.
 pub(super) struct EnvLock {
     _file: File,
 }
 
-/// Who holds a lock, for those who wait. Only a text: the lock itself is the kernel's.
 #[derive(Debug, Serialize, Deserialize)]
-struct Holder {
+struct LockOwner {
     pid: u32,
     #[serde(rename = "verb")]
     kind: OperationKind,
 }
 
 impl EnvLock {
-    /// Takes the lock of an instance, and says who has it while it waits.
-    pub(super) async fn take(
+    /// Acquires the lock of an instance. Reports its owner through `waiting` if it has to wait.
+    pub(super) async fn acquire(
         home: &Home,
         instance: &InstanceName,
         kind: OperationKind,
@@ -35,19 +36,21 @@ impl EnvLock {
     ) -> Result<Self> {
         let (mut file, failed) = open(home, instance)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            waiting(describe(&mut file, instance));
+            waiting(waiting_message(&mut file, instance));
             file = tokio::task::spawn_blocking(move || {
                 flock(&file, FlockOperation::LockExclusive).map(|()| file)
             })
             .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "a lock broke").caused_by(error))?
+            .map_err(|error| {
+                Error::new(ErrorKind::Internal, "cannot wait for a lock").caused_by(error)
+            })?
             .map_err(|error| failed(error.into()))?;
         }
-        Self::sign(file, kind).map_err(failed)
+        Self::write_owner(file, kind).map_err(failed)
     }
 
-    /// Takes the lock of an instance, unless somebody has it.
-    pub(super) fn try_take(
+    /// Acquires the lock of an instance unless it is held.
+    pub(super) fn try_acquire(
         home: &Home,
         instance: &InstanceName,
         kind: OperationKind,
@@ -56,22 +59,22 @@ impl EnvLock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }
-        Self::sign(file, kind).map(Some).map_err(failed)
+        Self::write_owner(file, kind).map(Some).map_err(failed)
     }
 
-    fn sign(mut file: File, kind: OperationKind) -> io::Result<Self> {
-        let holder = serde_json::to_vec(&Holder {
+    fn write_owner(mut file: File, kind: OperationKind) -> io::Result<Self> {
+        let owner = serde_json::to_vec(&LockOwner {
             pid: std::process::id(),
             kind,
         })?;
         file.set_len(0)?;
         file.rewind()?;
-        file.write_all(&holder)?;
+        file.write_all(&owner)?;
         Ok(Self { _file: file })
     }
 }
 
-/// The file of a lock, and what to say where it can't be used.
+/// Opens a lock file; also returns the error for a failure to use it.
 fn open(
     home: &Home,
     instance: &InstanceName,
@@ -89,16 +92,14 @@ fn open(
     Ok((opened.map_err(&failed)?, failed))
 }
 
-fn describe(file: &mut File, instance: &InstanceName) -> String {
+fn waiting_message(file: &mut File, instance: &InstanceName) -> String {
     let mut text = String::new();
-    let holder = file.read_to_string(&mut text).ok();
-    match holder.and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
-        Some(Holder { pid, kind }) => {
-            format!(
-                "waiting for process {pid}, which works on `{instance}` ({})",
-                kind.word()
-            )
+    let read = file.read_to_string(&mut text).ok();
+    match read.and_then(|_| serde_json::from_str::<LockOwner>(&text).ok()) {
+        Some(LockOwner { pid, kind }) => {
+            let noun = kind.labels().noun;
+            format!("waiting for process {pid}: {noun} of `{instance}`")
         }
-        None => format!("waiting for another process that works on `{instance}`"),
+        None => format!("waiting for another process: `{instance}` is locked"),
     }
 }

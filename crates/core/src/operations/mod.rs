@@ -1,14 +1,15 @@
-//! The use cases: what can be done to envs, one file each.
+//! The use cases: the operations on envs, one file each.
 //!
-//! Every surface makes one call here. A use case takes the env's lock, writes into its journal
-//! before what can't be taken back or has to be, asks the backend, and publishes events. A failed or killed one leaves nothing half
-//! made: it rolls back by itself, or [`Operations::recover`] does.
-//! Deliberately absent: what an engine's answers look like (`backend`), and what is shown of it.
+//! A surface makes one call per operation. An operation locks the env, journals each step that needs
+//! recovery before it begins, calls the backend and publishes events. A failed operation rolls back; an
+//! interrupted one is rolled back or completed by [`Operations::recover`].
+//! Deliberately absent: wire formats of engines (`backend`) and presentation (`view` and the surfaces).
 
 mod clone;
 mod configure;
 mod create;
 mod delete_project;
+mod deletion_ledger;
 mod doctor;
 mod engines;
 mod exec;
@@ -16,12 +17,14 @@ mod firewall;
 mod gc;
 mod image;
 mod info;
+mod instances;
 mod journal;
 mod known_engines;
 mod lock;
 mod name_check;
 mod operation;
 mod overview;
+mod recovered;
 mod recovery;
 mod remove;
 mod rename;
@@ -39,12 +42,15 @@ mod undo_limit;
 mod unreachable_cache;
 mod wake;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Remotes};
 use crate::clock::Clock;
-use crate::event::EventBus;
+use crate::error::{Error, Result};
+use crate::event::{EventBus, EventKind};
 use crate::home::Home;
+use crate::preferences::Preferences;
 use crate::project::Registry;
 
 pub use clone::{CloneRequest, Cloned};
@@ -59,21 +65,20 @@ pub(crate) use overview::{RemoteAnswers, read_projects};
 pub use rename::Renamed;
 pub(crate) use resolve::is_ours;
 pub use restore::Restored;
+pub(crate) use routes::EnvRoute;
 pub use session::Session;
-pub(crate) use session::is_session;
+pub(crate) use session::is_session_file;
 pub use snapshot::MayStop;
 pub use socket_forward::ForwardedSocket;
 pub use start_stop::{Started, Stopped};
-pub use transfer::{Place, TransferRequest, Transferred};
+pub use transfer::{Location, TransferRequest, Transferred};
 pub use undo_limit::UndoPolicy;
-pub(crate) use wake::EnvRoute;
 
-/// The use cases over some engines.
+/// The use cases, over a set of backends.
 pub struct Operations {
     backends: Vec<Arc<dyn Backend>>,
-    /// Those that hold the envs of projects which name no remote.
-    usual: Vec<Arc<dyn Backend>>,
-    /// Engines beyond them.
+    /// Backends for projects that name no remote.
+    default_backends: Vec<Arc<dyn Backend>>,
     remotes: Option<Arc<dyn Remotes>>,
     home: Home,
     clock: Arc<dyn Clock>,
@@ -83,11 +88,11 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// An engine room over these backends, in the order of preference.
+    /// Creates the use cases over these backends, in order of preference.
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn Backend>>, home: Home, clock: Arc<dyn Clock>) -> Self {
         Self {
-            usual: backends.clone(),
+            default_backends: backends.clone(),
             backends,
             remotes: None,
             home,
@@ -98,27 +103,52 @@ impl Operations {
         }
     }
 
-    /// The backends, in the order of preference.
+    /// Backends in order of preference.
     #[must_use]
     pub fn backends(&self) -> &[Arc<dyn Backend>] {
         &self.backends
     }
 
-    /// What happens.
+    /// The event bus.
     #[must_use]
     pub fn bus(&self) -> &EventBus {
         &self.bus
     }
 
-    /// Where our state lives.
+    /// The directory of this program's state.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// Which projects are known.
+    /// The registry of known projects.
     #[must_use]
     pub fn registry(&self) -> Registry {
         Registry::new(self.home.clone())
+    }
+
+    /// Publishes a notice for the user.
+    fn notice(&self, text: String) {
+        self.bus.publish(EventKind::Notice(text));
+    }
+
+    /// Reads the user's preferences. An invalid file is set aside with a notice.
+    fn preferences(&self) -> Result<Preferences> {
+        let (preferences, warning) = Preferences::read(&self.home)?;
+        if let Some(warning) = warning {
+            self.notice(warning);
+        }
+        Ok(preferences)
+    }
+}
+
+/// Deletes a file. A missing one is a success.
+fn delete_file_if_present(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(
+            format!("cannot delete {}", path.display()),
+            error,
+        )),
+        _ => Ok(()),
     }
 }

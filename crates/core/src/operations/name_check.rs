@@ -1,29 +1,18 @@
-//! Whether a name is free for a new env.
+//! Checks that a name is free for a new env.
 
 use super::Operations;
-use super::create::force_delete;
+use super::instances::force_delete;
 use super::journal::Journal;
-use super::resolve::{is_ours, label, not_ours};
+use super::resolve::{foreign_instance, is_ours, label};
 use crate::backend::Instance;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventKind;
 use crate::model::{EnvName, InstanceName};
 use crate::project::Project;
 
 impl Operations {
-    /// Refuses an env that the file has already.
-    pub(super) fn expect_new(&self, project: &Project, env: &EnvName) -> Result<()> {
-        if project.file().entry(env).is_some() {
-            let message = format!("{} has an env `{env}` already", label(project));
-            return Err(Error::new(ErrorKind::AlreadyExists, message)
-                .with_hint("see which there are: `lxc-dev-manager list`"));
-        }
-        refuse_case_conflict(project, env)
-    }
-
-    /// Refuses an instance that is there already, and deletes what a killed creation left of it. The
-    /// caller holds the env's lock.
-    pub(super) async fn expect_absent(
+    /// Fails if the instance exists; an orphaned one of an interrupted create is deleted. The caller holds
+    /// the env's lock.
+    pub(super) async fn ensure_absent(
         &self,
         project: &Project,
         env: &EnvName,
@@ -34,53 +23,63 @@ impl Operations {
         };
         let marks = &resolved.instance.marks;
         if !is_ours(&resolved.instance, project, env) {
-            return Err(not_ours(&resolved, name));
+            return Err(foreign_instance(&resolved, name));
         }
-        if self.is_abandoned(&resolved.instance, project)? {
-            let text = format!("what a killed create left of `{env}` is deleted");
-            self.bus.publish(EventKind::Notice(text));
+        if self.is_orphaned(&resolved.instance, project)? {
+            self.notice(format!("deleting `{name}`, left by an interrupted create"));
             return force_delete(resolved.backend.as_ref(), name).await;
         }
-        let remote_engines = marks
+        let other_checkout = marks
             .path
             .as_deref()
             .filter(|path| *path != project.directory());
-        let (message, hint) = match remote_engines {
+        let (message, hint) = match other_checkout {
             Some(path) => (
-                format!("`{name}` was made in another checkout, {}", path.display()),
-                "give this checkout a name of its own: change `project:` in its file".to_owned(),
+                format!("`{name}` belongs to another checkout: {}", path.display()),
+                "give this checkout another name: change `project:` in its file".to_owned(),
             ),
             None => (
-                format!("{} has instance `{name}` already", resolved.backend.kind()),
-                format!("use it: `lxc-dev-manager up {env}`, or remove it first"),
+                format!(
+                    "{} already has an instance `{name}`",
+                    resolved.backend.kind()
+                ),
+                format!("start it: `lxc-dev-manager up {env}`, or remove it first"),
             ),
         };
         Err(Error::new(ErrorKind::AlreadyExists, message).with_hint(hint))
     }
 
-    /// Whether an instance was never finished, and nobody will: the engine began to make it when the
-    /// command that had asked for it was killed and recovered already. The caller holds the env's lock.
-    fn is_abandoned(&self, instance: &Instance, project: &Project) -> Result<bool> {
+    /// Whether an instance is incomplete and has no journal: the engine created it after the interrupted
+    /// create was recovered. The caller holds the env's lock.
+    fn is_orphaned(&self, instance: &Instance, project: &Project) -> Result<bool> {
         let Some(operation) = &instance.marks.operation else {
             return Ok(false);
         };
-        let here = instance.marks.path.as_deref() == Some(project.directory());
-        Ok(here && instance.snapshots.is_empty() && !Journal::exists(&self.home, operation)?)
+        let is_own = instance.marks.path.as_deref() == Some(project.directory());
+        Ok(is_own && instance.snapshots.is_empty() && !Journal::exists(&self.home, operation)?)
     }
 }
 
-/// Refuses a name that differs from another one's by upper and lower case only.
-pub(super) fn refuse_case_conflict(project: &Project, env: &EnvName) -> Result<()> {
+/// Fails if the file lists the env.
+pub(super) fn ensure_new(project: &Project, env: &EnvName) -> Result<()> {
+    if project.file().entry(env).is_some() {
+        let message = format!("{} already has an env `{env}`", label(project));
+        return Err(Error::new(ErrorKind::AlreadyExists, message)
+            .with_hint("list envs: `lxc-dev-manager list`"));
+    }
+    ensure_no_case_conflict(project, env)
+}
+
+/// Fails for a name that differs from another one only by case.
+pub(super) fn ensure_no_case_conflict(project: &Project, env: &EnvName) -> Result<()> {
     let names = project.file().env_names().into_iter();
     let mut conflicts =
         names.filter(|known| known != env && known.as_str().eq_ignore_ascii_case(env.as_str()));
     match conflicts.next() {
         None => Ok(()),
         Some(conflict) => {
-            let message = format!(
-                "{} has `{conflict}` already: host names fold case",
-                label(project)
-            );
+            let label = label(project);
+            let message = format!("{label} has an env `{conflict}`: host names ignore case");
             Err(Error::new(ErrorKind::AlreadyExists, message))
         }
     }

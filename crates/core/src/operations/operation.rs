@@ -1,4 +1,4 @@
-//! One running operation: its lock, its id, and what it tells the bus.
+//! A running operation: its locks, its id and its events.
 
 use tokio_util::task::TaskTracker;
 
@@ -10,28 +10,26 @@ use crate::project::Project;
 use crate::view::{EnvRef, OperationKind, Outcome};
 
 use super::Operations;
-use super::journal::{Detail, Journal, OperationRecord};
+use super::journal::{self, Detail, Journal, OperationRecord};
 use super::lock::EnvLock;
 use super::undo_ledger::OperationRef;
 
-/// An operation between its beginning and its end. Holds the env's lock.
+/// A running operation. Holds the locks of its envs.
 pub(super) struct Operation {
     pub(super) id: OperationId,
     pub(super) env: EnvRef,
     pub(super) kind: OperationKind,
     pub(super) snapshot: Option<SnapshotName>,
-    /// What it takes back.
     pub(super) undoes: Option<OperationId>,
     pub(super) undoable: bool,
-    /// What its journal has to know beyond the env.
     pub(super) detail: Option<Detail>,
-    /// Threads that may outlive the wait for them.
+    /// Threads that outlive a cancelled operation.
     pub(super) threads: TaskTracker,
     _locks: Vec<EnvLock>,
 }
 
 impl Operation {
-    /// The operation, as the undo ledger names it.
+    /// The operation, as identified in the undo ledger.
     pub(super) fn operation_ref(&self) -> OperationRef<'_> {
         OperationRef {
             id: &self.id,
@@ -42,7 +40,7 @@ impl Operation {
 }
 
 impl Operations {
-    /// Begins an operation: mends what killed ones left behind, takes the env's lock and says so.
+    /// Begins an operation: recovers interrupted ones, locks the env and publishes the start.
     pub(super) async fn begin(
         &self,
         project: &Project,
@@ -53,8 +51,8 @@ impl Operations {
         self.begin_with(project, env, &[], kind, snapshot).await
     }
 
-    /// The same for an operation that concerns other envs of the project, too. Their locks are taken in
-    /// the order of their names, so that no two operations wait for each other.
+    /// Like [`Self::begin`], and locks other envs of the project too. Locks are acquired in the order of
+    /// instance names, which excludes deadlocks.
     pub(super) async fn begin_with(
         &self,
         project: &Project,
@@ -74,10 +72,10 @@ impl Operations {
         let mut locks = Vec::new();
         for instance in &instances {
             let waiting = |text| self.bus.publish(EventKind::Notice(text));
-            locks.push(EnvLock::take(&self.home, instance, kind, waiting).await?);
+            locks.push(EnvLock::acquire(&self.home, instance, kind, waiting).await?);
         }
         for instance in &instances {
-            // Another process may have been killed while we waited, or one could not be recovered before.
+            // The previous owner of the lock may have been killed.
             self.recover_own(instance).await?;
         }
         self.bus.publish(EventKind::Started {
@@ -100,7 +98,7 @@ impl Operations {
         })
     }
 
-    /// Says where an operation is.
+    /// Publishes a step.
     pub(super) fn step(&self, operation: &Operation, text: &str) {
         self.bus.publish(EventKind::Progress {
             id: operation.id.clone(),
@@ -113,7 +111,7 @@ impl Operations {
         });
     }
 
-    /// Hands the steps of a backend on to the bus.
+    /// Publishes the steps that a backend reports.
     pub(super) fn progress(&self, operation: &Operation) -> Progress {
         let (bus, id, env) = (
             self.bus.clone(),
@@ -129,7 +127,7 @@ impl Operations {
         })
     }
 
-    /// Ends an operation: says how, and gives the lock back.
+    /// Ends an operation: publishes its outcome and releases its locks.
     pub(super) fn end<T>(&self, operation: Operation, result: Result<T>) -> Result<T> {
         self.bus.publish(EventKind::Finished(Outcome {
             id: operation.id.clone(),
@@ -138,11 +136,14 @@ impl Operations {
             snapshot: operation.snapshot.clone(),
             error: result.as_ref().err().map(crate::Error::report),
             undoable: operation.undoable && result.is_ok(),
+            summary: operation
+                .kind
+                .summary(&operation.env.env, operation.snapshot.as_ref()),
         }));
         result
     }
 
-    /// Writes the journal of an operation.
+    /// Begins the journal of an operation.
     pub(super) fn journal(
         &self,
         operation: &Operation,
@@ -153,7 +154,7 @@ impl Operations {
         Journal::begin(
             &self.home,
             OperationRecord {
-                version: OperationRecord::version(),
+                version: journal::VERSION,
                 id: operation.id.clone(),
                 kind: operation.kind,
                 env: operation.env.clone(),

@@ -1,4 +1,4 @@
-//! The view of everything: engines, projects and envs.
+//! Reading the view: engines, projects and envs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use super::{Operations, is_ours, session};
 use crate::backend::{Backend, Instance};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{
-    BackendChoice, EngineId, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, PortState,
-    Reach, RemoteName,
+    BackendChoice, EngineId, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, ListenScope,
+    PortState, RemoteName,
 };
 use crate::project::Project;
 use crate::view::{
-    EngineView, EnvRef, EnvView, OperationKind, OperationView, PortView, ProjectView, SnapshotView,
-    UndoView, View,
+    AllowedActions, EngineView, EnvRef, EnvView, OperationKind, OperationView, PortView,
+    ProjectView, SnapshotView, UndoView, View,
 };
 
-/// What we know of an env beyond its file and its engine.
+/// State of an env that is neither in its file nor in its engine.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Overlay {
     pub(crate) sessions: u32,
@@ -30,59 +30,55 @@ pub(crate) struct Overlay {
     pub(crate) undo: Option<UndoView>,
 }
 
-/// What the engines answered, by instance name; the first engine that has a name counts.
-type Found = HashMap<InstanceName, (EngineKind, Instance)>;
+/// Instances by name; of two engines with the same name, the first one counts.
+type InstancesByName = HashMap<InstanceName, (EngineKind, Instance)>;
 
-/// How an engine is asked for its instances.
 pub(super) type ListInstances = for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, Result<Vec<Instance>>>;
 
-/// Projects by the engines that their files mean: a remote, or a kind.
+/// Projects by the remote or kind of engine that their files name.
 type ByEngines = BTreeMap<(Option<RemoteName>, BackendChoice), Vec<Project>>;
 
-/// What engines on other machines have answered last.
+/// The last answers of remote engines.
 pub(crate) type RemoteAnswers = HashMap<EngineId, Result<Vec<Instance>, ErrorReport>>;
 
-/// The files of some projects, before any engine is asked.
+/// The files of projects, read before their engines.
 pub(crate) struct ProjectFiles {
     by_engines: ByEngines,
     unreadable: Vec<ProjectView>,
 }
 
-/// How engines are asked.
 #[derive(Clone, Copy)]
 struct EngineQuery<'a> {
-    ask: ListInstances,
-    /// Those on other machines aren't: this is what they have answered.
-    remote_engines: Option<&'a RemoteAnswers>,
+    list: ListInstances,
+    /// Used instead of connecting to remote engines.
+    remote_answers: Option<&'a RemoteAnswers>,
 }
 
-/// What is known of the instances of some engines.
 #[derive(Default)]
 struct EngineStates {
     engines: Vec<EngineView>,
-    found: Found,
-    /// Whether each instance that there may be has been seen.
+    instances: InstancesByName,
+    /// Whether all engines that may have envs answered.
     complete: bool,
 }
 
-/// What our own state says of all envs.
+/// This program's own state of all envs.
 struct LocalState {
     undo: Vec<(EnvRef, UndoView)>,
     sessions: HashMap<InstanceName, u32>,
 }
 
 impl Operations {
-    /// The view of these project directories. An engine that doesn't answer, and a file that can't
-    /// be read, are part of it.
+    /// Reads the view of these project directories. Unreachable engines and invalid files are part of it.
     ///
     /// # Errors
-    /// Only where our own state can't be read.
+    /// `Io` if this program's own state cannot be read.
     pub async fn overview(&self, directories: &[PathBuf]) -> Result<View> {
         self.overview_by(directories, |backend| backend.instances())
             .await
     }
 
-    /// The same without snapshots, in less time.
+    /// Like [`Operations::overview`], without snapshots, which is faster.
     ///
     /// # Errors
     /// Those of [`Operations::overview`].
@@ -91,157 +87,147 @@ impl Operations {
             .await
     }
 
-    async fn overview_by(&self, directories: &[PathBuf], ask: ListInstances) -> Result<View> {
-        let remote_engines = None;
-        self.overview_of(
-            read_projects(directories),
-            EngineQuery {
-                ask,
-                remote_engines,
-            },
-        )
-        .await
+    async fn overview_by(&self, directories: &[PathBuf], list: ListInstances) -> Result<View> {
+        let query = EngineQuery {
+            list,
+            remote_answers: None,
+        };
+        self.overview_of(read_projects(directories), query).await
     }
 
-    /// The view of these projects, in which engines on other machines hold nobody up: they are as they have
-    /// answered last, and away where they haven't yet.
+    /// Reads the view with the last answers of remote engines, which would delay it.
     ///
     /// # Errors
     /// Those of [`Operations::overview`].
     pub(crate) async fn overview_with_remotes(
         &self,
-        read_projects: ProjectFiles,
-        remote_engines: &RemoteAnswers,
+        files: ProjectFiles,
+        remote_answers: &RemoteAnswers,
     ) -> Result<View> {
-        let asking = EngineQuery {
-            ask: |backend| backend.instances(),
-            remote_engines: Some(remote_engines),
+        let query = EngineQuery {
+            list: |backend| backend.instances(),
+            remote_answers: Some(remote_answers),
         };
-        self.overview_of(read_projects, asking).await
+        self.overview_of(files, query).await
     }
 
-    /// The engines on other machines that the files of these projects mean.
-    pub(crate) fn remote_engines(&self, read_projects: &ProjectFiles) -> Vec<Arc<dyn Backend>> {
-        let meant = read_projects.by_engines.keys();
-        // One that can't be used is a problem of its projects, which the view has.
-        let meant = meant.flat_map(|(remote, choice)| {
-            let found = self.engines_for(remote.as_ref(), *choice);
-            found.unwrap_or_default()
+    /// The remote engines that these projects use.
+    pub(crate) fn remote_engines(&self, files: &ProjectFiles) -> Vec<Arc<dyn Backend>> {
+        let keys = files.by_engines.keys();
+        // The view shows the error of an unusable one.
+        let engines = keys.flat_map(|(remote, choice)| {
+            let engines = self.engines_for(remote.as_ref(), *choice);
+            engines.unwrap_or_default()
         });
-        meant.filter(|backend| backend.id().is_remote()).collect()
+        engines.filter(|backend| backend.id().is_remote()).collect()
     }
 
-    /// Asks an engine on another machine what it has.
+    /// Lists the instances of a remote engine.
     ///
     /// # Errors
-    /// The engine's, of now or of a moment ago.
+    /// Those of the engine, perhaps cached.
     pub(crate) async fn list_remote(&self, backend: &dyn Backend) -> Result<Vec<Instance>> {
         self.unreachable
-            .ask(backend, |backend| backend.instances())
+            .list(backend, |backend| backend.instances())
             .await
     }
 
-    /// An engine answers: what it didn't a moment ago is over.
+    /// Drops the cached error of an engine that is reachable again.
     pub(crate) fn mark_reachable(&self, id: &EngineId) {
-        self.unreachable.delete_entry(id);
+        self.unreachable.remove(id);
     }
 
-    async fn overview_of(
-        &self,
-        read_projects: ProjectFiles,
-        asking: EngineQuery<'_>,
-    ) -> Result<View> {
+    async fn overview_of(&self, files: ProjectFiles, query: EngineQuery<'_>) -> Result<View> {
         let mut view = View {
-            projects: read_projects.unreadable,
+            projects: files.unreadable,
             ..View::default()
         };
-        let known = LocalState {
+        let local = LocalState {
             undo: self.undoable()?,
             sessions: session::count(&self.home)?,
         };
-        let asked = read_projects.by_engines.iter();
-        let asked = asked.map(|((remote, choice), projects)| {
-            let seen = self.see(remote.as_ref(), *choice, asking);
-            seen.map(move |seen| (projects, seen))
+        let queries = files.by_engines.iter();
+        let queries = queries.map(|((remote, choice), projects)| {
+            let states = self.query_engines(remote.as_ref(), *choice, query);
+            states.map(move |states| (projects, states))
         });
-        for (projects, seen) in futures_util::future::join_all(asked).await {
-            let (seen, problem) = match seen {
-                Ok(seen) => (seen, None),
+        for (projects, states) in futures_util::future::join_all(queries).await {
+            let (states, problem) = match states {
+                Ok(states) => (states, None),
                 Err(error) => (EngineStates::default(), Some(error.report())),
             };
-            let shown = projects.iter().map(|project| {
-                let mut shown = project_view(project, &seen, &known);
-                shown.problem = shown.problem.or(problem.clone());
-                shown
+            let views = projects.iter().map(|project| {
+                let mut view = project_view(project, &states, &local);
+                view.problem = view.problem.or(problem.clone());
+                view
             });
-            view.projects.extend(shown);
-            view.engines.extend(seen.engines);
+            view.projects.extend(views);
+            view.engines.extend(states.engines);
         }
-        let place = |project: &ProjectView| (project.label().to_owned(), project.path.clone());
-        view.projects.sort_by_cached_key(place);
+        let key = |project: &ProjectView| (project.label().to_owned(), project.path.clone());
+        view.projects.sort_by_cached_key(key);
         Ok(view)
     }
 
-    async fn answer(
+    async fn list_instances(
         &self,
         backend: &dyn Backend,
-        asking: EngineQuery<'_>,
+        query: EngineQuery<'_>,
     ) -> Result<Vec<Instance>> {
-        match asking.remote_engines {
+        match query.remote_answers {
             Some(answers) if backend.id().is_remote() => match answers.get(backend.id()) {
                 Some(answer) => answer.clone().map_err(Error::from),
                 None => {
-                    let message = format!("{} hasn't answered yet", backend.id());
+                    let message = format!("{} has not answered yet", backend.id());
                     Err(Error::new(ErrorKind::Unreachable, message))
                 }
             },
-            _ => self.unreachable.ask(backend, asking.ask).await,
+            _ => self.unreachable.list(backend, query.list).await,
         }
     }
 
-    /// Asks all engines that may have what is at a remote, or at none and of a kind.
-    async fn see(
+    /// Queries the engines of a remote, or of a kind.
+    async fn query_engines(
         &self,
         remote: Option<&RemoteName>,
         choice: BackendChoice,
-        asking: EngineQuery<'_>,
+        query: EngineQuery<'_>,
     ) -> Result<EngineStates> {
         let backends = self.engines_for(remote, choice)?;
-        let asked = backends
+        let queries = backends
             .iter()
-            .map(|backend| self.answer(backend.as_ref(), asking));
-        let answers = futures_util::future::join_all(asked).await;
-        let mut seen = EngineStates::default();
-        let mut doubt = false;
-        // What isn't there is worth a word only where nothing is.
+            .map(|backend| self.list_instances(backend.as_ref(), query));
+        let answers = futures_util::future::join_all(queries).await;
+        let mut states = EngineStates::default();
+        let mut uncertain = false;
+        // Engines that are not installed are only shown if none is.
         let any = backends.iter().any(|backend| backend.is_installed());
         for (backend, answer) in backends.iter().zip(answers) {
             let id = backend.id().clone();
             let problem = answer.as_ref().err().map(Error::report);
-            seen.complete |= problem.is_none();
+            states.complete |= problem.is_none();
             if problem.is_some() {
-                doubt |= self.may_hold_envs(backend.as_ref())?;
+                uncertain |= self.may_hold_envs(backend.as_ref())?;
                 if any && !backend.is_installed() {
                     continue;
                 }
             }
-            seen.engines.push(EngineView {
+            states.engines.push(EngineView {
                 kind: id.kind,
                 address: id.address.clone(),
                 reachable: problem.is_none(),
                 problem,
             });
             for instance in answer.unwrap_or_default() {
-                let found = seen.found.entry(instance.name.clone());
-                found.or_insert((id.kind, instance));
+                let entry = states.instances.entry(instance.name.clone());
+                entry.or_insert((id.kind, instance));
             }
         }
-        seen.complete &= !doubt;
-        Ok(seen)
+        states.complete &= !uncertain;
+        Ok(states)
     }
 }
 
-/// Reads the files of these projects.
 pub(crate) fn read_projects(directories: &[PathBuf]) -> ProjectFiles {
     let (mut by_engines, mut unreadable) = (ByEngines::new(), Vec::new());
     for directory in directories {
@@ -251,7 +237,7 @@ pub(crate) fn read_projects(directories: &[PathBuf]) -> ProjectFiles {
             Err(error) => unreadable.push(unreadable_view(directory, &error)),
         }
     }
-    // Without a project there are engines still.
+    // Engines are shown without a project, too.
     if by_engines.is_empty() {
         by_engines.insert((None, BackendChoice::Auto), Vec::new());
     }
@@ -261,7 +247,7 @@ pub(crate) fn read_projects(directories: &[PathBuf]) -> ProjectFiles {
     }
 }
 
-/// Which engines a project's file means.
+/// The remote and kind of engine that a project's file names.
 fn engines_of(project: &Project) -> Result<(Option<RemoteName>, BackendChoice)> {
     Ok((project.file().remote()?, project.file().backend()?))
 }
@@ -275,23 +261,23 @@ fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
     }
 }
 
-fn project_view(project: &Project, seen: &EngineStates, known: &LocalState) -> ProjectView {
+fn project_view(project: &Project, states: &EngineStates, local: &LocalState) -> ProjectView {
     let mut problem = None;
     let mut envs = Vec::new();
     for name in project.file().env_names() {
         let instance = project
             .instance(&name)
             .ok()
-            .and_then(|instance| seen.found.get(&instance));
+            .and_then(|instance| states.instances.get(&instance));
         let env = project.env_ref(&name);
-        // The removal of an env that is there was taken back, or is another's of that name.
-        let mut undoable = known.undo.iter().filter(|(of, undo)| {
+        // The removal of an existing env was undone, or concerns an earlier env of that name.
+        let mut undoable = local.undo.iter().filter(|(of, undo)| {
             *of == env && (instance.is_none() || undo.kind != OperationKind::Remove)
         });
         let overlay = Overlay {
             undo: undoable.next().map(|(_, undo)| undo.clone()),
             sessions: instance
-                .and_then(|(_, found)| known.sessions.get(&found.name).copied())
+                .and_then(|(_, found)| local.sessions.get(&found.name).copied())
                 .unwrap_or_default(),
             ..Overlay::default()
         };
@@ -299,7 +285,7 @@ fn project_view(project: &Project, seen: &EngineStates, known: &LocalState) -> P
             project,
             &name,
             instance.map(|(k, i)| (*k, i)),
-            seen.complete,
+            states.complete,
             overlay,
         ) {
             Ok(view) => envs.push(view),
@@ -314,7 +300,6 @@ fn project_view(project: &Project, seen: &EngineStates, known: &LocalState) -> P
     }
 }
 
-/// The view of one env.
 pub(crate) fn env_view(
     project: &Project,
     name: &EnvName,
@@ -323,22 +308,22 @@ pub(crate) fn env_view(
     mut overlay: Overlay,
 ) -> Result<EnvView> {
     let file = project.file();
-    let ours = found.filter(|(_, instance)| is_ours(instance, project, name));
-    if found.is_some() && ours.is_none() && overlay.problem.is_none() {
+    let own = found.filter(|(_, instance)| is_ours(instance, project, name));
+    if found.is_some() && own.is_none() && overlay.problem.is_none() {
         let message = "an instance of this name belongs to another project";
         overlay.problem = Some(Error::new(ErrorKind::NotOurs, message).report());
     }
-    let status = match ours {
+    let status = match own {
         Some((_, instance)) => instance.status,
         None if complete => EnvStatus::NotFound,
         None => EnvStatus::Unreachable,
     };
-    let instance = ours.map(|(_, instance)| instance);
-    Ok(EnvView {
+    let instance = own.map(|(_, instance)| instance);
+    let mut view = EnvView {
         project: project.name(),
         name: name.clone(),
         instance: project.instance(name)?,
-        engine: ours.map(|(kind, _)| kind),
+        engine: own.map(|(kind, _)| kind),
         location: instance.and_then(|found| found.location.clone()),
         checkout: instance
             .and_then(|found| other_checkout(&found.marks, project))
@@ -361,7 +346,10 @@ pub(crate) fn env_view(
         operation: overlay.operation,
         problem: overlay.problem,
         undo: overlay.undo,
-    })
+        actions: AllowedActions::default(),
+    };
+    view.actions = AllowedActions::of(&view);
+    Ok(view)
 }
 
 fn port_views(
@@ -380,7 +368,7 @@ fn port_views(
     project.file().ports(env)?.into_iter().map(view).collect()
 }
 
-fn port_view(guest: GuestPort, reach: Reach) -> PortView {
+fn port_view(guest: GuestPort, reach: ListenScope) -> PortView {
     let host = guest.on_host();
     PortView {
         stable: None,
@@ -393,7 +381,7 @@ fn port_view(guest: GuestPort, reach: Reach) -> PortView {
     }
 }
 
-/// The engine is the truth for existence and time, the file for descriptions.
+/// Existence and time come from the engine, descriptions from the file.
 fn snapshot_views(project: &Project, env: &EnvName, instance: &Instance) -> Vec<SnapshotView> {
     let described = |name: &str| {
         let entry = project.file().entry(env)?.snapshots.get(name)?;
@@ -406,9 +394,10 @@ fn snapshot_views(project: &Project, env: &EnvName, instance: &Instance) -> Vec<
         .map(|snapshot| SnapshotView {
             name: snapshot.name.clone(),
             created_at: snapshot.created_at,
-            description: match snapshot.is_broken {
-                true => Some("broken: it can only be deleted".to_owned()),
-                false => described(snapshot.name.as_str()),
+            description: if snapshot.is_broken {
+                Some("broken: can only be deleted".to_owned())
+            } else {
+                described(snapshot.name.as_str())
             },
         })
         .collect()

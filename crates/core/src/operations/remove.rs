@@ -1,13 +1,13 @@
 //! Removing an env.
 
+mod recovery;
+
 use super::Operations;
-use super::create::force_delete;
-use super::journal::{Detail, Journal, JournalStep, OperationRecord};
+use super::instances::{force_delete, force_stop, set_autostart};
+use super::journal::{Detail, Journal, JournalStep};
 use super::operation::Operation;
-use super::recovery::find;
 use super::resolve::ResolvedEnv;
-use super::start_stop::force_stop;
-use super::undo_ledger::{UndoCopy, set_autostart};
+use super::undo_ledger::{OperationRef, UndoCopy};
 use super::undo_limit::UndoPolicy;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,19 +15,17 @@ use crate::model::{EnvName, InstanceName, OperationId};
 use crate::project::{Change, Project};
 use crate::view::OperationKind;
 
-/// What is left of a removed env.
+/// The result of a removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Removed {
-    /// All of it, for `undo` of this operation.
+    /// The undo copy of this operation is kept.
     Undoable(OperationId),
-    /// Nothing.
     Deleted,
-    /// There was only its entry in the file.
+    /// There was only an entry in the file.
     EntryOnly,
 }
 
 impl Operations {
-    /// Removes an env, and says what is kept of it.
     pub(super) async fn remove_env(&self, project: &mut Project, env: &EnvName) -> Result<Removed> {
         let failed = |error: Error| error.context(format!("cannot remove `{env}`"));
         let mut operation = self
@@ -39,28 +37,31 @@ impl Operations {
         self.end(operation, result.map_err(failed))
     }
 
-    /// Removes an env from the engine and the file. Where copies are cheap it is kept under another
-    /// name for `undo`; returns whether it is. One that only the file names loses its entry.
+    /// Removes an env from the engine and the file; returns whether it can be undone.
     ///
     /// # Errors
-    /// `NotOurs` where the instance is somebody else's or another checkout made it.
+    /// `NotOurs` for an instance of another project or checkout; those of the engine.
     pub async fn remove(&self, project: &mut Project, env: &EnvName) -> Result<bool> {
         let removed = self.remove_env(project, env).await?;
         Ok(matches!(removed, Removed::Undoable(_)))
     }
 
-    /// Whether an env is kept when it is removed.
+    /// Whether a removal of the env keeps an undo copy.
     ///
     /// # Errors
-    /// Those of finding it.
-    pub async fn removal_keeps(&self, project: &Project, env: &EnvName) -> Result<UndoPolicy> {
+    /// Those of finding the env.
+    pub async fn removal_undo_policy(
+        &self,
+        project: &Project,
+        env: &EnvName,
+    ) -> Result<UndoPolicy> {
         let resolved = self.resolve(project, env).await?;
-        self.keeping(resolved.backend.as_ref()).await
+        self.undo_policy_of_removal(resolved.backend.as_ref()).await
     }
 
-    async fn keeping(&self, backend: &dyn Backend) -> Result<UndoPolicy> {
+    async fn undo_policy_of_removal(&self, backend: &dyn Backend) -> Result<UndoPolicy> {
         let undo = self.preferences()?.undo;
-        Ok(UndoPolicy::of_removal(
+        Ok(UndoPolicy::for_removal(
             &backend.capabilities().await?,
             &undo,
         ))
@@ -72,7 +73,7 @@ impl Operations {
         env: &EnvName,
         operation: &Operation,
     ) -> Result<Removed> {
-        *project = project.fresh()?;
+        *project = project.reopen()?;
         let resolved = match self.resolve(project, env).await {
             Ok(resolved) => resolved,
             Err(error)
@@ -84,15 +85,15 @@ impl Operations {
             }
             Err(error) => return Err(error),
         };
-        resolved.expect_own_checkout(project)?;
+        resolved.ensure_own_checkout(project)?;
         let change = [Change::RemoveEnv { env: env.clone() }];
         project.check(&change)?;
         let ResolvedEnv { backend, instance } = &resolved;
-        let undoable = self.keeping(backend.as_ref()).await? == UndoPolicy::Keep;
+        let undoable = self.undo_policy_of_removal(backend.as_ref()).await? == UndoPolicy::Keep;
         let was_running = instance.status.is_up();
         let mut journal = self.journal(operation, backend.as_ref(), &instance.name, was_running)?;
         match self
-            .take_away(project, &resolved, operation, &mut journal, undoable)
+            .remove_instance(project, &resolved, operation, &mut journal, undoable)
             .await
         {
             Ok(()) => {
@@ -101,24 +102,28 @@ impl Operations {
                 if undoable {
                     self.enforce_undo_limit(Some(&instance.name)).await;
                 }
-                Ok(match undoable {
-                    true => Removed::Undoable(operation.id.clone()),
-                    false => Removed::Deleted,
+                Ok(if undoable {
+                    Removed::Undoable(operation.id.clone())
+                } else {
+                    Removed::Deleted
                 })
             }
-            // How far it came is unknown: recovery finishes it, or takes it back.
+            // The state is unknown: recovery completes it or rolls it back.
             Err(error) if error.is_uncertain() => Err(error),
             Err(error) => {
-                match self.undo_removal(backend.as_ref(), &journal.record).await {
+                match self
+                    .roll_back_removal(backend.as_ref(), &journal.record)
+                    .await
+                {
                     Ok(()) => journal.close(),
-                    Err(error) => tracing::warn!(?error, "a removal could not be taken back"),
+                    Err(error) => tracing::warn!(?error, "cannot roll back a removal"),
                 }
                 Err(error)
             }
         }
     }
 
-    async fn take_away(
+    async fn remove_instance(
         &self,
         project: &mut Project,
         resolved: &ResolvedEnv,
@@ -129,21 +134,22 @@ impl Operations {
         let ResolvedEnv { backend, instance } = resolved;
         let was_running = journal.record.was_running;
         if was_running {
-            self.step(operation, "stopping it");
-            // Gently where it is kept: what is taken back should be whole.
-            match undoable {
-                true => self.stop_or_kill(backend.as_ref(), instance).await?,
-                false => force_stop(backend.as_ref(), instance).await?,
+            self.step(operation, "stopping instance");
+            // An undo copy should be consistent; other instances are deleted anyway.
+            if undoable {
+                self.stop_or_kill(backend.as_ref(), instance).await?
+            } else {
+                force_stop(backend.as_ref(), instance).await?
             }
         }
         journal.enter(JournalStep::Committing)?;
         if undoable {
-            self.step(operation, "keeping it for undo");
+            self.step(operation, "keeping undo copy");
             let before = project.text()?;
-            self.move_aside(&operation.operation_ref(), resolved, &before, was_running)
+            self.keep_as_undo_copy(&operation.operation_ref(), resolved, &before, was_running)
                 .await?;
         } else {
-            self.step(operation, "deleting it");
+            self.step(operation, "deleting instance");
             force_delete(backend.as_ref(), &instance.name).await?;
             self.delete_sleep_mark(&instance.name)?;
         }
@@ -151,63 +157,44 @@ impl Operations {
         project.change(&[Change::RemoveEnv { env }])
     }
 
-    /// Files that were on their way into an env when that was killed wait until it runs, which it doesn't
-    /// any more. What there is of them stays in it.
+    /// Drops the journals of copies into a removed env, which wait until it runs.
     fn discard_staged(&self, instance: &InstanceName) {
-        for journal in Journal::of(&self.home, instance).unwrap_or_default() {
+        for journal in Journal::for_instance(&self.home, instance).unwrap_or_default() {
             let record = &journal.record;
-            let Some(Detail::IntoGuest { target, .. }) = &record.detail else {
+            let Some(Detail::ToGuest { target, .. }) = &record.detail else {
                 continue;
             };
-            let (noun, env) = (record.kind.noun(), &record.env.env);
+            let (noun, env) = (record.kind.labels().noun, &record.env.env);
             self.notice(format!(
-                "an interrupted {noun} of `{env}` was dropped with it: {target} never got there"
+                "an interrupted {noun} of `{env}` was dropped: {target} was not copied"
             ));
             journal.close();
         }
     }
 
-    /// Takes a removal back that didn't come to its end: the instance has its name again, and runs
-    /// if it ran before. A request of a killed process may still reach the engine after we have
-    /// looked; so the ledger keeps its line, which finds the instance in any case.
-    pub(super) async fn undo_removal(
+    /// Keeps a stopped env as an undo copy, under another name.
+    pub(super) async fn keep_as_undo_copy(
         &self,
-        backend: &dyn Backend,
-        record: &OperationRecord,
+        operation_ref: &OperationRef<'_>,
+        resolved: &ResolvedEnv,
+        file: &str,
+        was_running: bool,
     ) -> Result<()> {
-        let aside = InstanceName::undo(&record.id);
-        for _late in 0..2 {
-            if find(backend, &record.instance).await?.is_none() {
-                backend.rename(&aside, &record.instance).await?;
-            }
-            self.move_sleep_mark(&aside, &record.instance)?;
-            self.autostart_again(backend, record).await?;
-            if !record.was_running {
-                break;
-            }
-            match backend.start(&record.instance).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.kind() == ErrorKind::Conflict => break,
-                started => {
-                    started?;
-                    break;
-                }
-            }
+        let name = InstanceName::undo(operation_ref.id);
+        // Before the rename: an instance without an entry would never be deleted.
+        let copy = UndoCopy::Instance {
+            name: name.clone(),
+            file: file.to_owned(),
+            was_running,
+            autostart: resolved.instance.settings.autostart,
+        };
+        self.write_entry(operation_ref, resolved, copy)?;
+        let (backend, instance) = (&resolved.backend, &resolved.instance);
+        backend.end_socket_forwards(&instance.name).await?;
+        if instance.settings.autostart {
+            set_autostart(backend.as_ref(), instance, false).await?;
         }
-        Ok(())
-    }
-
-    /// What was not to be started with the engine while it was set aside is so again.
-    async fn autostart_again(&self, backend: &dyn Backend, record: &OperationRecord) -> Result<()> {
-        let entry = self.ledger_entry(&record.id)?;
-        let kept = entry.map(|entry| entry.kept);
-        if let Some(UndoCopy::Instance {
-            autostart: true, ..
-        }) = kept
-            && let Some(instance) = find(backend, &record.instance).await?
-        {
-            set_autostart(backend, &instance, true).await?;
-        }
-        Ok(())
+        backend.rename(&instance.name, &name).await?;
+        self.move_sleep_mark(&instance.name, &name)
     }
 }

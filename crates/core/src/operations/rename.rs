@@ -1,35 +1,33 @@
-//! Giving an env another name.
+//! Renaming an env.
 
-use std::sync::Arc;
+mod recovery;
 
 use super::Operations;
-use super::journal::{Detail, Journal, JournalStep, OperationRecord};
+use super::instances::start_if_stopped;
+use super::journal::{Detail, Journal, JournalStep};
+use super::name_check::ensure_new;
 use super::operation::Operation;
-use super::recovery::{find, open_if_there, start_if_stopped};
 use super::resolve::ResolvedEnv;
-use crate::backend::{Backend, Instance, Marks};
+use crate::backend::Instance;
 use crate::error::{Error, ErrorKind, Result};
-use crate::forward;
 use crate::model::{EnvName, InstanceName};
 use crate::project::{Change, Project};
-use crate::provision::identity;
-use crate::view::{EnvRef, OperationKind};
+use crate::view::OperationKind;
 
-/// An env that has another name now.
+/// A renamed env.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renamed {
-    /// Its instance.
     pub instance: InstanceName,
-    /// It ran before, and runs again.
+    /// Whether it was running and runs again.
     pub running: bool,
 }
 
 impl Operations {
-    /// Gives an env another name: in the engine, in the file, in what undo keeps of it, and as its host
-    /// name. A running one is stopped for it and runs again after.
+    /// Renames an env in the engine, the file, the guest, the undo ledger and the forwards. Restarts a running
+    /// env.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; those of finding it, and the engine's.
+    /// `AlreadyExists`; `Conflict` for files that are still to be copied; those of the engine.
     pub async fn rename(
         &self,
         project: &mut Project,
@@ -37,21 +35,12 @@ impl Operations {
         new: &EnvName,
     ) -> Result<Renamed> {
         let failed = |error: Error| error.context(format!("cannot rename `{env}` to `{new}`"));
-        self.expect_free_name(project, env, new).map_err(failed)?;
+        ensure_free_name(project, env, new).map_err(failed)?;
         let others = [new];
         let begun = self.begin_with(project, env, &others, OperationKind::Rename, None);
         let mut operation = begun.await.map_err(failed)?;
         let result = self.rename_steps(project, env, new, &mut operation).await;
         self.end(operation, result.map_err(failed))
-    }
-
-    /// Only the case of a name may change to one that differs by nothing else.
-    fn expect_free_name(&self, project: &Project, env: &EnvName, new: &EnvName) -> Result<()> {
-        let same = new != env && new.as_str().eq_ignore_ascii_case(env.as_str());
-        match same {
-            true => Ok(()),
-            false => self.expect_new(project, new),
-        }
     }
 
     async fn rename_steps(
@@ -61,15 +50,15 @@ impl Operations {
         new: &EnvName,
         operation: &mut Operation,
     ) -> Result<Renamed> {
-        *project = project.fresh()?;
-        self.expect_free_name(project, env, new)?;
+        *project = project.reopen()?;
+        ensure_free_name(project, env, new)?;
         let resolved = self.resolve(project, env).await?;
-        resolved.expect_own_checkout(project)?;
+        resolved.ensure_own_checkout(project)?;
         let target = project.instance(new)?;
         if target.as_str() != resolved.instance.name.as_str() {
-            self.expect_absent(project, new, &target).await?;
+            self.ensure_absent(project, new, &target).await?;
         }
-        self.expect_nothing_staged(env, &resolved.instance)?;
+        self.ensure_nothing_staged(env, &resolved.instance)?;
         let change = Change::RenameEnv {
             env: env.clone(),
             new: new.clone(),
@@ -83,30 +72,31 @@ impl Operations {
         });
         let mut journal = self.journal(operation, backend.as_ref(), &instance.name, running)?;
         let renamed = self
-            .rename_with(project, operation, &resolved, &mut journal)
+            .rename_instance(project, operation, &resolved, &mut journal)
             .await;
         match renamed {
-            // How far it came is unknown: recovery finishes it.
+            // The state is unknown: recovery completes it.
             Err(error) if error.is_uncertain() => Err(error),
             Err(error) => {
-                match self.rename_back(backend, &journal.record).await {
+                match self.roll_back_rename(backend, &journal.record).await {
                     Ok(()) => journal.close(),
-                    Err(error) => tracing::warn!(?error, "a rename could not be taken back"),
+                    Err(error) => tracing::warn!(?error, "cannot roll back a rename"),
                 }
                 Err(error)
             }
             Ok(()) => {
-                let started = match running {
-                    true => {
-                        journal.enter(JournalStep::Restarting)?;
-                        self.step(operation, "starting it");
-                        start_if_stopped(backend.as_ref(), &target).await
-                    }
-                    false => Ok(()),
+                let started = if running {
+                    journal.enter(JournalStep::Restarting)?;
+                    self.step(operation, "starting instance");
+                    start_if_stopped(backend.as_ref(), &target).await
+                } else {
+                    Ok(())
                 };
                 journal.close();
                 started.map_err(|error| {
-                    error.context(format!("it is called `{new}` now, but can't be started"))
+                    error.context(format!(
+                        "`{env}` was renamed to `{new}`, but cannot be started"
+                    ))
                 })?;
                 Ok(Renamed {
                     instance: target,
@@ -116,21 +106,20 @@ impl Operations {
         }
     }
 
-    /// Refuses an env into which files were on their way when that was killed, and which has to run once
-    /// until they are where they belong.
-    fn expect_nothing_staged(&self, env: &EnvName, instance: &Instance) -> Result<()> {
-        let left = Journal::of(&self.home, &instance.name)?;
+    /// Fails if an interrupted copy into the env waits for its next start.
+    fn ensure_nothing_staged(&self, env: &EnvName, instance: &Instance) -> Result<()> {
+        let journals = Journal::for_instance(&self.home, &instance.name)?;
         let staged =
-            |journal: &Journal| matches!(journal.record.detail, Some(Detail::IntoGuest { .. }));
-        if !left.iter().any(staged) {
+            |journal: &Journal| matches!(journal.record.detail, Some(Detail::ToGuest { .. }));
+        if !journals.iter().any(staged) {
             return Ok(());
         }
-        let message = format!("files that were copied into `{env}` are not in their place yet");
+        let message = format!("an interrupted copy into `{env}` is not recovered yet");
         Err(Error::new(ErrorKind::Conflict, message)
             .with_hint(format!("start it first: `lxc-dev-manager up {env}`")))
     }
 
-    async fn rename_with(
+    async fn rename_instance(
         &self,
         project: &mut Project,
         operation: &Operation,
@@ -139,123 +128,21 @@ impl Operations {
     ) -> Result<()> {
         let ResolvedEnv { backend, instance } = resolved;
         if journal.record.was_running {
-            self.step(operation, "stopping it");
+            self.step(operation, "stopping instance");
             self.stop_or_kill(backend.as_ref(), instance).await?;
         }
-        // Whoever lends it something looks for it under its old name.
+        // Their owners would look for them under the old name.
         backend.end_socket_forwards(&instance.name).await?;
         journal.enter(JournalStep::Committing)?;
-        self.step(operation, "renaming it");
-        self.finish_rename(project, backend, &journal.record).await
+        self.step(operation, "renaming instance");
+        self.apply_rename(project, backend, &journal.record).await
     }
+}
 
-    /// The steps of a rename, each of which may have been done already.
-    pub(super) async fn finish_rename(
-        &self,
-        project: &mut Project,
-        backend: &Arc<dyn Backend>,
-        record: &OperationRecord,
-    ) -> Result<()> {
-        let Some(Detail::Renamed { env: new, instance }) = &record.detail else {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a rename without a new name",
-            ));
-        };
-        if find(backend.as_ref(), &record.instance).await?.is_some() {
-            backend.rename(&record.instance, instance).await?;
-        }
-        self.move_sleep_mark(&record.instance, instance)?;
-        let marks = Marks {
-            project: project.name(),
-            env: Some(new.clone()),
-            path: Some(project.directory().to_path_buf()),
-            operation: None,
-        };
-        backend.set_marks(instance, &marks).await?;
-        identity::set_host_name(backend.as_ref(), instance, &record.instance).await?;
-        // Last of all, for nothing after it can fail: the new name counts from here on.
-        let (old, now) = (&record.env, &project.env_ref(new));
-        self.rename_in_ledger(old, now, instance)?;
-        self.rename_in_forwards(old, now);
-        if project.file().entry(new).is_none() {
-            project.change(&[Change::RenameEnv {
-                env: record.env.env.clone(),
-                new: new.clone(),
-            }])?;
-        }
-        Ok(())
+/// Fails for a name in use. A change of case only is allowed.
+fn ensure_free_name(project: &Project, env: &EnvName, new: &EnvName) -> Result<()> {
+    if new != env && new.as_str().eq_ignore_ascii_case(env.as_str()) {
+        return Ok(());
     }
-
-    /// Who forwards finds focus and port of its own under the new name. An env without them is renamed all
-    /// the same.
-    fn rename_in_forwards(&self, old: &EnvRef, new: &EnvRef) {
-        if let Err(error) = forward::carry_over(&self.home, old, new) {
-            let why = error.report().message;
-            self.notice(format!(
-                "`{}` may lose the focus and the ports that `{}` had: {why}",
-                new.env, old.env
-            ));
-        }
-    }
-
-    /// Finishes a rename that was killed.
-    pub(super) async fn recover_rename(
-        &self,
-        backend: &Arc<dyn Backend>,
-        record: &OperationRecord,
-    ) -> Result<&'static str> {
-        let old = find(backend.as_ref(), &record.instance).await?;
-        if old.is_none() && find(backend.as_ref(), record.name_after()).await?.is_none() {
-            return Ok("dropped: the env is gone");
-        }
-        let Some(mut project) = open_if_there(record)? else {
-            return Ok("dropped: its project is gone");
-        };
-        self.finish_rename(&mut project, backend, record).await?;
-        if record.was_running {
-            start_if_stopped(backend.as_ref(), record.name_after()).await?;
-        }
-        Ok("finished")
-    }
-
-    /// Gives a half renamed env its old name again; it runs if it ran before.
-    async fn rename_back(
-        &self,
-        backend: &Arc<dyn Backend>,
-        record: &OperationRecord,
-    ) -> Result<()> {
-        let Some(Detail::Renamed { env, instance }) = &record.detail else {
-            return Ok(());
-        };
-        let new = EnvRef {
-            env: env.clone(),
-            ..record.env.clone()
-        };
-        self.rename_in_ledger(&new, &record.env, &record.instance)?;
-        if let Err(error) = forward::carry_back(&self.home, &record.env, &new) {
-            tracing::warn!(
-                ?error,
-                "focus and ports of its own may stay with the new name"
-            );
-        }
-        self.move_sleep_mark(instance, &record.instance)?;
-        let there = find(backend.as_ref(), &record.instance).await?;
-        if there.is_none() && find(backend.as_ref(), instance).await?.is_some() {
-            backend.rename(instance, &record.instance).await?;
-            let marks = Marks {
-                env: Some(record.env.env.clone()),
-                ..find(backend.as_ref(), &record.instance)
-                    .await?
-                    .map(|found| found.marks)
-                    .unwrap_or_default()
-            };
-            backend.set_marks(&record.instance, &marks).await?;
-            identity::set_host_name(backend.as_ref(), &record.instance, instance).await?;
-        }
-        match record.was_running {
-            true => start_if_stopped(backend.as_ref(), &record.instance).await,
-            false => Ok(()),
-        }
-    }
+    ensure_new(project, new)
 }

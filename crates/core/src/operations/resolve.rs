@@ -1,4 +1,4 @@
-//! Which engine has an env, and whether what it has is ours.
+//! Finding the instance of an env, and whether it belongs to the project.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::Operations;
 use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EngineKind, EnvName, InstanceName, SnapshotName};
+use crate::model::{EngineKind, EnvName, InstanceName, SnapshotName, UserName};
 use crate::project::{FILE_NAME, Project};
 use crate::view::EnvRef;
 
-/// An env that was found.
+/// An env with its instance and engine.
 pub(super) struct ResolvedEnv {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) instance: Instance,
 }
 
 impl ResolvedEnv {
-    /// Refuses a snapshot that isn't there, naming those that are.
-    pub(super) fn expect_snapshot(&self, env: &EnvName, snapshot: &SnapshotName) -> Result<()> {
+    /// Fails if the snapshot does not exist, and lists those that do.
+    pub(super) fn ensure_snapshot(&self, env: &EnvName, snapshot: &SnapshotName) -> Result<()> {
         let mut all = self.instance.snapshots.iter();
         if all.any(|known| known.name == *snapshot) {
             return Ok(());
@@ -27,47 +27,44 @@ impl ResolvedEnv {
         let shown = shown.filter(|known| !known.name.is_undo());
         let names: Vec<String> = shown.map(|known| format!("`{}`", known.name)).collect();
         let hint = match names.as_slice() {
-            [] => "it has none".to_owned(),
-            _ => format!("it has {}", names.join(", ")),
+            [] => format!("`{env}` has no snapshots"),
+            _ => format!("snapshots of `{env}`: {}", names.join(", ")),
         };
         let message = format!("`{env}` has no snapshot `{snapshot}`");
         Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
     }
-}
 
-impl ResolvedEnv {
-    /// Refuses what another directory made that is still there.
-    pub(super) fn expect_own_checkout(&self, project: &Project) -> Result<()> {
+    /// Fails if another existing checkout created the instance.
+    pub(super) fn ensure_own_checkout(&self, project: &Project) -> Result<()> {
         let Some(path) = self.other_checkout(project) else {
             return Ok(());
         };
-        let message = format!("`{}` was made in {}", self.instance.name, path.display());
-        Err(Error::new(ErrorKind::NotOurs, message).with_hint("do it there"))
+        let path = path.display();
+        let message = format!("`{}` was created in {path}", self.instance.name);
+        Err(Error::new(ErrorKind::NotOurs, message).with_hint(format!("run the command in {path}")))
     }
 
-    /// The other directory that made it, while that is still there.
+    /// The other checkout that created the instance, if it still exists.
     pub(super) fn other_checkout(&self, project: &Project) -> Option<&Path> {
         other_checkout(&self.instance.marks, project)
     }
 }
 
-/// The other directory that made an instance, while that is still there.
+/// The other checkout that created an instance, if it still exists.
 pub(super) fn other_checkout<'a>(marks: &'a Marks, project: &Project) -> Option<&'a Path> {
     let path = marks.path.as_deref()?;
     (path != project.directory() && path.exists()).then_some(path)
 }
 
-/// How much is asked of an instance.
 #[derive(Debug, Clone, Copy)]
-enum Detail {
-    /// All that there is.
-    Whole,
-    /// Neither snapshots nor address.
+enum Query {
+    Full,
+    /// Without snapshots and address, which is faster.
     Brief,
 }
 
-/// Whether an instance belongs to an env of a project, by our marks. An unmarked one that the file
-/// lists by its exact name is the original's, and adopted, unless its engine knows better.
+/// Whether an instance belongs to an env of a project, by its marks. An unmarked instance that the file
+/// lists by its exact name was created by the original tool, and is adopted.
 pub(crate) fn is_ours(instance: &Instance, project: &Project, env: &EnvName) -> bool {
     let marks = &instance.marks;
     if instance.is_foreign {
@@ -78,28 +75,27 @@ pub(crate) fn is_ours(instance: &Instance, project: &Project, env: &EnvName) -> 
 }
 
 impl Operations {
-    /// Finds the instance of an env in the engines.
+    /// Finds the instance of an env.
     ///
     /// # Errors
-    /// `NotFound` where the file or no engine has it, `NotOurs` where it is somebody else's,
-    /// `Unreachable` or `PermissionDenied` where no engine can be asked.
+    /// `NotFound`; `NotOurs` for a foreign instance; `Unreachable` or `PermissionDenied` without an engine.
     pub(super) async fn resolve(&self, project: &Project, env: &EnvName) -> Result<ResolvedEnv> {
-        self.resolve_with(project, env, Detail::Whole).await
+        self.resolve_with(project, env, Query::Full).await
     }
 
-    /// The same without snapshots and address, in less time.
+    /// Like [`Self::resolve`], without snapshots and address.
     pub(super) async fn resolve_brief(
         &self,
         project: &Project,
         env: &EnvName,
     ) -> Result<ResolvedEnv> {
-        self.resolve_with(project, env, Detail::Brief).await
+        self.resolve_with(project, env, Query::Brief).await
     }
 
-    /// An env that the file names, as other processes know it.
+    /// Returns the reference of an env that the file lists.
     ///
     /// # Errors
-    /// `NotFound`, naming those that there are.
+    /// `NotFound`, with the envs of the file as a hint.
     pub fn known_env(&self, project: &Project, env: &EnvName) -> Result<EnvRef> {
         if project.file().entry(env).is_some() {
             return Ok(project.env_ref(env));
@@ -108,42 +104,60 @@ impl Operations {
         let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
         let message = format!("{} has no env `{env}`", label(project));
         let hint = match known.as_slice() {
-            [] => format!("make it: `lxc-dev-manager container create {env} debian:12`"),
-            _ => format!("there are {}", known.join(", ")),
+            [] => format!("create it: `lxc-dev-manager container create {env} debian:12`"),
+            _ => format!("envs of the project: {}", known.join(", ")),
         };
         Err(Error::new(ErrorKind::NotFound, message).with_hint(hint))
+    }
+
+    /// Finds a running env and its user.
+    ///
+    /// # Errors
+    /// `Conflict` if it is stopped.
+    pub(super) async fn resolve_running(
+        &self,
+        project: &Project,
+        env: &EnvName,
+    ) -> Result<(ResolvedEnv, UserName)> {
+        let resolved = self.resolve(project, env).await?;
+        if !resolved.instance.status.is_up() {
+            let message = format!("`{env}` is stopped");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint(format!("start it: `lxc-dev-manager up {env}`")));
+        }
+        Ok((resolved, project.file().user(env)?.name))
     }
 
     async fn resolve_with(
         &self,
         project: &Project,
         env: &EnvName,
-        detail: Detail,
+        query: Query,
     ) -> Result<ResolvedEnv> {
         self.known_env(project, env)?;
         let name = project.instance(env)?;
-        match self.find_in(&name, detail).await? {
+        match self.find_in(&name, query).await? {
             Some(resolved) if is_ours(&resolved.instance, project, env) => {
                 self.known_engines.add(&self.home, resolved.backend.id())?;
                 Ok(resolved)
             }
-            Some(resolved) => Err(not_ours(&resolved, &name)),
+            Some(resolved) => Err(foreign_instance(&resolved, &name)),
             None => {
-                if let Some(error) = self.renamed_by_hand(project, env, &name).await {
+                if let Some(error) = self.find_renamed(project, env, &name).await {
                     return Err(error);
                 }
                 let image = project.file().image(env);
                 let image = image.map_or("debian:12".to_owned(), |image| image.to_string());
                 let message = format!("`{env}` is in {FILE_NAME}, but no engine has `{name}`");
                 Err(Error::new(ErrorKind::NotFound, message).with_hint(format!(
-                    "make it: `lxc-dev-manager container create {env} {image}`"
+                    "create it: `lxc-dev-manager container create {env} {image}`"
                 )))
             }
         }
     }
 
-    /// What to say of an env whose instance somebody has given another name past us, if that is so.
-    async fn renamed_by_hand(
+    /// The error for an env whose instance was renamed in the engine, if it was.
+    async fn find_renamed(
         &self,
         project: &Project,
         env: &EnvName,
@@ -151,7 +165,7 @@ impl Operations {
     ) -> Option<Error> {
         for backend in &self.backends {
             let all = backend.list_brief().await.unwrap_or_default();
-            let is_it = |instance: &&Instance| {
+            let matches = |instance: &&Instance| {
                 !instance.name.is_undo()
                     && !instance.is_foreign
                     && instance.marks.operation.is_none()
@@ -159,79 +173,77 @@ impl Operations {
                     && instance.marks.env.as_ref() == Some(env)
                     && is_ours(instance, project, env)
             };
-            if let Some(found) = all.iter().find(is_it) {
+            if let Some(found) = all.iter().find(matches) {
                 let (kind, now) = (backend.kind(), &found.name);
-                let message = format!("`{name}` was renamed to `{now}` in {kind}, past us");
+                let message = format!("`{name}` was renamed to `{now}` in {kind}");
                 let command = match kind {
                     EngineKind::Lxd => "lxc",
                     EngineKind::Incus => "incus",
                     EngineKind::Lima => "limactl",
                     EngineKind::Fake => "fake",
                 };
-                let hint = format!("give it its name back: `{command} rename {now} {name}`");
+                let hint = format!("rename it back: `{command} rename {now} {name}`");
                 return Some(Error::new(ErrorKind::Conflict, message).with_hint(hint));
             }
         }
         None
     }
 
-    /// The instance of this exact name, in the first engine that has it.
+    /// Finds the instance with exactly this name, in the first engine that has it.
     ///
     /// # Errors
-    /// Where none has it: why an engine could not be asked that has held an env before, for it may have
-    /// it; and why none answers, where none does.
+    /// `Unreachable` if no engine has it and one that may have it, or every one, is unreachable.
     pub(super) async fn find(&self, name: &InstanceName) -> Result<Option<ResolvedEnv>> {
-        self.find_in(name, Detail::Whole).await
+        self.find_in(name, Query::Full).await
     }
 
-    async fn find_in(&self, name: &InstanceName, detail: Detail) -> Result<Option<ResolvedEnv>> {
-        let (mut failures, mut doubt, mut asked) = (Vec::new(), None, false);
+    async fn find_in(&self, name: &InstanceName, query: Query) -> Result<Option<ResolvedEnv>> {
+        let (mut failures, mut uncertain, mut reached) = (Vec::new(), None, false);
         for backend in &self.backends {
-            let answer = match detail {
-                Detail::Whole => backend.instance(name).await,
-                Detail::Brief => backend.brief(name).await,
+            let found = match query {
+                Query::Full => backend.instance(name).await,
+                Query::Brief => backend.brief(name).await,
             };
-            match answer {
+            match found {
                 Ok(instance) => {
                     return Ok(Some(ResolvedEnv {
                         backend: backend.clone(),
                         instance,
                     }));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => asked = true,
+                Err(error) if error.kind() == ErrorKind::NotFound => reached = true,
                 Err(error) if self.may_hold_envs(backend.as_ref())? => {
-                    doubt = doubt.or(Some(error))
+                    uncertain = uncertain.or(Some(error))
                 }
                 Err(error) => failures.push(error),
             }
         }
-        match (doubt, asked) {
+        match (uncertain, reached) {
             (Some(error), _) => Err(error),
             (None, true) => Ok(None),
             (None, false) => Err(self.no_engine_reachable(failures)),
         }
     }
 
-    /// Whether an engine that doesn't answer may hold an env of ours all the same.
+    /// Whether an unreachable engine may have envs.
     pub(super) fn may_hold_envs(&self, backend: &dyn Backend) -> Result<bool> {
         Ok(backend.is_installed() && self.known_engines.contains(&self.home, backend.id())?)
     }
 
-    /// The engine for a new env: the one that holds envs of this project, else the first that
-    /// answers.
+    /// The engine for a new env: the one with envs of this project, else the first reachable one.
     ///
     /// # Errors
-    /// Why none can be asked.
+    /// `Unreachable` or `PermissionDenied` without an engine.
     pub(super) async fn engine_for_new_env(&self, project: &Project) -> Result<Arc<dyn Backend>> {
         let mut failures = Vec::new();
         let mut first = None;
         for backend in &self.backends {
             match backend.list_brief().await {
                 Ok(instances) => {
-                    let ours = |instance: &Instance| {
+                    let is_own = |instance: &Instance| {
                         instance.marks.path.as_deref() == Some(project.directory())
                     };
-                    if instances.iter().any(ours) {
+                    if instances.iter().any(is_own) {
                         return Ok(backend.clone());
                     }
                     first.get_or_insert_with(|| backend.clone());
@@ -242,16 +254,18 @@ impl Operations {
         first.ok_or_else(|| self.no_engine_reachable(failures))
     }
 
-    /// One error of all that kept us from asking. Who means a remote is helped by no other engine.
+    /// Merges the errors of all engines. Hints at other engines do not help a user of a remote.
     pub(super) fn no_engine_reachable(&self, mut failures: Vec<Error>) -> Error {
-        match self.backends.iter().all(|backend| backend.id().is_remote()) {
-            true if !failures.is_empty() => failures.swap_remove(0),
-            _ => no_engine(failures),
+        let only_remotes = self.backends.iter().all(|backend| backend.id().is_remote());
+        if only_remotes && !failures.is_empty() {
+            failures.swap_remove(0)
+        } else {
+            no_engine(failures)
         }
     }
 }
 
-/// How messages call a project.
+/// The name of a project in messages.
 pub(super) fn label(project: &Project) -> String {
     match project.name() {
         Some(name) => format!("project `{name}`"),
@@ -259,47 +273,44 @@ pub(super) fn label(project: &Project) -> String {
     }
 }
 
-/// Refuses an instance whose marks name somebody else.
-pub(super) fn not_ours(resolved: &ResolvedEnv, name: &InstanceName) -> Error {
-    let marks = &resolved.instance.marks;
-    if resolved.instance.is_foreign {
-        let message = format!("{} has a `{name}` that isn't ours", resolved.backend.kind());
-        return Error::new(ErrorKind::NotOurs, message)
-            .with_hint("choose another name for the env, or for the project");
-    }
-    let project = marks.project.as_ref().map_or("none", |name| name.as_str());
-    let env = marks.env.as_ref().map_or("none", |name| name.as_str());
-    let message = format!(
-        "instance `{name}` in {} belongs to project `{project}`, env `{env}`",
-        resolved.backend.kind()
-    );
+/// The error for an instance of another project.
+pub(super) fn foreign_instance(resolved: &ResolvedEnv, name: &InstanceName) -> Error {
+    let (kind, marks) = (resolved.backend.kind(), &resolved.instance.marks);
+    let message = if resolved.instance.is_foreign {
+        format!("{kind} has an instance `{name}` that is not an env")
+    } else {
+        let project = marks.project.as_ref().map_or("none", |name| name.as_str());
+        let env = marks.env.as_ref().map_or("none", |name| name.as_str());
+        format!("instance `{name}` in {kind} belongs to project `{project}`, env `{env}`")
+    };
     Error::new(ErrorKind::NotOurs, message)
-        .with_hint("choose another name for the env, or for the project")
+        .with_hint("choose another name for the env or the project")
 }
 
-/// What to do on a machine without an engine.
+/// Hint for a machine without an engine.
 pub(super) const INSTALL: &str = if cfg!(target_os = "macos") {
     "install one: `brew install lima`"
 } else {
     "install one: `sudo apt install incus`"
 };
 
-/// One error of several engines: the one that a user can mend first, with the others as causes.
+/// Merges the errors of several engines; one that the user can fix comes first.
 fn no_engine(mut failures: Vec<Error>) -> Error {
     failures.sort_by_key(|error| error.kind() == ErrorKind::Unreachable);
-    let told: Vec<String> = failures
+    let messages: Vec<String> = failures
         .iter()
         .map(|error| error.report().message)
         .collect();
     match failures.into_iter().next() {
         Some(first) if first.kind() != ErrorKind::Unreachable => first,
-        Some(first) => Error::new(ErrorKind::Unreachable, "no engine answers")
+        Some(first) => Error::new(ErrorKind::Unreachable, "no engine is reachable")
             .with_hint(format!(
                 "{INSTALL}; or {}",
                 first.hint().unwrap_or("start it")
             ))
-            .caused_by(Error::new(ErrorKind::Unreachable, told.join("; "))),
-        None => Error::new(ErrorKind::Unreachable, "no engine is known on this machine")
-            .with_hint(INSTALL),
+            .caused_by(Error::new(ErrorKind::Unreachable, messages.join("; "))),
+        None => {
+            Error::new(ErrorKind::Unreachable, "no engine found on this machine").with_hint(INSTALL)
+        }
     }
 }

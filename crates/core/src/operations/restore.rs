@@ -1,11 +1,13 @@
-//! Setting an env back to a snapshot.
+//! Restoring an env to a snapshot.
+
+mod recovery;
 
 use super::Operations;
-use super::journal::{Journal, JournalStep, OperationRecord};
+use super::instances::{force_stop, restart_if_it_ran, start_if_stopped};
+use super::journal::{Journal, JournalStep};
 use super::operation::Operation;
-use super::recovery::{restart, start_if_stopped};
 use super::resolve::ResolvedEnv;
-use super::start_stop::force_stop;
+use super::undo_ledger::{UNDO_RETENTION, UndoCopy};
 use super::undo_limit::UndoPolicy;
 use crate::backend::{Backend, InstanceSnapshot};
 use crate::error::{Error, ErrorKind, Result};
@@ -13,21 +15,20 @@ use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
 use crate::view::OperationKind;
 
-/// An env that was set back.
+/// A restored env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// It ran before, and runs again.
+    /// Whether it was running and runs again.
     pub running: bool,
-    /// What it was before is kept, so that it can be taken back.
     pub undoable: bool,
 }
 
 impl Operations {
-    /// Sets an env back to a snapshot. What it is now is kept for `undo` where that costs next to
-    /// nothing. A running env runs again after, a stopped one stays stopped.
+    /// Restores an env to a snapshot, with an undo copy where the policy allows. A running env runs again, a
+    /// stopped one stays stopped.
     ///
     /// # Errors
-    /// `NotFound` for a snapshot that isn't there, naming those that are; the engine's.
+    /// `NotFound`; `Conflict` where later snapshots would be deleted; those of the engine.
     pub async fn restore(
         &self,
         project: &Project,
@@ -38,15 +39,19 @@ impl Operations {
             .await
     }
 
-    /// Whether what an env is now would be kept by a restore.
+    /// Whether a restore of the env keeps an undo copy.
     ///
     /// # Errors
-    /// Those of finding it.
-    pub async fn restore_keeps(&self, project: &Project, env: &EnvName) -> Result<UndoPolicy> {
+    /// Those of finding the env.
+    pub async fn restore_undo_policy(
+        &self,
+        project: &Project,
+        env: &EnvName,
+    ) -> Result<UndoPolicy> {
         let resolved = self.resolve(project, env).await?;
         let capabilities = resolved.backend.capabilities().await?;
         let undo = self.preferences()?.undo;
-        Ok(UndoPolicy::of_restore(&capabilities, &undo))
+        Ok(UndoPolicy::for_restore(&capabilities, &undo))
     }
 
     pub(super) async fn restore_as(
@@ -76,37 +81,38 @@ impl Operations {
         operation: &Operation,
         snapshot: &SnapshotName,
     ) -> Result<Restored> {
-        let project = &project.fresh()?;
+        let project = &project.reopen()?;
         let resolved = self.resolve(project, env).await?;
         let ResolvedEnv { backend, instance } = &resolved;
-        resolved.expect_snapshot(env, snapshot)?;
+        resolved.ensure_snapshot(env, snapshot)?;
         let capabilities = backend.capabilities().await?;
         if !capabilities.restore_keeps_later_snapshots {
-            expect_newest(env, &instance.snapshots, snapshot)?;
+            ensure_newest(env, &instance.snapshots, snapshot)?;
         }
         let running = instance.status.is_up();
         let undo = self.preferences()?.undo;
-        let undoable = UndoPolicy::of_restore(&capabilities, &undo) == UndoPolicy::Keep;
+        let undoable = UndoPolicy::for_restore(&capabilities, &undo) == UndoPolicy::Keep;
         let mut journal = self.journal(operation, backend.as_ref(), &instance.name, running)?;
-        let kept = async {
+        let prepared = async {
             if running {
-                self.step(operation, "stopping it");
-                // A container's files are the host's: what its processes would still write is about to go anyway. A
-                // virtual machine has written data of its own in memory, which what is kept should have.
-                match capabilities.snapshots_running || !undoable {
-                    true => force_stop(backend.as_ref(), instance).await?,
-                    false => self.stop_or_kill(backend.as_ref(), instance).await?,
+                self.step(operation, "stopping instance");
+                // Unwritten data of processes is about to be discarded anyway. A virtual machine also has
+                // written data in memory, which belongs into the undo copy.
+                if capabilities.snapshots_running || !undoable {
+                    force_stop(backend.as_ref(), instance).await?
+                } else {
+                    self.stop_or_kill(backend.as_ref(), instance).await?
                 }
             }
             if undoable {
-                // Once it is stopped: nothing is written meanwhile, and some engines stop it for a snapshot.
-                self.step(operation, "keeping what it is now");
+                // After the stop, because some engines stop the instance for a snapshot.
+                self.step(operation, "keeping undo copy");
                 self.take_undo_copy(operation, &resolved).await?;
             }
             journal.enter(JournalStep::Committing)
         };
-        if let Err(error) = kept.await {
-            // Nothing was changed yet. Where a copy may have been made all the same, recovery looks.
+        if let Err(error) = prepared.await {
+            // Uncertain: recovery checks for an undo copy.
             if !error.is_uncertain() {
                 self.roll_back_restore(backend.as_ref(), journal).await;
             }
@@ -116,7 +122,7 @@ impl Operations {
             .restore_and_start(operation, &resolved, snapshot, &mut journal)
             .await
         {
-            // How far it came is unknown: recovery finishes it.
+            // The state is unknown: recovery completes it.
             Err(error) if error.is_uncertain() => return Err(error),
             done => {
                 if done.is_ok() {
@@ -141,70 +147,72 @@ impl Operations {
         journal: &mut Journal,
     ) -> Result<()> {
         let ResolvedEnv { backend, instance } = resolved;
-        self.step(operation, "restoring");
+        self.step(operation, "restoring snapshot");
         let progress = self.progress(operation);
         let restored = backend.restore(&instance.name, snapshot, &progress).await;
         if restored.as_ref().is_err_and(Error::is_uncertain) {
             return restored;
         }
         if journal.record.was_running {
-            // Also where restoring failed: it ran before.
+            // Also after a failed restore.
             journal.enter(JournalStep::Restarting)?;
-            self.step(operation, "starting it");
+            self.step(operation, "starting instance");
             start_if_stopped(backend.as_ref(), &instance.name).await?;
         }
         restored
     }
 
-    /// Has an env as it was before anything was changed; where that fails, recovery does it.
+    /// Undoes the preparation of a restore. If that fails, the journal stays for recovery.
     async fn roll_back_restore(&self, backend: &dyn Backend, journal: Journal) {
-        let given_up = async {
-            self.discard_copy(backend, &journal.record).await?;
-            restart(backend, &journal.record).await
+        let rolled_back = async {
+            self.discard_undo_copy(backend, &journal.record).await?;
+            restart_if_it_ran(backend, &journal.record).await
         };
-        match given_up.await {
+        match rolled_back.await {
             Ok(()) => journal.close(),
-            Err(error) => tracing::warn!(?error, "a restore that failed is given up later"),
+            Err(error) => tracing::warn!(?error, "cannot roll back a restore"),
         }
     }
 
-    /// Gives up the copy that an undo has used. What fails here costs a little space for three days.
-    pub(super) async fn delete_used_copy(&self, backend: &dyn Backend, record: &OperationRecord) {
-        let (Some(undone), Some(copy)) = (&record.undoes, &record.snapshot) else {
-            return;
-        };
-        let deleted = match backend.delete_snapshot(&record.instance, copy).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            deleted => deleted,
-        };
-        if let Err(error) = deleted.and_then(|()| self.delete_entry(undone)) {
-            tracing::info!(id = %undone, ?error, "a used copy stays");
-        }
+    /// Keeps the current state of an env as an undo copy.
+    async fn take_undo_copy(&self, operation: &Operation, resolved: &ResolvedEnv) -> Result<()> {
+        let operation_ref = operation.operation_ref();
+        let name = SnapshotName::undo(operation_ref.id);
+        let expires_at = self.clock.now() + UNDO_RETENTION;
+        resolved
+            .backend
+            .create_snapshot(
+                &resolved.instance.name,
+                &name,
+                Some(expires_at),
+                &self.progress(operation),
+            )
+            .await?;
+        self.write_entry(&operation_ref, resolved, UndoCopy::Snapshot { name })
     }
 }
 
-/// Refuses to go back beyond other snapshots where that would delete them: nobody has said that they may
-/// go.
-fn expect_newest(
+/// Fails for a snapshot that is not the newest, on storage where a restore deletes the later ones.
+fn ensure_newest(
     env: &EnvName,
     snapshots: &[InstanceSnapshot],
     wanted: &SnapshotName,
 ) -> Result<()> {
-    let behind = snapshots
+    let later = snapshots
         .iter()
         .rev()
         .take_while(|known| known.name != *wanted);
-    let mut later: Vec<String> = behind.map(|known| format!("`{}`", known.name)).collect();
+    let mut later: Vec<String> = later.map(|known| format!("`{}`", known.name)).collect();
     later.reverse();
     if later.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "on this storage pool that would delete the later {}",
+        "on this storage pool a restore deletes the later snapshots: {}",
         later.join(", ")
     );
     Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
-        "delete them first: `lxc-dev-manager container snapshot delete {env} NAME`; or make a copy of \
-         `{wanted}`: `lxc-dev-manager container clone {env} NEW -s {wanted}`"
+        "delete them: `lxc-dev-manager container snapshot delete {env} NAME`; or clone `{wanted}`: \
+         `lxc-dev-manager container clone {env} NEW -s {wanted}`"
     )))
 }

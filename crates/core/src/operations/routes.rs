@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::{Operations, RunningEnv};
 use crate::backend::ssh::{Access, SshRoute};
-use crate::backend::{GuestStream, Listener, Route, listeners};
+use crate::backend::{Backend, GuestStream, Listener, Route, listeners};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, GuestPort};
+use crate::model::{EnvName, GuestPort, InstanceName};
 use crate::project::Project;
 use crate::provision::KeyPair;
 
 impl RunningEnv {
-    /// The way to the ports of the env in its present boot, for many connections: by the engine's own
-    /// network, and where that isn't within reach by SSH.
+    /// Opens a route to the ports of the env, valid for one boot: through the engine's network, or through
+    /// SSH.
     ///
     /// # Errors
-    /// Those of [`Backend::route`], but for `Unsupported`.
-    ///
-    /// [`Backend::route`]: crate::backend::Backend::route
+    /// Those of [`Backend::route`] except `Unsupported`.
     pub async fn route(&self) -> Result<Arc<dyn Route>> {
         let network = match self.backend.route(&self.instance).await {
             Ok(network) => Some(network),
@@ -33,21 +32,21 @@ impl RunningEnv {
             running_env: self.clone(),
         };
         if routes.network.is_none() {
-            // Whether it runs is known at once; a session begins with the first connection.
+            // Fails at once if it is not running; connects with the first dial.
             routes.ssh().await?;
         }
         Ok(Arc::new(routes))
     }
 
-    /// What listens in the env, by port: one command in it.
+    /// Lists the listening sockets of the env.
     ///
     /// # Errors
-    /// The engine's; `Guest` where the env doesn't tell.
+    /// `Guest` for an unexpected output; those of the engine.
     pub async fn listeners(&self) -> Result<Vec<Listener>> {
         listeners(self.backend.as_ref(), &self.instance).await
     }
 
-    /// Connects to a port of the env, once.
+    /// Connects once to a port of the env.
     ///
     /// # Errors
     /// Those of [`RunningEnv::route`] and of [`Route::dial`].
@@ -56,8 +55,31 @@ impl RunningEnv {
     }
 }
 
+/// A route to a running env, valid for one boot.
+pub(crate) struct EnvRoute {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) instance: InstanceName,
+    /// Start time of the boot.
+    pub(crate) boot: Option<Timestamp>,
+    pub(crate) route: Arc<dyn Route>,
+}
+
 impl Operations {
-    /// Ports of an env that its engine forwards by itself; none where it can't be seen now.
+    /// Opens a route to a running env.
+    ///
+    /// # Errors
+    /// `Conflict` if it is not running; those of [`RunningEnv::route`].
+    pub(crate) async fn open_route(&self, project: &Project, env: &EnvName) -> Result<EnvRoute> {
+        let running_env = self.running_env(project, env).await?;
+        Ok(EnvRoute {
+            route: running_env.route().await?,
+            backend: running_env.backend,
+            instance: running_env.instance,
+            boot: running_env.boot,
+        })
+    }
+
+    /// Ports that the engine itself forwards; empty if the env is not found.
     pub async fn native_ports(&self, project: &Project, env: &EnvName) -> Vec<GuestPort> {
         match self.resolve(project, env).await {
             Ok(resolved) => resolved.instance.settings.native_ports,
@@ -66,7 +88,7 @@ impl Operations {
     }
 }
 
-/// The engine's network first, SSH where that can't do it.
+/// Uses the engine's network where supported, else SSH.
 struct EnvRoutes {
     network: Option<Arc<dyn Route>>,
     ssh: OnceCell<SshRoute>,
@@ -86,7 +108,7 @@ impl EnvRoutes {
                 } = &self.running_env;
                 let access = Access {
                     user: user.clone().map_err(Error::from)?,
-                    key: KeyPair::load_or_make(home)?.private,
+                    key: KeyPair::load_or_create(home)?.private,
                 };
                 SshRoute::new(backend.clone(), instance, access).await
             })

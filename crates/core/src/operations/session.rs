@@ -1,7 +1,7 @@
-//! Terminal sessions of ours: who is in an env, so that nobody pulls it away under them unasked.
+//! Open terminal sessions, so that an env is not stopped under its users without confirmation.
 //!
-//! One file a session, `run/<instance>.<8 hex>.session`, held locked for as long as the session lasts. A
-//! killed process leaves its file unlocked, and whoever looks next removes it; a pid would prove nothing.
+//! One file per session, `run/<instance>.<8 hex>.session`, locked while the session lasts. A killed
+//! process leaves its file unlocked, and the next reader deletes it.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,10 +17,9 @@ use crate::home::Home;
 use crate::model::{EnvName, InstanceName, OperationId};
 use crate::project::Project;
 
-/// How the name of a session's file ends.
 const SUFFIX: &str = ".session";
 
-/// A terminal session in an env, until dropped.
+/// An open terminal session; ends when dropped.
 pub struct Session {
     _file: File,
     path: PathBuf,
@@ -28,24 +27,24 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // One that stays is unlocked, and counts for nothing.
+        // A file that stays is unlocked, so it does not count.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl Operations {
-    /// Says that a terminal session is open in an env, for as long as the value lives.
+    /// Registers a terminal session in an env, until the value is dropped.
     ///
     /// # Errors
-    /// `Io` where that can't be written.
+    /// `Io` if the session file cannot be written.
     pub fn open_session(&self, project: &Project, env: &EnvName) -> Result<Session> {
         open(&self.home, &project.instance(env)?)
     }
 
-    /// How many terminal sessions of ours are open in an env.
+    /// Counts the open terminal sessions of an env.
     ///
     /// # Errors
-    /// `Io` where that can't be read.
+    /// `Io` if session files cannot be read.
     pub fn sessions(&self, project: &Project, env: &EnvName) -> Result<u32> {
         let open = count(&self.home)?;
         let instance = project.instance(env)?;
@@ -53,8 +52,8 @@ impl Operations {
     }
 }
 
-/// Whether a file of this name tells of a session.
-pub(crate) fn is_session(name: &str) -> bool {
+/// Whether a file name is that of a session file.
+pub(crate) fn is_session_file(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
@@ -68,22 +67,22 @@ fn open(home: &Home, instance: &InstanceName) -> Result<Session> {
         options.write(true).create_new(true).mode(0o600);
         let file = options.open(&path).map_err(failed)?;
         flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        // Who looked before it was locked took it for one that is over.
-        if is_at(&file, &path).map_err(failed)? {
+        // A reader may have deleted it before it was locked.
+        if is_same_file(&file, &path).map_err(failed)? {
             return Ok(Session { _file: file, path });
         }
     }
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(there) => Ok(there.ino() == file.metadata()?.ino()),
+        Ok(found) => Ok(found.ino() == file.metadata()?.ino()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// How many sessions are open, by instance.
+/// Counts the open sessions of each instance.
 pub(super) fn count(home: &Home) -> Result<HashMap<InstanceName, u32>> {
     let directory = home.directory("run")?;
     let failed = |error| Error::io(format!("cannot read {}", directory.display()), error);
@@ -106,12 +105,12 @@ fn instance_of(file: &str) -> Option<InstanceName> {
     InstanceName::parse(instance).ok()
 }
 
-/// Whether somebody holds it; one that nobody does is over, and removed.
+/// Whether the session of a file is open. The file of an ended one is deleted.
 fn is_open(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return false;
     };
-    // Shared, so that two who look at once don't take each other for the session.
+    // Shared, so that two concurrent readers do not see each other as the session.
     let held = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
     if !held {
         let _ = fs::remove_file(path);
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_count_while_they_last_and_for_their_own_env() {
+    fn counts_open_sessions_of_each_env() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let first = open(&home, &name("web-dev")).unwrap();
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_no_session_and_goes() {
+    fn deletes_session_files_of_killed_processes() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path().into(), None, None);
         let run = home.directory("run").unwrap();

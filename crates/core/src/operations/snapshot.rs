@@ -1,5 +1,7 @@
 //! Taking and deleting snapshots.
 
+pub(super) mod recovery;
+
 use super::Operations;
 use super::operation::Operation;
 use super::resolve::ResolvedEnv;
@@ -8,30 +10,26 @@ use crate::model::{EnvName, SnapshotName};
 use crate::project::{Change, Project, whole_seconds};
 use crate::view::OperationKind;
 
-/// Whether a running env may be stopped for a moment.
+/// Whether an operation may stop a running env for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MayStop {
-    /// It may, and is started again.
     Yes,
-    /// It stays up, or nothing is done.
     No,
 }
 
 impl ResolvedEnv {
-    /// Whether a snapshot of it, as it is now, stops it.
-    pub(super) async fn is_stopped_by_a_snapshot(&self) -> Result<bool> {
+    /// Whether the engine would stop the running env for a snapshot.
+    pub(super) async fn is_stopped_by_snapshot(&self) -> Result<bool> {
         let runs = self.instance.status.is_up();
         Ok(runs && !self.backend.capabilities().await?.snapshots_running)
     }
 }
 
 impl Operations {
-    /// Takes a snapshot of an env, running or not. Some engines stop a running one for a moment; `stop`
-    /// says whether they may.
+    /// Takes a snapshot of an env. Some engines stop a running env for a moment, if `stop` allows it.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; `Conflict` for a running env that would be stopped and may
-    /// not be; those of finding the env, and the engine's.
+    /// `AlreadyExists`; `Conflict` for an env that may not be stopped; those of the engine.
     pub async fn snapshot(
         &self,
         project: &mut Project,
@@ -42,7 +40,7 @@ impl Operations {
     ) -> Result<()> {
         let failed =
             |error: Error| error.context(format!("cannot take snapshot `{snapshot}` of `{env}`"));
-        refuse_reserved(snapshot).map_err(failed)?;
+        ensure_not_reserved(snapshot).map_err(failed)?;
         let operation = self
             .begin(project, env, OperationKind::Snapshot, Some(snapshot))
             .await
@@ -62,7 +60,7 @@ impl Operations {
         description: Option<String>,
         stop: MayStop,
     ) -> Result<()> {
-        *project = project.fresh()?;
+        *project = project.reopen()?;
         let resolved = self.resolve(project, env).await?;
         let name = &resolved.instance.name;
         if resolved
@@ -71,10 +69,10 @@ impl Operations {
             .iter()
             .any(|known| known.name == *snapshot)
         {
-            let message = format!("`{env}` has a snapshot `{snapshot}` already");
+            let message = format!("`{env}` already has a snapshot `{snapshot}`");
             return Err(
                 Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
-                    "delete it first: `lxc-dev-manager container snapshot delete {env} {snapshot}`"
+                    "delete it: `lxc-dev-manager container snapshot delete {env} {snapshot}`"
                 )),
             );
         }
@@ -85,24 +83,27 @@ impl Operations {
             created_at: whole_seconds(self.clock.now()),
         };
         project.check(std::slice::from_ref(&change))?;
-        let stops = resolved.is_stopped_by_a_snapshot().await?;
+        let stops = resolved.is_stopped_by_snapshot().await?;
         if stops && stop == MayStop::No {
-            let message = format!("`{env}` would be stopped for a moment");
+            let message = format!("the engine stops `{env}` for a snapshot");
             return Err(Error::new(ErrorKind::Conflict, message)
-                .with_hint("stop it first, or leave `--no-stop` out"));
+                .with_hint("stop the env, or omit `--no-stop`"));
         }
         let journal = self.journal(operation, resolved.backend.as_ref(), name, stops)?;
         self.step(
             operation,
-            match stops {
-                true => "stopping it, taking the snapshot, and starting it again",
-                false => "taking the snapshot",
+            if stops {
+                "stopping instance and taking snapshot"
+            } else {
+                "taking snapshot"
             },
         );
         let progress = self.progress(operation);
-        let taken = resolved.backend.snapshot(name, snapshot, None, &progress);
+        let taken = resolved
+            .backend
+            .create_snapshot(name, snapshot, None, &progress);
         if let Err(error) = taken.await {
-            // Where it may have been taken all the same, recovery looks.
+            // Uncertain: recovery checks for the snapshot.
             if !error.is_uncertain() {
                 journal.close();
             }
@@ -110,7 +111,7 @@ impl Operations {
         }
         if stops && !resolved.backend.brief(name).await?.status.is_up() {
             self.notice(format!(
-                "`{env}` didn't start again: `lxc-dev-manager up {env}`"
+                "`{env}` did not start again: start it with `lxc-dev-manager up {env}`"
             ));
         }
         let written = project.change(&[change]);
@@ -126,7 +127,7 @@ impl Operations {
     /// Deletes a snapshot of an env.
     ///
     /// # Errors
-    /// `Conflict` for `initial-state`, `NotFound` for one that isn't there.
+    /// `Conflict` for `initial-state`; `NotFound`; those of the engine.
     pub async fn delete_snapshot(
         &self,
         project: &mut Project,
@@ -136,10 +137,10 @@ impl Operations {
         let failed =
             |error: Error| error.context(format!("cannot delete snapshot `{snapshot}` of `{env}`"));
         if snapshot.is_initial_state() {
-            let message = "`initial-state` belongs to the env: `container reset` goes back to it";
+            let message = "`initial-state` cannot be deleted: `container reset` needs it";
             return Err(failed(Error::new(ErrorKind::Conflict, message)));
         }
-        refuse_reserved(snapshot).map_err(failed)?;
+        ensure_not_reserved(snapshot).map_err(failed)?;
         let kind = OperationKind::DeleteSnapshot;
         let operation = self
             .begin(project, env, kind, Some(snapshot))
@@ -155,7 +156,7 @@ impl Operations {
         env: &EnvName,
         snapshot: &SnapshotName,
     ) -> Result<()> {
-        *project = project.fresh()?;
+        *project = project.reopen()?;
         let resolved = self.resolve(project, env).await?;
         let deleted = resolved
             .backend
@@ -165,7 +166,7 @@ impl Operations {
             let entry = project.file().entry(env);
             entry.is_some_and(|entry| entry.snapshots.contains_key(snapshot.as_str()))
         };
-        // One that only the file knows is cleared from it.
+        // An entry of the file without a snapshot is removed.
         match deleted {
             Err(error) if error.kind() == ErrorKind::NotFound && !listed(project) => {
                 return Err(Error::new(
@@ -184,9 +185,9 @@ impl Operations {
     }
 }
 
-fn refuse_reserved(snapshot: &SnapshotName) -> Result<()> {
+fn ensure_not_reserved(snapshot: &SnapshotName) -> Result<()> {
     if snapshot.is_undo() {
-        let message = format!("names like `{snapshot}` are kept for `undo`");
+        let message = format!("snapshot name `{snapshot}` is reserved for `undo`");
         return Err(Error::new(ErrorKind::InvalidName, message));
     }
     Ok(())

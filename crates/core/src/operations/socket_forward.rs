@@ -1,7 +1,7 @@
-//! Lending a socket of this host, the SSH agent's, to an env while a command runs there.
+//! Forwarding a socket of this host, the SSH agent's, into an env while a command runs there.
 //!
-//! The env's lock is held only while the forward begins and ends: the command may run for days. The journal
-//! is owned for all of that time; where its owner is killed, the next change takes the forward back.
+//! The command may run for days, so the env is locked only to start and end the forward. The journal is
+//! held all the time; if its owner is killed, recovery ends the forward.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +13,12 @@ use super::operation::Operation;
 use super::resolve::ResolvedEnv;
 use crate::backend::{Backend, SocketForward};
 use crate::error::{Error, Result};
-use crate::event::EventKind;
 use crate::model::{EnvName, InstanceName, UserName};
 use crate::project::Project;
 use crate::provision;
 use crate::view::OperationKind;
 
-/// A socket that is forwarded, until [`Operations::end_socket_forward`].
+/// A forwarded socket, until [`Operations::end_socket_forward`].
 pub struct ForwardedSocket {
     backend: Arc<dyn Backend>,
     instance: InstanceName,
@@ -28,7 +27,7 @@ pub struct ForwardedSocket {
 }
 
 impl ForwardedSocket {
-    /// Where the env's user finds it.
+    /// Path of the socket in the guest.
     #[must_use]
     pub fn guest_path(&self) -> &str {
         &self.forward.guest
@@ -36,10 +35,10 @@ impl ForwardedSocket {
 }
 
 impl Operations {
-    /// Lets the user of a running env use a Unix socket of this host.
+    /// Forwards a Unix socket of this host to the user of a running env.
     ///
     /// # Errors
-    /// `Unsupported` for an engine on another machine; `Conflict` where the env doesn't run.
+    /// `Unsupported` for a remote engine; `Conflict` if the env is not running.
     pub async fn forward_socket(
         &self,
         project: &Project,
@@ -47,8 +46,7 @@ impl Operations {
         user: &UserName,
         socket: &Path,
     ) -> Result<ForwardedSocket> {
-        let failed =
-            |error: Error| error.context(format!("cannot forward a socket to `{env}`"));
+        let failed = |error: Error| error.context(format!("cannot forward a socket to `{env}`"));
         let begun = self
             .begin(project, env, OperationKind::ForwardSocket, None)
             .await;
@@ -67,7 +65,7 @@ impl Operations {
         socket: &Path,
         operation: &mut Operation,
     ) -> Result<ForwardedSocket> {
-        let (resolved, _) = self.resolve_running(&project.fresh()?, env).await?;
+        let (resolved, _) = self.resolve_running(&project.reopen()?, env).await?;
         let ResolvedEnv { backend, instance } = resolved;
         let instance = instance.name;
         let (uid, gid) = provision::user_ids(backend.as_ref(), &instance, user).await?;
@@ -98,20 +96,20 @@ impl Operations {
             Err(error) if error.is_uncertain() => Err(error),
             Err(error) => {
                 if forwarded.end().await.is_err() {
-                    tracing::warn!("a forward could not be taken back");
+                    tracing::warn!("cannot end a socket forward");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Ends a forward. What can't be taken back now is by the next change.
+    /// Ends a forward. If that fails, recovery ends it.
     ///
     /// # Errors
-    /// The engine's.
+    /// Those of the engine.
     pub async fn end_socket_forward(&self, forwarded: ForwardedSocket) -> Result<()> {
-        let waiting = |text| self.bus().publish(EventKind::Notice(text));
-        let _lock = EnvLock::take(
+        let waiting = |text| self.notice(text);
+        let _lock = EnvLock::acquire(
             self.home(),
             &forwarded.instance,
             OperationKind::ForwardSocket,

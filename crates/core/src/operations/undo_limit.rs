@@ -1,57 +1,46 @@
-//! How much undo may hold: what is too old for its share of a pool goes, the newest last.
+//! The space limit of undo copies: the oldest are deleted first, the newest never.
 
 use std::collections::HashMap;
 
 use super::Operations;
-use super::create::force_delete;
+use super::instances::{delete_snapshot_if_present, force_delete};
 use super::lock::EnvLock;
-use super::undo_ledger::{Entry, UndoCopy};
+use super::undo_ledger::{UndoCopy, UndoEntry};
 use crate::backend::{Backend, Capabilities};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, InstanceName};
-use crate::preferences::{Preferences, UndoPreferences};
+use crate::preferences::UndoPreferences;
 
-/// A pool that is fuller than this, in percent, has no room for what nobody may want again.
-const NEARLY_FULL: u64 = 90;
+const NEARLY_FULL_PERCENT: u64 = 90;
 
 impl Operations {
-    /// What the user prefers. A file that can't be understood is set aside, which is said.
-    pub(super) fn preferences(&self) -> Result<Preferences> {
-        let (preferences, warning) = Preferences::read(&self.home)?;
-        if let Some(warning) = warning {
-            self.notice(warning);
-        }
-        Ok(preferences)
-    }
-
-    /// Gives up what undo holds beyond its share of each pool, and the oldest of it where the pool is
-    /// nearly full. What was kept last always stays. `own` is the instance that the caller has locked.
-    /// Returns how many operations can't be undone any more. What fails is tried again the next time.
+    /// Deletes undo copies that exceed their share of a pool, and the oldest one of a nearly full pool;
+    /// returns their number. `own` is the instance that the caller has locked. A failure is retried with
+    /// the next operation.
     pub(super) async fn enforce_undo_limit(&self, own: Option<&InstanceName>) -> usize {
-        let trimmed = async {
+        let deleted = async {
             let undo = self.preferences()?.undo;
-            let mut by_engine: HashMap<EngineId, Vec<Entry>> = HashMap::new();
+            let mut by_engine: HashMap<EngineId, Vec<UndoEntry>> = HashMap::new();
             for entry in self.ledger()? {
                 by_engine
                     .entry(entry.engine.clone())
                     .or_default()
                     .push(entry);
             }
-            let mut given_up = 0;
+            let mut deleted = 0;
             for (engine, newest_first) in by_engine {
-                // With one there is nothing to give up; an engine that is away keeps what it has.
                 let Ok(backend) = self.backend_at(&engine) else {
                     continue;
                 };
                 if newest_first.len() > 1 {
-                    let trimmed = self.enforce_limit(backend.as_ref(), newest_first, &undo, own);
-                    given_up += trimmed.await?;
+                    let limited = self.enforce_limit(backend.as_ref(), newest_first, &undo, own);
+                    deleted += limited.await?;
                 }
             }
-            Ok::<_, Error>(given_up)
+            Ok::<_, Error>(deleted)
         };
-        trimmed.await.unwrap_or_else(|error| {
-            tracing::info!(?error, "what undo holds can't be told");
+        deleted.await.unwrap_or_else(|error| {
+            tracing::info!(?error, "cannot enforce the limit of undo copies");
             0
         })
     }
@@ -59,7 +48,7 @@ impl Operations {
     async fn enforce_limit(
         &self,
         backend: &dyn Backend,
-        newest_first: Vec<Entry>,
+        newest_first: Vec<UndoEntry>,
         undo: &UndoPreferences,
         own: Option<&InstanceName>,
     ) -> Result<usize> {
@@ -67,93 +56,94 @@ impl Operations {
             return Ok(0);
         };
         let limit = undo.max_share.of(space.total);
-        // All of the pool is less than what undo may hold: nothing has to be measured.
+        // Measuring each copy takes a while, and is not needed here.
         if space.used <= limit {
             return Ok(0);
         }
         let mut held = 0;
-        let mut given_up = 0;
+        let mut deleted = 0;
         let oldest = newest_first.len() - 1;
-        let nearly_full = space.used > space.total / 100 * NEARLY_FULL;
-        for (place, entry) in newest_first.iter().enumerate() {
-            held += held_by(backend, entry).await?;
-            let why = match place {
+        let nearly_full = space.used > space.total / 100 * NEARLY_FULL_PERCENT;
+        for (position, entry) in newest_first.iter().enumerate() {
+            held += held_bytes(backend, entry).await?;
+            let reason = match position {
                 0 => continue,
-                _ if held > limit => format!("undo may hold {} of the pool", undo.max_share),
-                _ if place == oldest && nearly_full && given_up == 0 => {
+                _ if held > limit => {
+                    format!("undo copies are limited to {} of the pool", undo.max_share)
+                }
+                _ if position == oldest && nearly_full && deleted == 0 => {
                     "the storage pool is nearly full".to_owned()
                 }
                 _ => continue,
             };
-            let locked = match own == Some(&entry.instance) {
-                true => None,
-                false => EnvLock::try_take(&self.home, &entry.instance, entry.kind)?,
+            let is_own = own == Some(&entry.instance);
+            let lock = if is_own {
+                None
+            } else {
+                EnvLock::try_acquire(&self.home, &entry.instance, entry.kind)?
             };
-            if locked.is_none() && own != Some(&entry.instance) {
-                // Somebody works there, and may be taking it back right now.
+            if lock.is_none() && !is_own {
+                // Its undo may be running.
                 continue;
             }
-            self.delete_copy(backend, entry).await?;
-            let (noun, env) = (entry.kind.noun(), &entry.env.env);
+            self.delete_undo_copy(backend, entry).await?;
+            let (noun, env) = (entry.kind.labels().noun, &entry.env.env);
             self.notice(format!(
-                "the {noun} of `{env}` can't be undone any more: {why}"
+                "the {noun} of `{env}` can no longer be undone: {reason}"
             ));
-            given_up += 1;
+            deleted += 1;
         }
-        Ok(given_up)
+        Ok(deleted)
     }
 
-    /// Deletes what one operation keeps.
-    pub(super) async fn delete_copy(&self, backend: &dyn Backend, entry: &Entry) -> Result<()> {
-        match &entry.kept {
+    /// Deletes the undo copy of an entry, and the entry.
+    pub(super) async fn delete_undo_copy(
+        &self,
+        backend: &dyn Backend,
+        entry: &UndoEntry,
+    ) -> Result<()> {
+        match &entry.copy {
             UndoCopy::Instance { name, .. } => force_delete(backend, name).await?,
             UndoCopy::Snapshot { name } => {
-                match backend.delete_snapshot(&entry.instance, name).await {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                delete_snapshot_if_present(backend, &entry.instance, name).await?;
             }
         }
         self.delete_entry(&entry.id)
     }
 }
 
-/// Whether something is kept for undo, and why not.
+/// Whether an operation keeps an undo copy, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoPolicy {
-    /// It is.
     Keep,
-    /// The user wants no undo: [`UndoPreferences::max_share`] is nothing.
+    /// [`UndoPreferences::max_share`] is zero.
     Disabled,
-    /// The pool would copy everything, and the user hasn't asked for that:
-    /// [`UndoPreferences::on_dir`].
+    /// The pool has no copy-on-write, and [`UndoPreferences::on_dir`] is off.
     TooExpensive,
-    /// Going back deletes what is later, and so would the copy be (zfs).
+    /// A restore would delete the copy, which is later than the snapshot (zfs).
     Unsupported,
 }
 
 impl UndoPolicy {
-    /// Of a removed env.
-    pub(super) fn of_removal(capabilities: &Capabilities, undo: &UndoPreferences) -> Self {
-        match undo.max_share.is_nothing() {
+    pub(super) fn for_removal(capabilities: &Capabilities, undo: &UndoPreferences) -> Self {
+        match undo.max_share.is_zero() {
             true => Self::Disabled,
             false if capabilities.copy_on_write || undo.on_dir => Self::Keep,
             false => Self::TooExpensive,
         }
     }
 
-    /// Of an env before a restore.
-    pub(super) fn of_restore(capabilities: &Capabilities, undo: &UndoPreferences) -> Self {
-        match Self::of_removal(capabilities, undo) {
+    pub(super) fn for_restore(capabilities: &Capabilities, undo: &UndoPreferences) -> Self {
+        match Self::for_removal(capabilities, undo) {
             Self::Keep if !capabilities.restore_keeps_later_snapshots => Self::Unsupported,
             other => other,
         }
     }
 }
 
-/// Bytes that an entry alone holds, as far as the engine tells.
-async fn held_by(backend: &dyn Backend, entry: &Entry) -> Result<u64> {
-    let held = match &entry.kept {
+/// Bytes that the undo copy of an entry uses; 0 if unknown.
+async fn held_bytes(backend: &dyn Backend, entry: &UndoEntry) -> Result<u64> {
+    let held = match &entry.copy {
         UndoCopy::Instance { name, .. } => backend.held_bytes(name, None).await,
         UndoCopy::Snapshot { name } => backend.held_bytes(&entry.instance, Some(name)).await,
     };

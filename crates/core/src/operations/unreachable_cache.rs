@@ -1,7 +1,6 @@
-//! Engines on other machines that don't answer, remembered for a while.
+//! A cache of unreachable remote engines.
 //!
-//! A machine that is off answers nobody, and lets who asks wait for seconds. Where the state of everything is
-//! asked for again and again, all that can be seen would wait with it.
+//! A connection to a machine that is off takes seconds to fail, which would delay every refresh of the view.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,52 +13,51 @@ use crate::backend::{Backend, Instance};
 use crate::error::{ErrorKind, ErrorReport, Result};
 use crate::model::EngineId;
 
-/// How long one that didn't answer isn't asked again.
-const REST: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The engines that didn't answer, until when they are left alone, and why.
+/// Unreachable engines, with the time of the next attempt and the last error.
 #[derive(Default)]
 pub(super) struct UnreachableCache(Mutex<HashMap<EngineId, (Instant, ErrorReport)>>);
 
 impl UnreachableCache {
-    /// Asks an engine, unless it is on another machine and has just not answered.
+    /// Lists the instances of an engine, unless it is remote and was unreachable a moment ago.
     ///
     /// # Errors
-    /// The engine's, of now or of a moment ago.
-    pub(super) async fn ask(
+    /// Those of the engine, perhaps cached.
+    pub(super) async fn list(
         &self,
         backend: &dyn Backend,
-        ask: ListInstances,
+        list: ListInstances,
     ) -> Result<Vec<Instance>> {
         let id = backend.id();
         if !id.is_remote() {
-            return ask(backend).await;
+            return list(backend).await;
         }
-        let known = self.away().get(id).cloned();
+        let known = self.entries().get(id).cloned();
         if let Some((until, error)) = known
             && Instant::now() < until
         {
             return Err(error.into());
         }
-        let answer = ask(backend).await;
+        let answer = list(backend).await;
         match &answer {
             Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                let rest = (Instant::now() + REST, error.report());
-                self.away().insert(id.clone(), rest);
+                let entry = (Instant::now() + RETRY_INTERVAL, error.report());
+                self.entries().insert(id.clone(), entry);
             }
             _ => {
-                self.away().remove(id);
+                self.entries().remove(id);
             }
         }
         answer
     }
 
-    /// It answers again.
-    pub(super) fn delete_entry(&self, id: &EngineId) {
-        self.away().remove(id);
+    /// Drops the entry of an engine that is reachable again.
+    pub(super) fn remove(&self, id: &EngineId) {
+        self.entries().remove(id);
     }
 
-    fn away(&self) -> std::sync::MutexGuard<'_, HashMap<EngineId, (Instant, ErrorReport)>> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<EngineId, (Instant, ErrorReport)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

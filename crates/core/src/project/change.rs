@@ -1,4 +1,4 @@
-//! What may be changed in `containers.yaml`.
+//! Changes of `containers.yaml`.
 
 use jiff::Timestamp;
 
@@ -6,74 +6,65 @@ use super::schema::File;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, GuestPort, ImageName, Limits, SnapshotName, UserName};
 
+pub(super) const CONTAINERS: &str = "containers";
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
 /// One change of the file.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new env, or values of one that the file names already.
+    /// Adds an env, or sets values of an existing one.
     AddEnv(NewEnv),
-    /// A new env that has what another one has, as it is written there, but no snapshots.
+    /// Adds a copy of an env as written, without snapshots.
     CloneEnv {
-        /// The one that is copied.
+        /// The copied env.
         source: EnvName,
-        /// The new one's name.
         env: EnvName,
     },
-    /// An env has another name; its place and all below it stay.
+    /// Renames an env in place.
     RenameEnv {
-        /// Its name until now.
+        /// The old name.
         env: EnvName,
-        /// Its name from now on.
         new: EnvName,
     },
-    /// A removed env is back, with all that stood below it.
-    PutBack {
-        /// Its name.
+    /// Restores a removed env with its whole entry.
+    RestoreEnv {
         env: EnvName,
-        /// The file's text before it was removed.
+        /// The file's text before the removal.
         before: String,
     },
-    /// An env is gone.
     RemoveEnv {
-        /// Its name.
         env: EnvName,
     },
-    /// A snapshot was taken.
     AddSnapshot {
-        /// Of which env.
+        /// The snapshot's env.
         env: EnvName,
-        /// Its name.
         snapshot: SnapshotName,
-        /// A line about it.
+        /// One-line description.
         description: Option<String>,
-        /// When it was made.
+        /// Creation time.
         created_at: Timestamp,
     },
-    /// A snapshot is gone.
     RemoveSnapshot {
-        /// Of which env.
+        /// The snapshot's env.
         env: EnvName,
-        /// Its name.
         snapshot: SnapshotName,
     },
 }
 
-/// What the file is to say of an env that is made; what is `None` is not written.
+/// The file's values of a new env; `None` is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEnv {
-    /// Its name.
     pub env: EnvName,
-    /// Its image.
     pub image: ImageName,
-    /// Its ports, where they differ from the defaults.
+    /// Its ports, if not the defaults.
     pub ports: Option<Vec<GuestPort>>,
     /// Its user's name.
     pub user: Option<UserName>,
-    /// Its limits.
     pub limits: Limits,
 }
 
 impl NewEnv {
-    /// An env with an image, and everything else as the defaults have it.
+    /// An env with an image and default values.
     #[must_use]
     pub fn new(env: EnvName, image: ImageName) -> Self {
         Self {
@@ -85,44 +76,35 @@ impl NewEnv {
         }
     }
 
-    /// The same, one value at a time.
-    pub(super) fn one_by_one(&self) -> Vec<Self> {
-        let plain = || Self::new(self.env.clone(), self.image.clone());
-        let limited = |limits| Self { limits, ..plain() };
+    /// Splits into changes of one value each.
+    pub(super) fn split(&self) -> Vec<Self> {
+        let base = || Self::new(self.env.clone(), self.image.clone());
+        let with_limits = |limits| Self { limits, ..base() };
         let Limits { cpus, memory, disk } = self.limits;
         let none = Limits::default();
         vec![
-            plain(),
+            base(),
             Self {
                 ports: self.ports.clone(),
-                ..plain()
+                ..base()
             },
             Self {
                 user: self.user.clone(),
-                ..plain()
+                ..base()
             },
-            limited(Limits { cpus, ..none }),
-            limited(Limits { memory, ..none }),
-            limited(Limits { disk, ..none }),
+            with_limits(Limits { cpus, ..none }),
+            with_limits(Limits { memory, ..none }),
+            with_limits(Limits { disk, ..none }),
         ]
     }
 }
 
 impl Change {
-    /// A file's text after this change.
-    ///
-    /// # Errors
-    /// `Config` where the text can't be read, or where the change can't be made without losing
-    /// something; the hint says what to write by hand. `NotFound` and `AlreadyExists` for names.
-    pub fn apply(&self, text: &str) -> Result<String> {
-        super::edit::apply(text, self)
-    }
-
-    /// Whether the names in it can be what they are meant to be: old ones there, new ones free.
+    /// Checks that old names exist and new ones are free.
     ///
     /// # Errors
     /// `NotFound` and `AlreadyExists`.
-    pub(super) fn expect_names(&self, file: &File) -> Result<()> {
+    pub(super) fn ensure_names(&self, file: &File) -> Result<()> {
         let (old, new) = match self {
             Self::CloneEnv { source, env } => (Some(source), env),
             Self::RenameEnv { env, new } => (Some(env), new),
@@ -133,19 +115,19 @@ impl Change {
             let message = format!("containers.yaml has no env `{old}`");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        let itself = match self {
+        let own = match self {
             Self::RenameEnv { env, .. } => Some(env),
             Self::AddEnv(NewEnv { env, .. }) => Some(env),
             _ => None,
         };
         let known = file.env_names();
-        let taken = known.iter().find(|known| {
-            Some(*known) != itself && known.as_str().eq_ignore_ascii_case(new.as_str())
-        });
+        let taken = known
+            .iter()
+            .find(|known| Some(*known) != own && known.as_str().eq_ignore_ascii_case(new.as_str()));
         match taken {
             Some(taken) => Err(Error::new(
                 ErrorKind::AlreadyExists,
-                format!("containers.yaml has an env `{taken}` already"),
+                format!("containers.yaml already has an env `{taken}`"),
             )),
             None => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Reading and replacing the file, whatever stands in its place.
+//! Reading and replacing the file, including links, mounts and invalid content.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,48 +8,49 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
 
-/// More than a file for people ever has; reading stops there.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads the file.
 ///
 /// # Errors
-/// `NotFound` where there is none; `Config` for what is no text file of a sensible size; `Io` where it
-/// can't be read.
+/// `NotFound` if missing; `Config` for anything but a text file of up to 1 MiB; `Io` if unreadable.
 pub(super) fn read(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let refuse = |why: String, hint: &'static str| {
-        Err(Error::new(ErrorKind::Config, format!("{shown} {why}")).with_hint(hint))
+    let display = path.display();
+    let refuse = |reason: String, hint: &'static str| {
+        Err(Error::new(ErrorKind::Config, format!("{display} {reason}")).with_hint(hint))
     };
-    let failed = |error| Error::io(format!("cannot read {shown}"), error);
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
+    let failed = |error| Error::io(format!("cannot read {display}"), error);
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Err(_) if fs::symlink_metadata(path).is_ok() => {
             return refuse(
-                "is a link that leads nowhere".into(),
-                "make what it leads to, or delete it",
+                "is a broken symbolic link".into(),
+                "create its target, or delete it",
             );
         }
         Err(_) => {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("there is no {shown}"),
+                format!("{display} does not exist"),
             ));
         }
     };
-    if !about.is_file() {
-        let what = kind(about.file_type());
-        return refuse(format!("is {what}, not a file"), "move it away");
+    if !metadata.is_file() {
+        let kind = file_type_name(metadata.file_type());
+        return refuse(format!("is {kind}: expected a file"), "move it away");
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
-    file.take(MAX_FILE + 1)
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        let why = format!("has {} bytes, {MAX_FILE} are possible", about.len());
-        return refuse(why, "is it the right file?");
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let reason = format!(
+            "has {} bytes: expected at most {MAX_FILE_BYTES}",
+            metadata.len()
+        );
+        return refuse(reason, "check that it is the right file");
     }
     String::from_utf8(bytes).or_else(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -59,68 +60,68 @@ pub(super) fn read(path: &Path) -> Result<String> {
     })
 }
 
-fn kind(what: fs::FileType) -> &'static str {
-    if what.is_dir() {
+fn file_type_name(kind: fs::FileType) -> &'static str {
+    if kind.is_dir() {
         "a directory"
-    } else if what.is_fifo() {
+    } else if kind.is_fifo() {
         "a pipe"
-    } else if what.is_socket() {
+    } else if kind.is_socket() {
         "a socket"
     } else {
         "a device"
     }
 }
 
-/// The file behind a symbolic link, and what is to be kept of it.
-pub(super) fn expect_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
+/// The file behind a symbolic link, and its metadata to preserve.
+pub(super) fn ensure_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
     let target = path.canonicalize().map_err(failed)?;
-    let about = fs::metadata(&target).map_err(failed)?;
-    if about.permissions().readonly() {
+    let metadata = fs::metadata(&target).map_err(failed)?;
+    if metadata.permissions().readonly() {
         let message = format!("{} is read-only", target.display());
         return Err(Error::new(ErrorKind::Io, message)
             .with_hint("make it writable: `chmod u+w containers.yaml`"));
     }
-    Ok((target, about))
+    Ok((target, metadata))
 }
 
-/// Replaces the file; a symbolic link is followed, owner and mode are kept (under sudo too). A file that is a
-/// mount of its own (of one file, in a container say) can't be replaced: its text is.
+/// Replaces the file. Follows a symbolic link and preserves owner and mode (under sudo too). A file
+/// that is its own mount point (in a container) is overwritten in place.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
-    let (target, about) = expect_writable(path)?;
-    match replace(&target, text.as_bytes(), about.permissions()) {
+    let (target, metadata) = ensure_writable(path)?;
+    match replace(&target, text.as_bytes(), metadata.permissions()) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            return write_in_place(&target, text.as_bytes(), about.permissions());
+            return write_in_place(&target, text.as_bytes(), metadata.permissions());
         }
-        done => done.map_err(failed)?,
+        result => result.map_err(failed)?,
     }
     if rustix::process::geteuid().as_raw() == 0 {
-        chown(&target, Some(about.uid()), Some(about.gid())).map_err(failed)?;
+        chown(&target, Some(metadata.uid()), Some(metadata.gid())).map_err(failed)?;
     }
     Ok(())
 }
 
-/// Where the text from before is while a file is written in its place.
-pub(super) fn backup_of(path: &Path) -> PathBuf {
+/// The backup during an in-place write.
+pub(super) fn backup_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.before"))
 }
 
-/// Writes a text over another one. The old one is kept beside until the new one is on the disk: whoever is
-/// killed in between leaves it there.
+/// Overwrites a file in place. A backup exists until the new text is on disk, so a killed process
+/// leaves it.
 fn write_in_place(target: &Path, text: &[u8], mode: fs::Permissions) -> Result<()> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", target.display()), error);
-    let backup = backup_of(target);
+    let backup = backup_path(target);
     let before = fs::read(target).map_err(failed)?;
     replace(&backup, &before, mode).map_err(failed)?;
     if let Err(error) = overwrite(target, text) {
-        let Err(again) = overwrite(target, &before) else {
+        let Err(restore_error) = overwrite(target, &before) else {
             drop(fs::remove_file(&backup));
             return Err(failed(error));
         };
-        let hint = format!("its text from before is in {}", backup.display());
-        return Err(failed(again).with_hint(hint));
+        let hint = format!("the previous text is in {}", backup.display());
+        return Err(failed(restore_error).with_hint(hint));
     }
     fs::remove_file(&backup).map_err(failed)
 }
@@ -138,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn expect_refused(path: &Path, kind: ErrorKind, word: &str) {
+    fn ensure_refused(path: &Path, kind: ErrorKind, word: &str) {
         let error = read(path).unwrap_err();
         assert_eq!(error.kind(), kind, "{error:?}");
         let message = error.report().message;
@@ -147,48 +148,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_file_is_refused_with_what_it_is() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("containers.yaml");
-        expect_refused(&path, ErrorKind::NotFound, "there is no");
+    fn rejects_anything_but_a_text_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("containers.yaml");
+        ensure_refused(&path, ErrorKind::NotFound, "does not exist");
         symlink("nowhere", &path).unwrap();
-        expect_refused(&path, ErrorKind::Config, "leads nowhere");
+        ensure_refused(&path, ErrorKind::Config, "broken symbolic link");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        expect_refused(&path, ErrorKind::Config, "a directory");
+        ensure_refused(&path, ErrorKind::Config, "a directory");
         fs::remove_dir(&path).unwrap();
-        // Opening a pipe without a writer would wait for ever.
+        // Opening a pipe without a writer would block.
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
-        expect_refused(&path, ErrorKind::Config, "a pipe");
+        ensure_refused(&path, ErrorKind::Config, "a pipe");
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"project: a\n# \xff\n").unwrap();
-        expect_refused(&path, ErrorKind::Config, "line 2");
+        ensure_refused(&path, ErrorKind::Config, "line 2");
         fs::write(&path, b"\x7fELF\x02\x01\x01\0\0\xff\xfe").unwrap();
-        expect_refused(&path, ErrorKind::Config, "not UTF-8");
+        ensure_refused(&path, ErrorKind::Config, "not UTF-8");
         fs::write(&path, vec![b'#'; 10 << 20]).unwrap();
-        expect_refused(&path, ErrorKind::Config, "10485760 bytes");
+        ensure_refused(&path, ErrorKind::Config, "10485760 bytes");
     }
 
     #[test]
-    fn a_text_written_in_its_place_leaves_nothing_beside() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("containers.yaml");
+    fn in_place_write_leaves_no_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("containers.yaml");
         fs::write(&path, "a long text from before").unwrap();
         let inode = fs::metadata(&path).unwrap().ino();
         write_in_place(&path, b"new", fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_text_that_can_not_be_written_in_its_place_is_still_there() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("containers.yaml");
-        // Without a place for the old text nothing is begun.
+    fn failed_in_place_write_keeps_the_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("containers.yaml");
+        // The backup cannot be written.
         fs::write(&path, "before").unwrap();
-        let backup = backup_of(&path);
+        let backup = backup_path(&path);
         fs::create_dir(&backup).unwrap();
         let mode = fs::Permissions::from_mode(0o600);
         assert!(write_in_place(&path, b"new", mode).is_err());

@@ -1,7 +1,6 @@
 //! Lossless edits of `containers.yaml`.
 //!
-//! The edit itself is made by a lossless editor (`yaml_edit`); what comes out is checked by `guard`
-//! before it is used.
+//! `yaml_edit` makes the edit; `guard` checks the result before it is used.
 
 mod copy;
 mod values;
@@ -10,41 +9,40 @@ use std::str::FromStr;
 
 use yaml_edit::{Mapping, MappingBuilder, YamlFile};
 
-use self::copy::{copy_lines, first_place, has_anchor, put_lines};
-use self::values::{new_entry, rename_key, set_map, set_values, several_values, snapshot_about};
-use super::change::Change;
+use self::copy::{copy_lines, first_env_line, has_anchor, insert_lines};
+use self::values::{new_entry, rename_key, set_map, set_values, snapshot_entry, split_values};
+use super::change::{CONTAINERS, Change, SNAPSHOTS};
 use super::guard::{self, refuse};
 use super::schema::File;
 use crate::error::Result;
 use crate::model::EnvName;
 
-pub(super) const CONTAINERS: &str = "containers";
-pub(super) const SNAPSHOTS: &str = "snapshots";
-
 /// Applies a change to a file's text.
 ///
 /// # Errors
-/// `Config` where the text can't be read, or where the change can't be made without losing
-/// something (aliases, merge keys, several documents); the hint says what to write by hand.
+/// `Config` for invalid text or a change that would lose content (aliases, merge keys, several
+/// documents), with a hint what to write by hand.
 pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
-    // What can't be copied as it was written is at least copied as it was meant.
-    apply_as_written(text, change).or_else(|refused| match guard::plainer(text, change) {
-        Some(plainer) => match apply_as_written(text, &plainer) {
-            Ok(after) if guard::copied(text, &after, change) => Ok(after),
-            _ => Err(refused),
-        },
-        None => Err(refused),
+    // If an entry cannot be copied as written, copy its content.
+    apply_as_written(text, change).or_else(|refused| {
+        match guard::without_formatting(text, change) {
+            Some(simplified) => match apply_as_written(text, &simplified) {
+                Ok(after) if guard::is_same_entry(text, &after, change) => Ok(after),
+                _ => Err(refused),
+            },
+            None => Err(refused),
+        }
     })
 }
 
 fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     let file = File::parse(text)?;
-    change.expect_names(&file)?;
+    change.ensure_names(&file)?;
     if let Change::AddEnv(new) = change
-        && let Some(several) = several_values(&file, new)
+        && let Some(parts) = split_values(&file, new)
     {
-        // Each is one place, which can be checked.
-        let edited = several.into_iter().try_fold(text.to_owned(), |text, new| {
+        // One place per edit, so that each can be checked.
+        let edited = parts.into_iter().try_fold(text.to_owned(), |text, new| {
             apply_as_written(&text, &Change::AddEnv(new))
         });
         return edited.map_err(|_| refuse(text, change));
@@ -54,7 +52,7 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
             .entry(env)
             .is_some_and(|entry| entry.snapshots.contains_key(snapshot.as_str()))
     {
-        // A new one under the name of one that the engine has lost.
+        // Replaces an entry whose snapshot the engine lost.
         let (env, snapshot) = (env.clone(), snapshot.clone());
         let without = apply_as_written(text, &Change::RemoveSnapshot { env, snapshot })?;
         return apply_as_written(&without, change);
@@ -69,19 +67,19 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     } else {
         body.to_owned()
     };
-    let ended = unix.is_empty() || unix.ends_with('\n');
-    let whole = if ended {
+    let has_final_newline = unix.is_empty() || unix.ends_with('\n');
+    let body = if has_final_newline {
         unix.clone()
     } else {
         format!("{unix}\n")
     };
-    // The editor goes down into every level; this ends at one that is too deep for it.
-    if serde_yaml::from_str::<serde_yaml::Value>(&whole).is_err() {
-        return Err(refuse(&whole, change));
+    // The editor recurses without a limit; the parser rejects too deep nesting.
+    if serde_yaml::from_str::<serde_yaml::Value>(&body).is_err() {
+        return Err(refuse(&body, change));
     }
-    let listed = as_map(&whole, change)?;
-    let mut edited = edited(&listed, change).ok_or_else(|| refuse(&whole, change))?;
-    if !ended {
+    let text = snapshots_as_map(&body, change)?;
+    let mut edited = edited(&text, change).ok_or_else(|| refuse(&body, change))?;
+    if !has_final_newline {
         edited.truncate(edited.trim_end_matches('\n').len());
     }
     let edited = if crlf {
@@ -92,20 +90,31 @@ fn apply_as_written(text: &str, change: &Change) -> Result<String> {
     Ok(format!("{bom}{edited}"))
 }
 
-/// The edited text, if a way is found that loses nothing.
+impl Change {
+    /// Returns the file's text after this change.
+    ///
+    /// # Errors
+    /// `Config` for invalid text or a change that would lose content, with a hint what to write by
+    /// hand. `NotFound` and `AlreadyExists` for names.
+    pub fn apply(&self, text: &str) -> Result<String> {
+        apply(text, self)
+    }
+}
+
+/// The edited text, if an edit without loss is found.
 fn edited(text: &str, change: &Change) -> Option<String> {
-    let is_right = |edited: &String| guard::check(text, edited, change).is_ok();
+    let is_correct = |edited: &String| guard::check(text, edited, change).is_ok();
     if let Change::CloneEnv { source, env } = change
-        && let Some(copied) = copy_lines(text, source, env).filter(is_right)
+        && let Some(copied) = copy_lines(text, source, env).filter(is_correct)
     {
         return Some(copied);
     }
     let edited = edit(text, change)
-        .map(|edited| comments_in_place(text, &without_braces(text, edited)))
-        .filter(is_right);
+        .map(|edited| restore_comment_indent(text, &without_braces(text, edited)))
+        .filter(is_correct);
     match change {
-        Change::PutBack { env, before } if edited.is_none() => {
-            put_lines(text, before, env).filter(is_right)
+        Change::RestoreEnv { env, before } if edited.is_none() => {
+            insert_lines(text, before, env).filter(is_correct)
         }
         _ => edited,
     }
@@ -124,8 +133,8 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     match change {
         Change::AddEnv(new) => match (entry(&new.env), &containers) {
             (Some(known), _) => set_values(&known, &File::parse(text).ok()?, new)?,
-            // An alias would be replaced by a part of what it stands for.
-            (None, Some(_)) if guard::says_something(&start, &new.env) => return None,
+            // The edit would replace an alias by a part of its value.
+            (None, Some(_)) if guard::has_value(&start, &new.env) => return None,
             (None, Some(containers)) => {
                 set_map(containers, new.env.as_str(), |map| new_entry(map, new))?;
             }
@@ -147,7 +156,7 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             let known = containers?.find_entry_by_key(env.as_str())?;
             return rename_key(&start, known.key_node()?.byte_range(), env, new);
         }
-        Change::PutBack { env, before } => {
+        Change::RestoreEnv { env, before } => {
             let old = entry_of(before, env)?;
             match &containers {
                 Some(containers) => containers.set(env.as_str(), &old),
@@ -163,12 +172,12 @@ fn edit(text: &str, change: &Change) -> Option<String> {
             description,
             created_at,
         } => {
-            let about = |map| snapshot_about(map, description.as_deref(), *created_at);
+            let entry_of_snapshot = |map| snapshot_entry(map, description.as_deref(), *created_at);
             let entry = entry(env)?;
             match entry.get_mapping(SNAPSHOTS) {
-                Some(known) => set_map(&known, snapshot.as_str(), about)?,
+                Some(known) => set_map(&known, snapshot.as_str(), entry_of_snapshot)?,
                 None => set_map(&entry, SNAPSHOTS, |map| {
-                    map.mapping(snapshot.as_str(), about)
+                    map.mapping(snapshot.as_str(), entry_of_snapshot)
                 })?,
             }
         }
@@ -181,15 +190,15 @@ fn edit(text: &str, change: &Change) -> Option<String> {
     Some(file.to_string())
 }
 
-/// An env's map in another text.
+/// An env's map in a text.
 fn entry_of(text: &str, env: &EnvName) -> Option<Mapping> {
     let file = YamlFile::from_str(text).ok()?;
     let containers = file.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
     containers.get_mapping(env.as_str())
 }
 
-/// The text with the first env below `containers:`, where only comments may stand: they stay,
-/// while the editor would take them for the value that is replaced.
+/// Adds the first env below `containers:`. Keeps comments there, which the editor would replace
+/// with the value.
 fn first_env(
     file: &YamlFile,
     root: &Mapping,
@@ -197,7 +206,7 @@ fn first_env(
 ) -> Option<String> {
     let text = file.to_string();
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let Some(at) = first_place(&lines) else {
+    let Some(index) = first_env_line(&lines) else {
         set_map(root, CONTAINERS, entry)?;
         return Some(file.to_string());
     };
@@ -207,13 +216,13 @@ fn first_env(
         .to_string();
     let (_, below) = built.split_once('\n')?;
     let below = format!("{}\n", below.trim_end_matches('\n'));
-    lines.insert(at, &below);
+    lines.insert(index, &below);
     Some(lines.concat())
 }
 
-/// The text with the snapshots of the changed env as a map, where they are the list of an early
-/// version; comments between its lines would be lost, so such a list is refused.
-fn as_map(text: &str, change: &Change) -> Result<String> {
+/// Converts the env's snapshot list of an early version to a map. Refused if comments between its
+/// lines would be lost.
+fn snapshots_as_map(text: &str, change: &Change) -> Result<String> {
     let (Change::AddSnapshot { env, .. } | Change::RemoveSnapshot { env, .. }) = change else {
         return Ok(text.to_owned());
     };
@@ -230,28 +239,31 @@ fn as_map(text: &str, change: &Change) -> Result<String> {
     let known = File::parse(text)?;
     let known = known.entry(env).map(|entry| &entry.snapshots);
     let written = set_map(&entry, SNAPSHOTS, |map| {
-        known.into_iter().flatten().fold(map, |map, (name, about)| {
-            map.mapping(name, |map| {
-                let fields = [
-                    ("description", &about.description),
-                    ("created_at", &about.created_at),
-                ];
-                let named = fields
-                    .into_iter()
-                    .filter_map(|(key, text)| Some((key, text.as_ref()?)));
-                named.fold(map, |map, (key, text)| map.pair(key, text.as_str()))
+        known
+            .into_iter()
+            .flatten()
+            .fold(map, |map, (name, snapshot)| {
+                map.mapping(name, |map| {
+                    let fields = [
+                        ("description", &snapshot.description),
+                        ("created_at", &snapshot.created_at),
+                    ];
+                    let named = fields
+                        .into_iter()
+                        .filter_map(|(key, text)| Some((key, text.as_ref()?)));
+                    named.fold(map, |map, (key, text)| map.pair(key, text.as_str()))
+                })
             })
-        })
     });
     let converted = file.to_string();
-    if written.is_some() && guard::same_but_for_a_list(text, &converted) {
+    if written.is_some() && guard::is_same_without_list(text, &converted) {
         Ok(converted)
     } else {
         Err(refuse(text, change))
     }
 }
 
-/// The editor writes `{}` behind the key of a map that it has emptied; ours was empty without.
+/// Removes the `{}` that the editor writes after the key of an emptied map.
 fn without_braces(before: &str, after: String) -> String {
     let differing = before
         .lines()
@@ -263,16 +275,16 @@ fn without_braces(before: &str, after: String) -> String {
     }
 }
 
-/// The editor moves a comment at the left below the key that it stands before; its line stays.
-fn comments_in_place(before: &str, after: &str) -> String {
+/// Restores the indentation of comments that the editor moved.
+fn restore_comment_indent(before: &str, after: &str) -> String {
     let old: Vec<&str> = before.lines().collect();
     let lines = after.split_inclusive('\n').map(|line| {
         let (text, end) = line.split_at(line.trim_end_matches('\n').len());
         let moved = text.trim_start().starts_with('#') && !old.contains(&text);
-        let place = old
+        let original = old
             .iter()
             .find(|known| moved && known.trim() == text.trim());
-        format!("{}{end}", place.copied().unwrap_or(text))
+        format!("{}{end}", original.copied().unwrap_or(text))
     });
     lines.collect()
 }

@@ -1,19 +1,17 @@
-//! What an edit of `containers.yaml` has to be before it is written.
+//! Checks of an edit of `containers.yaml` before it is written.
 //!
-//! The new text must mean what the old one meant plus the change, and every line that the change
-//! doesn't concern must still be there, byte for byte. What fails is refused, with what to write by
-//! hand.
+//! The new text must parse to the old content plus the change, and all other lines must be
+//! unchanged byte for byte. Otherwise the edit is refused, with a hint what to write by hand.
 
 use serde_yaml::Value;
 
-use super::change::{Change, NewEnv};
-use super::edit::{CONTAINERS, SNAPSHOTS};
+use super::change::{CONTAINERS, Change, NewEnv, SNAPSHOTS};
 use super::schema::{Entry, File};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 
-/// The same change on the parsed values: what the edited text has to mean.
-fn meant(before: &str, change: &Change) -> Option<Value> {
+/// The expected content: the change applied to the parsed values.
+fn expected(before: &str, change: &Change) -> Option<Value> {
     let mut root: Value = serde_yaml::from_str(before).ok()?;
     if root.is_null() {
         root = Value::Mapping(serde_yaml::Mapping::new());
@@ -30,7 +28,7 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
             }
         }
         Change::RenameEnv { env, new } => rename(containers.as_mapping_mut()?, env, new)?,
-        Change::PutBack { env, before } => {
+        Change::RestoreEnv { env, before } => {
             let old: Value = serde_yaml::from_str(before).ok()?;
             let entry = old.get(CONTAINERS)?.get(env.as_str())?.clone();
             let known = containers
@@ -50,14 +48,14 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
             created_at,
         } => {
             let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
-            let mut about = serde_yaml::Mapping::new();
+            let mut entry = serde_yaml::Mapping::new();
             if let Some(text) = description {
-                about.insert("description".into(), text.as_str().into());
+                entry.insert("description".into(), text.as_str().into());
             }
-            about.insert("created_at".into(), created_at.to_string().into());
+            entry.insert("created_at".into(), created_at.to_string().into());
             snapshots
                 .as_mapping_mut()?
-                .insert(snapshot.as_str().into(), about.into());
+                .insert(snapshot.as_str().into(), entry.into());
         }
         Change::RemoveSnapshot { env, snapshot } => {
             let snapshots = child(child(containers, env.as_str())?, SNAPSHOTS)?;
@@ -67,7 +65,7 @@ fn meant(before: &str, change: &Change) -> Option<Value> {
     Some(root)
 }
 
-/// A new env, or values of one that is there.
+/// Adds an env, or sets values of an existing one.
 fn add_env(containers: &mut Value, before: &File, new: &NewEnv) -> Option<()> {
     let is_map = containers
         .get(new.env.as_str())
@@ -102,7 +100,7 @@ fn add_env(containers: &mut Value, before: &File, new: &NewEnv) -> Option<()> {
     Some(())
 }
 
-/// The same entries in the same order, one of them under another name.
+/// Renames an entry and keeps the order.
 fn rename(containers: &mut serde_yaml::Mapping, env: &EnvName, new: &EnvName) -> Option<()> {
     if !containers.contains_key(env.as_str())
         || (env != new && containers.contains_key(new.as_str()))
@@ -120,7 +118,7 @@ fn rename(containers: &mut serde_yaml::Mapping, env: &EnvName, new: &EnvName) ->
     Some(())
 }
 
-/// What a copy of an env has; one with nothing below it is an empty map, which can be written.
+/// An entry without snapshots; an empty one becomes an empty map.
 fn without_snapshots(mut entry: Value) -> Value {
     if let Some(map) = entry.as_mapping_mut() {
         map.remove(SNAPSHOTS);
@@ -131,8 +129,8 @@ fn without_snapshots(mut entry: Value) -> Value {
     entry
 }
 
-/// Whether the keys of two texts' envs are the same in the same order, but for those of the change.
-fn order_kept(before: &Value, after: &Value, change: &Change) -> bool {
+/// Whether a rename keeps the order of envs.
+fn has_same_order(before: &Value, after: &Value, change: &Change) -> bool {
     let Change::RenameEnv { .. } = change else {
         return true;
     };
@@ -148,7 +146,7 @@ fn order_kept(before: &Value, after: &Value, change: &Change) -> bool {
     keys(before) == keys(after)
 }
 
-/// The map below a key; an empty one where there is nothing yet.
+/// The map of a key, created if missing.
 fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     let value = parent
         .as_mapping_mut()?
@@ -160,77 +158,77 @@ fn child<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     Some(value)
 }
 
-/// A map that the change has emptied may be written as one with nothing in it.
+/// Replaces empty maps by null: the editor writes an emptied map as either.
 fn without_empty(value: Value) -> Value {
     match value {
         Value::Mapping(map) => {
-            let kept = map
+            let map = map
                 .into_iter()
                 .map(|(key, value)| (key, without_empty(value)));
-            let kept: serde_yaml::Mapping = kept.filter(|(_, value)| !value.is_null()).collect();
-            if kept.is_empty() {
+            let map: serde_yaml::Mapping = map.filter(|(_, value)| !value.is_null()).collect();
+            if map.is_empty() {
                 Value::Null
             } else {
-                Value::Mapping(kept)
+                Value::Mapping(map)
             }
         }
         other => other,
     }
 }
 
-/// The same change with what it copies in the plainest form, without its comments; `None` for one that
+/// The same change with the copied entry in plain form, without comments; `None` for a change that
 /// copies nothing.
-pub(super) fn plainer(text: &str, change: &Change) -> Option<Change> {
+pub(super) fn without_formatting(text: &str, change: &Change) -> Option<Change> {
     let (env, before) = match change {
-        Change::PutBack { env, before } => (env, entry_alone(before, env, env)?),
+        Change::RestoreEnv { env, before } => (env, single_env_file(before, env, env)?),
         Change::CloneEnv { source, env } => {
             let file = File::parse(text).ok()?;
-            change.expect_names(&file).ok()?;
-            (env, entry_alone(text, source, env)?)
+            change.ensure_names(&file).ok()?;
+            (env, single_env_file(text, source, env)?)
         }
         _ => return None,
     };
     let env = env.clone();
-    Some(Change::PutBack { env, before })
+    Some(Change::RestoreEnv { env, before })
 }
 
-/// A file with nothing but one env of another; a copy of it has no snapshots.
-fn entry_alone(text: &str, source: &EnvName, env: &EnvName) -> Option<String> {
-    let whole: Value = serde_yaml::from_str(text).ok()?;
-    let entry = whole.get(CONTAINERS)?.get(source.as_str())?.clone();
+/// A file with one env of another file; a clone has no snapshots.
+fn single_env_file(text: &str, source: &EnvName, env: &EnvName) -> Option<String> {
+    let root: Value = serde_yaml::from_str(text).ok()?;
+    let entry = root.get(CONTAINERS)?.get(source.as_str())?.clone();
     let entry = if source == env {
         entry
     } else {
         without_snapshots(entry)
     };
     let entries = serde_yaml::Mapping::from_iter([(env.as_str().into(), entry)]);
-    let root = serde_yaml::Mapping::from_iter([(CONTAINERS.into(), entries.into())]);
-    serde_yaml::to_string(&root).ok()
+    let file = serde_yaml::Mapping::from_iter([(CONTAINERS.into(), entries.into())]);
+    serde_yaml::to_string(&file).ok()
 }
 
-/// Whether there is anything below an env's key, here or where an alias leads.
-pub(super) fn says_something(text: &str, env: &EnvName) -> bool {
-    let whole: Option<Value> = serde_yaml::from_str(text).ok();
-    let entry = whole
+/// Whether an env's key has a value, directly or by an alias.
+pub(super) fn has_value(text: &str, env: &EnvName) -> bool {
+    let root: Option<Value> = serde_yaml::from_str(text).ok();
+    let entry = root
         .as_ref()
-        .and_then(|whole| whole.get(CONTAINERS)?.get(env.as_str()));
+        .and_then(|root| root.get(CONTAINERS)?.get(env.as_str()));
     entry.is_some_and(|entry| !entry.is_null())
 }
 
-/// Refuses an edited text that lost something, or means something else.
+/// Refuses an edited text with other content or lost lines.
 pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
     let parsed: Option<Value> = serde_yaml::from_str(after).ok();
-    let meant = meant(before, change);
-    let same = match (parsed, meant) {
-        (Some(parsed), Some(meant)) => {
-            order_kept(&meant, &parsed, change) && without_empty(parsed) == without_empty(meant)
+    let is_equal = match (parsed, expected(before, change)) {
+        (Some(parsed), Some(expected)) => {
+            has_same_order(&expected, &parsed, change)
+                && without_empty(parsed) == without_empty(expected)
         }
         _ => false,
     };
-    if same
-        && lines_kept(before, after)
+    if is_equal
+        && preserves_lines(before, after)
         && File::parse(after).is_ok()
-        && copied(before, after, change)
+        && is_same_entry(before, after, change)
     {
         Ok(())
     } else {
@@ -238,12 +236,12 @@ pub(super) fn check(before: &str, after: &str, change: &Change) -> Result<()> {
     }
 }
 
-/// Whether a copied env says the same to us as its source. The values alone don't tell: they know no
-/// difference between `0123` and `123`.
-pub(super) fn copied(before: &str, after: &str, change: &Change) -> bool {
+/// Whether a copied env parses to the same entry. Compared as text: plain YAML values do not
+/// distinguish `0123` from `123`.
+pub(super) fn is_same_entry(before: &str, after: &str, change: &Change) -> bool {
     let entry = |text: &str, env| File::parse(text).ok()?.entry(env).cloned();
     match change {
-        Change::PutBack { env, before } => entry(before, env) == entry(after, env),
+        Change::RestoreEnv { env, before } => entry(before, env) == entry(after, env),
         Change::CloneEnv { source, env } => {
             let source = entry(before, source).map(|source| Entry {
                 snapshots: indexmap::IndexMap::new(),
@@ -256,9 +254,8 @@ pub(super) fn copied(before: &str, after: &str, change: &Change) -> bool {
     }
 }
 
-/// Whether the lines before and after one changed place are the same, and that place has only grown,
-/// only shrunk, or is one line.
-fn lines_kept(before: &str, after: &str) -> bool {
+/// Whether only one place differs, and it only grew, only shrank, or is one line.
+fn preserves_lines(before: &str, after: &str) -> bool {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let (old, new) = (&old[start..], &new[start..]);
@@ -269,18 +266,18 @@ fn lines_kept(before: &str, after: &str) -> bool {
         .take_while(|(a, b)| a == b)
         .count();
     let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
-    old.is_empty() || new.is_empty() || old.len() == 1 || subsequence(new, old)
+    old.is_empty() || new.is_empty() || old.len() == 1 || is_subsequence(new, old)
 }
 
-/// Whether two texts mean the same to us, and differ only in lines without comments.
-pub(super) fn same_but_for_a_list(before: &str, after: &str) -> bool {
-    let kept: Vec<&str> = after.lines().collect();
-    let commented = |line: &&str| line.contains('#');
-    let comments_kept = before
+/// Whether two texts have the same content, and differ only in lines without comments.
+pub(super) fn is_same_without_list(before: &str, after: &str) -> bool {
+    let lines: Vec<&str> = after.lines().collect();
+    let has_comment = |line: &&str| line.contains('#');
+    let keeps_comments = before
         .lines()
-        .filter(commented)
-        .all(|line| kept.contains(&line));
-    let of = |text: &str| {
+        .filter(has_comment)
+        .all(|line| lines.contains(&line));
+    let content = |text: &str| {
         let file = File::parse(text).ok()?;
         let entries = file.containers.into_values().chain([file.defaults]);
         Some(
@@ -289,35 +286,35 @@ pub(super) fn same_but_for_a_list(before: &str, after: &str) -> bool {
                 .collect::<Vec<_>>(),
         )
     };
-    comments_kept && of(before).is_some_and(|meant| of(after) == Some(meant))
+    keeps_comments && content(before).is_some_and(|expected| content(after) == Some(expected))
 }
 
-/// Whether `part` are lines of `whole`, in order: a removal keeps the comments between.
-fn subsequence(part: &[&str], whole: &[&str]) -> bool {
+/// Whether `part` are lines of `whole` in order; a removal keeps comments in between.
+fn is_subsequence(part: &[&str], whole: &[&str]) -> bool {
     let mut rest = whole.iter();
     part.iter()
         .all(|line| rest.any(|candidate| candidate == line))
 }
 
-/// Says why a text can't be changed, and what to write by hand.
+/// The error for an edit with loss, with a hint what to write by hand.
 pub(super) fn refuse(text: &str, change: &Change) -> Error {
     let reason = text.lines().enumerate().find_map(|(number, line)| {
         let code = line.split(" #").next().unwrap_or(line).trim();
         let shared = code.contains("<<:") || code.contains(": *");
         let several = number > 0 && code == "---";
         (shared || several).then(|| {
-            let what = if several {
+            let cause = if several {
                 "a second document"
             } else {
                 "an alias or a merge key"
             };
-            format!("line {} has {what}", number + 1)
+            format!("line {} has {cause}", number + 1)
         })
     });
-    let reason = reason.unwrap_or_else(|| "its form isn't one that we can change".to_owned());
+    let reason = reason.unwrap_or_else(|| "unsupported format".to_owned());
     Error::new(
         ErrorKind::Config,
-        format!("containers.yaml can't be changed without loss: {reason}"),
+        format!("cannot change containers.yaml without loss: {reason}"),
     )
     .with_hint(format!("change it by hand: {}", by_hand(change)))
 }
@@ -325,31 +322,31 @@ pub(super) fn refuse(text: &str, change: &Change) -> Error {
 fn by_hand(change: &Change) -> String {
     match change {
         Change::AddEnv(NewEnv { env, image, .. }) => {
-            format!("below `containers:` write `{env}: {{image: {image}}}`")
+            format!("add `{env}: {{image: {image}}}` to `containers:`")
         }
         Change::CloneEnv { source, env } => format!(
-            "below `containers:` write `{env}:` with what stands below `{source}`, without `snapshots`"
+            "add `{env}:` to `containers:` with the values of `{source}`, without `snapshots`"
         ),
         Change::RenameEnv { env, new } => {
-            format!("below `containers:` write `{new}:` in place of `{env}:`")
+            format!("rename `{env}:` to `{new}:` in `containers:`")
         }
-        Change::PutBack { env, before } => {
+        Change::RestoreEnv { env, before } => {
             let old: Option<Value> = serde_yaml::from_str(before).ok();
             let entry = old
                 .as_ref()
                 .and_then(|old| old.get(CONTAINERS)?.get(env.as_str()));
             let text = entry.and_then(|entry| serde_yaml::to_string(entry).ok());
             format!(
-                "below `containers:` write `{env}:` and below that\n{}",
+                "add `{env}:` to `containers:` with\n{}",
                 text.unwrap_or_default()
             )
         }
-        Change::RemoveEnv { env } => format!("delete `{env}` below `containers:`"),
+        Change::RemoveEnv { env } => format!("delete `{env}` from `containers:`"),
         Change::AddSnapshot { env, snapshot, .. } => {
-            format!("below `snapshots:` of `{env}` write `{snapshot}: {{}}`")
+            format!("add `{snapshot}: {{}}` to `snapshots:` of `{env}`")
         }
         Change::RemoveSnapshot { env, snapshot } => {
-            format!("delete `{snapshot}` below `snapshots:` of `{env}`")
+            format!("delete `{snapshot}` from `snapshots:` of `{env}`")
         }
     }
 }

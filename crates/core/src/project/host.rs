@@ -1,4 +1,4 @@
-//! What a file says of the machine that it is read on: directories that envs see, and scripts.
+//! Values of a file that depend on the host: mounts and set-up scripts.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::EnvName;
 
 impl Project {
-    /// What is set on the instance of an env. `home` is the user's home, which mounts may name as `~`.
+    /// The settings of an env's instance. `home` is the user's home, for `~` in mounts.
     ///
     /// # Errors
-    /// Those of its parts; `Config` for a mount that isn't there or may not be made.
+    /// Those of its parts; `Config` for a missing or forbidden mount.
     pub fn settings(&self, env: &EnvName, home: Option<&Path>) -> Result<Settings> {
         let file = self.file();
         let allowed = Allowed {
@@ -29,16 +29,16 @@ impl Project {
         })
     }
 
-    /// What is run once when an env is made, if the file names anything.
+    /// The set-up of a new env, if the file has one.
     ///
     /// # Errors
-    /// `Config` for a path without a file.
+    /// `Config` for a missing file.
     pub fn setup(&self, env: &EnvName) -> Result<Option<Setup>> {
         let text = self.file().setup_text(env);
-        let setup = text.map(|text| Setup::of(text, self.directory()));
+        let setup = text.map(|text| Setup::parse(text, self.directory()));
         setup
             .transpose()
-            .map_err(|error: Error| error.context(format!("cannot use the `setup:` of `{env}`")))
+            .map_err(|error: Error| error.context(format!("cannot use `setup:` of `{env}`")))
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_the_files() {
+    fn reads_settings_from_the_file() {
         let text = "defaults: {cpus: 2, mounts: [{host: ., guest: /work}]}\ncontainers:\n  \
             dev: {autostart: true, nesting: false, memory: 1GiB}\n  none: {mounts: []}\n";
         let (_directory, project) = project(text);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn setup_is_found_from_the_projects_directory() {
+    fn setup_path_is_relative_to_the_project() {
         let (directory, project) = project("containers: {dev: {setup: ./up.sh}, none: }\n");
         let error = project.setup(&dev()).unwrap_err();
         assert!(error.report().message.contains("up.sh"), "{error:?}");

@@ -1,16 +1,16 @@
-//! Projects: a directory with a `containers.yaml`, and which of them are known.
+//! Projects: directories with a `containers.yaml`, and the registry of known ones.
 //!
-//! Invariants: a file that can't be read is never written; a write changes only the lines that it
-//! must and is checked against what was meant before it replaces the file; the project lock is held
-//! for the whole read-modify-write.
-//! Deliberately absent: engines. What is written here says what should be, `engine` what is.
+//! Invariants: an invalid file is never written; a write changes only the lines that it must, and
+//! is checked against the intended content first; the project lock is held for the whole
+//! read-modify-write.
+//! Deliberately absent: engines. The file is the wanted state; `operations` knows the actual one.
 
 mod change;
 mod disk;
 mod edit;
+mod file_backup;
 mod guard;
 mod host;
-mod kept;
 mod mounts;
 mod ports;
 #[cfg(test)]
@@ -22,14 +22,14 @@ mod snapshots;
 mod store;
 
 pub use change::{Change, NewEnv};
-pub use kept::{KeptFile, restore_file};
+pub use file_backup::{FileBackup, restore_file};
 pub use registry::{KnownProject, Registry};
 pub use schema::{Entry, File, MountEntry, UserEntry};
 pub use setup::Setup;
 pub use snapshots::SnapshotEntry;
 pub use store::{FILE_NAME, Project, create_file, find_directory};
 
-/// A word as YAML text: quoted where it would read as a number, a date or something else.
+/// A string as YAML: quoted where it would parse as a number, a date or similar.
 fn plain_or_quoted(word: &str) -> String {
     match serde_yaml::from_str::<serde_yaml::Value>(word) {
         Ok(serde_yaml::Value::String(text)) if text == word => text,
@@ -37,7 +37,7 @@ fn plain_or_quoted(word: &str) -> String {
     }
 }
 
-/// A time as the file has it: without fractions of a second.
+/// A time in the file's precision: whole seconds.
 #[must_use]
 pub(crate) fn whole_seconds(at: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)

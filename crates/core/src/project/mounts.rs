@@ -1,8 +1,7 @@
-//! `mounts:` of an env: which directories of the host it may see.
+//! `mounts:` of an env: directories of the host in the guest.
 //!
-//! A file comes with a cloned repository, so it may not open any directory it likes: what it names has to
-//! lie in the project or in the user's home, symbolic links followed, unless it says `force: true`. The engine
-//! gets the path without links.
+//! The file may come with a cloned repository, so a mount must be in the project or the user's home
+//! after resolving symbolic links, unless it has `force: true`. The engine gets the resolved path.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +10,7 @@ use crate::backend::Mount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 
-/// Where an env's mounts may be: the project's directory, and the user's home where it is known.
+/// Directories in which mounts are allowed.
 pub(super) struct Allowed<'a> {
     /// The project's directory, absolute.
     pub(super) directory: &'a Path,
@@ -19,10 +18,10 @@ pub(super) struct Allowed<'a> {
     pub(super) home: Option<&'a Path>,
 }
 
-/// All mounts of an env, checked.
+/// Checks all mounts of an env.
 ///
 /// # Errors
-/// `Config` naming the mount and what is wrong with it.
+/// `Config` with the mount and the reason.
 pub(super) fn check(
     env: &EnvName,
     entries: &[MountEntry],
@@ -31,10 +30,10 @@ pub(super) fn check(
     let mut mounts: Vec<Mount> = Vec::new();
     for entry in entries {
         let failed =
-            |error: Error| error.context(format!("`{env}` can't have the mount `{}`", entry.host));
+            |error: Error| error.context(format!("cannot mount `{}` in `{env}`", entry.host));
         let mount = check_one(entry, allowed).map_err(failed)?;
         if mounts.iter().any(|other| other.guest == mount.guest) {
-            let message = format!("`{}` is the place of another mount too", entry.guest);
+            let message = format!("another mount has the guest path `{}`", entry.guest);
             return Err(failed(Error::new(ErrorKind::Config, message)));
         }
         mounts.push(mount);
@@ -53,59 +52,51 @@ fn check_one(entry: &MountEntry, allowed: &Allowed<'_>) -> Result<Mount> {
 fn host_path(entry: &MountEntry, allowed: &Allowed<'_>) -> Result<PathBuf> {
     let named = named_path(&entry.host, allowed)?;
     let real = named.canonicalize().map_err(|error| {
-        let message = format!("there is no directory {}", named.display());
+        let message = format!("the directory {} does not exist", named.display());
         Error::new(ErrorKind::Config, message)
             .with_hint(format!(
-                "make it: `mkdir -p {}`, or correct `mounts:`",
+                "create it: `mkdir -p {}`, or correct `mounts:`",
                 named.display()
             ))
             .caused_by(error)
     })?;
     if !real.is_dir() {
         let message = format!("{} is not a directory", real.display());
-        return Err(
-            Error::new(ErrorKind::Config, message).with_hint("mount the directory it is in")
-        );
+        return Err(Error::new(ErrorKind::Config, message).with_hint("mount its directory"));
     }
     if real.to_str().is_none() {
-        let message = format!(
-            "the path {} is not UTF-8, which engines refuse",
-            real.display()
-        );
+        let message = format!("the path {} is not UTF-8", real.display());
         return Err(Error::new(ErrorKind::Config, message));
     }
     if entry.force || is_inside(&real, allowed) {
         return Ok(real);
     }
-    let message = format!(
-        "{} lies neither in the project nor in your home",
-        real.display()
-    );
+    let message = format!("{} is not in the project or your home", real.display());
     Err(Error::new(ErrorKind::Config, message)
-        .with_hint("add `force: true` to the mount if the env shall see it all the same"))
+        .with_hint("to allow it, add `force: true` to the mount"))
 }
 
-/// The path that is meant, links not followed yet.
+/// The path before resolving links.
 fn named_path(text: &str, allowed: &Allowed<'_>) -> Result<PathBuf> {
     let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
     if text.is_empty() || text.contains('\0') {
-        return refuse("its `host:` is empty or has a zero byte");
+        return refuse("`host:` is empty or has a NUL byte");
     }
     let Some(rest) = text.strip_prefix('~') else {
-        // An absolute one replaces the directory.
+        // An absolute path replaces the directory.
         return Ok(allowed.directory.join(text));
     };
     if !rest.is_empty() && !rest.starts_with('/') {
-        return refuse("only `~/…`, your own home, is known, not another user's");
+        return refuse("homes of other users are not supported: expected `~/…`");
     }
     match allowed.home {
         Some(home) => Ok(home.join(rest.trim_start_matches('/'))),
-        None => refuse("`~` is unknown: there is no home directory"),
+        None => refuse("cannot resolve `~`: no home directory"),
     }
 }
 
-/// Whether a path without links is in the project or in the home. A home that is the root directory holds
-/// everything, and so says nothing.
+/// Whether a resolved path is in the project or the home. Ignores a home that is the root
+/// directory.
 fn is_inside(real: &Path, allowed: &Allowed<'_>) -> bool {
     let roots = [Some(allowed.directory), allowed.home];
     let real_roots = roots
@@ -118,29 +109,29 @@ fn is_inside(real: &Path, allowed: &Allowed<'_>) -> bool {
 }
 
 fn guest_path(text: &str) -> Result<PathBuf> {
-    let refuse = |why: &str| {
-        let message = format!("its place in the guest, `{text}`, {why}");
+    let refuse = |reason: &str| {
+        let message = format!("invalid guest path `{text}`: it {reason}");
         Err(Error::new(ErrorKind::Config, message)
-            .with_hint("write an absolute path, such as `guest: /work`"))
+            .with_hint("use an absolute path, such as `guest: /work`"))
     };
     if text.starts_with('~') {
-        return refuse("begins with `~`: homes of the guest are not known here");
+        return refuse("starts with `~`, which is not supported here");
     }
     let path = Path::new(text);
     if !path.is_absolute() {
         return refuse("is not absolute");
     }
     if text.contains(char::is_control) {
-        return refuse("has a control character in it");
+        return refuse("has a control character");
     }
-    let up = |part: &str| part == "." || part == "..";
-    if text.split('/').any(up) {
-        return refuse("has `.` or `..` in it");
+    let is_relative = |part: &str| part == "." || part == "..";
+    if text.split('/').any(is_relative) {
+        return refuse("has `.` or `..`");
     }
-    // Components leave out what stands twice and at the end.
+    // Drops repeated and trailing slashes.
     let plain: PathBuf = path.components().collect();
     if plain.components().all(|part| part == Component::RootDir) {
-        return refuse("is the whole guest");
+        return refuse("is the root directory");
     }
     Ok(plain)
 }
@@ -152,10 +143,10 @@ mod tests {
 
     use super::*;
 
-    /// A project and a home beside each other, and a directory outside of both.
-    struct Place(tempfile::TempDir);
+    /// A project, a home, and a directory outside of both.
+    struct TestTree(tempfile::TempDir);
 
-    impl Place {
+    impl TestTree {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             for directory in ["project/data", "home/cache", "outside"] {
@@ -193,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_the_project_and_the_home_are_taken() {
-        let place = Place::new();
-        let outside = place.path("outside/back");
+    fn accepts_paths_in_the_project_and_the_home() {
+        let tree = TestTree::new();
+        let outside = tree.path("outside/back");
         for (host, real) in [
             (".", "project"),
             ("data", "project/data"),
@@ -206,16 +197,16 @@ mod tests {
             ("~//cache/", "home/cache"),
             (outside.to_str().unwrap(), "home/cache"),
         ] {
-            let mount = place.mount(host, "/work", false).unwrap();
-            assert_eq!(mount.host, place.path(real), "{host}");
+            let mount = tree.mount(host, "/work", false).unwrap();
+            assert_eq!(mount.host, tree.path(real), "{host}");
             assert!(mount.readonly);
         }
     }
 
     #[test]
-    fn what_lies_outside_needs_force_also_behind_a_link() {
-        let place = Place::new();
-        let outside = place.path("outside");
+    fn outside_paths_need_force_even_behind_a_link() {
+        let tree = TestTree::new();
+        let outside = tree.path("outside");
         for host in [
             "../outside",
             "escape",
@@ -223,39 +214,39 @@ mod tests {
             "/",
             outside.to_str().unwrap(),
         ] {
-            let error = place.mount(host, "/work", false).unwrap_err();
+            let error = tree.mount(host, "/work", false).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{host}");
             assert!(error.hint().unwrap().contains("force: true"), "{host}");
-            assert!(place.mount(host, "/work", true).is_ok(), "{host}");
+            assert!(tree.mount(host, "/work", true).is_ok(), "{host}");
         }
-        let forced = place.mount("escape", "/work", true).unwrap();
+        let forced = tree.mount("escape", "/work", true).unwrap();
         assert_eq!(forced.host, outside);
     }
 
     #[test]
-    fn a_home_that_is_the_whole_disk_opens_nothing() {
-        let place = Place::new();
-        let directory = place.path("project");
+    fn ignores_a_home_that_is_the_root_directory() {
+        let tree = TestTree::new();
+        let directory = tree.path("project");
         let allowed = Allowed {
             directory: &directory,
             home: Some(Path::new("/")),
         };
-        assert!(!is_inside(&place.path("outside"), &allowed));
-        assert!(is_inside(&place.path("project/data"), &allowed));
+        assert!(!is_inside(&tree.path("outside"), &allowed));
+        assert!(is_inside(&tree.path("project/data"), &allowed));
     }
 
     #[test]
-    fn what_is_not_there_or_no_directory_is_named() {
-        let place = Place::new();
+    fn rejects_missing_paths_and_files() {
+        let tree = TestTree::new();
         for (host, word) in [
             ("missing", "project/missing"),
             ("~/missing", "home/missing"),
             ("file", "not a directory"),
-            ("~root/x", "another user's"),
+            ("~root/x", "other users"),
             ("", "empty"),
         ] {
             for force in [false, true] {
-                let error = place.mount(host, "/work", force).unwrap_err();
+                let error = tree.mount(host, "/work", force).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Config, "{host}");
                 assert!(error.report().message.contains(word), "{host}: {error:?}");
             }
@@ -263,38 +254,38 @@ mod tests {
     }
 
     #[test]
-    fn guest_paths_are_absolute_and_plain() {
-        let place = Place::new();
+    fn guest_paths_must_be_absolute_without_dots() {
+        let tree = TestTree::new();
         assert_eq!(
-            place.mount(".", "//srv/a b//", false).unwrap().guest,
+            tree.mount(".", "//srv/a b//", false).unwrap().guest,
             Path::new("/srv/a b")
         );
         for (guest, word) in [
-            ("~/work", "homes of the guest"),
-            ("~", "homes of the guest"),
+            ("~/work", "starts with `~`"),
+            ("~", "starts with `~`"),
             ("work", "not absolute"),
             ("", "not absolute"),
-            ("/", "the whole guest"),
-            ("//", "the whole guest"),
+            ("/", "the root directory"),
+            ("//", "the root directory"),
             ("/srv/../etc", "`..`"),
             ("/srv/./etc", "`.`"),
             ("/srv/a\nb", "control character"),
         ] {
-            let error = place.mount(".", guest, true).unwrap_err();
+            let error = tree.mount(".", guest, true).unwrap_err();
             assert!(error.report().message.contains(word), "{guest}: {error:?}");
         }
     }
 
     #[test]
-    fn no_two_mounts_have_one_place() {
-        let place = Place::new();
+    fn rejects_two_mounts_at_one_guest_path() {
+        let tree = TestTree::new();
         let entry = |guest: &str| MountEntry {
             host: ".".to_owned(),
             guest: guest.to_owned(),
             readonly: false,
             force: false,
         };
-        let directory = place.path("project");
+        let directory = tree.path("project");
         let allowed = Allowed {
             directory: &directory,
             home: None,

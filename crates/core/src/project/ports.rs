@@ -1,4 +1,4 @@
-//! Ports of an env as they stand in the file.
+//! Changes of an env's ports in the file.
 
 use super::change::{Change, NewEnv};
 use super::schema::File;
@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, GuestPort};
 
 impl Project {
-    /// Changes the ports of an env, from what holds for it now; returns what holds then. Those that it
-    /// had from the defaults stand below its own name from then on.
+    /// Changes an env's effective ports, and returns the new ones. Ports from the defaults become
+    /// the env's own.
     ///
     /// # Errors
     /// Those of `change` and of [`Project::change`].
@@ -21,14 +21,14 @@ impl Project {
             let file = File::parse(text)?;
             let mut ports = file.ports(env)?;
             change(&mut ports)?;
-            // An env that is there keeps the image that it has.
+            // `AddEnv` of an existing env keeps its image.
             let image = file.image(env).ok_or_else(|| {
                 let message = format!("`{env}` has no image in the file");
                 Error::new(ErrorKind::Config, message)
             })?;
-            let mut known = NewEnv::new(env.clone(), image);
-            known.ports = Some(ports);
-            edit::apply(text, &Change::AddEnv(known))
+            let mut values = NewEnv::new(env.clone(), image);
+            values.ports = Some(ports);
+            edit::apply(text, &Change::AddEnv(values))
         })?;
         self.file().ports(env)
     }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_the_defaults_become_its_own_and_the_rest_stays() {
+    fn default_ports_become_own_ports_without_other_changes() {
         let text = "# mine\ndefaults:\n  ports: [1, 2]\ncontainers:\n  dev:\n    image: a # b\n";
         let (after, ports) = changed(text, |ports| ports.push(GuestPort::new(3).unwrap()));
         assert_eq!(ports, [1, 2, 3]);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_port_can_be_taken_away() {
+    fn removes_the_last_port() {
         let text = "containers:\n  dev:\n    image: a\n    ports: [8000]\n";
         let (after, ports) = changed(text, Vec::clear);
         assert_eq!(ports, Vec::<u16>::new());

@@ -1,4 +1,4 @@
-//! Properties of the lossless writer, over files as people write them.
+//! Property tests of the lossless writer over generated files.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -8,16 +8,16 @@ use super::edit::apply;
 use super::schema::File;
 use crate::model::{ByteSize, EnvName, GuestPort, Limits};
 
-/// The env that changes are made to, and one that isn't there.
+/// An existing env, and a new one.
 const DEV: &str = "dev";
 const NEW: &str = "fresh";
 
-/// A line end that somebody may have written behind a value.
+/// A comment after a value.
 fn tail() -> impl Strategy<Value = String> {
     select(vec!["", "", " # note", "   # ünï", "\t# tab"]).prop_map(str::to_owned)
 }
 
-/// Lines that mean nothing.
+/// Blank lines and comments.
 fn filler(indent: usize) -> impl Strategy<Value = String> {
     let pad = " ".repeat(indent);
     select(vec![
@@ -30,7 +30,7 @@ fn filler(indent: usize) -> impl Strategy<Value = String> {
     ])
 }
 
-/// Pairs below an env, in block style.
+/// Values of an env in block style.
 fn pairs(indent: usize) -> impl Strategy<Value = String> {
     let pad = " ".repeat(indent);
     let pair = select(vec![
@@ -54,7 +54,7 @@ fn pairs(indent: usize) -> impl Strategy<Value = String> {
     let lines = (pair, tail(), filler(indent)).prop_map({
         let pad = pad.clone();
         move |(pair, tail, filler)| {
-            // A comment behind a block would be part of its text.
+            // A comment after a block would be part of its text.
             let tail = if pair.contains('\n') {
                 String::new()
             } else {
@@ -68,12 +68,12 @@ fn pairs(indent: usize) -> impl Strategy<Value = String> {
     });
     proptest::collection::vec(lines, 0..4).prop_map(|lines| {
         let mut seen = Vec::new();
-        let once = lines.into_iter().filter(|(key, _)| {
+        let unique = lines.into_iter().filter(|(key, _)| {
             let new = !seen.contains(key);
             seen.push(key.clone());
             new
         });
-        once.map(|(_, text)| text).collect()
+        unique.map(|(_, text)| text).collect()
     })
 }
 
@@ -142,7 +142,7 @@ fn block_file() -> impl Strategy<Value = String> {
         })
 }
 
-/// The same with the line ends and the marks that editors leave.
+/// The text with the line ends and marks of various editors.
 fn as_saved(text: String) -> impl Strategy<Value = String> {
     let saved = vec![
         text.clone(),
@@ -177,7 +177,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// An env with some of what the command line can give it.
+/// An env with some values of the command line.
 fn new_env(env: &'static str) -> impl Strategy<Value = NewEnv> {
     let size = || proptest::option::of(select(vec![ByteSize(4 << 30), ByteSize(1500)]));
     let limits = (proptest::option::of(1_u32..9), size(), size());
@@ -198,13 +198,13 @@ fn new_env(env: &'static str) -> impl Strategy<Value = NewEnv> {
     })
 }
 
-/// Asserts that the file says of an env what it was to say.
-fn expect_values(file: &File, new: &NewEnv) {
+/// Asserts that the file has these values of an env.
+fn ensure_values(file: &File, new: &NewEnv) {
     assert_eq!(file.image(&new.env).as_ref(), Some(&new.image));
-    let (limits, wanted) = (file.limits(&new.env).unwrap(), new.limits);
-    assert_eq!(wanted.cpus.or(limits.cpus), limits.cpus);
-    assert_eq!(wanted.memory.or(limits.memory), limits.memory);
-    assert_eq!(wanted.disk.or(limits.disk), limits.disk);
+    let (limits, expected) = (file.limits(&new.env).unwrap(), new.limits);
+    assert_eq!(expected.cpus.or(limits.cpus), limits.cpus);
+    assert_eq!(expected.memory.or(limits.memory), limits.memory);
+    assert_eq!(expected.disk.or(limits.disk), limits.disk);
     if let Some(ports) = &new.ports {
         assert_eq!(&file.ports(&new.env).unwrap(), ports);
     }
@@ -217,11 +217,11 @@ fn name(text: &str) -> EnvName {
     text.parse().unwrap()
 }
 
-/// Everything that we know of a file but of these envs.
-fn others(text: &str, but: &[&str]) -> Vec<String> {
+/// The content of a file except these envs.
+fn others(text: &str, except: &[&str]) -> Vec<String> {
     let file = File::parse(text).unwrap();
     let envs = file.containers.iter();
-    let envs = envs.filter(|(name, _)| !but.contains(&name.as_str()));
+    let envs = envs.filter(|(name, _)| !except.contains(&name.as_str()));
     let mut known: Vec<String> = envs.map(|entry| format!("{entry:?}")).collect();
     known.push(format!(
         "{:?} {:?} {:?}",
@@ -230,18 +230,19 @@ fn others(text: &str, but: &[&str]) -> Vec<String> {
     known
 }
 
-/// Lines, each with its end.
+/// Lines including their ends.
 fn lines(text: &str) -> Vec<&str> {
     text.trim_start_matches('\u{feff}')
         .split_inclusive('\n')
         .collect()
 }
 
-/// The text with its last line's end: a text block that the file ends in gets it, once something follows.
-fn ended(text: &str) -> String {
-    match text.ends_with('\n') {
-        true => text.to_owned(),
-        false => format!("{text}\n"),
+/// The text with a final newline: a block at the end gets one once text follows.
+fn with_final_newline(text: &str) -> String {
+    if text.ends_with('\n') {
+        text.to_owned()
+    } else {
+        format!("{text}\n")
     }
 }
 
@@ -254,7 +255,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_change_of_a_block_file_succeeds_and_loses_nothing(
+    fn change_of_a_block_file_loses_nothing(
         text in block_file().prop_flat_map(as_saved),
         change in change(),
     ) {
@@ -265,7 +266,7 @@ proptest! {
             Change::RenameEnv { .. } => vec![DEV, NEW],
             _ => vec![DEV],
         };
-        let (whole, changed) = (ended(&text), ended(&after));
+        let (whole, changed) = (with_final_newline(&text), with_final_newline(&after));
         prop_assert_eq!(others(&whole, &touched), others(&changed, &touched));
         let (before, file) = (File::parse(&whole).unwrap(), File::parse(&changed).unwrap());
         let entry = file.entry(&name(touched[0]));
@@ -275,7 +276,7 @@ proptest! {
                 let taken = &entry.unwrap().snapshots["s1"];
                 prop_assert_eq!(&taken.description, description);
             }
-            Change::AddEnv(new) => expect_values(&file, new),
+            Change::AddEnv(new) => ensure_values(&file, new),
             Change::CloneEnv { .. } => {
                 let mut source = before.entry(&name(DEV)).unwrap().clone();
                 source.snapshots.clear();
@@ -295,10 +296,10 @@ proptest! {
         if matches!(change, Change::RemoveEnv { .. }) {
             prop_assert!(in_order(&new[..new.len() - 1], &old), "{}", after);
         } else if matches!(change, Change::RenameEnv { .. }) {
-            // One word differs, whatever stands around it.
+            // Only the name differs.
             prop_assert_eq!(&after.replacen(NEW, DEV, 1), &text);
         } else if !text.contains("snapshots: {") || !matches!(change, Change::AddSnapshot { .. }) {
-            // The last line may have had no end, and a map in braces is one line that grows.
+            // The last line may have had no end; a flow map is one line that grows.
             prop_assert!(in_order(&old[..old.len() - 1], &new), "{}", after);
         }
         prop_assert_eq!(text.starts_with('\u{feff}'), after.starts_with('\u{feff}'));
@@ -308,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_added_and_removed_again_leaves_the_same_bytes(
+    fn adding_and_removing_restores_the_bytes(
         text in block_file().prop_flat_map(as_saved),
         new in new_env(NEW),
     ) {
@@ -318,14 +319,14 @@ proptest! {
     }
 
     #[test]
-    fn values_of_a_known_env_are_set_and_nothing_else_changes(
+    fn setting_values_changes_nothing_else(
         text in block_file().prop_flat_map(as_saved),
         new in new_env(DEV),
     ) {
         let after = apply(&text, &Change::AddEnv(new.clone())).unwrap();
-        let (whole, changed) = (ended(&text), ended(&after));
+        let (whole, changed) = (with_final_newline(&text), with_final_newline(&after));
         let file = File::parse(&changed).unwrap();
-        expect_values(&file, &new);
+        ensure_values(&file, &new);
         prop_assert_eq!(others(&whole, &[DEV]), others(&changed, &[DEV]));
         let (old, own) = (File::parse(&whole).unwrap(), file.entry(&name(DEV)).unwrap());
         let old = old.entry(&name(DEV)).unwrap();
@@ -334,12 +335,12 @@ proptest! {
         prop_assert_eq!(&own.mounts, &old.mounts);
         prop_assert_eq!(&own.user.password, &old.user.password);
         for comment in lines(&text).into_iter().filter(|line| line.trim_start().starts_with('#')) {
-            prop_assert!(after.contains(comment.trim_end()), "{comment:?} is gone:\n{after}");
+            prop_assert!(after.contains(comment.trim_end()), "{comment:?} is missing:\n{after}");
         }
     }
 
     #[test]
-    fn a_name_that_is_changed_and_changed_back_leaves_the_same_bytes(
+    fn renaming_back_restores_the_bytes(
         text in block_file().prop_flat_map(as_saved),
     ) {
         let there = Change::RenameEnv { env: name(DEV), new: name(NEW) };
@@ -348,36 +349,36 @@ proptest! {
     }
 
     #[test]
-    fn a_copy_that_is_removed_again_leaves_the_same_lines(
+    fn removing_a_copy_restores_the_lines(
         text in block_file().prop_flat_map(as_saved),
     ) {
         let copy = Change::CloneEnv { source: name(DEV), env: name(NEW) };
         let copied = apply(&text, &copy).unwrap();
         let back = apply(&copied, &Change::RemoveEnv { env: name(NEW) }).unwrap();
-        // Whose a comment or a blank line at the end of an entry is, nobody can say.
-        let said = |text: &str| {
-            let said = lines(text).into_iter().map(str::trim_end).filter(|line| {
+        // A comment or blank line after an entry may belong to either neighbour.
+        let content = |text: &str| {
+            let content = lines(text).into_iter().map(str::trim_end).filter(|line| {
                 !line.is_empty() && !line.trim_start().starts_with('#')
             });
-            said.map(str::to_owned).collect::<Vec<_>>()
+            content.map(str::to_owned).collect::<Vec<_>>()
         };
-        prop_assert_eq!(said(&back), said(&text));
+        prop_assert_eq!(content(&back), content(&text));
     }
 
     #[test]
-    fn a_removed_env_is_put_back_with_all_that_it_had(text in block_file()) {
+    fn restores_a_removed_env_completely(text in block_file()) {
         let removed = apply(&text, &Change::RemoveEnv { env: name(DEV) }).unwrap();
         let changed = format!("# changed since\n{removed}");
-        let put_back = Change::PutBack { env: name(DEV), before: text.clone() };
-        let back = apply(&changed, &put_back).unwrap();
+        let restore = Change::RestoreEnv { env: name(DEV), before: text.clone() };
+        let back = apply(&changed, &restore).unwrap();
         let of = |text: &str| File::parse(text).unwrap().entry(&name(DEV)).cloned();
         prop_assert_eq!(of(&text), of(&back));
         prop_assert_eq!(others(&text, &[DEV]), others(&back, &[DEV]));
     }
 
     #[test]
-    fn any_text_is_changed_as_meant_or_refused(text in "[a-z:{}\\[\\]&*#'\"|>! \n-]{0,80}", change in change()) {
-        // Not a panic, and nothing in between: what is refused was not written.
+    fn any_text_is_changed_correctly_or_refused(text in "[a-z:{}\\[\\]&*#'\"|>! \n-]{0,80}", change in change()) {
+        // Must not panic.
         if let Ok(after) = apply(&text, &change) {
             prop_assert!(File::parse(&after).is_ok());
         }

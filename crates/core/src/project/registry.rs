@@ -1,4 +1,4 @@
-//! Which projects are known: those in which a command was run, for the tray and the window.
+//! The registry of projects in which a command was run, for the tray and the window.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ struct Document {
     projects: Vec<KnownProject>,
 }
 
-/// A project that was used once.
+/// A registered project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownProject {
     /// Its directory.
@@ -36,21 +36,21 @@ impl Registry {
         Self { home }
     }
 
-    /// The known projects that still have a file, in the order in which they were added, and a
-    /// warning where the list had to be set aside.
+    /// Known projects that have a file, in order of registration, with a warning if the list was
+    /// invalid.
     ///
     /// # Errors
-    /// `Io` where the list can't be read.
+    /// `Io` if the list is unreadable.
     pub fn projects(&self) -> Result<(Vec<KnownProject>, Option<String>)> {
         let (mut projects, warning) = self.read()?;
         projects.retain(|project| project.path.join(FILE_NAME).exists());
         Ok((projects, warning))
     }
 
-    /// All known projects, also those whose file isn't there now.
+    /// All known projects, including those without a file.
     ///
     /// # Errors
-    /// `Io` where the list can't be read.
+    /// `Io` if the list is unreadable.
     pub fn all(&self) -> Result<Vec<KnownProject>> {
         Ok(self.read()?.0)
     }
@@ -61,21 +61,21 @@ impl Registry {
         Ok((projects.unwrap_or_default(), warning))
     }
 
-    /// Remembers a project. Does nothing where it is known. Those whose directory is gone are forgotten; one
-    /// whose file alone is away may be in the middle of a checkout.
+    /// Registers a project, if new, and drops projects whose directory is gone. A missing file
+    /// alone may be a checkout in progress.
     ///
     /// # Errors
-    /// `Io` where the list can't be read or written.
+    /// `Io` if the list cannot be read or written.
     pub fn add(&self, directory: &Path) -> Result<()> {
-        let is_it = |known: &KnownProject| known.path == directory;
-        if self.read()?.0.iter().any(is_it) {
+        let is_same = |known: &KnownProject| known.path == directory;
+        if self.read()?.0.iter().any(is_same) {
             return Ok(());
         }
         let _lock = self.home.lock()?;
-        // Again, now that nobody else writes.
+        // Read again under the lock.
         let (mut projects, _) = self.read()?;
         projects.retain(|known| known.path.is_dir());
-        if !projects.iter().any(is_it) {
+        if !projects.iter().any(is_same) {
             projects.push(KnownProject {
                 path: directory.to_path_buf(),
             });
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_project_is_remembered_once_and_forgotten_with_its_file() {
+    fn registers_a_project_once_and_hides_it_without_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let project = directory.path().join("web");
         std::fs::create_dir(&project).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_file_is_away_for_a_moment_is_known_when_it_is_back() {
+    fn keeps_projects_with_a_missing_file_and_drops_missing_directories() {
         let directory = tempfile::tempdir().unwrap();
         let registry = Registry::new(Home::new(directory.path().join("home"), None, None));
         let [web, api, gone] = ["web", "api", "gone"].map(|name| directory.path().join(name));

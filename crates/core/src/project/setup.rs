@@ -1,8 +1,8 @@
 //! `setup:` of an env: a script, or a file with one.
 //!
-//! A text with a line break is a script. A single line that is the name of a file, seen from the project's
-//! directory, is that file; so is an absolute path or one that begins with `./` or `../`, and then a missing
-//! file is an error. Any other single line is a script.
+//! Text with a line break is a script. A single line that names a file, relative to the project's
+//! directory, is that file; so is an absolute path or one with `./` or `../`, which must exist. Any
+//! other single line is a script.
 
 use std::fs;
 use std::io::Read;
@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// More than a script needs; a wrong file (an image of a disk, say) is not read to its end.
-const MAX_SCRIPT: u64 = 1 << 20;
+/// Limits reading of a wrong file, such as a disk image.
+const MAX_SCRIPT_BYTES: u64 = 1 << 20;
 
-/// What is run once when an env is made.
+/// The script that runs once in a new env.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setup {
     /// The script itself.
     Script(String),
-    /// A file of the host with the script in it, absolute.
+    /// A script file of the host, absolute.
     File(PathBuf),
 }
 
 impl Setup {
-    /// Decides what a text means, seen from a project's directory.
-    pub(super) fn of(text: &str, directory: &Path) -> Result<Self> {
+    /// Parses a text relative to a project's directory.
+    pub(super) fn parse(text: &str, directory: &Path) -> Result<Self> {
         if text.contains(['\n', '\r']) {
             return Ok(Self::Script(text.to_owned()));
         }
@@ -33,24 +33,21 @@ impl Setup {
         if path.is_file() {
             return Ok(Self::File(path));
         }
-        // Otherwise `/usr/bin/env …` would be a path too.
+        // `/usr/bin/env …` is a script.
         let one_word = !line.contains(char::is_whitespace);
         let is_path = ["/", "./", "../"].iter().any(|head| line.starts_with(head));
         if is_path && one_word {
-            let message = format!(
-                "there is no file {}, the `setup:` of the env",
-                path.display()
-            );
+            let message = format!("the `setup:` file {} does not exist", path.display());
             return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("correct the path, or write the script itself below `setup: |`"));
+                .with_hint("correct the path, or write the script after `setup: |`"));
         }
         Ok(Self::Script(text.to_owned()))
     }
 
-    /// The script's bytes; a file is read now.
+    /// Returns the script's bytes; reads a file now.
     ///
     /// # Errors
-    /// `Io` for a file that can't be read, `Config` for one of more than a mebibyte.
+    /// `Io` for an unreadable file, `Config` for one of more than 1 MiB.
     pub fn read(&self) -> Result<Vec<u8>> {
         let path = match self {
             Self::Script(text) => return Ok(text.clone().into_bytes()),
@@ -59,13 +56,12 @@ impl Setup {
         let failed = |error| Error::io(format!("cannot read the script {}", path.display()), error);
         let file = fs::File::open(path).map_err(failed)?;
         let mut bytes = Vec::new();
-        file.take(MAX_SCRIPT + 1)
+        file.take(MAX_SCRIPT_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
-        if bytes.len() as u64 > MAX_SCRIPT {
-            let message = format!("{} is too big to be a script", path.display());
-            return Err(Error::new(ErrorKind::Config, message)
-                .with_hint("a script of at most 1 MiB can load what else it needs"));
+        if bytes.len() as u64 > MAX_SCRIPT_BYTES {
+            let message = format!("the script {} is too large", path.display());
+            return Err(Error::new(ErrorKind::Config, message).with_hint("expected at most 1 MiB"));
         }
         Ok(bytes)
     }
@@ -75,7 +71,7 @@ impl Setup {
 mod tests {
     use super::*;
 
-    fn place() -> tempfile::TempDir {
+    fn test_directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("scripts")).unwrap();
         for name in ["setup.sh", "make", "with blank.sh", "scripts/dev"] {
@@ -85,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn a_single_line_that_names_a_file_is_the_file() {
-        let place = place();
-        let absolute = place.path().join("make");
+    fn single_line_with_a_file_name_is_the_file() {
+        let directory = test_directory();
+        let absolute = directory.path().join("make");
         for (text, name) in [
             ("setup.sh", "setup.sh"),
             ("./setup.sh", "./setup.sh"),
@@ -96,15 +92,15 @@ mod tests {
             ("with blank.sh", "with blank.sh"),
             (absolute.to_str().unwrap(), "make"),
         ] {
-            let setup = Setup::of(text, place.path()).unwrap();
-            assert_eq!(setup, Setup::File(place.path().join(name)), "{text}");
+            let setup = Setup::parse(text, directory.path()).unwrap();
+            assert_eq!(setup, Setup::File(directory.path().join(name)), "{text}");
             assert_eq!(setup.read().unwrap(), b"#!/bin/sh\necho it\n");
         }
     }
 
     #[test]
-    fn anything_else_is_a_script() {
-        let place = place();
+    fn other_text_is_a_script() {
+        let directory = test_directory();
         for text in [
             "apt-get install -y git",
             "setup.sh\n",
@@ -115,30 +111,30 @@ mod tests {
             "./missing.sh --now",
             "#!/bin/sh\ntrue",
         ] {
-            let setup = Setup::of(text, place.path()).unwrap();
+            let setup = Setup::parse(text, directory.path()).unwrap();
             assert_eq!(setup, Setup::Script(text.to_owned()), "{text}");
             assert_eq!(setup.read().unwrap(), text.as_bytes());
         }
     }
 
     #[test]
-    fn a_path_without_a_file_is_an_error() {
-        let place = place();
+    fn rejects_a_path_without_a_file() {
+        let directory = test_directory();
         for text in ["./missing.sh", "../missing.sh", "/no/such.sh", "./scripts"] {
-            let error = Setup::of(text, place.path()).unwrap_err();
+            let error = Setup::parse(text, directory.path()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains("there is no file"), "{error}");
+            assert!(error.to_string().contains("does not exist"), "{error}");
         }
     }
 
     #[test]
-    fn a_file_that_is_too_big_is_refused() {
-        let place = place();
-        let path = place.path().join("big");
+    fn rejects_a_large_file() {
+        let directory = test_directory();
+        let path = directory.path().join("big");
         let file = fs::File::create(&path).unwrap();
         file.set_len(1 << 40).unwrap();
         let error = Setup::File(path).read().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("too big"), "{error}");
+        assert!(error.to_string().contains("too large"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `snapshots:` of an env, in the two forms that exist.
+//! `snapshots:` of an env, in both formats.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use indexmap::IndexMap;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// What the file says of a snapshot. Whether it exists is the engine's to say.
+/// The file's entry of a snapshot. The engine knows whether it exists.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(expecting = "a map with `description` and `created_at`")]
 pub struct SnapshotEntry {
-    /// A line about it.
+    /// One-line description.
     #[serde(default)]
     pub description: Option<String>,
-    /// When it was made, as text.
+    /// Creation time as text.
     #[serde(default)]
     pub created_at: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "a map with `name`")]
-struct Listed {
+struct ListEntry {
     name: String,
     #[serde(default)]
     description: Option<String>,
@@ -29,15 +29,15 @@ struct Listed {
 }
 
 /// Reads `{name: {description, created_at}}` and `[{name, description, created}]`.
-pub(super) fn either_form<'de, D: Deserializer<'de>>(
+pub(super) fn map_or_list<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<IndexMap<String, SnapshotEntry>, D::Error> {
-    deserializer.deserialize_any(Forms)
+    deserializer.deserialize_any(MapOrList)
 }
 
-struct Forms;
+struct MapOrList;
 
-impl<'de> Visitor<'de> for Forms {
+impl<'de> Visitor<'de> for MapOrList {
     type Value = IndexMap<String, SnapshotEntry>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,22 +49,22 @@ impl<'de> Visitor<'de> for Forms {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = IndexMap::new();
+        let mut snapshots = IndexMap::new();
         while let Some((name, entry)) = map.next_entry::<String, Option<SnapshotEntry>>()? {
-            found.insert(name, entry.unwrap_or_default());
+            snapshots.insert(name, entry.unwrap_or_default());
         }
-        Ok(found)
+        Ok(snapshots)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut found = IndexMap::new();
-        while let Some(Listed {
+        let mut snapshots = IndexMap::new();
+        while let Some(ListEntry {
             name,
             description,
             created,
         }) = list.next_element()?
         {
-            found.insert(
+            snapshots.insert(
                 name,
                 SnapshotEntry {
                     description,
@@ -72,6 +72,6 @@ impl<'de> Visitor<'de> for Forms {
                 },
             );
         }
-        Ok(found)
+        Ok(snapshots)
     }
 }

@@ -1,4 +1,4 @@
-//! The file on the disk: finding, reading, and writing it under the project's lock.
+//! The file on disk: find, read, and write it under the project's lock.
 
 use std::fs::{self, File as OsFile};
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::change::Change;
-use super::disk::{backup_of, expect_writable, read, write};
+use super::disk::{backup_path, ensure_writable, read, write};
 use super::edit;
 use super::plain_or_quoted;
 use super::schema::{File, default_ports};
@@ -17,21 +17,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, GuestPort, InstanceName, ProjectName};
 use crate::view::EnvRef;
 
-/// Name of the file in a project's directory.
+/// The file in a project's directory.
 pub const FILE_NAME: &str = "containers.yaml";
 
-/// A project that was read from its directory.
+/// A project and its parsed file.
 #[derive(Debug, Clone)]
 pub struct Project {
     directory: PathBuf,
     file: File,
 }
 
-/// The nearest directory, from `start` upwards, that has a `containers.yaml`, of whatever kind: one that
-/// can't be used must not give way to another project's further up.
+/// The nearest directory, from `start` upwards, with a `containers.yaml`, even an unusable one: it
+/// must not be skipped for another project's.
 ///
 /// # Errors
-/// `NotFound` with the command that makes one.
+/// `NotFound` with the command to create one.
 pub fn find_directory(start: &Path) -> Result<PathBuf> {
     let found = start
         .ancestors()
@@ -39,15 +39,14 @@ pub fn find_directory(start: &Path) -> Result<PathBuf> {
     found.map(Path::to_path_buf).ok_or_else(|| {
         let message = format!("no {FILE_NAME} in {} or above it", start.display());
         Error::new(ErrorKind::NotFound, message)
-            .with_hint("make a project here: `lxc-dev-manager create`")
+            .with_hint("create a project here: `lxc-dev-manager create`")
     })
 }
 
-/// Makes a `containers.yaml` in a directory that has none; `None` writes the documented ports, which
-/// are what people come to look for.
+/// Creates a `containers.yaml`. Without `ports` it contains the default ports, for easy editing.
 ///
 /// # Errors
-/// `AlreadyExists` where there is one, `Io` where it can't be written.
+/// `AlreadyExists` if there is one, `Io` if it cannot be written.
 pub fn create_file(
     directory: &Path,
     name: &ProjectName,
@@ -67,9 +66,9 @@ pub fn create_file(
     match options.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes())) {
         Ok(()) => Project::open(directory),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let message = format!("{} is a project already", directory.display());
+            let message = format!("{} is already a project", directory.display());
             Err(Error::new(ErrorKind::AlreadyExists, message)
-                .with_hint("see what is in it: `lxc-dev-manager list`"))
+                .with_hint("show its envs: `lxc-dev-manager list`"))
         }
         Err(error) => Err(Error::io(format!("cannot write {}", path.display()), error)),
     }
@@ -79,26 +78,23 @@ impl Project {
     /// Reads the project in a directory.
     ///
     /// # Errors
-    /// `NotFound` without a file, `Config` where it can't be understood.
+    /// `NotFound` without a file, `Config` for an invalid one.
     pub fn open(directory: &Path) -> Result<Self> {
         let directory = directory.canonicalize().map_err(|error| {
             Error::new(
                 ErrorKind::NotFound,
-                format!("there is no directory {}", directory.display()),
+                format!("the directory {} does not exist", directory.display()),
             )
             .caused_by(error)
         })?;
         let path = directory.join(FILE_NAME);
         let text = read(&path)?;
         let file = File::parse(&text).map_err(|error| {
-            let backup = backup_of(&path);
+            let backup = backup_path(&path);
             let error = error.context(format!("cannot use {}", path.display()));
             if backup.exists() {
-                // Somebody was killed while it was written.
-                let hint = format!(
-                    "its text from before the last change is in {}",
-                    backup.display()
-                );
+                // A writer was killed.
+                let hint = format!("the text before the last change is in {}", backup.display());
                 return error.with_hint(hint);
             }
             error
@@ -106,11 +102,11 @@ impl Project {
         Ok(Self { directory, file })
     }
 
-    /// The same project as its file is now. A file that was read before a lock was had may be stale.
+    /// Reads the project again: a file read before taking a lock may be stale.
     ///
     /// # Errors
     /// Those of [`Project::open`].
-    pub fn fresh(&self) -> Result<Self> {
+    pub fn reopen(&self) -> Result<Self> {
         Self::open(&self.directory)
     }
 
@@ -120,19 +116,19 @@ impl Project {
         &self.directory
     }
 
-    /// What its file says.
+    /// The parsed file.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Its name, if the file gives one.
+    /// Its name, if any.
     #[must_use]
     pub fn name(&self) -> Option<ProjectName> {
         self.file.project_name().ok().flatten()
     }
 
-    /// An env of it, as other processes know it.
+    /// The reference of an env for other processes.
     #[must_use]
     pub fn env_ref(&self, env: &EnvName) -> EnvRef {
         EnvRef {
@@ -149,31 +145,30 @@ impl Project {
         self.file.instance(env)
     }
 
-    /// Makes one or more changes of the file under the project's lock, all or none, and reads it
-    /// again.
+    /// Changes the file atomically under the project's lock, and reads it again.
     ///
     /// # Errors
-    /// `Config` where the file can't be changed without loss, `Io` where it can't be written. The
-    /// file is then as it was.
+    /// `Config` if a change would lose content, `Io` if the file cannot be written. The file is
+    /// unchanged then.
     pub fn change(&mut self, changes: &[Change]) -> Result<()> {
         self.rewrite(|text| apply_all(text, changes))
     }
 
-    /// Whether these changes could be written now; asked before anything else is done.
+    /// Checks whether these changes could be written now.
     ///
     /// # Errors
-    /// What [`Project::change`] would say.
+    /// Those of [`Project::change`].
     pub fn check(&self, changes: &[Change]) -> Result<()> {
         let path = self.directory.join(FILE_NAME);
         apply_all(&read(&path)?, changes)?;
-        expect_writable(&path).map(drop)
+        ensure_writable(&path).map(drop)
     }
 
-    pub(super) fn rewrite(&mut self, new: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    pub(super) fn rewrite(&mut self, edit: impl FnOnce(&str) -> Result<String>) -> Result<()> {
         let _lock = self.lock()?;
         let path = self.directory.join(FILE_NAME);
         let text = read(&path)?;
-        let changed = new(&text)?;
+        let changed = edit(&text)?;
         if changed != text {
             write(&path, &changed)?;
         }
@@ -181,13 +176,13 @@ impl Project {
         Ok(())
     }
 
-    /// The file's text as it is now.
+    /// The file's current text.
     pub(crate) fn text(&self) -> Result<String> {
         read(&self.directory.join(FILE_NAME))
     }
 
-    /// Puts a removed env back: the whole text from before its removal where nothing else was
-    /// changed since, else its own part of it. One that the file names again is left as it is.
+    /// Restores a removed env: the whole previous text if nothing else has changed, else only its
+    /// entry. Does nothing if the env exists.
     pub(crate) fn restore_env(&mut self, env: &EnvName, before: &str) -> Result<()> {
         self.rewrite(|now| {
             if File::parse(now)?.entry(env).is_some() {
@@ -200,7 +195,7 @@ impl Project {
             let before = before.to_owned();
             edit::apply(
                 now,
-                &Change::PutBack {
+                &Change::RestoreEnv {
                     env: env.clone(),
                     before,
                 },
@@ -208,13 +203,13 @@ impl Project {
         })
     }
 
-    /// The lock is on the directory's descriptor: no file is left, and every user meets there.
+    /// Locks the directory itself: needs no file and works for every user.
     pub(super) fn lock(&self) -> Result<OwnedFd> {
         lock(&self.directory)
     }
 }
 
-/// Waits for the lock of the project in a directory, which may have no file yet.
+/// Locks a project's directory, which may have no file yet.
 pub(super) fn lock(directory: &Path) -> Result<OwnedFd> {
     let failed = |error: io::Error| {
         let message = format!("cannot lock the project in {}", directory.display());
@@ -250,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_create_is_refused_and_changes_nothing() {
+    fn rejects_a_second_create() {
         let (directory, _) = project();
         let name = ProjectName::parse("other").unwrap();
         let error = create_file(directory.path(), &name, None).unwrap_err();
@@ -266,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn two_writers_lose_nothing() {
+    fn concurrent_writers_lose_nothing() {
         let (directory, _) = project();
         std::thread::scope(|scope| {
             for number in 0..8 {
@@ -288,12 +283,12 @@ mod tests {
         assert_eq!(
             fs::read_dir(directory.path()).unwrap().count(),
             1,
-            "litter was left"
+            "temporary files are left"
         );
     }
 
     #[test]
-    fn a_link_is_followed_and_the_mode_kept() {
+    fn write_follows_a_link_and_keeps_the_mode() {
         let (directory, _) = project();
         let real = directory.path().join("real.yaml");
         let path = directory.path().join(FILE_NAME);
@@ -313,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_file_can_be_read_and_not_written() {
+    fn reads_but_does_not_write_a_read_only_file() {
         let (directory, mut project) = project();
         let path = directory.path().join(FILE_NAME);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
@@ -323,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_used_does_not_give_way_to_one_further_up() {
+    fn unusable_file_hides_projects_above_it() {
         let (directory, _) = project();
         let below = directory.path().join("below");
         fs::create_dir_all(below.join(FILE_NAME)).unwrap();
@@ -335,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_written_file_names_the_text_from_before() {
+    fn incomplete_file_hints_at_the_backup() {
         let (directory, _) = project();
         fs::write(directory.path().join(FILE_NAME), "project: [web").unwrap();
         let backup = directory.path().join(".containers.yaml.before");
@@ -345,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_reads_as_a_number_is_quoted() {
+    fn quotes_a_numeric_name() {
         let directory = tempfile::tempdir().unwrap();
         let project = create_file(directory.path(), &"2024".parse().unwrap(), None).unwrap();
         assert_eq!(project.name().unwrap().as_str(), "2024");

@@ -1,19 +1,18 @@
-//! Docker in an env.
+//! Installation of Docker in an env.
 
-use super::expect_success;
+use super::ensure_success;
 use crate::backend::{Backend, run_script};
 use crate::error::Result;
 use crate::model::{InstanceName, UserName};
 
-/// Has Docker run, and lets the user `$1` use it.
+/// Installs and starts Docker for the user `$1`.
 pub const INSTALL_DOCKER: &str = include_str!("install_docker.sh");
 
-/// Has Docker run in a guest now and at every boot, and lets a user of it use it. Needs a network where
-/// the image lacks Docker.
+/// Installs Docker if missing, starts it now and at every boot, and adds a user to its group. Needs
+/// a network if the image lacks Docker.
 ///
 /// # Errors
-/// `Guest` with what refused: no package manager that is known here, no network, a kernel that lacks
-/// something.
+/// `Guest` with the cause: no supported package manager, no network, an unsuitable kernel.
 pub async fn install_docker(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -21,10 +20,10 @@ pub async fn install_docker(
 ) -> Result<()> {
     let arguments = [user.as_str()];
     let output = run_script(backend, name, INSTALL_DOCKER, &arguments, Vec::new()).await?;
-    expect_success(&output, format!("cannot have Docker in `{name}`")).map_err(|error| match error
-        .hint()
-    {
-        Some(_) => error,
-        None => error.with_hint("`nesting: true` makes an env without it"),
-    })
+    ensure_success(&output, format!("cannot set up Docker in `{name}`")).map_err(
+        |error| match error.hint() {
+            Some(_) => error,
+            None => error.with_hint("use `nesting: true` for an env without Docker"),
+        },
+    )
 }

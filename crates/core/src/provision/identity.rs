@@ -1,29 +1,28 @@
-//! Who a guest is: its host name, its machine id and its SSH host key.
+//! A guest's identity: host name, machine id and SSH host key.
 //!
-//! Written from outside while the guest is stopped, so a copy never runs as the one that it was copied
-//! from, and needs no program of its own for it. What a guest doesn't have (sshd, a machine id) is left
-//! out.
+//! Written from outside while the guest is stopped, so a copy never runs with the identity of its
+//! source. Missing parts (sshd, a machine id) are skipped.
 
 use futures_util::future::try_join_all;
-use ssh_key::rand_core::{OsRng, RngCore};
-use ssh_key::{Algorithm, LineEnding, PrivateKey};
+use russh::keys::key::safe_rng;
+use russh::keys::ssh_key::{self, LineEnding};
+use russh::keys::{Algorithm, PrivateKey};
 use tokio::io::AsyncReadExt;
+use uuid::Uuid;
 
 use crate::backend::{Backend, Content, GuestFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-const SSH: &str = "/etc/ssh";
-/// The one kind of host key that every client takes.
+const SSH_DIRECTORY: &str = "/etc/ssh";
+/// Supported by every client.
 const HOST_KEY: &str = "ssh_host_ed25519_key";
 const MACHINE_ID: &str = "/etc/machine-id";
-/// Older systems have a second one, mostly a link to the first.
+/// A second one of older systems, usually a link to the first.
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
-/// Bytes of `/etc/hosts` that are looked at.
-const HOSTS_LIMIT: u64 = 1 << 20;
+const MAX_HOSTS_BYTES: u64 = 1 << 20;
 
-/// Makes a stopped guest another one than that from which it was copied; `old` is the name that it had
-/// there.
+/// Gives a stopped copy a new identity; `old` is the source's name.
 ///
 /// # Errors
 /// Those of [`Backend::write_file`].
@@ -39,11 +38,11 @@ pub async fn renew(backend: &dyn Backend, name: &InstanceName, old: &InstanceNam
     .map(drop)
 }
 
-/// Gives a stopped guest that was made from an image a machine id and a host key of its own.
+/// Gives a stopped guest from an image its own machine id and host key.
 ///
 /// # Errors
 /// Those of [`Backend::write_file`].
-pub async fn give(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+pub async fn generate(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     if renews_itself(backend).await? {
         return Ok(());
     }
@@ -54,7 +53,7 @@ pub async fn give(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     .map(drop)
 }
 
-/// Calls a stopped guest by another name.
+/// Changes the host name of a stopped guest.
 ///
 /// # Errors
 /// Those of [`Backend::write_file`].
@@ -80,28 +79,30 @@ pub async fn set_host_name(
     backend.write_file(name, "/etc/hosts", file).await
 }
 
-/// Whether the engine does all of this when the guest starts.
+/// Whether the engine renews the identity when the guest starts.
 async fn renews_itself(backend: &dyn Backend) -> Result<bool> {
     Ok(backend.capabilities().await?.renews_identity)
 }
 
-/// Replaces whole words, and leaves all blanks as they are.
+/// Replaces whole words and preserves whitespace.
 fn replace_words(text: &str, old: &str, new: &str) -> String {
     text.split_inclusive(char::is_whitespace)
-        .map(|part| match part.trim_end() == old {
-            true => part.replacen(old, new, 1),
-            false => part.to_owned(),
+        .map(|part| {
+            if part.trim_end() == old {
+                part.replacen(old, new, 1)
+            } else {
+                part.to_owned()
+            }
         })
         .collect()
 }
 
 async fn renew_machine_id(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    let mut random = [0; 16];
-    OsRng.fill_bytes(&mut random);
-    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    // As systemd makes one: a version 4 UUID.
+    let id = Uuid::new_v4().simple();
     for path in [MACHINE_ID, DBUS_MACHINE_ID] {
-        // A link leads to the first one.
-        if let Some(Content::File(_)) = look(backend, name, path).await? {
+        // Skips links to the first one.
+        if let Some(Content::File(_)) = read_content(backend, name, path).await? {
             let file = GuestFile::of_root(0o444, format!("{id}\n"));
             backend.write_file(name, path, file).await?;
         }
@@ -110,13 +111,13 @@ async fn renew_machine_id(backend: &dyn Backend, name: &InstanceName) -> Result<
 }
 
 async fn renew_host_keys(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    let Some(Content::Directory(files)) = look(backend, name, SSH).await? else {
+    let Some(Content::Directory(files)) = read_content(backend, name, SSH_DIRECTORY).await? else {
         return Ok(());
     };
     let failed = |error: ssh_key::Error| {
-        Error::new(ErrorKind::Internal, "cannot make an SSH key").caused_by(error)
+        Error::new(ErrorKind::Internal, "cannot create an SSH key").caused_by(error)
     };
-    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(failed)?;
+    let mut key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).map_err(failed)?;
     key.set_comment(name.as_str());
     let private = key.to_openssh(LineEnding::LF).map_err(failed)?;
     let public = key.public_key().to_openssh().map_err(failed)?;
@@ -125,11 +126,11 @@ async fn renew_host_keys(backend: &dyn Backend, name: &InstanceName) -> Result<(
         bare.starts_with("ssh_host_") && bare.ends_with("_key") && bare != HOST_KEY
     });
     let deleted = others.map(|file| async move {
-        let path = format!("{SSH}/{file}");
+        let path = format!("{SSH_DIRECTORY}/{file}");
         backend.delete_file(name, &path).await
     });
     let write = |file: &str, mode, text: String| {
-        let path = format!("{SSH}/{file}");
+        let path = format!("{SSH_DIRECTORY}/{file}");
         async move {
             let file = GuestFile::of_root(mode, text);
             backend.write_file(name, &path, file).await
@@ -148,20 +149,27 @@ async fn read_text(
     name: &InstanceName,
     path: &str,
 ) -> Result<Option<String>> {
-    let Some(Content::File(from)) = look(backend, name, path).await? else {
+    let Some(Content::File(from)) = read_content(backend, name, path).await? else {
         return Ok(None);
     };
     let mut text = String::new();
-    // What isn't text, or is too much of it, isn't ours to change.
-    let read = from.take(HOSTS_LIMIT + 1).read_to_string(&mut text).await;
-    let whole = |length: &usize| *length as u64 <= HOSTS_LIMIT;
-    Ok(read.ok().filter(whole).map(|_| text))
+    // Leaves binary and oversized files unchanged.
+    let read = from
+        .take(MAX_HOSTS_BYTES + 1)
+        .read_to_string(&mut text)
+        .await;
+    let is_complete = |length: &usize| *length as u64 <= MAX_HOSTS_BYTES;
+    Ok(read.ok().filter(is_complete).map(|_| text))
 }
 
-/// What stands at a path, if anything does.
-async fn look(backend: &dyn Backend, name: &InstanceName, path: &str) -> Result<Option<Content>> {
+/// The content of a path, if it exists.
+async fn read_content(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    path: &str,
+) -> Result<Option<Content>> {
     match backend.read_file(name, path).await {
-        Ok(found) => Ok(Some(found.content)),
+        Ok(file) => Ok(Some(file.content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -172,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_words_are_replaced() {
+    fn replaces_whole_words_only() {
         let hosts =
             "127.0.0.1\tlocalhost web-dev2\n127.0.1.1  web-dev\tweb-dev.local\n::1 web-dev\n";
         assert_eq!(

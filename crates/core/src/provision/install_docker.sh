@@ -1,5 +1,5 @@
-# Has Docker run now and at every boot, and lets a user use it; installs it where it is missing. POSIX sh; Debian, Alpine
-# and Fedora families; systemd or OpenRC. $1 user.
+# Starts Docker now and at every boot, and adds a user to its group; installs it if missing. POSIX
+# sh; Debian, Alpine and Fedora families; systemd or OpenRC. $1 user.
 set -eu
 user=$1
 PATH=$PATH:/usr/sbin:/sbin
@@ -7,8 +7,8 @@ config=/etc/docker/daemon.json
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# By itself Docker takes the driver of the file system below it, whose subvolumes and datasets then stand in the env's own:
-# snapshots of the env and going back to one would have to know them.
+# By default Docker uses the driver of the file system, whose subvolumes or datasets would be inside
+# the env's own: its snapshots and restores would not include them.
 choose_driver() {
     probe=/var/lib/.ldm-probe
     mkdir -p "$probe/lower" "$probe/upper" "$probe/work" "$probe/merged"
@@ -22,7 +22,7 @@ choose_driver() {
     printf '{"storage-driver": "%s"}\n' "$driver" >"$config"
 }
 
-# What somebody has set, or has in it already, stays as it is.
+# Existing configuration and data are preserved.
 if ! has dockerd; then
     [ -e "$config" ] || choose_driver
     if has apt-get; then
@@ -33,10 +33,10 @@ if ! has dockerd; then
     elif has dnf; then
         dnf install -y -q moby-engine >&2
     else
-        echo 'the image lacks Docker, and there is no apt-get, apk or dnf to install it' >&2
+        echo 'the image lacks Docker, and has no apt-get, apk or dnf to install it' >&2
         exit 1
     fi || {
-        echo 'cannot install Docker: is there a network in the env, and does its distribution have it?' >&2
+        echo 'cannot install Docker: check the network of the env and the packages of its distribution' >&2
         exit 1
     }
 elif [ ! -e "$config" ] && [ -z "$(ls -A /var/lib/docker/containers 2>/dev/null)" ] &&
@@ -49,21 +49,21 @@ if has systemctl && [ -d /run/systemd/system ]; then
     systemctl reset-failed docker 2>/dev/null || true
     systemctl restart docker 2>/dev/null || {
         why=$(journalctl -u docker -o cat --no-pager -n 50 2>/dev/null | grep -i 'failed\|error' | tail -n 1)
-        echo "Docker doesn't start: ${why:-see journalctl -u docker}" >&2
+        echo "Docker does not start: ${why:-see journalctl -u docker}" >&2
         exit 1
     }
 elif has rc-service; then
     rc-update add docker default >/dev/null 2>&1
     rc-service docker restart >&2
 else
-    echo 'this init is not known here: neither systemd nor OpenRC, which start Docker' >&2
+    echo 'unsupported init: expected systemd or OpenRC' >&2
     exit 1
 fi
 i=0
 until docker version >/dev/null 2>&1; do
     i=$((i + 1))
     if [ "$i" -gt 300 ]; then
-        echo "Docker doesn't answer: $(docker version 2>&1 | tail -n 1)" >&2
+        echo "Docker does not respond: $(docker version 2>&1 | tail -n 1)" >&2
         exit 1
     fi
     sleep 0.1 2>/dev/null || sleep 1

@@ -1,5 +1,5 @@
-# A login shell. $1 user, $2 names of variables that it keeps, joined by commas.
-# `su` of busybox keeps none: there they are lost.
+# Starts a login shell. $1 user, $2 names of variables to keep, separated by commas.
+# The `su` of busybox keeps none.
 if [ -n "$2" ] && su --help 2>&1 | grep -q -e '--whitelist-environment'; then
     exec su -w "$2" -l "$1"
 fi

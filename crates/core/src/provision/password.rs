@@ -1,46 +1,44 @@
-//! Passwords, and what a guest gets of them.
+//! Passwords, and their hashes for guests.
 
 use sha_crypt::{Sha512Params, sha512_crypt_b64};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest password in bytes: PAM's check of a password reads no more.
+/// PAM reads no longer passwords.
 const MAX_BYTES: usize = 200;
 
-/// A password; never shown.
+/// A password. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
 impl Password {
-    /// A password that every way to log in takes exactly as it is.
+    /// Parses a password that every login method accepts unchanged.
     ///
     /// # Errors
-    /// `Config` for an empty one, one with a control character (a line break ends it early, others
-    /// can't be typed), and one of more than 200 bytes.
+    /// `Config` for an empty one, one with a control character, or more than 200 bytes.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = if text.is_empty() {
+        let reason = if text.is_empty() {
             "is empty".to_owned()
         } else if text.contains(['\n', '\r']) {
             "has a line break".to_owned()
         } else if text.contains(char::is_control) {
             "has a control character".to_owned()
         } else if text.len() > MAX_BYTES {
-            format!("has {} bytes, {MAX_BYTES} are possible", text.len())
+            format!("has {} bytes: expected at most {MAX_BYTES}", text.len())
         } else {
             return Ok(Self(text.to_owned()));
         };
-        let message = format!("the password {wrong}");
+        let message = format!("invalid password: it {reason}");
         Err(Error::new(ErrorKind::Config, message)
             .with_hint("change `password:` in containers.yaml"))
     }
 
-    /// What `/etc/shadow` has of it, in the SHA-512 form that every C library knows. A guest never sees
-    /// the password itself, so none can misread it.
-    pub(super) fn hashed(&self) -> Result<String> {
+    /// The SHA-512 hash for `/etc/shadow`, which every C library supports.
+    pub(super) fn hash(&self) -> Result<String> {
         let failed = |_| Error::new(ErrorKind::Internal, "cannot hash the password");
         let params = Sha512Params::new(sha_crypt::ROUNDS_DEFAULT).map_err(failed)?;
         let random = uuid::Uuid::new_v4().simple().to_string();
-        // Sixteen characters are the most that count. These hold 60 random bits, the rest is the version.
+        // At most 16 characters are significant. These have 60 random bits; the rest is the version.
         let salt = &random[..16];
         let hash = sha512_crypt_b64(self.0.as_bytes(), salt.as_bytes(), &params).map_err(failed)?;
         Ok(format!("$6${salt}${hash}"))
@@ -58,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_taken_whole_or_refused_with_the_reason() {
+    fn accepts_or_rejects_passwords_with_a_reason() {
         let long = "x".repeat(MAX_BYTES);
         for good in [
             "dev",
@@ -95,14 +93,14 @@ mod tests {
             assert!(error.to_string().contains(word), "{bad:?}: {error}");
             assert!(
                 bad.len() < 2 || !error.to_string().contains(bad),
-                "it is shown: {error}"
+                "the password is shown: {error}"
             );
         }
     }
 
     #[test]
-    fn a_hash_is_one_of_the_system() {
-        // What `openssl passwd -6 -salt saltstring 'Hello world!'` and every C library say of it.
+    fn hash_matches_the_systems() {
+        // From `openssl passwd -6 -salt saltstring 'Hello world!'`.
         let params = Sha512Params::new(sha_crypt::ROUNDS_DEFAULT).unwrap();
         let hash = sha512_crypt_b64(b"Hello world!", b"saltstring", &params).unwrap();
         assert_eq!(
@@ -112,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn each_hash_has_a_salt_of_its_own_and_no_trace_of_the_password() {
+    fn hashes_are_salted_and_do_not_contain_the_password() {
         let password = Password::parse("secret word").unwrap();
-        let (one, other) = (password.hashed().unwrap(), password.hashed().unwrap());
+        let (one, other) = (password.hash().unwrap(), password.hash().unwrap());
         assert_ne!(one, other);
         assert!(
             one.starts_with("$6$") && one.len() == 3 + 16 + 1 + 86,

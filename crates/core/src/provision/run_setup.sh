@@ -1,10 +1,11 @@
-# Runs a script once as a user, in its home. $1 user, $2 the constant script that runs a command as a user; stdin: the
-# script. POSIX sh. Its errors come in order with its output; its exit code is ours.
+# Runs a script as a user, in the user's home. $1 user, $2 the constant script that runs a command
+# as a user; stdin: the script. POSIX sh. Errors are merged into the output; the exit code is the
+# script's.
 set -eu
 user=$1
 run_as=$2
 home=$(grep "^$user:" /etc/passwd | cut -d: -f6)
-# In the home: /tmp may be mounted so that nothing there can be run.
+# In the home: /tmp may be mounted noexec.
 [ -d "$home" ] || home=/tmp
 directory=$(mktemp -d "$home/.ldm-setup.XXXXXX")
 trap 'rm -rf "$directory"' EXIT
@@ -14,7 +15,7 @@ trap 'exit 129' HUP
 cat >"$directory/setup"
 chown -R "$user" "$directory"
 chmod 0700 "$directory/setup"
-# The first line says what runs it, as the kernel reads it; without one it is sh.
+# Without a #! line the interpreter is sh.
 if [ "$(head -c 2 "$directory/setup")" = '#!' ]; then
     set -- "$directory/setup"
 else

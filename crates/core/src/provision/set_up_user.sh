@@ -1,5 +1,5 @@
-# Makes a user with sudo and SSH keys. POSIX sh; Debian, Alpine and Fedora families, and busybox.
-# $1 user, $2 whether passwords log in (yes, no). stdin: the password's hash, then authorized keys.
+# Creates a user with sudo and SSH keys. POSIX sh; Debian, Alpine and Fedora families, and busybox.
+# $1 user, $2 password login (yes, no). stdin: the password's hash, then authorized keys.
 set -eu
 user=$1
 password_login=$2
@@ -9,12 +9,12 @@ PATH=$PATH:/usr/sbin:/sbin
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# What the image lacks. This is the only part that needs a network.
+# Only missing packages need a network.
 missing=
 has sudo || missing="$missing sudo"
 has sshd || missing="$missing openssh-server"
 if [ -n "$missing" ]; then
-    # The network of a guest that has just started may be seconds away.
+    # A starting guest may get its network seconds later.
     i=0
     while ! grep -q '^[^I][^	]*	00000000' /proc/net/route 2>/dev/null && [ "$i" -lt 300 ]; do
         i=$((i + 1))
@@ -29,24 +29,24 @@ if [ -n "$missing" ]; then
     elif has dnf; then
         dnf install -y -q $missing >&2
     else
-        echo "the image lacks$missing, and there is no apt-get, apk or dnf to install it" >&2
+        echo "the image lacks$missing, and has no apt-get, apk or dnf to install it" >&2
         exit 1
     fi || {
-        echo "cannot install$missing: is there a network in the env?" >&2
+        echo "cannot install$missing: check the network of the env" >&2
         exit 1
     }
 fi
 
 entry() { grep "^$user:" "/etc/$1"; }
 
-# Appends a line to a file of accounts, whose last line may have no end.
+# Appends a line to a file that may lack a final newline.
 append() { # FILE LINE
     [ -z "$(tail -c 1 "$1")" ] || echo >>"$1"
     printf '%s\n' "$2" >>"$1"
 }
 
-# A group of the user's name may be there (users, staff): it becomes the user's own.
-make_user() {
+# An existing group of the user's name (users, staff) becomes the user's group.
+create_user() {
     shell=/bin/sh
     if [ -x /bin/bash ]; then shell=/bin/bash; fi
     group=
@@ -56,11 +56,11 @@ make_user() {
     elif has adduser; then
         adduser -D -s "$shell" ${group:+-G "$group"} "$user"
     else
-        make_user_by_hand
+        create_user_manually
     fi
 }
 
-make_user_by_hand() {
+create_user_manually() {
     uid=1000
     while cut -d: -f3 /etc/passwd /etc/group | grep -qx "$uid"; do uid=$((uid + 1)); done
     [ -n "$group" ] || append /etc/group "$user:x:$uid:"
@@ -72,15 +72,15 @@ make_user_by_hand() {
     chmod 0755 "/home/$user"
 }
 
-# One that the image has for a service is not to be logged in to.
-expect_person() {
+# Rejects service users of the image.
+expect_login_user() {
     number=$(entry passwd | cut -d: -f3)
     case $user:$(entry passwd | cut -d: -f7) in
     root:*) return ;;
     *:*/nologin | *:*/false) ;;
     *) [ "$number" -lt 1000 ] || return 0 ;;
     esac
-    echo "the image has a system user $user: write another name below \`user:\`" >&2
+    echo "the image has a system user $user: choose another name in \`user:\`" >&2
     exit 1
 }
 
@@ -93,7 +93,7 @@ set_hash() {
         umask 077
         [ -e /etc/shadow ] || : >/etc/shadow
         entry shadow >/dev/null || append /etc/shadow "$user:!:19700:0:99999:7:::"
-        # Whose it is, and who may read it, differs from system to system.
+        # Preserves owner and mode, which differ between systems.
         cp -p /etc/shadow /etc/shadow.new
         while IFS= read -r line; do
             case $line in
@@ -105,17 +105,17 @@ set_hash() {
             printf '%s\n' "$line"
         done </etc/shadow >/etc/shadow.new
     )
-    # As a whole: somebody may log in at this moment.
+    # Atomic: a login may read it now.
     mv -f /etc/shadow.new /etc/shadow
 }
 
-if entry passwd >/dev/null; then expect_person; else make_user; fi
+if entry passwd >/dev/null; then expect_login_user; else create_user; fi
 set_hash || {
-    echo "the guest refuses the password" >&2
+    echo "the guest rejects the password" >&2
     exit 1
 }
 
-# A group that this guest gives its administrators, where it has one.
+# The guest's group of administrators, if any.
 for group in sudo wheel; do
     if grep -q "^$group:" /etc/group; then
         if has usermod; then usermod -aG "$group" "$user"; elif has addgroup; then addgroup "$user" "$group"; fi
@@ -132,7 +132,7 @@ mv -f /etc/sudoers.d/90-lxc-dev-manager.new /etc/sudoers.d/90-lxc-dev-manager
 home=$(entry passwd | cut -d: -f6)
 mkdir -p "$home/.ssh"
 if [ -n "$keys" ]; then
-    # As a whole: somebody may log in by them at this moment.
+    # Atomic: a login may read it now.
     (
         umask 077
         printf '%s\n' "$keys" >"$home/.ssh/authorized_keys.new"
@@ -147,21 +147,21 @@ chown -R "$user:$(id -g "$user")" "$home/.ssh"
 mkdir -p /etc/ssh/sshd_config.d /run/sshd
 {
     echo "PasswordAuthentication $password_login"
-    # PAM would ask for the same password.
+    # PAM would accept the same password.
     [ "$password_login" = yes ] || echo 'KbdInteractiveAuthentication no'
-    # By default root logs in by key alone.
+    # By default root may only use keys.
     if [ "$user:$password_login" = root:yes ]; then echo 'PermitRootLogin yes'; fi
 } >/etc/ssh/sshd_config.d/10-lxc-dev-manager.conf
 [ -e /etc/ssh/sshd_config ] || : >/etc/ssh/sshd_config
 if ! grep -qi '^ *include */etc/ssh/sshd_config.d/' /etc/ssh/sshd_config; then
-    # The first value of a setting counts, so ours has to come before the rest of the file.
+    # sshd uses the first value of a setting, so ours must come first.
     {
         echo 'Include /etc/ssh/sshd_config.d/*.conf'
         cat /etc/ssh/sshd_config
     } >/etc/ssh/sshd_config.new
     mv -f /etc/ssh/sshd_config.new /etc/ssh/sshd_config
 fi
-# One key that every client takes; making the old kinds takes a guest up to a second. Its own boot may be making them, too.
+# One key type that every client supports: others take up to a second. The guest's boot may create it concurrently.
 key=/etc/ssh/ssh_host_ed25519_key
 if [ ! -s $key ]; then
     rm -f $key.new $key.new.pub

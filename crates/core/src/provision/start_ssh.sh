@@ -4,7 +4,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 case $(readlink -f /sbin/init 2>/dev/null || true) in
 */systemd)
-    # In the first moments of a boot systemd doesn't listen yet.
+    # Early in the boot systemd does not listen yet.
     i=0
     while [ ! -S /run/systemd/private ] && [ "$i" -lt 600 ]; do
         i=$((i + 1))
@@ -15,8 +15,7 @@ case $(readlink -f /sbin/init 2>/dev/null || true) in
         unit=sshd
     fi
     systemctl -q is-enabled "$unit" || systemctl -q enable "$unit"
-    # One that runs already has read its settings before ours were there. Not a reload: that comes back before sshd
-    # listens again.
+    # Applies our settings to a running sshd. A reload would return before sshd listens again.
     systemctl restart "$unit"
     ;;
 *)
@@ -24,19 +23,19 @@ case $(readlink -f /sbin/init 2>/dev/null || true) in
         rc-update add sshd default >/dev/null 2>&1
         rc-service sshd restart >&2
     else
-        # A busybox init, most likely: its table says what begins with it.
+        # Probably a busybox init: /etc/inittab lists its services.
         sshd=$(command -v sshd)
         table=/etc/inittab
         if [ ! -f $table ]; then
-            echo 'this init is not known here: neither systemd, nor OpenRC, nor one with /etc/inittab' >&2
+            echo 'unsupported init: expected systemd, OpenRC, or one with /etc/inittab' >&2
             exit 1
         fi
         grep -q "^[^#]*$sshd" $table || printf '::once:/bin/mkdir -p /run/sshd\n::once:%s\n' "$sshd" >>$table
         mkdir -p /run/sshd
         pid=$(cat /run/sshd.pid 2>/dev/null || true)
-        # A copied instance has the number of another process there.
+        # In a copied instance this may be another process.
         if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sshd ]; then
-            # It writes the file anew once it listens again.
+            # sshd writes the file again once it listens.
             rm -f /run/sshd.pid
             kill -HUP "$pid"
             i=0

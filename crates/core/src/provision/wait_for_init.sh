@@ -1,4 +1,4 @@
-# Waits until init heeds signals: before, one that asks it to shut down is lost. POSIX sh; at most 30 s.
+# Waits until init handles signals: an earlier shutdown signal is lost. POSIX sh; at most 30 s.
 case $(readlink -f /sbin/init 2>/dev/null || true) in
 */systemd)
     i=0

@@ -1,4 +1,4 @@
-# Waits until the guest has a default route, IPv4 or IPv6: then it has an address. At most 30 s.
+# Waits until the guest has a default route, IPv4 or IPv6, and so an address. At most 30 s.
 i=0
 while [ "$i" -lt 600 ]; do
     if [ -r /proc/net/route ]; then

@@ -1,8 +1,8 @@
-//! One connection, from its first byte until it is on its way.
+//! Routes a connection, from its first byte until it can be relayed.
 //!
-//! A client that says whom it wants gets that one. A silent one is a browser's preconnect, or it waits
-//! for the server to speak: the focused env is dialled meanwhile, without committing to it. The server's
-//! bytes commit the connection; the client's still choose by name.
+//! A client that names a host is routed by it. A silent client is a browser's preconnect, or waits for the server to
+//! speak: the default target is dialled early. Bytes from the server commit the connection to it; bytes from the client
+//! may still select another env.
 
 use std::io;
 use std::sync::Arc;
@@ -23,23 +23,23 @@ use crate::backend::GuestStream;
 use crate::error::Error;
 use crate::model::HostPort;
 
-/// How long a client may be silent before the focused env is dialled for it.
-const SILENCE: Duration = Duration::from_millis(5);
-/// How long a head may take that has begun.
+/// Silence after which the default target is dialled.
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(5);
+/// Time to complete a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client is held while nobody listens in the env, or while a connection to it is being made.
-const HOLD: Duration = Duration::from_secs(5);
-/// The same for a person, who then sees a page that looks again.
-const HOLD_PERSON: Duration = Duration::from_millis(300);
-/// How long a connection is still made for a client that has ended its sending.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes that are taken at most while a connection is being made.
-const MOST: usize = 64 * 1024;
-/// Bytes that are read at once before a connection is on its way.
-const CHUNK: usize = 4096;
+/// Time to hold a client until the env accepts a connection.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for browsers, which then get a page that reloads.
+const BROWSER_HOLD_TIMEOUT: Duration = Duration::from_millis(300);
+/// Time to keep dialling for a half-closed client.
+const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit of bytes buffered while dialling.
+const MAX_BUFFERED_BYTES: usize = 64 * 1024;
+/// Read size before relaying.
+const READ_BYTES: usize = 4096;
 
-/// A connection that only has to be relayed.
-pub(super) struct Passage {
+/// A routed connection, ready to be relayed.
+pub(super) struct RoutedConnection {
     pub(super) client: TcpStream,
     pub(super) guest: GuestStream,
     pub(super) upstream: Arc<Upstream>,
@@ -47,37 +47,45 @@ pub(super) struct Passage {
     pub(super) cut: CancellationToken,
 }
 
-/// A service that was dialled for a silent client.
-struct Early {
+/// A default target dialled for a silent client.
+struct EarlyTarget {
     upstream: Arc<Upstream>,
     guest: GuestStream,
     cut: CancellationToken,
-    /// What it has said already, which commits the connection to it.
-    said: Vec<u8>,
+    /// Bytes received from it, which commit the connection.
+    received: Vec<u8>,
 }
 
-/// A client, what it has said, and who was dialled for it.
+/// A client that is being routed.
 struct Opening<'a> {
     client: TcpStream,
     table: &'a Table,
     bytes: Vec<u8>,
-    /// It has ended its sending.
+    /// The client half-closed the connection.
     ended: bool,
-    early: Option<Early>,
+    early: Option<EarlyTarget>,
 }
 
-/// Leads a connection to where it wants to go; `None` where it ended on the way.
-pub(super) async fn open(client: TcpStream, table: &Table, port: HostPort) -> Option<Passage> {
-    match lead(client, table, port).await {
-        Ok(passage) => passage,
+/// Routes a connection. Returns `None` if it ended or was refused.
+pub(super) async fn open(
+    client: TcpStream,
+    table: &Table,
+    port: HostPort,
+) -> Option<RoutedConnection> {
+    match route(client, table, port).await {
+        Ok(routed) => routed,
         Err(error) => {
-            tracing::debug!(%error, %port, "a connection ended before it was on its way");
+            tracing::debug!(%error, %port, "connection ended before it was routed");
             None
         }
     }
 }
 
-async fn lead(client: TcpStream, table: &Table, port: HostPort) -> io::Result<Option<Passage>> {
+async fn route(
+    client: TcpStream,
+    table: &Table,
+    port: HostPort,
+) -> io::Result<Option<RoutedConnection>> {
     client.set_nodelay(true)?;
     let mut opening = Opening {
         client,
@@ -86,78 +94,79 @@ async fn lead(client: TcpStream, table: &Table, port: HostPort) -> io::Result<Op
         ended: false,
         early: None,
     };
-    let sniffed = match table.is_shared() {
-        true => opening.listen().await?,
-        false => Some(Sniffed::Other),
+    let sniffed = if table.is_shared() {
+        opening.listen().await?
+    } else {
+        Some(Sniffed::Other)
     };
     let Some(sniffed) = sniffed else {
         return Ok(None);
     };
-    if let Some(early) = opening.early.take_if(|early| !early.said.is_empty()) {
-        return opening.go(early, false).await.map(Some);
+    if let Some(early) = opening.early.take_if(|early| !early.received.is_empty()) {
+        return opening.commit(early, false).await.map(Some);
     }
     let protocol = protocol(&sniffed);
     match table.decide(&sniffed) {
-        Decision::Refused(why) => {
-            let page = Page::refused(why, hosts(table, port));
+        Decision::Refused(reason) => {
+            let page = Page::refused(reason, hosts(table, port));
             refuse(opening.client, opening.bytes, protocol, &page).await;
             Ok(None)
         }
-        Decision::To(upstream) => opening.reach(upstream, protocol, port).await,
+        Decision::To(upstream) => opening.connect(upstream, protocol, port).await,
     }
 }
 
 impl Opening<'_> {
-    /// Listens until it is known whom the client wants, or until the server has spoken; `None` where
-    /// the client left, or waited in vain.
+    /// Reads until the target is known or the server has spoken. Returns `None` if the client left or no target is
+    /// available.
     async fn listen(&mut self) -> io::Result<Option<Sniffed>> {
-        if timeout(SILENCE, self.read()).await.is_err() && !self.dial_early().await? {
+        if timeout(SILENCE_TIMEOUT, self.read()).await.is_err() && !self.dial_early().await? {
             return Ok(None);
         }
         let mut deadline = None;
         loop {
-            let spoken = self
+            let server_spoke = self
                 .early
                 .as_ref()
-                .is_some_and(|early| !early.said.is_empty());
+                .is_some_and(|early| !early.received.is_empty());
             let sniffed = sniff(&self.bytes);
             match sniffed {
-                _ if spoken => return Ok(Some(Sniffed::Other)),
-                // It will say no more.
-                Sniffed::More if self.ended => return self.give_up().await,
+                _ if server_spoke => return Ok(Some(Sniffed::Other)),
+                Sniffed::More if self.ended => return self.end_sniffing().await,
                 Sniffed::More => {}
                 known => return Ok(Some(known)),
             }
-            let begun = !self.bytes.is_empty();
-            match begun {
-                // A silent client waits for as long as it likes.
-                false => self.either().await?,
-                true => match timeout_at(
+            let started = !self.bytes.is_empty();
+            if started {
+                match timeout_at(
                     *deadline.get_or_insert_with(|| Instant::now() + HEADER_TIMEOUT),
-                    self.either(),
+                    self.read_either(),
                 )
                 .await
                 {
-                    Ok(heard) => heard?,
-                    Err(_) => return self.give_up().await,
-                },
+                    Ok(read) => read?,
+                    Err(_) => return self.end_sniffing().await,
+                }
+            } else {
+                // Silent clients have no timeout.
+                self.read_either().await?
             }
         }
     }
 
-    /// The client will say no more, or takes too long. One that has begun to name somebody gets nobody:
-    /// it may have meant any.
-    async fn give_up(&mut self) -> io::Result<Option<Sniffed>> {
-        let begun_http =
+    /// Handles an incomplete head. A client that started to name a host is refused, because it may have meant any env.
+    async fn end_sniffing(&mut self) -> io::Result<Option<Sniffed>> {
+        let started_http =
             self.bytes.first().is_some_and(u8::is_ascii_uppercase) && self.bytes.contains(&b' ');
-        if begun_http {
+        if started_http {
             let page = Page::too_slow().bytes(Protocol::Http1 { html: false });
             self.client.write_all(&page).await?;
         }
-        let begun_tls = self.bytes.first() == Some(&TLS_HANDSHAKE);
-        match begun_http || begun_tls {
-            true => Ok(None),
-            false => Ok(Some(Sniffed::Other)),
+        let started_tls = self.bytes.first() == Some(&TLS_HANDSHAKE);
+        if started_http || started_tls {
+            Ok(None)
+        } else {
+            Ok(Some(Sniffed::Other))
         }
     }
 
@@ -165,8 +174,8 @@ impl Opening<'_> {
         read_some(&self.client, &mut self.bytes, &mut self.ended).await
     }
 
-    /// Hears the client, or the service that was dialled for it.
-    async fn either(&mut self) -> io::Result<()> {
+    /// Reads from the client, or from the early target.
+    async fn read_either(&mut self) -> io::Result<()> {
         let Self {
             client,
             bytes,
@@ -179,9 +188,8 @@ impl Opening<'_> {
             Some(early) => tokio::select! {
                 biased;
                 read = read_some(client, bytes, ended), if !*ended => read,
-                said = early.guest.read_buf(&mut early.said) => match said? {
-                    // It has ended before a word, and so has the connection: whom the client would have
-                    // asked for is not known yet.
+                received = early.guest.read_buf(&mut early.received) => match received? {
+                    // The target closed before the client named a host.
                     0 => Err(io::ErrorKind::UnexpectedEof.into()),
                     _ => Ok(()),
                 },
@@ -189,120 +197,120 @@ impl Opening<'_> {
         }
     }
 
-    /// Dials the focused env for a silent client, unless that speaks first. `false` where there is
-    /// nothing to wait for.
+    /// Dials the default target for a silent client, unless the client speaks first. Returns `false` if dialling failed.
     async fn dial_early(&mut self) -> io::Result<bool> {
-        let Some(upstream) = self.table.focused.clone() else {
+        let Some(upstream) = self.table.default.clone() else {
             return Ok(true);
         };
-        let cut = upstream.ticket();
+        let cut = upstream.cut_token();
         tokio::select! {
             biased;
             read = read_some(&self.client, &mut self.bytes, &mut self.ended) => {
                 read?;
                 Ok(true)
             }
-            dialled = hold::dial(&upstream, Instant::now() + HOLD) => match dialled {
+            dialled = hold::dial(&upstream, Instant::now() + HOLD_TIMEOUT) => match dialled {
                 Ok(guest) => {
-                    let said = Vec::new();
-                    self.early = Some(Early { upstream, guest, cut, said });
+                    let received = Vec::new();
+                    self.early = Some(EarlyTarget { upstream, guest, cut, received });
                     Ok(true)
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "nobody for a silent client");
+                    tracing::debug!(%error, "cannot dial default target for silent client");
                     Ok(false)
                 }
             },
         }
     }
 
-    /// Connects to the one that the client wants.
-    async fn reach(
+    /// Connects to the selected env.
+    async fn connect(
         mut self,
         upstream: Arc<Upstream>,
         protocol: Option<Protocol>,
         port: HostPort,
-    ) -> io::Result<Option<Passage>> {
+    ) -> io::Result<Option<RoutedConnection>> {
         let http = protocol.is_some_and(Protocol::is_http);
         if let Some(early) = self
             .early
             .take_if(|early| Arc::ptr_eq(&early.upstream, &upstream))
         {
-            return self.go(early, http).await.map(Some);
+            return self.commit(early, http).await.map(Some);
         }
         self.early = None;
-        let cut = upstream.ticket();
-        let end = Instant::now() + HOLD;
+        let cut = upstream.cut_token();
+        let end = Instant::now() + HOLD_TIMEOUT;
         let first = tokio::select! {
             biased;
             dialled = hold::dial_once(&upstream, end) => dialled,
-            () = self.leaves() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = self.client_gone() => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         let guest = match first {
             Ok(guest) => Ok(guest),
-            Err(error) if !hold::passes(&error) || Instant::now() >= end => Err((error, protocol)),
-            Err(_) => self.wait(&upstream, protocol, end).await?,
+            Err(error) if !hold::is_transient(&error) || Instant::now() >= end => {
+                Err((error, protocol))
+            }
+            Err(_) => self.hold(&upstream, protocol, end).await?,
         };
         match guest {
             Ok(guest) => {
-                let said = Vec::new();
-                let early = Early {
+                let received = Vec::new();
+                let early = EarlyTarget {
                     upstream,
                     guest,
                     cut,
-                    said,
+                    received,
                 };
-                self.go(early, http).await.map(Some)
+                self.commit(early, http).await.map(Some)
             }
             Err((error, protocol)) => {
-                let page = waiting(&upstream, &error, port);
+                let page = waiting_page(&upstream, &error, port);
                 refuse_unreached(self.client, self.bytes, protocol, &page).await;
                 Ok(None)
             }
         }
     }
 
-    /// Holds the client until the service answers, or until it has waited long enough.
-    async fn wait(
+    /// Holds the client until the service accepts, or until a timeout.
+    async fn hold(
         &mut self,
         upstream: &Upstream,
         mut protocol: Option<Protocol>,
         end: Instant,
     ) -> io::Result<std::result::Result<GuestStream, (Error, Option<Protocol>)>> {
-        // On a port of an env's own nobody has asked yet what the client speaks.
+        // On an own port the protocol was not sniffed yet.
         if !self.table.is_shared() {
             protocol = self.peek_protocol().await?;
         }
         let end = match protocol {
-            Some(Protocol::Http1 { html: true }) => end.min(Instant::now() + HOLD_PERSON),
+            Some(Protocol::Http1 { html: true }) => end.min(Instant::now() + BROWSER_HOLD_TIMEOUT),
             _ => end,
         };
         tokio::select! {
             biased;
             dialled = hold::dial(upstream, end) => Ok(dialled.map_err(|error| (error, protocol))),
-            () = self.leaves() => Err(io::ErrorKind::ConnectionAborted.into()),
+            () = self.client_gone() => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }
 
-    /// Resolves when the client has gone away: at once where it was reset. One that has ended its sending may
-    /// still wait for an answer, or it may be gone: it is given a while. What it says meanwhile is kept, for its
-    /// end comes behind that.
-    async fn leaves(&mut self) {
+    /// Resolves when the client is gone: at once after a reset, with a delay after a half-close, since it may still wait
+    /// for a response. Buffers what it sends, because the end comes after that.
+    async fn client_gone(&mut self) {
         loop {
-            let heard = tokio::select! {
+            let read = tokio::select! {
                 _ = self.client.ready(Interest::ERROR) => return,
-                () = sleep(DRAIN_TIMEOUT), if self.ended => return,
-                heard = read_some(&self.client, &mut self.bytes, &mut self.ended),
-                    if !self.ended && self.bytes.len() < MOST => heard,
+                () = sleep(HALF_CLOSE_TIMEOUT), if self.ended => return,
+                read = read_some(&self.client, &mut self.bytes, &mut self.ended),
+                    if !self.ended && self.bytes.len() < MAX_BUFFERED_BYTES => read,
             };
-            if heard.is_err() {
+            if read.is_err() {
                 return;
             }
         }
     }
 
     async fn peek_protocol(&mut self) -> io::Result<Option<Protocol>> {
-        let end = Instant::now() + SILENCE;
+        let end = Instant::now() + SILENCE_TIMEOUT;
         while let Sniffed::More = sniff(&self.bytes) {
             if self.ended || timeout_at(end, self.read()).await.is_err() {
                 break;
@@ -311,16 +319,16 @@ impl Opening<'_> {
         Ok(protocol(&sniff(&self.bytes)))
     }
 
-    /// Sends what has been said until now both ways.
-    async fn go(mut self, early: Early, http: bool) -> io::Result<Passage> {
-        let Early {
+    /// Forwards all buffered bytes in both directions.
+    async fn commit(mut self, early: EarlyTarget, http: bool) -> io::Result<RoutedConnection> {
+        let EarlyTarget {
             upstream,
             mut guest,
             cut,
-            said,
+            received,
         } = early;
-        if !said.is_empty() {
-            self.client.write_all(&said).await?;
+        if !received.is_empty() {
+            self.client.write_all(&received).await?;
         }
         if !self.bytes.is_empty() {
             guest.write_all(&self.bytes).await?;
@@ -328,7 +336,7 @@ impl Opening<'_> {
         if self.ended {
             guest.shutdown().await?;
         }
-        Ok(Passage {
+        Ok(RoutedConnection {
             client: self.client,
             guest,
             upstream,
@@ -338,15 +346,15 @@ impl Opening<'_> {
     }
 }
 
-/// Reads a bit of what the client says. Loses nothing when it is dropped in between.
+/// Reads available bytes. Cancel-safe.
 async fn read_some(client: &TcpStream, bytes: &mut Vec<u8>, ended: &mut bool) -> io::Result<()> {
     loop {
         client.readable().await?;
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; READ_BYTES];
         match client.try_read(&mut chunk) {
             Ok(0) => *ended = true,
             Ok(length) => bytes.extend_from_slice(&chunk[..length]),
-            // It only seemed as if there were something.
+            // Spurious readiness.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         }
@@ -354,13 +362,13 @@ async fn read_some(client: &TcpStream, bytes: &mut Vec<u8>, ended: &mut bool) ->
     }
 }
 
-fn waiting(upstream: &Upstream, error: &Error, port: HostPort) -> Page {
+fn waiting_page(upstream: &Upstream, error: &Error, port: HostPort) -> Page {
     let report = error.report();
     let host = format!("{}:{port}", upstream.name.host());
     Page::waiting(&host, &report.message, report.hint.as_deref())
 }
 
-/// A service that isn't there is no reason for an alert: TLS is closed like any other.
+/// Refuses a client of an unreachable service. TLS gets no alert, since the name is valid.
 async fn refuse_unreached(
     client: TcpStream,
     bytes: Vec<u8>,

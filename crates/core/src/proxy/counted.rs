@@ -1,4 +1,4 @@
-//! A client's side of a connection whose bytes are counted on their way through this process.
+//! A client stream that counts bytes.
 
 use std::io;
 use std::pin::Pin;

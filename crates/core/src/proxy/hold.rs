@@ -1,4 +1,4 @@
-//! Connecting to a service that may not be there yet.
+//! Dials a service that may not be ready yet.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use super::upstream::Upstream;
 use crate::backend::GuestStream;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Pauses between two tries: short at first, for a service that is just starting, never so long that one
-/// which has begun to listen is kept waiting.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+/// Retry intervals, doubled from the first to the second. Short, so that a service that starts is reached at once.
+const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
-/// Whether an error may pass by itself: nobody listens yet, the env doesn't run, the engine restarts.
+/// Whether an error may be temporary: nothing listens yet, the env is not running, the engine restarts.
 #[must_use]
-pub fn passes(error: &Error) -> bool {
+pub fn is_transient(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Guest
@@ -26,40 +25,40 @@ pub fn passes(error: &Error) -> bool {
     )
 }
 
-/// Connects, once.
+/// Dials once.
 ///
 /// # Errors
-/// The service's; `Timeout` where it hasn't answered until then.
+/// Those of the service; `Timeout` at `end`.
 pub(super) async fn dial_once(upstream: &Upstream, end: Instant) -> Result<GuestStream> {
     let dialled = timeout_at(end, upstream.service.dial()).await;
-    dialled.unwrap_or_else(|_| Err(no_answer(upstream)))
+    dialled.unwrap_or_else(|_| Err(not_responding(upstream)))
 }
 
-/// Connects; tries again until then.
+/// Dials and retries until `end`.
 ///
 /// # Errors
-/// Why the last try failed.
+/// That of the last try.
 pub(super) async fn dial(upstream: &Upstream, end: Instant) -> Result<GuestStream> {
-    let mut pause = PAUSES.0;
+    let mut interval = RETRY_INTERVALS.0;
     let mut last = None;
     loop {
         let error = match timeout_at(end, upstream.service.dial()).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
-            Err(_) => return Err(last.unwrap_or_else(|| no_answer(upstream))),
+            Err(_) => return Err(last.unwrap_or_else(|| not_responding(upstream))),
         };
-        if !passes(&error) || Instant::now() + pause >= end {
+        if !is_transient(&error) || Instant::now() + interval >= end {
             return Err(error);
         }
         last = Some(error);
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+        sleep(interval).await;
+        interval = (interval * 2).min(RETRY_INTERVALS.1);
     }
 }
 
-fn no_answer(upstream: &Upstream) -> Error {
+fn not_responding(upstream: &Upstream) -> Error {
     Error::new(
         ErrorKind::Timeout,
-        format!("`{}` doesn't answer", upstream.env.env),
+        format!("`{}` is not responding", upstream.env.env),
     )
 }

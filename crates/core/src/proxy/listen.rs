@@ -9,30 +9,30 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::owner::{Listening, Owner};
 use crate::error::{Error, ErrorKind};
 use crate::local_tcp;
-use crate::model::{HostPort, Reach};
+use crate::model::{HostPort, ListenScope};
 
-/// Connections that may wait to be accepted: as many as come at once.
-const BACKLOG: u32 = 4096;
-/// Ports below it take a right of their own.
-const PRIVILEGED: u16 = 1024;
+/// Limit of pending connections.
+const MAX_PENDING: u32 = 4096;
+/// Ports below need a privilege.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
-/// The addresses to bind, and whether this machine may lack each.
-fn addresses(reach: Reach) -> Vec<(IpAddr, bool)> {
+/// Returns the addresses to bind, and whether each is optional.
+fn addresses(reach: ListenScope) -> Vec<(IpAddr, bool)> {
     let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
     match reach {
-        Reach::Everywhere => vec![
+        ListenScope::Everywhere => vec![
             (Ipv4Addr::UNSPECIFIED.into(), false),
             (Ipv6Addr::UNSPECIFIED.into(), true),
         ],
-        Reach::Address(address) if !address.is_loopback() => {
+        ListenScope::Address(address) if !address.is_loopback() => {
             vec![(v4, false), (v6, true), (address, false)]
         }
-        Reach::Loopback | Reach::Address(_) => vec![(v4, false), (v6, true)],
+        ListenScope::Loopback | ListenScope::Address(_) => vec![(v4, false), (v6, true)],
     }
 }
 
-/// How long somebody on this machine may take to accept.
+/// Time for a local process to accept.
 #[cfg(target_os = "macos")]
 const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -43,21 +43,21 @@ pub struct Listeners {
     port: HostPort,
 }
 
-/// Takes a listener that is there already, for an address.
-pub type Ready<'a> = &'a mut dyn FnMut(SocketAddr) -> Option<std::net::TcpListener>;
+/// Returns an existing listener for an address.
+pub type ExistingListener<'a> = &'a mut dyn FnMut(SocketAddr) -> Option<std::net::TcpListener>;
 
 impl Listeners {
-    /// The port.
+    /// The host port.
     #[must_use]
     pub fn port(&self) -> HostPort {
         self.port
     }
 
-    /// Their descriptors, for another process.
+    /// Duplicates the descriptors for another process.
     ///
     /// # Errors
-    /// Where no descriptor is left.
-    pub fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+    /// If no descriptor is left.
+    pub fn duplicate(&self) -> io::Result<Vec<OwnedFd>> {
         let sockets = self.sockets.iter();
         sockets
             .map(|socket| socket.as_fd().try_clone_to_owned())
@@ -65,7 +65,7 @@ impl Listeners {
     }
 }
 
-/// A port that can't be had.
+/// A port that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} port {port}")]
 pub struct Refused {
@@ -75,29 +75,33 @@ pub struct Refused {
     error: io::Error,
 }
 
-/// Listens on all addresses, or on none.
+/// Binds all addresses, or none.
 ///
 /// # Errors
-/// The first address that can't be had: [`Refused::explain`] says why.
-pub fn bind(port: HostPort, reach: Reach) -> Result<Listeners, Refused> {
+/// The first address that fails; see [`Refused::explain`].
+pub fn bind(port: HostPort, reach: ListenScope) -> Result<Listeners, Refused> {
     bind_with(port, reach, &mut |_| None)
 }
 
-/// The same, with listeners that are there already where there are some.
+/// Like [`bind`], with existing listeners where available.
 ///
 /// # Errors
 /// Those of [`bind`].
-pub fn bind_with(port: HostPort, reach: Reach, ready: Ready<'_>) -> Result<Listeners, Refused> {
+pub fn bind_with(
+    port: HostPort,
+    reach: ListenScope,
+    existing: ExistingListener<'_>,
+) -> Result<Listeners, Refused> {
     let mut sockets = Vec::new();
     for (address, optional) in addresses(reach) {
-        let place = SocketAddr::new(address, port.get());
-        let listening = match ready(place) {
+        let socket_address = SocketAddr::new(address, port.get());
+        let listening = match existing(socket_address) {
             Some(listener) => TcpListener::from_std(listener),
-            None => listen(place),
+            None => listen(socket_address),
         };
         match listening {
             Ok(listener) => sockets.push(listener),
-            // A machine without IPv6 has no ::1.
+            // A host without IPv6 has no ::1.
             Err(error) if optional && is_no_ipv6(&error) => {}
             Err(error) => {
                 return Err(Refused {
@@ -112,15 +116,15 @@ pub fn bind_with(port: HostPort, reach: Reach, ready: Ready<'_>) -> Result<Liste
 }
 
 impl Listening {
-    /// Whether nobody else listens where this port would be. Takes nothing, so that whoever is about to gets it.
+    /// Whether no process listens on the addresses of a port. Binds nothing, so as not to race with other servers.
     #[must_use]
-    pub fn is_free(&self, port: HostPort, reach: Reach) -> bool {
+    pub fn is_free(&self, port: HostPort, reach: ListenScope) -> bool {
         let mut addresses = addresses(reach).into_iter();
-        addresses.all(|(address, _)| self.lets(address, port))
+        addresses.all(|(address, _)| self.is_address_free(address, port))
     }
 }
 
-/// Whether it only says that this machine has no IPv6.
+/// Whether the error only means that the host has no IPv6.
 fn is_no_ipv6(error: &io::Error) -> bool {
     let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unsupported)
@@ -137,17 +141,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     #[cfg(target_os = "macos")]
     refuse_shadowing(address)?;
-    // Connections of before that linger don't count.
+    // Allows binding despite connections in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     if address.ip().is_loopback() {
         local_tcp::disable_pacing(&socket);
     }
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(MAX_PENDING)
 }
 
-/// A Mac lets a loopback address be bound while a stranger has the port on all addresses, and would take its
-/// connections away.
+/// macOS allows binding a loopback address while another process has the port on all addresses, which would hijack its
+/// connections.
 #[cfg(target_os = "macos")]
 fn refuse_shadowing(address: SocketAddr) -> io::Result<()> {
     match std::net::TcpStream::connect_timeout(&address, PROBE_TIMEOUT) {
@@ -157,15 +161,14 @@ fn refuse_shadowing(address: SocketAddr) -> io::Result<()> {
 }
 
 impl Refused {
-    /// Whether somebody else has the port.
+    /// Whether another process uses the port.
     #[must_use]
-    pub fn is_taken(&self) -> bool {
+    pub fn is_in_use(&self) -> bool {
         self.error.kind() == io::ErrorKind::AddrInUse
     }
 
-    /// Why, and what can be done about it. Looks at all processes where somebody has the port, which may take a
-    /// while: `Conflict` then, naming who; `PermissionDenied` below 1024 without the right; `Config` for an address
-    /// that this machine doesn't have.
+    /// Explains the failure with a hint: `Conflict` with the owner of the port, which is slow because it scans all
+    /// processes; `PermissionDenied` below 1024; `Config` for an address that the host does not have.
     #[must_use]
     pub fn explain(self) -> Error {
         let Self {
@@ -174,24 +177,19 @@ impl Refused {
             error,
         } = self;
         match error.kind() {
-            io::ErrorKind::AddrInUse => taken(port, Listening::read().owner(address, port)),
-            io::ErrorKind::PermissionDenied if port.get() < PRIVILEGED => {
-                let message = format!("port {port} is below 1024: only root may listen on it");
-                let hint = match cfg!(target_os = "linux") {
-                    true => {
-                        format!(
-                            "allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`"
-                        )
-                    }
-                    false => {
-                        "reach it by its own port, which `lxc-dev-manager ports` shows".to_owned()
-                    }
+            io::ErrorKind::AddrInUse => in_use(port, Listening::read().owner(address, port)),
+            io::ErrorKind::PermissionDenied if port.get() < FIRST_UNPRIVILEGED_PORT => {
+                let message = format!("port {port} needs root: it is below 1024");
+                let hint = if cfg!(target_os = "linux") {
+                    format!("allow it: `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`")
+                } else {
+                    "use its own port: see `lxc-dev-manager ports`".to_owned()
                 };
                 Error::new(ErrorKind::PermissionDenied, message).with_hint(hint)
             }
             io::ErrorKind::AddrNotAvailable => Error::new(
                 ErrorKind::Config,
-                format!("this machine doesn't have the address {address} to listen on"),
+                format!("this host has no address {address}"),
             )
             .with_hint("correct `listen:` in containers.yaml"),
             _ => Error::io(format!("cannot listen on port {port}"), error),
@@ -199,36 +197,37 @@ impl Refused {
     }
 }
 
-/// The error for a port that somebody else has.
-pub(super) fn taken(port: HostPort, owner: Option<Owner>) -> Error {
-    let (who, hint) = match &owner {
+/// The error for a port in use by another process.
+pub(super) fn in_use(port: HostPort, owner: Option<Owner>) -> Error {
+    let (user, hint) = match &owner {
         Some(Owner::Process { name, pid }) => (
             format!(" by `{name}` (pid {pid})"),
             format!(
-                "end it, or take `{port}` out of `ports:`; it is forwarded once it has been free for ten seconds"
+                "stop it, or remove `{port}` from `ports:`; a free port is forwarded after ten seconds"
             ),
         ),
         Some(Owner::User(uid)) => (
             format!(" by a process of user {uid}"),
-            format!("see who it is: `sudo {}`", list_of(port)),
+            format!("find it: `sudo {}`", list_command(port)),
         ),
         None => (
             String::new(),
-            format!("see who has it: `sudo {}`", list_of(port)),
+            format!("find the process: `sudo {}`", list_command(port)),
         ),
     };
     Error::new(
         ErrorKind::Conflict,
-        format!("port {port} of this machine is taken{who}"),
+        format!("host port {port} is in use{user}"),
     )
     .with_hint(hint)
 }
 
-/// The command that lists who listens on a port.
-fn list_of(port: HostPort) -> String {
-    match cfg!(target_os = "linux") {
-        true => format!("ss -ltnp 'sport = :{port}'"),
-        false => format!("lsof -nP -iTCP:{port} -sTCP:LISTEN"),
+/// The command that lists listeners on a port.
+fn list_command(port: HostPort) -> String {
+    if cfg!(target_os = "linux") {
+        format!("ss -ltnp 'sport = :{port}'")
+    } else {
+        format!("lsof -nP -iTCP:{port} -sTCP:LISTEN")
     }
 }
 
@@ -237,20 +236,19 @@ mod tests {
     use super::*;
 
     async fn free_port() -> HostPort {
-        // The system picks one; we give it back.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         HostPort::new(listener.local_addr().unwrap().port()).unwrap()
     }
 
     #[tokio::test]
-    async fn a_port_is_bound_on_loopback_only_and_once() {
+    async fn binds_loopback_once() {
         let port = free_port().await;
-        let listeners = bind(port, Reach::default()).unwrap();
+        let listeners = bind(port, ListenScope::default()).unwrap();
         for listener in &listeners.sockets {
             assert!(listener.local_addr().unwrap().ip().is_loopback());
         }
-        let refused = bind(port, Reach::default()).unwrap_err();
-        assert!(refused.is_taken());
+        let refused = bind(port, ListenScope::default()).unwrap_err();
+        assert!(refused.is_in_use());
         let error = refused.explain();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         #[cfg(target_os = "linux")]
@@ -261,14 +259,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_families_or_neither() {
+    async fn binds_both_families_or_none() {
         let port = free_port().await;
-        let Ok(_stranger) = TcpListener::bind((Ipv6Addr::LOCALHOST, port.get())).await else {
-            // This machine has no IPv6: there is only one family.
-            assert_eq!(bind(port, Reach::default()).unwrap().sockets.len(), 1);
+        let Ok(_other) = TcpListener::bind((Ipv6Addr::LOCALHOST, port.get())).await else {
+            // Without IPv6 there is only one family.
+            assert_eq!(bind(port, ListenScope::default()).unwrap().sockets.len(), 1);
             return;
         };
-        assert!(bind(port, Reach::default()).is_err());
+        assert!(bind(port, ListenScope::default()).is_err());
         assert!(
             TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
                 .await
@@ -276,23 +274,22 @@ mod tests {
         );
     }
 
-    /// What others do with a port elsewhere is none of our business.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_port_is_free_where_it_is_taken_at_other_addresses_alone() {
-        let stranger = TcpListener::bind("127.0.0.2:0").await.unwrap();
-        let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
+    async fn port_in_use_on_other_address_is_free() {
+        let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = HostPort::new(other.local_addr().unwrap().port()).unwrap();
         let listening = Listening::read();
-        assert!(listening.is_free(port, Reach::Loopback));
-        assert!(!listening.is_free(port, Reach::Everywhere));
-        assert!(bind(port, Reach::Loopback).is_ok());
+        assert!(listening.is_free(port, ListenScope::Loopback));
+        assert!(!listening.is_free(port, ListenScope::Everywhere));
+        assert!(bind(port, ListenScope::Loopback).is_ok());
     }
 
     #[tokio::test]
-    async fn an_address_of_another_machine_is_said() {
+    async fn rejects_address_of_another_host() {
         let port = free_port().await;
-        let elsewhere: Reach = "192.0.2.1".parse().unwrap();
-        let refused = bind(port, elsewhere).unwrap_err();
+        let remote: ListenScope = "192.0.2.1".parse().unwrap();
+        let refused = bind(port, remote).unwrap_err();
         assert_eq!(refused.explain().kind(), ErrorKind::Config);
     }
 }

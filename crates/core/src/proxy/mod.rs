@@ -1,20 +1,16 @@
-//! Forwards: a host port's listeners, who gets its connections, and the bytes between them.
+//! TCP proxy: listeners of host ports, routing, and relaying.
 //!
-//! [`serve`] takes bound listeners, a table of who may be reached by them, and a token that ends it; who
-//! hosts it (`proxy`, `serve`, the app) decides the rest. Several envs may share a port: a connection that
-//! names a host goes to that env, any other to the one that has the focus ([`Table`]).
+//! [`serve`] takes bound listeners, a routing table and a token that ends it. Several envs may share a port: a
+//! connection that names a host goes to that env, any other to the default target ([`Table`]).
 //!
-//! Invariants: loopback only, both families or neither, unless a [`Reach`](crate::model::Reach) says more; routing is per connection,
-//! by its first request; a connection that is on its way is ended by its sides alone, or cut on purpose;
-//! nothing is read of it, and between sockets nothing copied.
-//! Deliberately absent: UDP; envs, focus and files, which are `forward`'s.
+//! Invariants: loopback only, both families or none, unless a [`ListenScope`](crate::model::ListenScope) allows more;
+//! routing is per connection, by its first request; a routed connection is ended only by its peers, or cut explicitly.
+//! Deliberately absent: UDP; envs, focus and files (`forward`).
 
 mod connection;
 mod counted;
 mod hold;
 mod listen;
-#[cfg(any(not(target_os = "linux"), test))]
-mod lsof;
 mod name;
 mod owner;
 mod page;
@@ -30,12 +26,12 @@ mod table;
 mod traffic;
 mod upstream;
 
-pub use hold::passes;
-pub use listen::{Listeners, Ready, Refused, bind, bind_with};
-pub use name::{Asked, RouteName};
+pub use hold::is_transient;
+pub use listen::{ExistingListener, Listeners, Refused, bind, bind_with};
+pub use name::{RouteName, Target};
 pub use owner::Listening;
 pub use serve::{Routes, Shared, serve};
-pub use sniff::{MAX_HEAD, Protocol, Sniffed, sniff};
+pub use sniff::{MAX_HEAD_BYTES, Protocol, Sniffed, sniff};
 pub use table::Table;
 pub use traffic::{Traffic, TrafficView};
 pub use upstream::{Service, Upstream};

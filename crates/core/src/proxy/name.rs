@@ -1,11 +1,11 @@
-//! What a connection calls the machine that it wants: the host of a request, or of a TLS greeting.
+//! Host names in requests and TLS client hellos.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// The domain that never leaves this machine (RFC 6761, section 6.3).
+/// Always resolves to loopback (RFC 6761, section 6.3).
 const DOMAIN: &str = ".localhost";
-/// The longest name that DNS has, in bytes.
+/// DNS limit in bytes.
 const MAX_NAME: usize = 253;
 
 /// The part of a name before `.localhost`, in lower case: `dev.web`.
@@ -13,7 +13,7 @@ const MAX_NAME: usize = 253;
 pub struct RouteName(String);
 
 impl RouteName {
-    /// The name of an env: with its project, or alone where it has none. Host names know no upper case.
+    /// Returns the name of an env, with its project if it has one, in lower case.
     #[must_use]
     pub fn of(env: &str, project: Option<&str>) -> Self {
         let name = match project {
@@ -23,7 +23,7 @@ impl RouteName {
         Self(name.to_ascii_lowercase())
     }
 
-    /// The whole host name, `dev.web.localhost`.
+    /// The full host name, `dev.web.localhost`.
     #[must_use]
     pub fn host(&self) -> String {
         format!("{}{DOMAIN}", self.0)
@@ -36,20 +36,19 @@ impl fmt::Display for RouteName {
     }
 }
 
-/// Whom a connection asks for.
+/// Target that a connection requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// Nobody in particular: who has the port's focus.
+pub enum Target {
+    /// The default target of the port.
     Focus,
-    /// An env, by its name.
+    /// An env by name.
     Named(RouteName),
-    /// Something that no host can be called. Nobody gets it, for two programs may read it differently.
-    Garbled,
+    /// An invalid or ambiguous host, which is refused, because two programs may read it differently.
+    Invalid,
 }
 
-impl Asked {
-    /// Reads a host as it stands in `Host:`, in `:authority` or in a request's target: with or without
-    /// a port, and with or without a dot at its end.
+impl Target {
+    /// Parses `Host:`, `:authority` or the authority of a request target, with optional port and trailing dot.
     #[must_use]
     pub fn of_authority(text: &str) -> Self {
         if let Some(rest) = text.strip_prefix('[') {
@@ -57,25 +56,26 @@ impl Asked {
                 Some((address, port)) if is_port(port) && address.parse::<IpAddr>().is_ok() => {
                     Self::Focus
                 }
-                _ => Self::Garbled,
+                _ => Self::Invalid,
             };
         }
         let (host, port) = match text.find(':') {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        match is_port(port) {
-            true => Self::of_host(host),
-            false => Self::Garbled,
+        if is_port(port) {
+            Self::of_host(host)
+        } else {
+            Self::Invalid
         }
     }
 
-    /// Reads a host without a port, as TLS has it.
+    /// Parses a host without a port, as in TLS.
     #[must_use]
     pub fn of_host(host: &str) -> Self {
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.len() > MAX_NAME || !host.split('.').all(is_label) {
-            return Self::Garbled;
+            return Self::Invalid;
         }
         let lower = host.to_ascii_lowercase();
         match lower.strip_suffix(DOMAIN) {
@@ -85,7 +85,7 @@ impl Asked {
     }
 }
 
-/// Nothing, or a colon and a number.
+/// Empty, or a colon and a number.
 fn is_port(text: &str) -> bool {
     let Some(digits) = text.strip_prefix(':') else {
         return text.is_empty();
@@ -94,7 +94,7 @@ fn is_port(text: &str) -> bool {
         || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
 }
 
-/// A label as hosts have it; an underscore too, for projects may have one.
+/// A host label. Underscores are allowed, because project names may have them.
 fn is_label(label: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     !label.is_empty() && label.bytes().all(plain)
@@ -104,12 +104,12 @@ fn is_label(label: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn named(text: &str) -> Asked {
-        Asked::Named(RouteName(text.to_owned()))
+    fn named(text: &str) -> Target {
+        Target::Named(RouteName(text.to_owned()))
     }
 
     #[test]
-    fn names_are_read_whatever_their_case_dot_and_port() {
+    fn names_ignore_case_dot_and_port() {
         for text in [
             "dev.web.localhost",
             "DEV.Web.LocalHost",
@@ -118,9 +118,9 @@ mod tests {
             "dev.web.localhost.:5173",
             "dev.web.localhost:",
         ] {
-            assert_eq!(Asked::of_authority(text), named("dev.web"), "{text}");
+            assert_eq!(Target::of_authority(text), named("dev.web"), "{text}");
         }
-        assert_eq!(Asked::of_authority("dev.a_b.localhost"), named("dev.a_b"));
+        assert_eq!(Target::of_authority("dev.a_b.localhost"), named("dev.a_b"));
         assert_eq!(
             RouteName::of("Dev", Some("Web")).host(),
             "dev.web.localhost"
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_mean_the_focus() {
+    fn other_hosts_select_the_default_target() {
         for text in [
             "localhost",
             "localhost:5173",
@@ -139,12 +139,12 @@ mod tests {
             "dev.web.localhost.example.com",
             "notlocalhost",
         ] {
-            assert_eq!(Asked::of_authority(text), Asked::Focus, "{text}");
+            assert_eq!(Target::of_authority(text), Target::Focus, "{text}");
         }
     }
 
     #[test]
-    fn what_can_be_read_in_two_ways_is_nobodys() {
+    fn ambiguous_hosts_are_invalid() {
         for text in [
             "",
             "dev.web.localhost@evil.example",
@@ -162,11 +162,11 @@ mod tests {
             "[::1",
             "[dev]:80",
         ] {
-            assert_eq!(Asked::of_authority(text), Asked::Garbled, "{text:?}");
+            assert_eq!(Target::of_authority(text), Target::Invalid, "{text:?}");
         }
         assert_eq!(
-            Asked::of_host(&format!("{}.localhost", "a".repeat(300))),
-            Asked::Garbled
+            Target::of_host(&format!("{}.localhost", "a".repeat(300))),
+            Target::Invalid
         );
     }
 }

@@ -1,201 +1,125 @@
-//! Who listens on a port of this machine. All of it may take a while: never in a task that others wait for.
+//! Which process listens on a port of this machine. Slow: call it on a thread of its own.
 
 use std::net::{IpAddr, SocketAddr};
 
+use listeners::Protocol;
+
 use crate::model::HostPort;
 
-/// Who has a port.
+/// The owner of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// A process that we may look at.
     Process {
-        /// Its name, as the system has it.
         name: String,
-        /// Its number.
-        pid: i32,
+        pid: u32,
     },
-    /// Somebody whose processes we may not look at.
+    /// The user id, where the process is another user's.
     #[cfg_attr(
         not(target_os = "linux"),
-        expect(dead_code, reason = "lsof names nobody then")
+        expect(dead_code, reason = "macOS does not tell")
     )]
     User(u32),
 }
 
-/// What listens on this machine, as it was at one moment.
+/// The listening sockets of this machine at one moment.
 #[derive(Debug, Default)]
 pub struct Listening {
     #[cfg(target_os = "linux")]
-    sockets: Vec<Socket>,
+    sockets: Vec<(SocketAddr, u32)>,
 }
 
-/// Whether a listener at one address keeps another one from an address of the same port. One that listens at all
-/// addresses of IPv6 may take IPv4 as well: the system doesn't say.
-fn is_in_the_way(listener: IpAddr, wanted: IpAddr) -> bool {
+impl Listening {
+    /// The process that occupies an address, or its user where the process cannot be inspected.
+    pub(super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
+        let listeners = listeners::get_all().unwrap_or_default().into_iter();
+        let of_port: Vec<_> = listeners
+            .filter(|one| one.protocol == Protocol::TCP && one.socket.port() == port.get())
+            .collect();
+        match nearest(&of_port, |one| one.socket.ip(), address) {
+            Some(found) => Some(Owner::Process {
+                name: found.process.name.clone(),
+                pid: found.process.pid,
+            }),
+            None => self.user(address, port),
+        }
+    }
+}
+
+/// Whether a listener at one address occupies another address of the same port. One at all IPv6
+/// addresses may occupy IPv4 too: the system does not tell.
+fn occupies(listener: IpAddr, wanted: IpAddr) -> bool {
     let (listener, wanted) = (listener.to_canonical(), wanted.to_canonical());
-    let one_family = listener.is_ipv4() == wanted.is_ipv4();
-    match one_family {
-        true => listener == wanted || listener.is_unspecified() || wanted.is_unspecified(),
-        false => listener.is_ipv6() && listener.is_unspecified(),
+    if listener.is_ipv4() == wanted.is_ipv4() {
+        listener == wanted || listener.is_unspecified() || wanted.is_unspecified()
+    } else {
+        listener.is_ipv6() && listener.is_unspecified()
     }
 }
 
-/// Of listeners on one port the one at this very address, else one that has it with others.
-pub(super) fn nearest<T>(
-    listeners: &[T],
-    address: impl Fn(&T) -> IpAddr,
-    wanted: IpAddr,
-) -> Option<&T> {
+/// The listener at this very address, else one that occupies it with others.
+fn nearest<T>(listeners: &[T], address: impl Fn(&T) -> IpAddr, wanted: IpAddr) -> Option<&T> {
     let exact = |one: &&T| address(one).to_canonical() == wanted;
-    let in_the_way = |one: &&T| is_in_the_way(address(one), wanted);
+    let occupying = |one: &&T| occupies(address(one), wanted);
     let mut all = listeners.iter();
-    all.clone().find(exact).or_else(|| all.find(in_the_way))
+    all.clone().find(exact).or_else(|| all.find(occupying))
 }
 
 #[cfg(target_os = "linux")]
-mod linux {
-    use procfs::ProcResult;
-    use procfs::net::{TcpNetEntry, TcpState, tcp, tcp6};
-    use procfs::process::{FDTarget, Process, all_processes};
-
-    use super::{HostPort, IpAddr, Listening, Owner, SocketAddr, nearest};
-
-    /// A socket that listens.
-    #[derive(Debug)]
-    pub(super) struct Socket {
-        address: SocketAddr,
-        inode: u64,
-        uid: u32,
-    }
-
-    impl Listening {
-        /// Looks. A system that tells nothing has nobody that listens.
-        #[must_use]
-        pub fn read() -> Self {
-            let listening = |entries: ProcResult<Vec<TcpNetEntry>>| {
-                let all = entries.unwrap_or_default().into_iter();
-                all.filter(|entry| entry.state == TcpState::Listen)
-            };
-            let entries = listening(tcp()).chain(listening(tcp6()));
-            let sockets = entries.map(|entry| Socket {
-                address: entry.local_address,
-                inode: entry.inode,
-                uid: entry.uid,
-            });
-            Self {
-                sockets: sockets.collect(),
-            }
-        }
-
-        /// Whether nobody keeps us from listening there.
-        pub(in super::super) fn lets(&self, address: IpAddr, port: HostPort) -> bool {
-            self.at(address, port).is_none()
-        }
-
-        fn at(&self, address: IpAddr, port: HostPort) -> Option<&Socket> {
-            let sockets = self.sockets.iter();
-            let of_port: Vec<_> = sockets
-                .filter(|one| one.address.port() == port.get())
-                .collect();
-            nearest(&of_port, |one| one.address.ip(), address).copied()
-        }
-
-        /// Who keeps us from listening there; `None` where nobody does, or where the system doesn't say.
-        pub(in super::super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
-            let socket = self.at(address, port)?;
-            let processes = all_processes().ok()?;
-            let holder = processes
-                .flatten()
-                .find(|process| holds(process, socket.inode));
-            Some(match holder.and_then(|process| process.stat().ok()) {
-                Some(stat) => Owner::Process {
-                    name: stat.comm,
-                    pid: stat.pid,
-                },
-                None => Owner::User(socket.uid),
-            })
+impl Listening {
+    /// Reads the kernel's tables. Empty where they cannot be read.
+    #[must_use]
+    pub fn read() -> Self {
+        use procfs::net::{TcpState, tcp, tcp6};
+        let tables = [tcp(), tcp6()].into_iter().flatten().flatten();
+        let listening = tables.filter(|entry| entry.state == TcpState::Listen);
+        Self {
+            sockets: listening
+                .map(|entry| (entry.local_address, entry.uid))
+                .collect(),
         }
     }
 
-    /// Whether a process has a socket open.
-    fn holds(process: &Process, inode: u64) -> bool {
-        let is_it =
-            |target: &FDTarget| matches!(target, FDTarget::Socket(number) if *number == inode);
-        // One that isn't ours shows nothing.
-        process
-            .fd()
-            .is_ok_and(|open| open.flatten().any(|fd| is_it(&fd.target)))
+    /// Whether an address is free.
+    pub(super) fn is_address_free(&self, address: IpAddr, port: HostPort) -> bool {
+        self.at(address, port).is_none()
+    }
+
+    fn user(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
+        Some(Owner::User(self.at(address, port)?.1))
+    }
+
+    fn at(&self, address: IpAddr, port: HostPort) -> Option<(SocketAddr, u32)> {
+        let sockets = self.sockets.iter();
+        let of_port: Vec<_> = sockets
+            .filter(|(address, _)| address.port() == port.get())
+            .copied()
+            .collect();
+        nearest(&of_port, |(address, _)| address.ip(), address).copied()
     }
 }
-
-#[cfg(target_os = "linux")]
-use linux::Socket;
 
 #[cfg(not(target_os = "linux"))]
-mod other {
-    use std::net::TcpStream;
-    use std::process::{Command, Stdio};
-    use std::time::Duration;
-
-    use super::super::lsof;
-    use super::{HostPort, IpAddr, Listening, Owner, SocketAddr};
-
-    /// Part of macOS; an app from Finder has no `/usr/sbin` in its PATH.
-    const LSOF: &str = "/usr/sbin/lsof";
-    /// How often it is looked whether lsof has ended.
-    const LOOKS: usize = 30;
-    /// How long somebody on this machine may take to accept, and the time between two looks.
-    const TIMEOUT: Duration = Duration::from_millis(100);
-
-    impl Listening {
-        /// There is no place to look: each address is tried when it is asked for.
-        #[must_use]
-        pub fn read() -> Self {
-            Self::default()
-        }
-
-        /// Whether nobody keeps us from listening there.
-        pub(in super::super) fn lets(&self, address: IpAddr, port: HostPort) -> bool {
-            let loopback: IpAddr = match address {
-                IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            };
-            let there = match address.is_unspecified() {
-                true => loopback,
-                false => address,
-            };
-            let address = SocketAddr::new(there, port.get());
-            TcpStream::connect_timeout(&address, TIMEOUT).is_err()
-        }
-
-        /// Who keeps us from listening there, as far as lsof may see it: the processes of one's own.
-        pub(in super::super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
-            let mut command = Command::new(LSOF);
-            command
-                // Nothing that may wait for a server of files.
-                .args(["-b", "-nPw", "-sTCP:LISTEN", "-Fpctn"])
-                .arg(format!("-iTCP:{port}"));
-            lsof::owner(&said(command)?, address)
-        }
+impl Listening {
+    /// Reads nothing: each address is tried when it is asked for.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::default()
     }
 
-    /// What a command prints, which is little, unless it takes too long.
-    fn said(mut command: Command) -> Option<String> {
-        let silent = || Stdio::null();
-        command
-            .stdin(silent())
-            .stderr(silent())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        for _ in 0..LOOKS {
-            if child.try_wait().ok()?.is_some() {
-                let output = child.wait_with_output().ok()?;
-                return Some(String::from_utf8_lossy(&output.stdout).into_owned());
-            }
-            std::thread::sleep(TIMEOUT);
-        }
-        child.kill().ok()?;
-        child.wait().ok()?;
+    /// Whether an address is free.
+    pub(super) fn is_address_free(&self, address: IpAddr, port: HostPort) -> bool {
+        use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+        /// A listener on this machine accepts within this.
+        const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(100);
+        let host = match address {
+            IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            address => address,
+        };
+        TcpStream::connect_timeout(&SocketAddr::new(host, port.get()), CONNECT_TIMEOUT).is_err()
+    }
+
+    fn user(&self, _: IpAddr, _: HostPort) -> Option<Owner> {
         None
     }
 }
@@ -205,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_in_the_way_of_its_own_address_and_of_all_where_it_has_all() {
+    fn listener_occupies_its_address_or_all_addresses() {
         let cases = [
             ("127.0.0.1", "127.0.0.1", true),
             ("127.0.0.1", "::1", false),
@@ -219,15 +143,15 @@ mod tests {
             ("::ffff:127.0.0.1", "127.0.0.1", true),
         ];
         for (listener, wanted, expected) in cases {
-            let found = is_in_the_way(listener.parse().unwrap(), wanted.parse().unwrap());
+            let found = occupies(listener.parse().unwrap(), wanted.parse().unwrap());
             assert_eq!(found, expected, "{listener} and {wanted}");
         }
     }
 
     #[test]
-    fn who_listens_at_another_address_is_not_taken_for_the_owner() {
-        let stranger = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
-        let port = HostPort::new(stranger.local_addr().unwrap().port()).unwrap();
+    fn owner_is_found_by_address() {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let port = HostPort::new(listener.local_addr().unwrap().port()).unwrap();
         let listening = Listening::read();
         let own = std::process::id();
         let owner = |address: &str| listening.owner(address.parse().unwrap(), port);
@@ -235,8 +159,8 @@ mod tests {
         assert_eq!(owner("::1"), None);
         for address in ["127.0.0.2", "0.0.0.0"] {
             let found = owner(address);
-            let is_it = matches!(found, Some(Owner::Process { pid, .. }) if pid as u32 == own);
-            assert!(is_it, "{address}: {found:?}");
+            let is_own = matches!(found, Some(Owner::Process { pid, .. }) if pid == own);
+            assert!(is_own, "{address}: {found:?}");
         }
     }
 }

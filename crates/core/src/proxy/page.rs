@@ -1,7 +1,6 @@
-//! What a client is told that nobody gets, or that comes too early.
+//! Error responses of the proxy: HTML for browsers, plain text for other HTTP clients, an alert for TLS.
 //!
-//! A page of HTML for a person, a line of text for a program, a response of HTTP/2's own, an alert for
-//! TLS. All of them end the connection. No page loads anything from anywhere.
+//! Each ends the connection. Pages load no resources.
 
 use std::fmt::Write as _;
 
@@ -11,10 +10,10 @@ use super::table::Refusal;
 /// The alert `unrecognized_name` (RFC 6066, section 3), fatal, as a record of TLS 1.2.
 pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// How often a page that waits looks again, in seconds.
-const RELOAD: u8 = 1;
+/// Reload interval of waiting pages in seconds.
+const RELOAD_INTERVAL: u8 = 1;
 
-/// An answer of ours.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     status: u16,
@@ -26,22 +25,26 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Nobody gets the connection; these are the hosts that there are.
-    pub(super) fn refused(why: Refusal, hosts: Vec<(String, bool)>) -> Self {
-        let (status, title, text) = match why {
-            Refusal::Unknown => (404, "No env has this name", "These names lead to an env:"),
-            Refusal::NoSuchPort => (404, "This env doesn't have this port", "These do:"),
+    /// Creates the page for a refused connection, with the available hosts.
+    pub(super) fn refused(reason: Refusal, hosts: Vec<(String, bool)>) -> Self {
+        let (status, title, text) = match reason {
+            Refusal::Unknown => (404, "No env has this name", "Available names:"),
+            Refusal::NoSuchPort => (
+                404,
+                "This env does not have this port",
+                "Envs with this port:",
+            ),
             Refusal::Ambiguous => (
                 409,
                 "Two envs have this name",
-                "They are of two directories with the same project name. Use the port of its own that `lxc-dev-manager ports` shows.",
+                "Two project directories have the same project name. Use the own port of the env: see `lxc-dev-manager ports`.",
             ),
-            Refusal::Garbled => (400, "This is no host name", "These names lead to an env:"),
-            Refusal::TooLong => (431, "The head of this request is too long", ""),
-            Refusal::NoFocus => (
+            Refusal::InvalidName => (400, "Invalid host name", "Available names:"),
+            Refusal::TooLong => (431, "Request head too large", ""),
+            Refusal::NoDefaultTarget => (
                 503,
-                "No env has this port's focus",
-                "Ask for one by its name, or run `lxc-dev-manager focus NAME`.",
+                "This port has no default target",
+                "Use the name of an env, or run `lxc-dev-manager focus NAME`.",
             ),
         };
         Self {
@@ -54,23 +57,23 @@ impl Page {
         }
     }
 
-    /// The env is not there yet.
-    pub(super) fn waiting(host: &str, why: &str, hint: Option<&str>) -> Self {
+    /// Creates the page for an env that is not reachable yet.
+    pub(super) fn waiting(host: &str, reason: &str, hint: Option<&str>) -> Self {
         Self {
             status: 503,
             title: format!("Waiting for {host}"),
-            text: why.to_owned(),
+            text: reason.to_owned(),
             hint: hint.map(str::to_owned),
             hosts: Vec::new(),
             reloads: true,
         }
     }
 
-    /// The request's head never came to its end.
+    /// Creates the page for an incomplete request head.
     pub(super) fn too_slow() -> Self {
         Self {
             status: 408,
-            title: "The request never came to its end".to_owned(),
+            title: "Incomplete request".to_owned(),
             text: String::new(),
             hint: None,
             hosts: Vec::new(),
@@ -78,12 +81,12 @@ impl Page {
         }
     }
 
-    /// The status code of HTTP.
+    /// The HTTP status code.
     pub(super) fn status(&self) -> u16 {
         self.status
     }
 
-    /// The bytes of an answer in HTTP/1 or TLS. HTTP/2 has frames of its own.
+    /// The bytes of the response; for HTTP/2 only the body.
     pub(super) fn bytes(&self, protocol: Protocol) -> Vec<u8> {
         match protocol {
             Protocol::Http1 { html: true } => {
@@ -98,7 +101,7 @@ impl Page {
     }
 
     fn response(&self, kind: &str, body: &str) -> Vec<u8> {
-        let reason = match self.status {
+        let phrase = match self.status {
             400 => "Bad Request",
             404 => "Not Found",
             408 => "Request Timeout",
@@ -107,14 +110,14 @@ impl Page {
             _ => "Service Unavailable",
         };
         let mut head = format!(
-            "HTTP/1.1 {} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+            "HTTP/1.1 {} {phrase}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
              Cache-Control: no-store\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n",
             self.status,
             body.len(),
         );
         if self.reloads {
-            let _ = write!(head, "Retry-After: {RELOAD}\r\n");
+            let _ = write!(head, "Retry-After: {RELOAD_INTERVAL}\r\n");
         }
         format!("{head}\r\n{body}").into_bytes()
     }
@@ -134,28 +137,30 @@ impl Page {
     }
 
     fn html(&self) -> String {
-        let reload = match self.reloads {
-            true => format!("<meta http-equiv=\"refresh\" content=\"{RELOAD}\">"),
-            false => String::new(),
+        let reload = if self.reloads {
+            format!("<meta http-equiv=\"refresh\" content=\"{RELOAD_INTERVAL}\">")
+        } else {
+            String::new()
         };
         let hint = match &self.hint {
-            Some(hint) => format!("<p><small>{}</small></p>", escaped(hint)),
+            Some(hint) => format!("<p><small>{}</small></p>", escape(hint)),
             None => String::new(),
         };
         let mut list = String::new();
         for (host, here) in &self.hosts {
-            let host = escaped(host);
-            let _ = match here {
-                true => write!(list, "<li><a href=\"http://{host}/\">{host}</a></li>"),
-                false => write!(list, "<li>{host} <small>not on this port</small></li>"),
+            let host = escape(host);
+            let _ = if *here {
+                write!(list, "<li><a href=\"http://{host}/\">{host}</a></li>")
+            } else {
+                write!(list, "<li>{host} <small>not on this port</small></li>")
             };
         }
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">{reload}\
              <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
              <style>{STYLE}</style><main><h1>{title}</h1><p>{text}</p>{hint}<ul>{list}</ul></main></html>",
-            title = escaped(&self.title),
-            text = escaped(&self.text),
+            title = escape(&self.title),
+            text = escape(&self.text),
         )
     }
 }
@@ -164,8 +169,8 @@ const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,
     margin:12vh auto;max-width:36rem;padding:0 1.5rem}h1{font-size:1.25rem;font-weight:600}\
     p,small{opacity:.75}ul{padding:0;list-style:none}a{font-family:ui-monospace,monospace}";
 
-/// Text that is nothing but text in HTML.
-fn escaped(text: &str) -> String {
+/// Escapes text for HTML.
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_lists_what_there_is_and_says_its_length() {
+    fn page_lists_hosts_and_content_length() {
         let hosts = vec![
             ("dev.web.localhost:5173".to_owned(), true),
             ("db.web.localhost:5173".to_owned(), false),
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_reloads_by_itself_and_is_only_text() {
+    fn waiting_page_reloads_and_escapes_text() {
         let page = Page::waiting(
             "dev.web",
             "<script>alert(1)</script> & \"more\"",

@@ -1,4 +1,4 @@
-//! Pipes for splice(2): few, and borrowed only while bytes are on their way.
+//! Pool of pipes for splice(2). Connections borrow one only during a transfer.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
@@ -6,57 +6,57 @@ use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-/// How many bytes a pipe is asked to hold.
+/// Requested capacity in bytes.
 pub(super) const PIPE_SIZE: usize = 512 * 1024;
-/// Pipes that are kept for the next who needs one.
-const KEPT: usize = 64;
-/// How long to wait where no descriptor is left.
-const NO_DESCRIPTOR: Duration = Duration::from_millis(20);
+/// Maximum number of pooled pipes.
+const MAX_POOLED: usize = 64;
+/// Retry interval without free descriptors.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A pipe, empty while nobody has it.
+/// A pipe, empty while pooled.
 #[derive(Debug)]
 pub(super) struct Pipe {
     pub(super) reader: OwnedFd,
     pub(super) writer: OwnedFd,
 }
 
-/// The pipes of one process.
+/// Pipe pool of the process.
 #[derive(Debug, Default)]
 pub(super) struct Pipes {
     free: Mutex<Vec<Pipe>>,
 }
 
 impl Pipes {
-    /// An empty pipe. Waits where the process may have no more descriptors.
+    /// Returns an empty pipe. Waits if no descriptor is free.
     pub(super) async fn take(&self) -> Pipe {
         loop {
-            let kept = self
+            let pooled = self
                 .free
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop();
-            match kept.map_or_else(make, Ok) {
+            match pooled.map_or_else(create, Ok) {
                 Ok(pipe) => return pipe,
                 Err(error) => {
-                    tracing::warn!(%error, "no pipe");
-                    tokio::time::sleep(NO_DESCRIPTOR).await;
+                    tracing::warn!(%error, "cannot create pipe");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Takes an empty one back. One that isn't must be dropped: what is in it is another's.
-    pub(super) fn give(&self, pipe: Pipe) {
+    /// Returns an empty pipe to the pool. A pipe with data must be dropped instead.
+    pub(super) fn put(&self, pipe: Pipe) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEPT {
+        if free.len() < MAX_POOLED {
             free.push(pipe);
         }
     }
 }
 
-fn make() -> rustix::io::Result<Pipe> {
+fn create() -> rustix::io::Result<Pipe> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // A user has a limit of memory for pipes; a smaller one works too.
+    // Fails at the user's pipe memory limit; a smaller pipe works too.
     let _ = fcntl_setpipe_size(&writer, PIPE_SIZE);
     Ok(Pipe { reader, writer })
 }

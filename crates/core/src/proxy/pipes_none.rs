@@ -1,5 +1,5 @@
-//! Pipes for a system that has no splice(2): none.
+//! Stub for systems without splice(2).
 
-/// Nothing.
+/// Empty.
 #[derive(Debug, Default)]
 pub(super) struct Pipes;

@@ -1,4 +1,4 @@
-//! Telling a client why it doesn't get what it asked for.
+//! Sends error responses to refused clients.
 
 use std::io;
 use std::pin::Pin;
@@ -12,41 +12,44 @@ use tokio::net::TcpStream;
 use super::page::Page;
 use super::sniff::Protocol;
 
-/// How long a client may take to read its answer and go.
+/// Time for the client to read the response and close.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much of what it still sends is read away meanwhile: unread bytes would make the system reset the
-/// connection, and the answer would be lost.
-const REMAINDER: u64 = 1024 * 1024;
+/// Limit of request bytes discarded meanwhile: unread bytes would cause a reset, and the response would be lost.
+const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
 
-/// RemoteAnswers in the client's protocol and ends the connection; without one it is only ended.
+/// Responds in the client's protocol, if known, and ends the connection.
 pub(super) async fn refuse(
     client: TcpStream,
     bytes: Vec<u8>,
     protocol: Option<Protocol>,
     page: &Page,
 ) {
-    let told = async {
+    let sent = async {
         match protocol {
             None => Ok(()),
-            Some(Protocol::Http2) => tell_http2(Behind { bytes, client }, page).await,
-            Some(protocol) => tell(client, &page.bytes(protocol)).await,
+            Some(Protocol::Http2) => respond_http2(Prefixed { bytes, client }, page).await,
+            Some(protocol) => respond(client, &page.bytes(protocol)).await,
         }
     };
-    match tokio::time::timeout(DRAIN_TIMEOUT, told).await {
+    match tokio::time::timeout(DRAIN_TIMEOUT, sent).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a client left before it was told"),
-        Err(_) => tracing::debug!("a client doesn't read what it is told"),
+        Ok(Err(error)) => tracing::debug!(%error, "client left before the response"),
+        Err(_) => tracing::debug!("client did not read the response"),
     }
 }
 
-async fn tell(mut client: TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn respond(mut client: TcpStream, bytes: &[u8]) -> io::Result<()> {
     client.write_all(bytes).await?;
     client.shutdown().await?;
-    tokio::io::copy(&mut client.take(REMAINDER), &mut tokio::io::sink()).await?;
+    tokio::io::copy(
+        &mut client.take(MAX_DISCARDED_BYTES),
+        &mut tokio::io::sink(),
+    )
+    .await?;
     Ok(())
 }
 
-async fn tell_http2(client: Behind, page: &Page) -> io::Result<()> {
+async fn respond_http2(client: Prefixed, page: &Page) -> io::Result<()> {
     let mut connection = h2::server::handshake(client)
         .await
         .map_err(io::Error::other)?;
@@ -67,18 +70,18 @@ async fn tell_http2(client: Behind, page: &Page) -> io::Result<()> {
     let text = page.bytes(Protocol::Http2).into();
     body.send_data(text, true).map_err(io::Error::other)?;
     connection.graceful_shutdown();
-    // Ends when the client has what it was sent.
+    // Ends after the client received everything.
     while connection.accept().await.is_some() {}
     Ok(())
 }
 
-/// A client, with what was read of it already in front.
-struct Behind {
+/// A client with already read bytes in front.
+struct Prefixed {
     bytes: Vec<u8>,
     client: TcpStream,
 }
 
-impl AsyncRead for Behind {
+impl AsyncRead for Prefixed {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -94,7 +97,7 @@ impl AsyncRead for Behind {
     }
 }
 
-impl AsyncWrite for Behind {
+impl AsyncWrite for Prefixed {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,9 +1,7 @@
-//! Passing bytes on, both ways, until both sides have ended.
+//! Relays bytes in both directions until both sides have ended.
 //!
-//! Between two sockets what is much isn't copied: the kernel moves pages through a pipe. A pipe is
-//! borrowed only while something is on its way, so an idle connection holds none. There is no timeout: a
-//! connection ends when a side ends it. What one side does, the other sees: an end of its sending as
-//! an end (half-close), a reset as a reset.
+//! Large transfers between sockets are spliced through pooled pipes; idle connections hold none. There is no timeout.
+//! Half-closes and resets are passed on.
 
 use std::io;
 
@@ -15,14 +13,14 @@ use super::pipes::Pipes;
 use super::traffic::Open;
 use crate::backend::GuestStream;
 
-/// Relays until the end. An error means that a side broke off, and the other is to be reset.
+/// Relays until the end. After an error the caller resets both sides.
 pub(super) async fn relay(
     client: &mut TcpStream,
     guest: &mut GuestStream,
     open: &Open,
     #[cfg_attr(
         not(target_os = "linux"),
-        expect(unused_variables, reason = "only Linux moves bytes through pipes")
+        expect(unused_variables, reason = "only Linux has splice")
     )]
     pipes: &Pipes,
 ) -> io::Result<()> {

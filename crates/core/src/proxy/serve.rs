@@ -1,4 +1,4 @@
-//! Accepting connections of one host port.
+//! Accepts connections of a host port.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,38 +9,38 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Listeners;
-use super::connection::{self, Passage};
+use super::connection::{self, RoutedConnection};
 use super::pipes::Pipes;
 use super::relay::relay;
 use super::table::Table;
 use crate::backend::GuestStream;
 use crate::model::HostPort;
 
-/// Pause after a refused accept (no descriptors left, say), doubled up to the second value.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// Retry intervals after a failed accept, doubled from the first to the second.
+const ACCEPT_RETRY_INTERVALS: (Duration, Duration) =
+    (Duration::from_millis(5), Duration::from_secs(1));
 
-/// Who a port's connections may go to, now.
+/// Current routing tables of a port.
 #[derive(Default)]
-pub struct Routes(Mutex<Both>);
+pub struct Routes(Mutex<Tables>);
 
 #[derive(Clone, Default)]
-struct Both {
-    inside: Arc<Table>,
-    outside: Arc<Table>,
+struct Tables {
+    local: Arc<Table>,
+    remote: Arc<Table>,
 }
 
 impl Routes {
-    /// Replaces them, for connections that come from now on: the one for connections from this machine,
-    /// and the one for those that come in by another address than loopback.
-    pub fn set(&self, inside: Table, outside: Table) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Both {
-            inside: Arc::new(inside),
-            outside: Arc::new(outside),
+    /// Replaces the tables for new connections: `local` for loopback, `remote` for other addresses.
+    pub fn set(&self, local: Table, remote: Table) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Tables {
+            local: Arc::new(local),
+            remote: Arc::new(remote),
         };
     }
 
     fn table(&self, client: &TcpStream) -> Arc<Table> {
-        let both = self
+        let tables = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -48,14 +48,15 @@ impl Routes {
         let address = client
             .local_addr()
             .map(|address| address.ip().to_canonical());
-        match address.is_ok_and(|address| address.is_loopback()) {
-            true => both.inside,
-            false => both.outside,
+        if address.is_ok_and(|address| address.is_loopback()) {
+            tables.local
+        } else {
+            tables.remote
         }
     }
 }
 
-/// What all ports of a process share.
+/// State shared by all ports of a process.
 #[derive(Clone, Default)]
 pub struct Shared {
     pipes: Arc<Pipes>,
@@ -63,15 +64,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Connections that are open, on their way or before it: for who wants to wait for their end.
+    /// Open connections, routed or not.
     #[must_use]
     pub fn connections(&self) -> &TaskTracker {
         &self.connections
     }
 }
 
-/// Serves a port until the token is cancelled. Connections that were accepted go on by themselves, for as
-/// long as they want.
+/// Serves a port until the token is cancelled. Accepted connections continue.
 pub async fn serve(
     listeners: Arc<Listeners>,
     routes: Arc<Routes>,
@@ -90,42 +90,42 @@ pub async fn serve(
 }
 
 async fn accept(listener: &TcpListener, port: HostPort, routes: &Arc<Routes>, shared: &Shared) {
-    let mut pause = ACCEPT_PAUSE.0;
+    let mut interval = ACCEPT_RETRY_INTERVALS.0;
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                pause = ACCEPT_PAUSE.0;
-                let opening = begin(client, port, routes.clone(), shared.pipes.clone());
+                interval = ACCEPT_RETRY_INTERVALS.0;
+                let opening = handle(client, port, routes.clone(), shared.pipes.clone());
                 shared.connections.spawn(opening);
             }
             Err(error) => {
                 tracing::warn!(%error, %port, "cannot accept");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                tokio::time::sleep(interval).await;
+                interval = (interval * 2).min(ACCEPT_RETRY_INTERVALS.1);
             }
         }
     }
 }
 
-async fn begin(client: TcpStream, port: HostPort, routes: Arc<Routes>, pipes: Arc<Pipes>) {
+async fn handle(client: TcpStream, port: HostPort, routes: Arc<Routes>, pipes: Arc<Pipes>) {
     let table = routes.table(&client);
-    // Large and short: it is given back before the part that may take days. A task of its own for that
-    // would wake another thread, which costs more than all else here.
-    let passage = Box::pin(connection::open(client, &table, port)).await;
+    // Boxed, because the large routing future is freed before relaying, which may take days. A separate task would cost a
+    // thread wake-up.
+    let routed = Box::pin(connection::open(client, &table, port)).await;
     drop(table);
-    if let Some(passage) = passage {
-        pass(passage, pipes).await;
+    if let Some(routed) = routed {
+        relay_routed(routed, pipes).await;
     }
 }
 
-async fn pass(passage: Passage, pipes: Arc<Pipes>) {
-    let Passage {
+async fn relay_routed(routed: RoutedConnection, pipes: Arc<Pipes>) {
+    let RoutedConnection {
         mut client,
         mut guest,
         upstream,
         http,
         cut,
-    } = passage;
+    } = routed;
     let open = upstream.traffic.open(http);
     drop(upstream);
     let ended = tokio::select! {
@@ -134,7 +134,7 @@ async fn pass(passage: Passage, pipes: Arc<Pipes>) {
         ended = relay(&mut client, &mut guest, &open, &pipes) => ended,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "connection broken");
         reset(&client);
         if let GuestStream::Socket(guest) = &guest {
             reset(guest);
@@ -142,8 +142,8 @@ async fn pass(passage: Passage, pipes: Arc<Pipes>) {
     }
 }
 
-/// Lets the other side see a reset when the socket is closed, not an end like any other.
+/// Makes closing the socket send a reset.
 fn reset(socket: &TcpStream) {
-    // One that is gone already needs none.
+    // Fails only if the peer is already gone.
     let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }

@@ -1,7 +1,6 @@
-//! One direction of a connection between two sockets: copied where it is little, by splice(2) where it is much.
+//! One direction of a connection between two sockets: small transfers are copied, large ones use splice(2).
 //!
-//! Moving pages costs a pipe and two calls more than copying: one into the pipe, and one that finds nothing more
-//! to take. For a request or an answer that is more than the copy costs.
+//! splice costs a pipe and two more system calls, which is more than copying a request or a response.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,55 +16,55 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::pipes::{PIPE_SIZE, Pipe, Pipes};
 
-/// Bytes at once from which on they are moved, and up to which they are copied.
-const MUCH: usize = 16 * 1024;
+/// Buffer size for copying. Reads of this size switch to splice.
+const SPLICE_THRESHOLD: usize = 16 * 1024;
 
-/// What was copied.
+/// Result of a copy.
 struct Copied {
-    taken: usize,
-    /// What the target had no room for.
+    received: usize,
+    /// Bytes that the target did not accept yet.
     rest: Vec<u8>,
 }
 
-/// Moves what comes `from` one socket `to` the other until its end, then ends the other's.
+/// Transfers bytes until the end of `from`, then half-closes `to`.
 pub(super) async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     pipes: &Pipes,
     count: impl Fn(usize),
 ) -> io::Result<()> {
-    let mut much = false;
+    let mut large = false;
     loop {
-        let taken = if much {
-            shift(from.as_ref(), to.as_ref(), pipes).await?
+        let received = if large {
+            splice_once(from.as_ref(), to.as_ref(), pipes).await?
         } else {
             let copied = poll_fn(|context| copy(context, &mut from, to.as_ref())).await?;
             if !copied.rest.is_empty() {
                 to.write_all(&copied.rest).await?;
             }
-            copied.taken
+            copied.received
         };
-        if taken == 0 {
-            return end(to.as_ref());
+        if received == 0 {
+            return half_close(to.as_ref());
         }
-        count(taken);
-        much = taken >= MUCH;
+        count(received);
+        large = received >= SPLICE_THRESHOLD;
     }
 }
 
-/// Copies once. The buffer is gone when it has to wait: an idle connection has none.
+/// Copies once. The buffer is on the stack, so idle connections have none.
 fn copy(
     context: &mut Context<'_>,
     from: &mut ReadHalf<'_>,
     to: &TcpStream,
 ) -> Poll<io::Result<Copied>> {
-    let mut buffer = [const { MaybeUninit::uninit() }; MUCH];
+    let mut buffer = [const { MaybeUninit::uninit() }; SPLICE_THRESHOLD];
     let mut buffer = ReadBuf::uninit(&mut buffer);
-    // Tokio takes less than was asked for as a sign that there is no more, and saves the call that says so.
+    // Tokio treats a short read as the end of available data and saves a system call.
     ready!(Pin::new(from).poll_read(context, &mut buffer))?;
     let bytes = buffer.filled();
     let sent = match bytes {
-        // Its end is for the caller.
+        // The caller handles the end.
         [] => Ok(0),
         bytes => to.try_write(bytes),
     };
@@ -74,35 +73,35 @@ fn copy(
         sent => sent?,
     };
     Poll::Ready(Ok(Copied {
-        taken: bytes.len(),
+        received: bytes.len(),
         rest: bytes[sent..].to_vec(),
     }))
 }
 
-/// Moves once, through a pipe that is held only meanwhile.
-async fn shift(from: &TcpStream, to: &TcpStream, pipes: &Pipes) -> io::Result<usize> {
+/// Splices once through a pooled pipe.
+async fn splice_once(from: &TcpStream, to: &TcpStream, pipes: &Pipes) -> io::Result<usize> {
     loop {
         from.readable().await?;
         let pipe = pipes.take().await;
-        let taken = from.try_io(Interest::READABLE, || {
+        let received = from.try_io(Interest::READABLE, || {
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
             Ok(splice(from, None, &pipe.writer, None, PIPE_SIZE, flags)?)
         });
-        let taken = match taken {
+        let received = match received {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                pipes.give(pipe);
+                pipes.put(pipe);
                 continue;
             }
-            taken => taken?,
+            received => received?,
         };
-        empty(&pipe, to, taken).await?;
-        pipes.give(pipe);
-        return Ok(taken);
+        drain_pipe(&pipe, to, received).await?;
+        pipes.put(pipe);
+        return Ok(received);
     }
 }
 
-/// Moves all that is in the pipe on.
-async fn empty(pipe: &Pipe, to: &TcpStream, mut left: usize) -> io::Result<()> {
+/// Splices the content of the pipe to the target.
+async fn drain_pipe(pipe: &Pipe, to: &TcpStream, mut left: usize) -> io::Result<()> {
     while left > 0 {
         let moved = to.try_io(Interest::WRITABLE, || {
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
@@ -117,9 +116,9 @@ async fn empty(pipe: &Pipe, to: &TcpStream, mut left: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn end(to: &TcpStream) -> io::Result<()> {
+fn half_close(to: &TcpStream) -> io::Result<()> {
     match rustix::net::shutdown(to, Shutdown::Write) {
-        // The other side has ended the whole connection meanwhile.
+        // The peer closed the connection meanwhile.
         Err(rustix::io::Errno::NOTCONN) => Ok(()),
         ended => Ok(ended?),
     }

@@ -1,70 +1,64 @@
-//! Who gets a connection that comes in by a listener.
+//! Routing tables of listeners.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::name::{Asked, RouteName};
+use super::name::{RouteName, Target};
 use super::sniff::{Protocol, Sniffed};
 use super::upstream::Upstream;
 use crate::model::HostPort;
 
-/// Who may be reached by one listener. Replaced as a whole when something changes; a connection keeps the
-/// one that it came in by.
+/// Routing table of a listener. Immutable: connections keep the table they started with.
 #[derive(Default)]
 pub struct Table {
-    /// Who gets what asks for nobody.
-    pub focused: Option<Arc<Upstream>>,
-    /// Who can be asked for by name. Empty where the listener is one env's own.
+    /// Target of connections without a host name.
+    pub default: Option<Arc<Upstream>>,
+    /// Targets by name. Empty for the own port of an env.
     pub named: Vec<Arc<Upstream>>,
-    /// All envs, with this port or without it, for the page that lists what there is.
+    /// Names of all envs, with or without this port, for error pages.
     pub names: Arc<BTreeSet<RouteName>>,
 }
 
-/// What becomes of a connection.
+/// Routing decision.
 pub(super) enum Decision {
-    /// It goes there.
     To(Arc<Upstream>),
-    /// Nobody gets it, and its client is told why.
+    /// The client gets an error response.
     Refused(Refusal),
 }
 
-/// Why nobody gets a connection.
+/// Reason of a refused connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// No env is called so.
+    /// No env has the name.
     Unknown,
-    /// More than one env is called so.
+    /// Several envs have the name.
     Ambiguous,
-    /// The env has no such port.
     NoSuchPort,
-    /// The name can't be one.
-    Garbled,
-    /// The head is too long.
+    InvalidName,
     TooLong,
-    /// The port has nobody's focus.
-    NoFocus,
+    NoDefaultTarget,
 }
 
 impl Table {
-    /// Whether a client's first bytes make a difference.
+    /// Whether connections are routed by name.
     pub(super) fn is_shared(&self) -> bool {
         !self.named.is_empty()
     }
 
-    /// Decides by what the first bytes have said.
+    /// Routes by the sniffed first bytes.
     pub(super) fn decide(&self, sniffed: &Sniffed) -> Decision {
-        let asked = match sniffed {
-            Sniffed::Known { asked, .. } if self.is_shared() => asked,
+        let requested = match sniffed {
+            Sniffed::Known { target, .. } if self.is_shared() => target,
             Sniffed::TooLong => return Decision::Refused(Refusal::TooLong),
-            _ => &Asked::Focus,
+            _ => &Target::Focus,
         };
-        match asked {
-            Asked::Focus => self
-                .focused
+        match requested {
+            Target::Focus => self
+                .default
                 .clone()
-                .map_or(Decision::Refused(Refusal::NoFocus), Decision::To),
-            Asked::Garbled => Decision::Refused(Refusal::Garbled),
-            Asked::Named(name) => self.named(name),
+                .map_or(Decision::Refused(Refusal::NoDefaultTarget), Decision::To),
+            Target::Invalid => Decision::Refused(Refusal::InvalidName),
+            Target::Named(name) => self.named(name),
         }
     }
 
@@ -79,7 +73,7 @@ impl Table {
     }
 }
 
-/// The protocol, where it is known.
+/// Returns the protocol, if known.
 pub(super) fn protocol(sniffed: &Sniffed) -> Option<Protocol> {
     match sniffed {
         Sniffed::Known { protocol, .. } => Some(*protocol),
@@ -88,7 +82,7 @@ pub(super) fn protocol(sniffed: &Sniffed) -> Option<Protocol> {
     }
 }
 
-/// The hosts that lead somewhere, with whether this port is theirs.
+/// Returns the hosts of all envs, and whether each has this port.
 pub(super) fn hosts(table: &Table, port: HostPort) -> Vec<(String, bool)> {
     let here: BTreeSet<&RouteName> = table.named.iter().map(|upstream| &upstream.name).collect();
     let all: BTreeSet<&RouteName> = here.iter().copied().chain(table.names.iter()).collect();
@@ -128,10 +122,10 @@ mod tests {
         Arc::new(Upstream::new(env, name, Arc::new(Nothing)))
     }
 
-    fn asked(host: &str) -> Sniffed {
+    fn requested(host: &str) -> Sniffed {
         Sniffed::Known {
             protocol: Protocol::Http2,
-            asked: Asked::of_host(host),
+            target: Target::of_host(host),
         }
     }
 
@@ -143,21 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn a_name_beats_the_focus_and_all_else_goes_there() {
+    fn names_take_precedence_over_the_default_target() {
         let (dev, other) = (upstream("/a", "dev"), upstream("/a", "other"));
         let table = Table {
-            focused: Some(dev.clone()),
+            default: Some(dev.clone()),
             named: vec![dev, other],
             names: Arc::new(BTreeSet::from([RouteName::of("db", Some("web"))])),
         };
         let cases = [
-            (asked("other.web.localhost"), Ok("other")),
-            (asked("dev.web.localhost"), Ok("dev")),
-            (asked("localhost"), Ok("dev")),
+            (requested("other.web.localhost"), Ok("other")),
+            (requested("dev.web.localhost"), Ok("dev")),
+            (requested("localhost"), Ok("dev")),
             (Sniffed::Other, Ok("dev")),
-            (asked("db.web.localhost"), Err(Refusal::NoSuchPort)),
-            (asked("de.web.localhost"), Err(Refusal::Unknown)),
-            (asked("a..localhost"), Err(Refusal::Garbled)),
+            (requested("db.web.localhost"), Err(Refusal::NoSuchPort)),
+            (requested("de.web.localhost"), Err(Refusal::Unknown)),
+            (requested("a..localhost"), Err(Refusal::InvalidName)),
             (Sniffed::TooLong, Err(Refusal::TooLong)),
         ];
         for (sniffed, expected) in cases {
@@ -167,21 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn two_envs_of_one_name_are_never_mixed_up() {
+    fn ambiguous_names_are_refused() {
         let table = Table {
-            focused: None,
+            default: None,
             named: vec![upstream("/a", "dev"), upstream("/b", "dev")],
             names: Arc::default(),
         };
         assert_eq!(
-            outcome(&table, &asked("dev.web.localhost")),
+            outcome(&table, &requested("dev.web.localhost")),
             Err(Refusal::Ambiguous)
         );
-        assert_eq!(outcome(&table, &asked("localhost")), Err(Refusal::NoFocus));
+        assert_eq!(
+            outcome(&table, &requested("localhost")),
+            Err(Refusal::NoDefaultTarget)
+        );
     }
 
     #[test]
-    fn the_page_lists_each_name_once() {
+    fn hosts_are_unique() {
         let dev = upstream("/a", "dev");
         let all = ["db", "dev"].map(|env| RouteName::of(env, Some("web")));
         let table = Table {
@@ -198,13 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_one_env_alone_asks_for_no_name() {
+    fn own_port_ignores_names() {
         let table = Table {
-            focused: Some(upstream("/a", "dev")),
+            default: Some(upstream("/a", "dev")),
             ..Table::default()
         };
         assert_eq!(
-            outcome(&table, &asked("other.web.localhost")),
+            outcome(&table, &requested("other.web.localhost")),
             Ok("dev".to_owned())
         );
     }

@@ -1,11 +1,11 @@
-//! What passes through a forward, counted.
+//! Traffic counters of forwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Counters of one env's port, whichever listener its connections came in by.
+/// Counters of an env port over all its listeners.
 #[derive(Debug, Default)]
 pub struct Traffic {
     http: AtomicUsize,
@@ -15,15 +15,15 @@ pub struct Traffic {
     sent: AtomicU64,
 }
 
-/// The counters at one moment.
+/// Snapshot of the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct TrafficView {
-    /// Connections that are open now.
+    /// Open connections.
     pub open: usize,
-    /// Those of them that are not known to be HTTP.
+    /// Open connections not known to be HTTP.
     pub open_other: usize,
-    /// Connections ever.
+    /// All connections so far.
     #[cfg_attr(feature = "bindings", ts(type = "number"))]
     pub total: u64,
     /// Bytes from clients to the env.
@@ -34,14 +34,14 @@ pub struct TrafficView {
     pub sent: u64,
 }
 
-/// A connection as long as it is counted as open.
+/// Counts a connection as open until dropped.
 #[derive(Debug)]
 pub(super) struct Open {
     traffic: Arc<Traffic>,
     http: bool,
 }
 
-/// Which way bytes go.
+/// Direction of bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Direction {
     ToGuest,
@@ -49,7 +49,7 @@ pub(super) enum Direction {
 }
 
 impl Traffic {
-    /// The counters now.
+    /// Returns a snapshot.
     #[must_use]
     pub fn view(&self) -> TrafficView {
         let other = self.other.load(Ordering::Relaxed);
@@ -83,9 +83,10 @@ impl Traffic {
 
 impl Open {
     fn gauge(&self) -> &AtomicUsize {
-        match self.http {
-            true => &self.traffic.http,
-            false => &self.traffic.other,
+        if self.http {
+            &self.traffic.http
+        } else {
+            &self.traffic.other
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where connections may lead: a port of an env.
+//! A port of an env as the target of connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,31 +11,30 @@ use crate::backend::GuestStream;
 use crate::error::Result;
 use crate::view::EnvRef;
 
-/// A service in an env: how a connection to it is made.
+/// A service that can be dialled.
 #[async_trait]
 pub trait Service: Send + Sync {
-    /// Connects.
+    /// Dials the service.
     ///
     /// # Errors
-    /// [`passes`](super::passes) tells those after which it is worth trying again soon.
+    /// Those of the route; see [`is_transient`](super::is_transient).
     async fn dial(&self) -> Result<GuestStream>;
 }
 
 /// A port of an env.
 pub struct Upstream {
-    /// Which env.
     pub env: EnvRef,
-    /// What its host name begins with.
+    /// Host name without `.localhost`.
     pub name: RouteName,
-    /// How it is reached.
+    /// The dialled service.
     pub service: Arc<dyn Service>,
-    /// What has passed so far.
+    /// Traffic counters.
     pub traffic: Arc<Traffic>,
     connections: Mutex<CancellationToken>,
 }
 
 impl Upstream {
-    /// A port through which nothing has passed yet.
+    /// Creates an upstream without traffic.
     #[must_use]
     pub fn new(env: EnvRef, name: RouteName, service: Arc<dyn Service>) -> Self {
         Self {
@@ -47,7 +46,7 @@ impl Upstream {
         }
     }
 
-    /// Resets the connections that are open now. Later ones live.
+    /// Resets all open connections.
     pub fn cut(&self) {
         let mut current = self
             .connections
@@ -56,9 +55,8 @@ impl Upstream {
         std::mem::take(&mut *current).cancel();
     }
 
-    /// Cancelled when what is open now is cut. To be asked for before a connection is made, so that
-    /// none slips through.
-    pub(super) fn ticket(&self) -> CancellationToken {
+    /// Returns the token that [`Upstream::cut`] cancels. Must be called before dialling, so that no connection is missed.
+    pub(super) fn cut_token(&self) -> CancellationToken {
         let current = self
             .connections
             .lock()

@@ -1,49 +1,47 @@
-//! The settings of one machine: its template, and what every machine of ours has.
+//! Settings of a machine: its template and the common settings.
 //!
-//! No directory of the host is seen unless it was asked for; containerd isn't installed (Docker is, by our
-//! own set-up, where it is asked for); Lima forwards no port by itself, for two machines that want the
-//! same one collide without a word. The rules that turn that off are two, so that Lima still tells what
-//! a guest listens on.
+//! Only requested directories of the host are mounted; containerd is not installed (Docker is installed separately);
+//! Lima forwards no ports by default, because those of several machines would conflict silently. Two rules disable
+//! forwarding, so that Lima still reports the guest's listening ports.
 
 use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
-use super::seen::{mapping, write};
+use super::settings::{mapping, write};
 use super::{Arch, Template};
 use crate::backend::{Mount, Nesting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ByteSize, GuestPort, HostPort, Limits, UserName};
 
-/// What a machine gets where neither env nor template say.
+/// CPUs, memory and disk in bytes, unless set by env or template.
 const DEFAULTS: (u32, u64, u64) = (4, 4 << 30, 50 << 30);
-/// The oldest Lima that takes what we write.
-const OLDEST: &str = "2.1.0";
-/// The number of the first ordinary user.
+const MIN_LIMA_VERSION: &str = "2.1.0";
+/// Of the first ordinary user.
 const UID: u32 = 1000;
 
-/// What is particular to one machine.
+/// Settings specific to one machine.
 #[derive(Debug, Clone)]
-pub struct Guest {
-    /// How much it may use.
+pub struct MachineSpec {
+    /// Resource limits.
     pub limits: Limits,
-    /// Directories of the host that it sees.
+    /// Mounted directories of the host.
     pub mounts: Vec<Mount>,
-    /// Its user, who may do everything by sudo. Root can't be one: it is `dev` then.
+    /// Its user, with sudo; `dev` in place of root.
     pub user: UserName,
-    /// Containers inside; Docker is installed later, by commands.
+    /// Containers inside; Docker is installed later.
     pub nesting: Nesting,
-    /// A disk to begin with in place of the template's images.
+    /// A disk that replaces the template's images.
     pub image: Option<ImageFile>,
-    /// The driver; `None` leaves it to the template, and to Lima.
+    /// The driver; `None` leaves it to the template or Lima.
     pub vm: Option<Vm>,
-    /// Programs of x86-64 run in a guest of Apple silicon.
+    /// Run x86-64 programs on Apple silicon.
     pub rosetta: bool,
-    /// Ports that Lima forwards.
+    /// Ports forwarded by Lima.
     pub ports: Forwarding,
 }
 
-impl Default for Guest {
+impl Default for MachineSpec {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -58,65 +56,62 @@ impl Default for Guest {
     }
 }
 
-/// A disk image of this machine.
+/// A disk image on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFile {
-    /// The file, absolute.
+    /// Absolute path of the file.
     pub location: PathBuf,
-    /// What it runs on.
+    /// Its architecture.
     pub arch: Arch,
 }
 
-/// A driver of Lima's.
+/// A driver of Lima.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vm {
     /// Apple's virtualization framework.
     Vz,
-    /// QEMU.
     Qemu,
 }
 
-/// Which ports Lima forwards by itself.
+/// Ports forwarded by Lima.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Forwarding {
-    /// None: we do.
+    /// None: we forward ports ourselves.
     #[default]
     Off,
-    /// These, as long as the machine runs.
+    /// These, while the machine runs.
     Native(Vec<(GuestPort, HostPort)>),
 }
 
-/// The `lima.yaml` of a machine. What the template says beyond that stays.
+/// Builds the `lima.yaml` of a machine; other settings of the template are kept.
 ///
 /// # Errors
-/// `Config` for a template that can't be read or has no image, and for a path that Lima would read as
-/// something else.
-pub fn instance_yaml(template: &Template, guest: &Guest) -> Result<String> {
-    let failed =
-        |error: Error| error.context(format!("template `{}` can't be used", template.name));
+/// `Config` for an invalid template or one without images, and for a path that Lima would expand.
+pub fn instance_yaml(template: &Template, spec: &MachineSpec) -> Result<String> {
+    let failed = |error: Error| error.context(format!("invalid template `{}`", template.name));
     let mut all = mapping(&template.text).map_err(failed)?;
-    fill(&mut all, guest).map_err(failed)?;
+    fill(&mut all, spec).map_err(failed)?;
     write(&all)
 }
 
-fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
-    default(all, "minimumLimaVersion", OLDEST.into());
-    match &guest.image {
+fn fill(all: &mut Mapping, spec: &MachineSpec) -> Result<()> {
+    set_default(all, "minimumLimaVersion", MIN_LIMA_VERSION.into());
+    match &spec.image {
         Some(image) => drop(all.insert("images".into(), Value::from(vec![local(image)?]))),
-        // With a `base` they come from there.
+        // A `base` may have images.
         None if !all.contains_key("images") && !all.contains_key("base") => {
-            return Err(Error::new(ErrorKind::Config, "it names no image"));
+            return Err(Error::new(ErrorKind::Config, "no image is set in `images`"));
         }
         None => {}
     }
-    set_limits(all, &guest.limits);
+    set_limits(all, &spec.limits);
     let mut mounts = list(all, "mounts");
-    // What a template's author wants to be seen, and what the env's file says.
-    for mount in &guest.mounts {
+    // The template's mounts, then the env's.
+    for mount in &spec.mounts {
         mounts.push(mount_value(mount)?);
     }
     all.insert("mounts".into(), mounts.into());
-    all.insert("user".into(), user(all.get("user"), &guest.user));
+    all.insert("user".into(), user(all.get("user"), &spec.user));
     merge(
         all,
         "ssh",
@@ -127,26 +122,26 @@ fn fill(all: &mut Mapping, guest: &Guest) -> Result<()> {
         "containerd",
         &[("system", false.into()), ("user", false.into())],
     );
-    set_ports(all, &Forwarding::Off, &guest.ports);
-    match guest.vm {
+    set_ports(all, &Forwarding::Off, &spec.ports);
+    match spec.vm {
         Some(Vm::Vz) => {
-            default(all, "vmType", "vz".into());
-            // The other drivers don't have that network.
+            set_default(all, "vmType", "vz".into());
+            // Other drivers don't support vzNAT.
             if all.get("vmType").and_then(Value::as_str) == Some("vz") {
                 let network = pairs(&[("vzNAT", true.into())]);
-                default(all, "networks", Value::from(vec![network]));
+                set_default(all, "networks", Value::from(vec![network]));
             }
         }
-        Some(Vm::Qemu) => default(all, "vmType", "qemu".into()),
+        Some(Vm::Qemu) => set_default(all, "vmType", "qemu".into()),
         None => {}
     }
-    if guest.rosetta {
+    if spec.rosetta {
         set_rosetta(all, true);
     }
     Ok(())
 }
 
-/// Has the guest run programs of x86-64, or not; all else of its driver stays.
+/// Enables or disables Rosetta, keeping other options of the driver.
 pub(super) fn set_rosetta(all: &mut Mapping, on: bool) {
     let inner = |map: Option<&Value>| map.and_then(Value::as_mapping).cloned().unwrap_or_default();
     let mut options = inner(all.get("vmOpts"));
@@ -159,29 +154,29 @@ pub(super) fn set_rosetta(all: &mut Mapping, on: bool) {
     all.insert("vmOpts".into(), options.into());
 }
 
-/// The env's, else the template's own, else ours.
+/// Sets limits: the env's, else the template's, else the defaults.
 fn set_limits(all: &mut Mapping, limits: &Limits) {
     let (cpus, memory, disk) = DEFAULTS;
     let size = |bytes: u64| Value::from(ByteSize(bytes).to_string());
-    default(all, "cpus", cpus.into());
-    default(all, "memory", size(memory));
-    default(all, "disk", size(disk));
-    let asked = [
+    set_default(all, "cpus", cpus.into());
+    set_default(all, "memory", size(memory));
+    set_default(all, "disk", size(disk));
+    let requested = [
         ("cpus", limits.cpus.map(Value::from)),
         ("memory", limits.memory.map(|bytes| size(bytes.0))),
         ("disk", limits.disk.map(|bytes| size(bytes.0))),
     ];
-    for (key, value) in asked {
+    for (key, value) in requested {
         if let Some(value) = value {
             all.insert(key.into(), value);
         }
     }
 }
 
-/// Forwards these ports in place of those before.
+/// Replaces the forwarded ports.
 pub(super) fn set_ports(all: &mut Mapping, before: &Forwarding, now: &Forwarding) {
     let (before, mut rules) = (before.rules(), now.rules());
-    // The first rule that fits counts: the env's, those of the template's author, and what turns off the rest.
+    // The first matching rule applies: the env's, the template's, then those that disable the rest.
     let own = list(all, "portForwards").into_iter();
     let off = [(1, 1023), (1024, 65535)].map(off);
     rules.extend(own.filter(|rule| !off.contains(rule) && !before.contains(rule)));
@@ -205,7 +200,7 @@ impl Forwarding {
     }
 }
 
-/// A rule that forwards nothing of a range.
+/// A rule that disables forwarding of a range.
 fn off((first, last): (u16, u16)) -> Value {
     pairs(&[
         ("guestIP", "0.0.0.0".into()),
@@ -224,12 +219,12 @@ fn user(own: Option<&Value>, wanted: &UserName) -> Value {
     let mut user = own.and_then(Value::as_mapping).cloned().unwrap_or_default();
     user.insert("name".into(), name.as_str().into());
     user.insert("home".into(), format!("/home/{name}").into());
-    default(&mut user, "uid", UID.into());
+    set_default(&mut user, "uid", UID.into());
     user.into()
 }
 
 fn local(image: &ImageFile) -> Result<Value> {
-    let location = expect_literal(&image.location)?;
+    let location = ensure_literal(&image.location)?;
     Ok(pairs(&[
         ("location", location.into()),
         ("arch", image.arch.to_string().into()),
@@ -238,21 +233,20 @@ fn local(image: &ImageFile) -> Result<Value> {
 
 pub(super) fn mount_value(mount: &Mount) -> Result<Value> {
     Ok(pairs(&[
-        ("location", expect_literal(&mount.host)?.into()),
-        ("mountPoint", expect_literal(&mount.guest)?.into()),
+        ("location", ensure_literal(&mount.host)?.into()),
+        ("mountPoint", ensure_literal(&mount.guest)?.into()),
         ("writable", (!mount.readonly).into()),
     ]))
 }
 
-/// A path as text that Lima takes as it is: it expands `~` at the beginning, and `{{…}}` anywhere.
-pub(super) fn expect_literal(path: &Path) -> Result<&str> {
+/// Rejects a path that Lima would expand: a leading `~`, or `{{…}}` anywhere.
+pub(super) fn ensure_literal(path: &Path) -> Result<&str> {
     let text = path
         .to_str()
         .filter(|text| text.starts_with('/') && !text.contains("{{"));
     text.ok_or_else(|| {
-        let message = format!("Lima can't take the path {} as it is", path.display());
-        Error::new(ErrorKind::Config, message)
-            .with_hint("it has to be absolute, in UTF-8, and without `{{`")
+        let message = format!("unsupported path {}", path.display());
+        Error::new(ErrorKind::Config, message).with_hint("use an absolute UTF-8 path without `{{`")
     })
 }
 
@@ -261,13 +255,13 @@ fn list(all: &Mapping, key: &str) -> Vec<Value> {
     list.cloned().unwrap_or_default()
 }
 
-fn default(all: &mut Mapping, key: &str, value: Value) {
+fn set_default(all: &mut Mapping, key: &str, value: Value) {
     if all.get(key).is_none_or(Value::is_null) {
         all.insert(key.into(), value);
     }
 }
 
-/// Sets what a nested mapping doesn't say.
+/// Adds missing keys to a nested mapping.
 fn merge(all: &mut Mapping, key: &str, values: &[(&str, Value)]) {
     let mut inner = all
         .get(key)
@@ -275,7 +269,7 @@ fn merge(all: &mut Mapping, key: &str, values: &[(&str, Value)]) {
         .cloned()
         .unwrap_or_default();
     for (key, value) in values {
-        default(&mut inner, key, value.clone());
+        set_default(&mut inner, key, value.clone());
     }
     all.insert(key.into(), inner.into());
 }
@@ -298,15 +292,15 @@ mod tests {
         template
     }
 
-    fn made(text: &str, guest: &Guest) -> Mapping {
-        mapping(&instance_yaml(&template(text), guest).unwrap()).unwrap()
+    fn built(text: &str, spec: &MachineSpec) -> Mapping {
+        mapping(&instance_yaml(&template(text), spec).unwrap()).unwrap()
     }
 
     const IMAGES: &str = "images: [{location: 'https://x/y', arch: aarch64}]\n";
 
     #[test]
-    fn nothing_of_the_host_is_seen_and_no_port_is_forwarded() {
-        let all = made(IMAGES, &Guest::default());
+    fn default_machine_has_no_mounts_and_no_forwards() {
+        let all = built(IMAGES, &MachineSpec::default());
         assert_eq!(all.get("mounts"), Some(&Value::Sequence(Vec::new())));
         let rules = list(&all, "portForwards");
         assert_eq!(rules.len(), 2);
@@ -322,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_template_says_stays() {
+    fn keeps_settings_of_template() {
         let text = format!(
             "{IMAGES}cpus: 2\nmemory: 1GiB\nprovision: [{{mode: system, script: 'true'}}]\n\
                             portForwards: [{{guestPort: 80, hostPort: 8080}}]\nunknown: kept\n"
@@ -331,11 +325,11 @@ mod tests {
             memory: Some(ByteSize(2 << 30)),
             ..Limits::default()
         };
-        let all = made(
+        let all = built(
             &text,
-            &Guest {
+            &MachineSpec {
                 limits,
-                ..Guest::default()
+                ..MachineSpec::default()
             },
         );
         assert_eq!(all.get("cpus"), Some(&2.into()));
@@ -344,13 +338,13 @@ mod tests {
         let rules = list(&all, "portForwards");
         assert_eq!(rules[0].get("hostPort"), Some(&8080.into()));
         assert_eq!(rules.len(), 3);
-        // A machine of a machine has the rules once.
-        let again = made(&write(&all).unwrap(), &Guest::default());
+        // The rules are not duplicated.
+        let again = built(&write(&all).unwrap(), &MachineSpec::default());
         assert_eq!(list(&again, "portForwards").len(), 3);
     }
 
     #[test]
-    fn values_are_values_whatever_is_in_them() {
+    fn values_are_never_interpreted() {
         let script = "#!/bin/sh\necho \"$HOME\" 'a' `b` $(c)\n";
         let text = format!(
             "{IMAGES}provision:\n- mode: system\n  script: {}\n",
@@ -375,7 +369,7 @@ mod tests {
             "/~",
             "/ trailing ",
         ];
-        let plain = made(&text, &Guest::default());
+        let plain = built(&text, &MachineSpec::default());
         for odd in corpus {
             let mount = Mount {
                 host: odd.into(),
@@ -386,12 +380,12 @@ mod tests {
                 location: odd.into(),
                 arch: Arch::Aarch64,
             };
-            let guest = Guest {
+            let spec = MachineSpec {
                 mounts: vec![mount.clone()],
                 image: Some(image),
-                ..Guest::default()
+                ..MachineSpec::default()
             };
-            let yaml = instance_yaml(&template(&text), &guest).unwrap();
+            let yaml = instance_yaml(&template(&text), &spec).unwrap();
             assert_eq!(read_settings(&yaml).unwrap().mounts, [mount]);
             let mut all = mapping(&yaml).unwrap();
             assert_eq!(list(&all, "images")[0].get("location"), Some(&odd.into()));
@@ -410,22 +404,22 @@ mod tests {
                 guest: "/x".into(),
                 readonly: true,
             };
-            let guest = Guest {
+            let spec = MachineSpec {
                 mounts: vec![mount],
-                ..Guest::default()
+                ..MachineSpec::default()
             };
-            assert!(instance_yaml(&template(IMAGES), &guest).is_err(), "{bad}");
+            assert!(instance_yaml(&template(IMAGES), &spec).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_mac_gets_its_driver_its_network_and_rosetta() {
-        let guest = Guest {
+    fn vz_machine_has_driver_network_and_rosetta() {
+        let spec = MachineSpec {
             vm: Some(Vm::Vz),
             rosetta: true,
-            ..Guest::default()
+            ..MachineSpec::default()
         };
-        let yaml = instance_yaml(&template(IMAGES), &guest).unwrap();
+        let yaml = instance_yaml(&template(IMAGES), &spec).unwrap();
         assert!(read_settings(&yaml).unwrap().has_own_address);
         let all = mapping(&yaml).unwrap();
         let rosetta = all
@@ -439,16 +433,16 @@ mod tests {
     }
 
     #[test]
-    fn native_forwards_come_before_what_turns_the_rest_off() {
+    fn native_forwards_precede_disabling_rules() {
         let ports = Forwarding::Native(vec![(
             GuestPort::new(80).unwrap(),
             HostPort::new(8080).unwrap(),
         )]);
-        let all = made(
+        let all = built(
             IMAGES,
-            &Guest {
+            &MachineSpec {
                 ports,
-                ..Guest::default()
+                ..MachineSpec::default()
             },
         );
         let rules = list(&all, "portForwards");

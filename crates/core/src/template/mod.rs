@@ -1,15 +1,14 @@
-//! Lima templates: the built-in ones, the user's own, and the settings of one machine made of one.
+//! Lima templates: built-in ones, the user's own, and the settings of a machine created from one.
 //!
-//! A template is YAML of Lima's own shape. The built-in ones are embedded and hold only what is
-//! particular to their distribution; what every machine of ours has is written by [`instance_yaml`].
-//! Values are put in as YAML values, never as text: not into the YAML, and not into a script.
-//! Deliberately absent: running `limactl`.
+//! A template is YAML in Lima's format. The built-in ones are embedded and contain only what is specific to their
+//! distribution; common settings are added by [`instance_yaml`]. Values are inserted as YAML values, never as text into
+//! YAML or scripts. Deliberately absent: running `limactl`.
 
 mod check;
 mod instance;
 #[cfg(test)]
 mod properties;
-mod seen;
+mod settings;
 mod store;
 
 use std::fmt;
@@ -21,12 +20,12 @@ use serde_yaml::Value;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use check::{Level, Problem, check};
-pub use instance::{Forwarding, Guest, ImageFile, Vm, instance_yaml};
-pub use seen::{Change, Seen, change, read_settings};
-pub use store::{Info, Origin, Templates};
+pub use instance::{Forwarding, ImageFile, MachineSpec, Vm, instance_yaml};
+pub use settings::{Change, MachineSettings, change, read_settings};
+pub use store::{Origin, TemplateInfo, Templates};
 
-/// What of a machine's settings goes with its disk.
-const OF_A_DISK: [&str; 12] = [
+/// Settings of a machine that also apply to copies of its disk.
+const DISK_KEYS: [&str; 12] = [
     "arch",
     "containerd",
     "cpus",
@@ -40,10 +39,9 @@ const OF_A_DISK: [&str; 12] = [
     "ssh",
     "user",
 ];
-/// The longest name of a template.
-const MAX_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 
-/// The name of a template: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+/// Name of a template: letters, digits, `.`, `_` and `-`, starting with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TemplateName(String);
 
@@ -59,14 +57,14 @@ impl FromStr for TemplateName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if begins && text.len() <= MAX_NAME && text.chars().all(is_good) {
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let has_valid_start = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if has_valid_start && text.len() <= MAX_NAME_LENGTH && text.chars().all(is_valid) {
             return Ok(Self(text.to_owned()));
         }
-        let message = format!("`{text}` can't be the name of a template");
+        let message = format!("invalid template name `{text}`");
         Err(Error::new(ErrorKind::InvalidName, message).with_hint(
-            "letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit",
+            "use letters, digits, `.`, `_` and `-`, at most 64, starting with a letter or digit",
         ))
     }
 }
@@ -80,17 +78,14 @@ impl fmt::Display for TemplateName {
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    /// Its name.
     pub name: TemplateName,
     /// Its YAML.
     pub text: String,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
 impl Template {
-    /// A file that need not be one of the user's templates. It is named as its file, where that can be a
-    /// name.
+    /// Reads any file as a template, named after the file if possible.
     ///
     /// # Errors
     /// `NotFound`, `Io`.
@@ -113,7 +108,7 @@ impl Template {
         })
     }
 
-    /// Its first comment: what it is.
+    /// Its title: the first comment.
     #[must_use]
     pub fn title(&self) -> Option<&str> {
         let line = self.text.lines().next()?;
@@ -121,39 +116,39 @@ impl Template {
         (!title.is_empty()).then_some(title)
     }
 
-    /// It together with what every machine of ours has: what `limactl create` takes as it is.
+    /// The template with the common settings, usable by `limactl create`.
     ///
     /// # Errors
-    /// `Config` for one that can't be used.
-    pub fn stand_alone(&self) -> Result<String> {
-        let yaml = instance_yaml(self, &Guest::default())?;
+    /// `Config` for an invalid template.
+    pub fn standalone_yaml(&self) -> Result<String> {
+        let yaml = instance_yaml(self, &MachineSpec::default())?;
         Ok(match self.title() {
             Some(title) => format!("# {title}\n{yaml}"),
             None => yaml,
         })
     }
 
-    /// One made of the settings of a machine: for machines that are made of its disk. Directories of the host,
-    /// scripts, ports and networks were that machine's own.
+    /// Creates a template from the settings of a machine, for copies of its disk. Omits mounts, scripts, ports and
+    /// networks.
     ///
     /// # Errors
-    /// `Config` for what can't be read.
-    pub fn of_machine(yaml: &str) -> Result<Self> {
-        let mut all = seen::mapping(yaml)?;
-        all.retain(|key, _| key.as_str().is_some_and(|key| OF_A_DISK.contains(&key)));
+    /// `Config` for invalid settings.
+    pub fn from_machine(yaml: &str) -> Result<Self> {
+        let mut all = settings::mapping(yaml)?;
+        all.retain(|key, _| key.as_str().is_some_and(|key| DISK_KEYS.contains(&key)));
         if let Some(ssh) = all.get_mut("ssh").and_then(Value::as_mapping_mut) {
-            // Which keys let somebody in, and whether an agent is lent, is never a disk's to say.
+            // Keys and agent forwarding are not inherited.
             ssh.retain(|key, _| key.as_str() == Some("overVsock"));
         }
         Ok(Self {
             name: TemplateName("machine".to_owned()),
-            text: seen::write(&all)?,
+            text: settings::write(&all)?,
             origin: Origin::User,
         })
     }
 }
 
-/// An architecture, as Lima writes it.
+/// An architecture in Lima's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {
     /// `aarch64`.
@@ -163,12 +158,12 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// Both, in the order in which lists show them.
+    /// All, in display order.
     pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86_64];
 
-    /// That of this machine, where it is one of them.
+    /// The host's architecture, if supported.
     #[must_use]
-    pub fn here() -> Option<Self> {
+    pub fn host() -> Option<Self> {
         std::env::consts::ARCH.parse().ok()
     }
 }
@@ -182,7 +177,7 @@ impl FromStr for Arch {
             "x86_64" => Ok(Self::X86_64),
             other => Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("machines of `{other}` can't be made"),
+                format!("unsupported architecture `{other}`: expected `aarch64` or `x86_64`"),
             )),
         }
     }
@@ -202,16 +197,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_a_machines_own_does_not_go_with_its_disk() {
+    fn template_from_machine_omits_its_own_settings() {
         let yaml = "cpus: 2\nmounts: [{location: '~', writable: true}]\n\
                     provision: [{mode: system, script: x}]\nportForwards: []\nvmType: vz\n\
                     ssh: {forwardAgent: true, overVsock: false}\n";
-        let template = Template::of_machine(yaml).unwrap();
+        let template = Template::from_machine(yaml).unwrap();
         assert_eq!(template.text, "cpus: 2\nssh:\n  overVsock: false\n");
     }
 
     #[test]
-    fn names_stay_below_their_directory() {
+    fn rejects_invalid_names() {
         for good in ["ubuntu-24.04", "my_base", "1"] {
             assert_eq!(good.parse::<TemplateName>().unwrap().as_str(), good);
         }

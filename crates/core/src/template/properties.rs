@@ -1,19 +1,19 @@
-//! Properties of what is written for Lima: a value is a value, whatever is in it.
+//! Property tests: values stay values in generated YAML, whatever they contain.
 
 use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_yaml::{Mapping, Value};
 
-use super::seen::{mapping, write};
+use super::settings::{mapping, write};
 use super::{
-    Arch, Change, Forwarding, Guest, ImageFile, Template, Templates, Vm, change, instance_yaml,
-    read_settings,
+    Arch, Change, Forwarding, ImageFile, MachineSpec, Template, Templates, Vm, change,
+    instance_yaml, read_settings,
 };
 use crate::backend::Mount;
 use crate::model::{ByteSize, GuestPort, HostPort, Limits};
 
-/// Text that means something to YAML, to shells or to Go's templates.
+/// Text with a meaning in YAML, shells or Go templates.
 fn words() -> impl Strategy<Value = String> {
     let odd = proptest::sample::select(vec![
         "'",
@@ -59,7 +59,7 @@ fn words() -> impl Strategy<Value = String> {
     prop_oneof![9 => few, 1 => "[a-z ]{2000,4000}"]
 }
 
-/// A path that Lima takes as it is.
+/// A path that Lima doesn't expand.
 fn path() -> impl Strategy<Value = PathBuf> {
     let literal = words().prop_filter("Lima would expand it", |text| !text.contains("{{"));
     literal.prop_map(|text| format!("/{text}").into())
@@ -71,7 +71,7 @@ fn mounts() -> impl Strategy<Value = Vec<Mount>> {
         guest,
         readonly,
     });
-    proptest::collection::vec(mount, 1..4).prop_filter("twice the same is once", |all| {
+    proptest::collection::vec(mount, 1..4).prop_filter("duplicates are merged", |all| {
         all.iter()
             .all(|one| all.iter().filter(|other| *other == one).count() == 1)
     })
@@ -86,7 +86,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
-/// A template that holds a text where Lima takes any.
+/// A template that contains `text` as a script and in other keys.
 fn template(text: &str) -> Template {
     let mut template = Templates::built_in(&"debian-12".parse().unwrap()).unwrap();
     let mut all = mapping("images: [{location: /image}]\nprovision: [{mode: system}]\n").unwrap();
@@ -103,72 +103,72 @@ fn template(text: &str) -> Template {
 }
 
 fn without(all: &Mapping, keys: &[&str]) -> Mapping {
-    let kept = all
+    let rest = all
         .iter()
         .filter(|(key, _)| !keys.contains(&key.as_str().unwrap()));
-    kept.map(|(key, value)| (key.clone(), value.clone()))
+    rest.map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
 
 proptest! {
     #[test]
-    fn what_is_asked_for_comes_back_and_nothing_else_changes(
+    fn requested_settings_are_read_back_and_others_unchanged(
         text in words(), mounts in mounts(), limits in limits(), image in path(),
         port in 1..u16::MAX,
     ) {
         let template = template(&text);
-        let plain = mapping(&instance_yaml(&template, &Guest::default()).unwrap()).unwrap();
+        let plain = mapping(&instance_yaml(&template, &MachineSpec::default()).unwrap()).unwrap();
         let ports = vec![(GuestPort::new(port).unwrap(), HostPort::new(port).unwrap())];
-        let guest = Guest {
+        let spec = MachineSpec {
             limits,
             mounts: mounts.clone(),
             image: Some(ImageFile { location: image.clone(), arch: Arch::X86_64 }),
             vm: Some(Vm::Qemu),
             ports: Forwarding::Native(ports),
-            ..Guest::default()
+            ..MachineSpec::default()
         };
-        let yaml = instance_yaml(&template, &guest).unwrap();
-        let seen = read_settings(&yaml).unwrap();
-        prop_assert_eq!(seen.mounts, mounts);
+        let yaml = instance_yaml(&template, &spec).unwrap();
+        let parsed = read_settings(&yaml).unwrap();
+        prop_assert_eq!(parsed.mounts, mounts);
         let all = mapping(&yaml).unwrap();
         let location = all["images"][0]["location"].as_str();
         prop_assert_eq!(location, image.to_str());
-        for (asked, got) in [(limits.memory, seen.limits.memory), (limits.disk, seen.limits.disk)] {
-            prop_assert!(asked.is_none() || asked == got, "{:?} {:?}", asked, got);
+        for (requested, got) in [(limits.memory, parsed.limits.memory), (limits.disk, parsed.limits.disk)] {
+            prop_assert!(requested.is_none() || requested == got, "{:?} {:?}", requested, got);
         }
-        prop_assert!(limits.cpus.is_none() || limits.cpus == seen.limits.cpus);
+        prop_assert!(limits.cpus.is_none() || limits.cpus == parsed.limits.cpus);
         prop_assert_eq!(&all["portForwards"][0]["guestPort"], &Value::from(port));
         prop_assert_eq!(all["provision"][0]["script"].as_str(), Some(text.as_str()));
-        let ours = ["cpus", "memory", "disk", "mounts", "images", "vmType", "portForwards"];
-        prop_assert_eq!(without(&all, &ours), without(&plain, &ours));
+        let changed_keys = ["cpus", "memory", "disk", "mounts", "images", "vmType", "portForwards"];
+        prop_assert_eq!(without(&all, &changed_keys), without(&plain, &changed_keys));
     }
 
     #[test]
-    fn a_change_changes_limits_and_mounts_only(
+    fn change_affects_limits_and_mounts_only(
         text in words(), mounts in mounts(), limits in limits(),
     ) {
-        // As somebody may have written it: with comments, which a change of limits leaves.
+        // With comments, as in a hand-written file.
         let before = format!("# mine\n{}cpus: 1 # one\nmounts: []\n", template(&text).text);
         let wanted = Change { limits, mounts: mounts.clone(), ..Change::default() };
         let after = change(&before, &wanted).unwrap();
-        let seen = read_settings(&after).unwrap();
-        prop_assert_eq!(seen.mounts, mounts);
-        prop_assert_eq!(seen.limits.cpus, limits.cpus.or(Some(1)));
-        prop_assert_eq!((seen.limits.memory, seen.limits.disk), (limits.memory, limits.disk));
-        let ours = ["cpus", "memory", "disk", "mounts"];
+        let parsed = read_settings(&after).unwrap();
+        prop_assert_eq!(parsed.mounts, mounts);
+        prop_assert_eq!(parsed.limits.cpus, limits.cpus.or(Some(1)));
+        prop_assert_eq!((parsed.limits.memory, parsed.limits.disk), (limits.memory, limits.disk));
+        let changed_keys = ["cpus", "memory", "disk", "mounts"];
         let (before, now) = (mapping(&before).unwrap(), mapping(&after).unwrap());
-        prop_assert_eq!(without(&now, &ours), without(&before, &ours));
+        prop_assert_eq!(without(&now, &changed_keys), without(&before, &changed_keys));
     }
 
     #[test]
-    fn what_lima_would_expand_is_refused(text in words(), place in 0..3_usize) {
+    fn rejects_paths_that_lima_would_expand(text in words(), position in 0..3_usize) {
         let odd = PathBuf::from(format!("/{text}{{{{.Dir}}}}"));
-        let at = |here: usize| if here == place { odd.clone() } else { PathBuf::from("/fine") };
-        let guest = Guest {
+        let at = |here: usize| if here == position { odd.clone() } else { PathBuf::from("/fine") };
+        let spec = MachineSpec {
             mounts: vec![Mount { host: at(0), guest: at(1), readonly: true }],
             image: Some(ImageFile { location: at(2), arch: Arch::X86_64 }),
-            ..Guest::default()
+            ..MachineSpec::default()
         };
-        prop_assert!(instance_yaml(&template(""), &guest).is_err());
+        prop_assert!(instance_yaml(&template(""), &spec).is_err());
     }
 }

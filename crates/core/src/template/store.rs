@@ -1,4 +1,4 @@
-//! Where templates are: embedded, and in the user's own directory, whose ones go first.
+//! Stored templates: embedded ones, and those in the user's directory, which take precedence.
 
 use std::fs;
 use std::io;
@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Arch, Level, Template, TemplateName, check, read_settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::{make_private_directory, replace};
+use crate::home::{create_private_directory, replace};
 use crate::image_names;
 use crate::model::ImageName;
 
-/// The end of a template's file.
-const END: &str = "yaml";
-/// The longest template.
-const LIMIT: u64 = 1 << 20;
+const EXTENSION: &str = "yaml";
+const MAX_BYTES: u64 = 1 << 20;
 
 macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
@@ -22,7 +20,7 @@ macro_rules! built_in {
     };
 }
 
-/// Names and texts of the built-in ones, newest first.
+/// Names and texts of the built-in templates, newest first.
 const BUILT_IN: &[(&str, &str)] = built_in![
     "ubuntu-26.04",
     "ubuntu-24.04",
@@ -36,64 +34,62 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "fedora-42",
 ];
 
-/// Where a template comes from.
+/// Origin of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It is part of the program.
+    /// Part of the program.
     BuiltIn,
-    /// It is the user's.
+    /// The user's.
     User,
-    /// It is the user's, in place of a built-in one of the same name.
+    /// The user's, replacing a built-in one of the same name.
     Replaced,
 }
 
-/// What a list says of a template.
+/// List entry of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Info {
-    /// Its name.
+pub struct TemplateInfo {
     pub name: TemplateName,
-    /// Where it comes from.
     pub origin: Origin,
     /// Its first comment.
     pub title: Option<String>,
-    /// The architectures that it has images for.
+    /// Architectures with images.
     pub arches: Vec<Arch>,
-    /// Its file, where it has one.
+    /// Its file, if any.
     pub path: Option<PathBuf>,
-    /// Why it can't be used, if it can't.
+    /// Why it is unusable, if it is.
     pub problem: Option<String>,
 }
 
-/// All templates.
+/// The available templates.
 #[derive(Debug, Clone)]
 pub struct Templates {
     directory: PathBuf,
 }
 
 impl Templates {
-    /// The built-in ones, and those of a directory, which need not be there.
+    /// Uses the built-in templates, and those in a directory, which need not exist.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// The user's own directory.
+    /// The user's directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Where a template of the user's is, or would be.
+    /// Path of a user's template, which need not exist.
     #[must_use]
     pub fn path(&self, name: &TemplateName) -> PathBuf {
-        self.directory.join(format!("{name}.{END}"))
+        self.directory.join(format!("{name}.{EXTENSION}"))
     }
 
-    /// All of them, the user's first.
+    /// Lists all templates, the user's first.
     ///
     /// # Errors
-    /// `Io` where the user's directory is there and can't be read.
-    pub fn list(&self) -> Result<Vec<Info>> {
+    /// `Io` if the user's directory exists and cannot be read.
+    pub fn list(&self) -> Result<Vec<TemplateInfo>> {
         let own = self.own()?;
         let built_in = BUILT_IN.iter().filter_map(|(name, _)| name.parse().ok());
         let others: Vec<TemplateName> = built_in.filter(|name| !own.contains(name)).collect();
@@ -104,21 +100,21 @@ impl Templates {
             .collect())
     }
 
-    fn info(&self, name: TemplateName) -> Info {
+    fn info(&self, name: TemplateName) -> TemplateInfo {
         let path = Some(self.path(&name)).filter(|path| path.symlink_metadata().is_ok());
         let found = self.get(&name);
-        let seen = found.and_then(|template| Ok((read_settings(&template.text)?, template)));
-        match seen {
-            Ok((seen, template)) => Info {
+        let parsed = found.and_then(|template| Ok((read_settings(&template.text)?, template)));
+        match parsed {
+            Ok((parsed, template)) => TemplateInfo {
                 name,
                 origin: template.origin,
                 title: template.title().map(str::to_owned),
-                arches: seen.arches,
+                arches: parsed.arches,
                 path,
                 problem: None,
             },
-            Err(error) => Info {
-                origin: self.origin_of_own(&name),
+            Err(error) => TemplateInfo {
+                origin: self.user_origin(&name),
                 name,
                 title: None,
                 arches: Vec::new(),
@@ -128,14 +124,14 @@ impl Templates {
         }
     }
 
-    fn origin_of_own(&self, name: &TemplateName) -> Origin {
-        match text_of_built_in(name) {
+    fn user_origin(&self, name: &TemplateName) -> Origin {
+        match built_in_text(name) {
             Some(_) => Origin::Replaced,
             None => Origin::User,
         }
     }
 
-    /// Names of the user's own, sorted.
+    /// Names of the user's templates, sorted.
     fn own(&self) -> Result<Vec<TemplateName>> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
@@ -149,7 +145,9 @@ impl Templates {
             .flatten()
             .filter_map(|entry| {
                 let path = entry.path();
-                let is_template = path.extension().is_some_and(|end| end == END);
+                let is_template = path
+                    .extension()
+                    .is_some_and(|extension| extension == EXTENSION);
                 path.file_stem()?
                     .to_str()?
                     .parse()
@@ -161,19 +159,19 @@ impl Templates {
         Ok(names)
     }
 
-    /// The template of this name.
+    /// Returns a template by name.
     ///
     /// # Errors
-    /// `NotFound` naming those near; `Io` for a file that can't be read.
+    /// `NotFound` with similar names; `Io` for an unreadable file.
     pub fn get(&self, name: &TemplateName) -> Result<Template> {
         let path = self.path(name);
         match read(&path) {
             Ok(Some(text)) => Ok(Template {
-                origin: self.origin_of_own(name),
+                origin: self.user_origin(name),
                 name: name.clone(),
                 text,
             }),
-            Ok(None) => match text_of_built_in(name) {
+            Ok(None) => match built_in_text(name) {
                 Some(text) => Ok(Template {
                     name: name.clone(),
                     text: text.to_owned(),
@@ -185,21 +183,21 @@ impl Templates {
         }
     }
 
-    /// The built-in template of this name, whatever the user has in its place.
+    /// Returns a built-in template, even if the user has replaced it.
     #[must_use]
     pub fn built_in(name: &TemplateName) -> Option<Template> {
-        text_of_built_in(name).map(|text| Template {
+        built_in_text(name).map(|text| Template {
             name: name.clone(),
             text: text.to_owned(),
             origin: Origin::BuiltIn,
         })
     }
 
-    /// The template that an image name means: one of the user's of that name, else by the table of
-    /// built-in names, else one of exactly that name.
+    /// Returns the template for an image name: a user's template of that name, else by the table of built-in names, else
+    /// a template of exactly that name.
     ///
     /// # Errors
-    /// `NotFound` naming those near; `Io`.
+    /// `NotFound` with similar names; `Io`.
     pub fn for_image(&self, image: &ImageName) -> Result<Template> {
         let spelled = image.as_str().parse::<TemplateName>().ok();
         let meant = image_names::template(image).and_then(|name| name.parse().ok());
@@ -222,70 +220,66 @@ impl Templates {
             .collect())
     }
 
-    fn unknown(&self, what: &str, name: &str, known: Vec<String>) -> Error {
-        let near = ImageName::parse(name).map(|name| image_names::near(&name, &known));
-        let message = format!("there is no {what} `{name}` for Lima");
+    fn unknown(&self, kind: &str, name: &str, known: Vec<String>) -> Error {
+        let near = ImageName::parse(name).map(|name| image_names::similar(&name, &known));
+        let message = format!("Lima has no {kind} `{name}`");
         let hint = match near.unwrap_or_default().as_slice() {
-            [] => format!("there are: {}", known.join(", ")),
+            [] => format!("available: {}", known.join(", ")),
             near => format!("did you mean {}?", near.join(" or ")),
         };
         Error::new(ErrorKind::NotFound, message).with_hint(hint)
     }
 
-    /// Makes a template of the user's, from another one.
+    /// Creates a user's template from another one.
     ///
     /// # Errors
-    /// `AlreadyExists` where the user has one of that name, or of one that differs in case only;
-    /// `NotFound`, `Io`.
+    /// `AlreadyExists` for a name in use, also in other case; `NotFound`, `Io`.
     pub fn create(&self, name: &TemplateName, from: &TemplateName) -> Result<PathBuf> {
-        let like = |known: &TemplateName| known.as_str().eq_ignore_ascii_case(name.as_str());
-        // On a Mac they would be one file; of a built-in one only the same name takes the place.
+        let is_same = |known: &TemplateName| known.as_str().eq_ignore_ascii_case(name.as_str());
+        // On macOS names that differ in case are the same file. A built-in one can be replaced by the same name.
         let built_in = BUILT_IN.iter().filter_map(|(known, _)| known.parse().ok());
         let others = built_in.filter(|known| known != name);
-        if let Some(known) = self.own()?.into_iter().chain(others).find(like) {
-            let message = format!("there is a template `{known}` already");
-            return Err(
-                Error::new(ErrorKind::AlreadyExists, message).with_hint(format!(
-                    "change it: `lxc-dev-manager template edit {known}`"
-                )),
-            );
+        if let Some(known) = self.own()?.into_iter().chain(others).find(is_same) {
+            let message = format!("template `{known}` already exists");
+            return Err(Error::new(ErrorKind::AlreadyExists, message)
+                .with_hint(format!("run `lxc-dev-manager template edit {known}`")));
         }
         let text = self.get(from)?.text;
         self.write(name, &text)?;
         Ok(self.path(name))
     }
 
-    /// Writes a template of the user's, as a whole.
+    /// Writes a user's template atomically.
     ///
     /// # Errors
-    /// `Config` for one that can't be used, `Io`; what was there before stays then.
+    /// `Config` for an invalid template, `Io`; then the old file stays.
     pub fn write(&self, name: &TemplateName, text: &str) -> Result<()> {
         let problems = check(text);
-        let bad = problems
+        let error = problems
             .iter()
             .find(|problem| problem.level == Level::Error);
-        if let Some(problem) = bad {
-            let message = format!("template `{name}` can't be used: {problem}");
+        if let Some(problem) = error {
+            let message = format!("invalid template `{name}`: {problem}");
             return Err(Error::new(ErrorKind::Config, message));
         }
-        make_private_directory(&self.directory)?;
+        create_private_directory(&self.directory)?;
         let path = self.path(name);
         let mode = fs::Permissions::from_mode(0o600);
         replace(&path, text.as_bytes(), mode)
             .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
     }
 
-    /// Deletes a template of the user's; whether a built-in one is back then.
+    /// Deletes a user's template; returns whether a built-in one is used again.
     ///
     /// # Errors
     /// `Conflict` for a built-in one, `NotFound`, `Io`.
     pub fn delete(&self, name: &TemplateName) -> Result<bool> {
         let path = self.path(name);
-        let covers = text_of_built_in(name).is_some();
+        let covers = built_in_text(name).is_some();
         match fs::remove_file(&path) {
             Ok(()) => Ok(covers),
             Err(error) if error.kind() == io::ErrorKind::NotFound && covers => {
-                let message = format!("`{name}` is built in, and can't be deleted");
+                let message = format!("`{name}` is a built-in template and cannot be deleted");
                 Err(Error::new(ErrorKind::Conflict, message))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -299,30 +293,30 @@ impl Templates {
     }
 }
 
-/// The built-in templates, as image names are written: `ubuntu:24.04`.
+/// The built-in templates as image names: `ubuntu:24.04`.
 fn image_forms() -> impl Iterator<Item = String> {
     BUILT_IN.iter().map(|(name, _)| name.replacen('-', ":", 1))
 }
 
-fn text_of_built_in(name: &TemplateName) -> Option<&'static str> {
+fn built_in_text(name: &TemplateName) -> Option<&'static str> {
     let mut all = BUILT_IN.iter();
     let found = all.find(|(known, _)| *known == name.as_str());
     found.map(|(_, text)| *text)
 }
 
-/// The text of a file; `None` where there is none.
+/// Reads a file; `None` if it is missing.
 pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
-    // A pipe would keep whoever opens it.
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
+    // Opening a pipe would block.
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if !about.is_file() {
-        return Err(io::Error::other("it is no file"));
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
     }
-    if about.len() > LIMIT {
-        let message = format!("it is larger than {} MiB", LIMIT >> 20);
+    if metadata.len() > MAX_BYTES {
+        let message = format!("file too large: the limit is {} MiB", MAX_BYTES >> 20);
         return Err(io::Error::other(message));
     }
     fs::read_to_string(path).map(Some)
@@ -341,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn all_built_in_ones_have_both_architectures_and_no_digest() {
+    fn built_in_templates_have_both_architectures_and_no_digest() {
         let directory = tempfile::tempdir().unwrap();
         let templates = Templates::new(directory.path().join("none"));
         let all = templates.list().unwrap();
@@ -356,9 +350,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_directory_is_built_in_and_every_word_for_a_release_leads_there() {
-        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
-        let files = std::fs::read_dir(place.join("lima")).unwrap();
+    fn all_template_files_are_embedded_and_all_releases_resolve() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
+        let files = std::fs::read_dir(directory.join("lima")).unwrap();
         let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
         let mut files: Vec<String> = files.collect();
         let mut known: Vec<_> = BUILT_IN
@@ -369,9 +363,9 @@ mod tests {
         known.sort();
         assert_eq!(files, known);
 
-        let table = std::fs::read_to_string(place.join("images.json")).unwrap();
+        let table = std::fs::read_to_string(directory.join("images.json")).unwrap();
         let table: serde_json::Value = serde_json::from_str(&table).unwrap();
-        let templates = Templates::new(place.join("none"));
+        let templates = Templates::new(directory.join("none"));
         let mut found = 0;
         for (name, image_of) in table["names"].as_object().unwrap() {
             let Some(lima) = image_of.get("lima") else {
@@ -389,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_own_go_first() {
+    fn user_templates_take_precedence() {
         let directory = tempfile::tempdir().unwrap();
         let templates = Templates::new(directory.path().join("templates"));
         assert_eq!(
@@ -413,7 +407,7 @@ mod tests {
         assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert!(
             templates.delete(&name("debian-12")).unwrap(),
-            "the built-in one is back"
+            "uses the built-in one again"
         );
         assert!(!templates.delete(&name("my-base")).unwrap());
         assert_eq!(
@@ -427,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_says_which_are_near() {
+    fn unknown_name_suggests_similar_ones() {
         let templates = Templates::new("/nonexistent".into());
         let error = templates.for_image(&image("ubunut:24.04")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -440,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_used_is_not_written_over_what_can() {
+    fn invalid_template_does_not_replace_valid_one() {
         let directory = tempfile::tempdir().unwrap();
         let templates = Templates::new(directory.path().join("templates"));
         templates.create(&name("base"), &name("debian-12")).unwrap();
@@ -450,7 +444,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
         }
         assert_eq!(templates.get(&name("base")).unwrap(), before);
-        // One that somebody has broken by hand is listed with its problem.
+        // One broken by hand is listed with its problem.
         fs::write(templates.path(&name("base")), "images: [").unwrap();
         let listed = templates.list().unwrap();
         assert!(listed[0].problem.is_some(), "{:?}", listed[0]);

@@ -1,118 +1,124 @@
-//! Which terminal emulator to open, and how: only the plan; who opens it is the surface's.
+//! Selection of a terminal emulator and its command line. The caller starts it.
 //!
-//! The command is an argument vector to its end. Deliberately absent: a shell.
+//! The command stays an argument vector. Deliberately absent: a shell.
 
 use std::path::{Path, PathBuf};
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct TerminalCommand {
     /// Absolute path of the program.
     pub program: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<String>,
 }
 
-/// A terminal emulator: its program, and what comes before a command that it shall run.
+/// A terminal emulator and its arguments before a command.
 struct Emulator {
     program: &'static str,
-    before: &'static [&'static str],
+    command_prefix: &'static [&'static str],
 }
 
-/// Those that are known, the user's or the distribution's choice first. What each wants before a
-/// command is in its manual page.
+/// In order of preference: the user's or distribution's choice first. The arguments are from the
+/// manual pages.
 const EMULATORS: [Emulator; 13] = [
     Emulator {
         program: "x-terminal-emulator",
-        before: &["-e"],
+        command_prefix: &["-e"],
     },
     Emulator {
         program: "xdg-terminal-exec",
-        before: &[],
+        command_prefix: &[],
     },
     Emulator {
         program: "ghostty",
-        before: &["-e"],
+        command_prefix: &["-e"],
     },
     Emulator {
         program: "kitty",
-        before: &["--"],
+        command_prefix: &["--"],
     },
     Emulator {
         program: "wezterm",
-        before: &["start", "--"],
+        command_prefix: &["start", "--"],
     },
     Emulator {
         program: "alacritty",
-        before: &["-e"],
+        command_prefix: &["-e"],
     },
     Emulator {
         program: "foot",
-        before: &["--"],
+        command_prefix: &["--"],
     },
     Emulator {
         program: "ptyxis",
-        before: &["--"],
+        command_prefix: &["--"],
     },
     Emulator {
         program: "kgx",
-        before: &["--"],
+        command_prefix: &["--"],
     },
     Emulator {
         program: "gnome-terminal",
-        before: &["--"],
+        command_prefix: &["--"],
     },
     Emulator {
         program: "konsole",
-        before: &["-e"],
+        command_prefix: &["-e"],
     },
     Emulator {
         program: "xfce4-terminal",
-        before: &["-x"],
+        command_prefix: &["-x"],
     },
     Emulator {
         program: "xterm",
-        before: &["-e"],
+        command_prefix: &["-e"],
     },
 ];
 
-/// How to run `command` in a terminal emulator found in these directories (those of `PATH`).
-/// `preferred` is the user's own choice, by name or path. `None` where there is no emulator.
+/// Returns how to run `command` in a terminal emulator found in `directories` (those of `PATH`), or
+/// `None`. `preferred` is the user's choice by name or path.
 #[must_use]
-pub fn plan(directories: &[PathBuf], preferred: Option<&str>, command: &[String]) -> Option<Plan> {
+pub fn terminal_command(
+    directories: &[PathBuf],
+    preferred: Option<&str>,
+    command: &[String],
+) -> Option<TerminalCommand> {
     let find = |name: &str| {
         directories
             .iter()
             .map(|directory| directory.join(name))
             .find(|path| is_program(path))
     };
-    let own = preferred.and_then(|name| {
+    let chosen = preferred.and_then(|name| {
         let path = if name.contains('/') {
             Some(PathBuf::from(name))
         } else {
             find(name)
         };
         let path = path.filter(|path| is_program(path))?;
-        let last = path.file_name()?.to_str()?.to_owned();
-        let known = EMULATORS.iter().find(|emulator| emulator.program == last);
-        Some((path, known.map_or(&["-e"][..], |emulator| emulator.before)))
+        let name = path.file_name()?.to_str()?.to_owned();
+        let known = EMULATORS.iter().find(|emulator| emulator.program == name);
+        Some((
+            path,
+            known.map_or(&["-e"][..], |emulator| emulator.command_prefix),
+        ))
     });
-    let first = || {
-        let mut found = EMULATORS.iter();
-        found.find_map(|emulator| Some((find(emulator.program)?, emulator.before)))
+    let first_found = || {
+        let mut emulators = EMULATORS.iter();
+        emulators.find_map(|emulator| Some((find(emulator.program)?, emulator.command_prefix)))
     };
-    let (program, before) = own.or_else(first)?;
-    let before = before.iter().map(|word| (*word).to_owned());
-    Some(Plan {
+    let (program, prefix) = chosen.or_else(first_found)?;
+    let prefix = prefix.iter().map(|argument| (*argument).to_owned());
+    Some(TerminalCommand {
         program,
-        arguments: before.chain(command.iter().cloned()).collect(),
+        arguments: prefix.chain(command.iter().cloned()).collect(),
     })
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata()
-        .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -132,33 +138,39 @@ mod tests {
     }
 
     #[test]
-    fn arguments_stay_arguments() {
+    fn passes_arguments_unchanged() {
         let directory = directory_with(&["xterm", "konsole"]);
         let command = vec![
             "/opt/ldm".to_owned(),
             "ssh".to_owned(),
             "a b; rm -rf /".to_owned(),
         ];
-        let plan = plan(&[directory.path().into()], None, &command).unwrap();
-        assert_eq!(plan.program, directory.path().join("konsole"));
-        assert_eq!(plan.arguments, ["-e", "/opt/ldm", "ssh", "a b; rm -rf /"]);
+        let terminal = terminal_command(&[directory.path().into()], None, &command).unwrap();
+        assert_eq!(terminal.program, directory.path().join("konsole"));
+        assert_eq!(
+            terminal.arguments,
+            ["-e", "/opt/ldm", "ssh", "a b; rm -rf /"]
+        );
     }
 
     #[test]
-    fn the_users_choice_goes_first() {
+    fn prefers_the_users_choice() {
         let directory = directory_with(&["xterm", "wezterm"]);
-        let plan = plan(
+        let terminal = terminal_command(
             &[directory.path().into()],
             Some("wezterm"),
             &["x".to_owned()],
         )
         .unwrap();
-        assert_eq!(plan.arguments, ["start", "--", "x"]);
+        assert_eq!(terminal.arguments, ["start", "--", "x"]);
     }
 
     #[test]
-    fn without_an_emulator_there_is_no_plan() {
+    fn returns_none_without_an_emulator() {
         let directory = directory_with(&[]);
-        assert_eq!(plan(&[directory.path().into()], Some("xterm"), &[]), None);
+        assert_eq!(
+            terminal_command(&[directory.path().into()], Some("xterm"), &[]),
+            None
+        );
     }
 }

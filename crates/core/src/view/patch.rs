@@ -1,4 +1,4 @@
-//! Changes of a view, and how they are applied.
+//! Patches of a view, and how they are applied.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,41 +6,34 @@ use super::{EngineView, EnvRef, EnvView, OperationKind, ProjectView, View};
 use crate::error::ErrorReport;
 use crate::model::{EnvName, OperationId, ProjectName, SnapshotName};
 
-/// How one view differs from the one before it.
+/// A change of a view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub enum ViewPatch {
-    /// Forget everything; what follows up to [`ViewPatch::Ready`] is the whole view.
+    /// Clear the view; the patches up to [`ViewPatch::Ready`] are the full view.
     Reset,
-    /// The whole view has been sent.
+    /// The full view has been sent.
     Ready,
-    /// An engine is new or changed; known by kind and address.
+    /// A new or changed engine, identified by kind and address.
     Engine {
-        /// Its state.
         engine: EngineView,
     },
-    /// A project is new or its head changed; its envs are listed by name only, in order, and those
-    /// not listed are gone.
+    /// A new or changed project. Its envs that are not listed are gone.
     Project {
-        /// The project without its envs.
         project: ProjectHead,
     },
-    /// A project is no longer known.
     ProjectGone {
-        /// Its directory.
         path: String,
     },
-    /// An env is new or changed.
+    /// A new or changed env.
     Env {
-        /// The project's directory.
         project_path: String,
-        /// Its state. Boxed: it is far larger than the other patches.
+        // Boxed, because it is far larger than the other patches.
         env: Box<EnvView>,
     },
-    /// An operation ended. Not a state: said once, for notices.
+    /// An operation has ended. An event, not part of the state.
     Finished {
-        /// What was done.
         outcome: Outcome,
     },
 }
@@ -49,52 +42,45 @@ pub enum ViewPatch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct ProjectHead {
-    /// Name in the file.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub name: Option<ProjectName>,
-    /// Its directory.
     pub path: String,
-    /// Why its file can't be read.
     pub problem: Option<ErrorReport>,
-    /// Names of its envs, in order.
+    /// In the order of the file.
     #[cfg_attr(feature = "bindings", ts(type = "Array<string>"))]
     pub envs: Vec<EnvName>,
 }
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct Outcome {
-    /// Its id.
     #[cfg_attr(feature = "bindings", ts(type = "string"))]
     pub id: OperationId,
-    /// On which env.
     pub env: EnvRef,
-    /// What was done.
     #[serde(rename = "verb")]
     pub kind: OperationKind,
-    /// The snapshot that it was about.
     #[cfg_attr(feature = "bindings", ts(type = "string | null"))]
     pub snapshot: Option<SnapshotName>,
-    /// Why it failed; `None` if it didn't.
+    /// `None` if it succeeded.
     pub error: Option<ErrorReport>,
-    /// Whether it can be taken back.
     pub undoable: bool,
+    /// The result in one phrase, as if it had succeeded.
+    #[serde(default)]
+    pub summary: String,
 }
 
-/// A patch with its number. Numbers rise by one; a gap means that something was lost.
+/// A numbered patch. Numbers rise by one; a gap means a lost patch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct ViewEvent {
-    /// Number of this patch.
     #[cfg_attr(feature = "bindings", ts(type = "number"))]
     pub seq: u64,
-    /// The change.
     pub patch: ViewPatch,
 }
 
 impl View {
-    /// Applies a patch. One for an unknown project is passed over: its head comes first.
+    /// Applies a patch. Ignores an env of an unknown project, whose head has to come first.
     pub fn apply(&mut self, patch: &ViewPatch) {
         match patch {
             ViewPatch::Reset => *self = Self::default(),
@@ -126,8 +112,8 @@ impl View {
         }
     }
 
-    /// Envs that a head names and that aren't known yet come with patches of their own, each of
-    /// which goes to the end: the head's order is the file's, so new ones arrive in order.
+    /// Removes and reorders known envs. New ones follow in patches of their own and are appended, which keeps
+    /// the order of the file.
     fn apply_head(&mut self, head: &ProjectHead) {
         let known = self
             .projects

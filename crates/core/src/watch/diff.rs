@@ -1,8 +1,8 @@
-//! How one view differs from another.
+//! The differences of two views.
 
 use crate::view::{ProjectView, View, ViewPatch};
 
-/// The patches that lead from `old` to `new`, in an order in which they can be applied.
+/// The patches that turn `old` into `new`.
 pub(super) fn diff(old: &View, new: &View) -> Vec<ViewPatch> {
     let mut patches = Vec::new();
     for engine in &new.engines {
@@ -13,7 +13,7 @@ pub(super) fn diff(old: &View, new: &View) -> Vec<ViewPatch> {
         }
     }
     for project in &old.projects {
-        if !new.projects.iter().any(|kept| kept.path == project.path) {
+        if !new.projects.iter().any(|found| found.path == project.path) {
             patches.push(ViewPatch::ProjectGone {
                 path: project.path.clone(),
             });
@@ -41,8 +41,7 @@ fn project_patches(old: Option<&ProjectView>, new: &ProjectView, patches: &mut V
     }
 }
 
-/// The whole view as patches.
-pub(super) fn whole(view: &View) -> Vec<ViewPatch> {
+pub(super) fn full_patches(view: &View) -> Vec<ViewPatch> {
     let mut patches = vec![ViewPatch::Reset];
     patches.extend(diff(&View::default(), view));
     patches.push(ViewPatch::Ready);
@@ -74,6 +73,7 @@ mod tests {
             operation: None,
             problem: None,
             undo: None,
+            actions: crate::view::AllowedActions::default(),
         }
     }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_views_need_no_patch() {
+    fn equal_views_have_no_patches() {
         let same = view(vec![env("dev", EnvStatus::Running)]);
         assert_eq!(diff(&same, &same), []);
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_env_is_told_by_the_projects_head() {
+    fn removed_env_is_one_project_patch() {
         let old = view(vec![
             env("a", EnvStatus::Running),
             env("b", EnvStatus::Running),
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_view_begins_with_reset_and_ends_with_ready() {
-        let patches = whole(&view(vec![env("a", EnvStatus::Running)]));
+    fn full_patches_begin_with_reset_and_end_with_ready() {
+        let patches = full_patches(&view(vec![env("a", EnvStatus::Running)]));
         assert_eq!(patches.first(), Some(&ViewPatch::Reset));
         assert_eq!(patches.last(), Some(&ViewPatch::Ready));
         assert_eq!(patches.len(), 5);

@@ -1,131 +1,154 @@
-//! The living view: folded from the engines' events, our own operations, and changed files.
+//! The live view: built from the engines' events, operations of this process, and changed files.
 //!
-//! Invariants: nothing is polled; a patch is sent only for what differs; patches are numbered, and a
-//! subscriber gets the whole view first. One task owns the view; [`Watch`] only talks to it.
+//! Inside a process the view is state, a `watch` channel; a [`Subscription`] turns it into numbered
+//! patches for another process. One task owns the view. Deliberately absent: polling.
 
 mod diff;
 mod files;
-mod fold;
 mod remote_engines;
 mod sources;
+mod state;
+mod subscription;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::operations::Operations;
-use crate::view::{EnvRef, ForwardView, ViewEvent};
+use crate::view::{EnvRef, ForwardView, Outcome, View};
 
-use fold::Fold;
 use sources::Input;
+use state::ViewState;
 
-/// Patches that a slow subscriber may fall behind before it is dropped.
-const BACKLOG: usize = 4096;
+pub use subscription::Subscription;
 
-/// A handle on the living view.
+/// The current view; `None` until engines and files have been read once.
+pub type ViewReceiver = watch::Receiver<Option<Arc<View>>>;
+
+const OUTCOME_CAPACITY: usize = 256;
+
+/// A handle to the live view.
 #[derive(Clone)]
 pub struct Watch {
-    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<Request>,
+    view: ViewReceiver,
+    outcomes: broadcast::Sender<Outcome>,
 }
 
-/// What the owner of the view is asked.
-enum Order {
-    Subscribe(oneshot::Sender<mpsc::Receiver<ViewEvent>>),
+enum Request {
     Dismiss(EnvRef),
     Forwards(watch::Receiver<Vec<ForwardView>>),
 }
 
 impl Watch {
-    /// Starts folding. The tasks end with the token; `tasks` waits for them.
+    /// Starts the tasks that keep the view current. They end with the token; `tasks` waits for them.
     #[must_use]
     pub fn start(
         operations: Arc<Operations>,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let (orders, receiver) = mpsc::channel(16);
+        let (requests, receiver) = mpsc::channel(16);
         let (inputs, changed) = mpsc::channel(256);
+        let (view, current) = watch::channel(None);
+        let outcomes = broadcast::Sender::new(OUTCOME_CAPACITY);
         sources::start(&operations, &inputs, tasks, &shutdown);
-        let fold = Fold::new(operations, inputs, tasks.clone(), shutdown.clone());
+        let state = ViewState::new(
+            operations,
+            (view, outcomes.clone()),
+            inputs,
+            tasks.clone(),
+            shutdown.clone(),
+        );
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = run(fold, receiver, changed) => {}
+                () = run(state, receiver, changed) => {}
             }
         });
-        Self { orders }
+        Self {
+            requests,
+            view: current,
+            outcomes,
+        }
     }
 
-    /// The whole view as patches from `Reset` to `Ready`, then what changes. The channel ends when
-    /// the subscriber falls too far behind, or with the watch: subscribe again.
-    ///
-    /// Returns `None` when the watch has ended.
-    pub async fn subscribe(&self) -> Option<mpsc::Receiver<ViewEvent>> {
-        let (answer, receiver) = oneshot::channel();
-        self.orders.send(Order::Subscribe(answer)).await.ok()?;
-        receiver.await.ok()
+    /// The view and its changes; the current value counts as a change.
+    #[must_use]
+    pub fn view(&self) -> ViewReceiver {
+        let mut view = self.view.clone();
+        view.mark_changed();
+        view
     }
 
-    /// Shows what is forwarded, from now on and as it changes.
+    /// Outcomes of operations from now on, each after the view shows its result.
+    #[must_use]
+    pub fn outcomes(&self) -> broadcast::Receiver<Outcome> {
+        self.outcomes.subscribe()
+    }
+
+    /// Subscribes to the view as patches, starting with the full view.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(self.view(), self.outcomes())
+    }
+
+    /// Shows these forwards in the view, now and as they change.
     pub async fn show_forwards(&self, forwards: watch::Receiver<Vec<ForwardView>>) {
-        // Where the watch has ended, nobody shows it any more.
-        let _ = self.orders.send(Order::Forwards(forwards)).await;
+        // Fails only once the watch has ended.
+        let _ = self.requests.send(Request::Forwards(forwards)).await;
     }
 
-    /// Forgets what went wrong last with an env.
+    /// Removes the last error of an env from the view.
     pub async fn dismiss(&self, env: EnvRef) {
-        // Where the watch has ended, nobody shows it any more.
-        let _ = self.orders.send(Order::Dismiss(env)).await;
+        // Fails only once the watch has ended.
+        let _ = self.requests.send(Request::Dismiss(env)).await;
     }
 }
 
 async fn run(
-    mut fold: Fold,
-    mut orders: mpsc::Receiver<Order>,
+    mut state: ViewState,
+    mut requests: mpsc::Receiver<Request>,
     mut changed: mpsc::Receiver<Input>,
 ) {
-    fold.refresh_all().await;
+    state.refresh_all().await;
     let mut forwards = None;
     loop {
         tokio::select! {
-            order = orders.recv() => match order {
-                Some(Order::Subscribe(answer)) => {
-                    // A caller that is gone doesn't want it any more.
-                    let _ = answer.send(fold.subscribe());
-                }
-                Some(Order::Dismiss(env)) => fold.dismiss(&env),
-                Some(Order::Forwards(told)) => {
-                    fold.forwarded(told.borrow().clone());
-                    forwards = Some(told);
+            request = requests.recv() => match request {
+                Some(Request::Dismiss(env)) => state.dismiss(&env),
+                Some(Request::Forwards(receiver)) => {
+                    state.set_forwards(receiver.borrow().clone());
+                    forwards = Some(receiver);
                 }
                 None => return,
             },
-            told = changed_forwards(&mut forwards) => fold.forwarded(told),
+            changed = changed_forwards(&mut forwards) => state.set_forwards(changed),
             input = changed.recv() => {
                 let Some(first) = input else { return };
-                // What has piled up meanwhile is folded in one go.
+                // Applies all pending inputs at once.
                 let mut batch = vec![first];
                 while let Ok(more) = changed.try_recv() {
                     batch.push(more);
                 }
-                fold.take(batch).await;
+                state.apply(batch).await;
             }
         }
     }
 }
 
-/// What is forwarded, when that has changed.
+/// The forwards, once they have changed.
 async fn changed_forwards(
     forwards: &mut Option<watch::Receiver<Vec<ForwardView>>>,
 ) -> Vec<ForwardView> {
-    let Some(told) = forwards else {
+    let Some(receiver) = forwards else {
         return std::future::pending().await;
     };
-    match told.changed().await {
-        Ok(()) => told.borrow_and_update().clone(),
-        // Nothing is forwarded any more.
+    match receiver.changed().await {
+        Ok(()) => receiver.borrow_and_update().clone(),
+        // Forwarding has ended.
         Err(_) => {
             *forwards = None;
             Vec::new()

@@ -1,6 +1,6 @@
-//! What engines on other machines have, as they have answered last.
+//! The last answers of remote engines.
 //!
-//! They are asked beside everything else: one that is slow, or off, holds nothing up that is here.
+//! Each is queried in a task of its own, so that a slow one does not delay the view.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,9 +19,8 @@ pub(super) struct RemoteEngines {
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
     answers: RemoteAnswers,
-    /// Those that are being asked.
-    asked: HashMap<EngineId, Arc<dyn Backend>>,
-    /// Those of them whose answer may be stale when it comes.
+    pending: HashMap<EngineId, Arc<dyn Backend>>,
+    /// Pending engines that changed after the query was sent.
     stale: HashSet<EngineId>,
 }
 
@@ -36,7 +35,7 @@ impl RemoteEngines {
             inputs,
             tasks,
             answers: RemoteAnswers::new(),
-            asked: HashMap::new(),
+            pending: HashMap::new(),
             stale: HashSet::new(),
         }
     }
@@ -45,43 +44,45 @@ impl RemoteEngines {
         &self.answers
     }
 
-    /// Asks these, and forgets what others have said. RemoteAnswers come as inputs.
-    pub(super) fn ask(&mut self, backends: &[Arc<dyn Backend>]) {
+    /// Queries these engines, and drops the answers of others. Answers arrive as inputs.
+    pub(super) fn query(&mut self, backends: &[Arc<dyn Backend>]) {
         let is_wanted = |id: &EngineId| backends.iter().any(|backend| backend.id() == id);
         self.answers.retain(|id, _| is_wanted(id));
         for backend in backends {
-            match self.asked.contains_key(backend.id()) {
-                true => drop(self.stale.insert(backend.id().clone())),
-                false => self.ask_one(backend.clone()),
+            if self.pending.contains_key(backend.id()) {
+                self.stale.insert(backend.id().clone());
+            } else {
+                self.query_one(backend.clone());
             }
         }
     }
 
-    fn ask_one(&mut self, backend: Arc<dyn Backend>) {
-        self.asked.insert(backend.id().clone(), backend.clone());
+    fn query_one(&mut self, backend: Arc<dyn Backend>) {
+        self.pending.insert(backend.id().clone(), backend.clone());
         let (operations, inputs) = (self.operations.clone(), self.inputs.clone());
         self.tasks.spawn(async move {
             let answer = tokio::select! {
                 answer = operations.list_remote(backend.as_ref()) => answer,
                 () = inputs.closed() => return,
             };
-            let answered =
-                Input::Answered(backend.id().clone(), answer.map_err(|error| error.report()));
-            // With the watch's end nobody wants to know.
+            let answered = Input::RemoteInstances(
+                backend.id().clone(),
+                answer.map_err(|error| error.report()),
+            );
+            // Fails only once the watch has ended.
             let _ = inputs.send(answered).await;
         });
     }
 
-    /// Takes an answer; whether it says anything new. Where something has changed since it was asked for,
-    /// it is asked for again.
-    pub(super) fn take(
+    /// Stores an answer and repeats a stale query; returns whether the answer is new.
+    pub(super) fn accept(
         &mut self,
         id: EngineId,
         answer: Result<Vec<Instance>, ErrorReport>,
     ) -> bool {
-        let again = self.asked.remove(&id).filter(|_| self.stale.remove(&id));
+        let again = self.pending.remove(&id).filter(|_| self.stale.remove(&id));
         if let Some(backend) = again {
-            self.ask_one(backend);
+            self.query_one(backend);
         }
         let is_new = self.answers.get(&id) != Some(&answer);
         self.answers.insert(id, answer);

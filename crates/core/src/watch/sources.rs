@@ -1,4 +1,4 @@
-//! Where changes come from: the engines' events, and our own bus.
+//! The sources of changes: the engines' events and the bus.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,20 +18,18 @@ use crate::operations::Operations;
 /// Something that may change the view.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// An instance changed.
     Instance(InstanceName),
-    /// An instance started; its address comes later.
+    /// An instance without an address yet.
     Started(InstanceName),
-    /// A file, or an engine as a whole: everything is looked at again.
-    Everything,
-    /// One of our own operations.
+    /// A change that needs a full refresh.
+    Refresh,
     Operation(EventKind),
-    /// What an engine on another machine has, or why it doesn't say.
-    Answered(EngineId, Result<Vec<Instance>, ErrorReport>),
+    /// The answer of a remote engine.
+    RemoteInstances(EngineId, Result<Vec<Instance>, ErrorReport>),
 }
 
-/// Engines whose events are followed.
-pub(super) struct Following {
+/// Subscriptions to the events of engines.
+pub(super) struct EngineSubscriptions {
     operations: Arc<Operations>,
     inputs: mpsc::Sender<Input>,
     tasks: TaskTracker,
@@ -39,29 +37,29 @@ pub(super) struct Following {
     followed: HashMap<EngineId, CancellationToken>,
 }
 
-impl Following {
-    /// Follows those of this engine room.
+impl EngineSubscriptions {
+    /// Subscribes to the default engines.
     pub(super) fn new(
         operations: Arc<Operations>,
         inputs: mpsc::Sender<Input>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let mut following = Self {
+        let mut subscriptions = Self {
             operations,
             inputs,
             tasks,
             shutdown,
             followed: HashMap::new(),
         };
-        following.set(&[]);
-        following
+        subscriptions.set(&[]);
+        subscriptions
     }
 
-    /// Follows those of this engine room, and these beside them, and no others.
-    pub(super) fn set(&mut self, beside: &[Arc<dyn Backend>]) {
-        let own = self.operations.backends().to_vec();
-        let wanted: Vec<Arc<dyn Backend>> = own.into_iter().chain(beside.iter().cloned()).collect();
+    /// Subscribes to the default engines and these, and ends other subscriptions.
+    pub(super) fn set(&mut self, remotes: &[Arc<dyn Backend>]) {
+        let backends = self.operations.backends().iter();
+        let wanted: Vec<Arc<dyn Backend>> = backends.chain(remotes).cloned().collect();
         self.followed.retain(|id, end| {
             let stays = wanted.iter().any(|backend| backend.id() == id);
             if !stays {
@@ -86,7 +84,7 @@ impl Following {
     }
 }
 
-/// Starts listening to our own bus.
+/// Subscribes to the bus.
 pub(super) fn start(
     operations: &Arc<Operations>,
     inputs: &mpsc::Sender<Input>,
@@ -106,7 +104,7 @@ pub(super) fn start(
             };
             let input = match event {
                 Ok(event) => Input::Operation(event.kind),
-                Err(RecvError::Lagged(_)) => Input::Everything,
+                Err(RecvError::Lagged(_)) => Input::Refresh,
                 Err(RecvError::Closed) => return,
             };
             if inputs.send(input).await.is_err() {
@@ -116,14 +114,14 @@ pub(super) fn start(
     });
 }
 
-/// Follows an engine's events, over its restarts. Ends when nobody listens any more.
+/// Forwards an engine's events, across its restarts, until the watch ends.
 async fn follow(operations: &Operations, backend: &Arc<dyn Backend>, inputs: &mpsc::Sender<Input>) {
     while follow_once(operations, backend, inputs).await.is_some() {
         backend.returned().await;
     }
 }
 
-/// Until the connection is lost; `None` when nobody listens any more.
+/// Forwards events until the connection is lost; `None` once the watch has ended.
 async fn follow_once(
     operations: &Operations,
     backend: &Arc<dyn Backend>,
@@ -133,15 +131,15 @@ async fn follow_once(
         return Some(());
     };
     operations.mark_reachable(backend.id());
-    // What happened before the stream stood is not in it.
-    inputs.send(Input::Everything).await.ok()?;
+    // Earlier changes are not in the stream.
+    inputs.send(Input::Refresh).await.ok()?;
     while let Some(event) = events.next().await {
         for input in translate(event) {
             inputs.send(input).await.ok()?;
         }
     }
-    // Gone: show that at once.
-    inputs.send(Input::Everything).await.ok()
+    // Shows the lost connection at once.
+    inputs.send(Input::Refresh).await.ok()
 }
 
 fn translate(event: BackendEvent) -> Vec<Input> {

@@ -1,5 +1,4 @@
-//! The tray's picture: plain, with a dot while something works, with a mark when something needs a
-//! look.
+//! Tray icons: idle, busy (dot), or attention (mark).
 
 use std::io::Cursor;
 
@@ -7,18 +6,17 @@ use anyhow::Context as _;
 use lxc_dev_manager_core::view::View;
 use tray_icon::Icon;
 
-/// How the icon looks.
+/// State shown by the icon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
-    /// Nothing to say.
-    Calm,
-    /// Something works.
+pub(crate) enum IconState {
+    Idle,
+    /// An operation is running.
     Busy,
-    /// Something needs a look.
+    /// Something failed or is unreachable.
     Attention,
 }
 
-impl Mood {
+impl IconState {
     pub(crate) fn of(view: &View) -> Self {
         let envs = || view.projects.iter().flat_map(|project| &project.envs);
         let no_engine =
@@ -32,48 +30,50 @@ impl Mood {
         } else if no_engine || broken || envs().any(|env| env.problem.is_some()) {
             Self::Attention
         } else {
-            Self::Calm
+            Self::Idle
         }
     }
 }
 
-/// Nobody tells the colour of a panel of Linux, so the glyph is one that is seen on both; GNOME's is
-/// dark in its light style too. A Mac tints the template image itself.
+/// The panel colour is unknown on Linux, so the icon is visible on both; GNOME's panel is always dark. macOS tints the
+/// template image.
 #[cfg(not(target_os = "macos"))]
-pub(crate) fn picture(mood: Mood) -> anyhow::Result<Icon> {
+pub(crate) fn icon(state: IconState) -> anyhow::Result<Icon> {
     let desktop = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default();
-    let bytes: &[u8] = match (mood, panel_is_dark(&desktop)) {
-        (Mood::Calm, true) => include_bytes!("../../../../icons/tray-light@2x.png"),
-        (Mood::Busy, true) => include_bytes!("../../../../icons/tray-light-busy@2x.png"),
-        (Mood::Attention, true) => include_bytes!("../../../../icons/tray-light-attention@2x.png"),
-        (Mood::Calm, false) => include_bytes!("../../../../icons/tray-neutral@2x.png"),
-        (Mood::Busy, false) => include_bytes!("../../../../icons/tray-neutral-busy@2x.png"),
-        (Mood::Attention, false) => {
+    let bytes: &[u8] = match (state, panel_is_dark(&desktop)) {
+        (IconState::Idle, true) => include_bytes!("../../../../icons/tray-light@2x.png"),
+        (IconState::Busy, true) => include_bytes!("../../../../icons/tray-light-busy@2x.png"),
+        (IconState::Attention, true) => {
+            include_bytes!("../../../../icons/tray-light-attention@2x.png")
+        }
+        (IconState::Idle, false) => include_bytes!("../../../../icons/tray-neutral@2x.png"),
+        (IconState::Busy, false) => include_bytes!("../../../../icons/tray-neutral-busy@2x.png"),
+        (IconState::Attention, false) => {
             include_bytes!("../../../../icons/tray-neutral-attention@2x.png")
         }
     };
-    decoded(bytes)
+    decode(bytes)
 }
 
-/// `ubuntu:GNOME`, `KDE`, `XFCE`…: names of desktops, the most specific first.
+/// `desktop` is a list such as `ubuntu:GNOME`, `KDE` or `XFCE`.
 #[cfg(not(target_os = "macos"))]
 fn panel_is_dark(desktop: &str) -> bool {
     desktop.split(':').any(|name| name == "GNOME")
 }
 
 #[cfg(target_os = "macos")]
-pub(crate) fn picture(mood: Mood) -> anyhow::Result<Icon> {
-    decoded(match mood {
-        Mood::Calm => include_bytes!("../../../../icons/trayTemplate@2x.png"),
-        Mood::Busy => include_bytes!("../../../../icons/trayTemplate-busy@2x.png"),
-        Mood::Attention => include_bytes!("../../../../icons/trayTemplate-attention@2x.png"),
+pub(crate) fn icon(state: IconState) -> anyhow::Result<Icon> {
+    decode(match state {
+        IconState::Idle => include_bytes!("../../../../icons/trayTemplate@2x.png"),
+        IconState::Busy => include_bytes!("../../../../icons/trayTemplate-busy@2x.png"),
+        IconState::Attention => include_bytes!("../../../../icons/trayTemplate-attention@2x.png"),
     })
 }
 
-/// The pixels of a PNG; ours have eight bits a channel, with alpha.
-fn decoded(bytes: &[u8]) -> anyhow::Result<Icon> {
+/// Decodes a PNG with 8-bit RGBA.
+fn decode(bytes: &[u8]) -> anyhow::Result<Icon> {
     let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
-    let size = reader.output_buffer_size().context("a picture too big")?;
+    let size = reader.output_buffer_size().context("image too large")?;
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels)?;
     Ok(Icon::from_rgba(pixels, frame.width, frame.height)?)
@@ -96,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn what_no_env_can_tell_needs_a_look_too() {
+    fn unreachable_engines_and_broken_projects_need_attention() {
         let mut view = View::default();
-        assert_eq!(Mood::of(&view), Mood::Calm);
+        assert_eq!(IconState::of(&view), IconState::Idle);
         view.engines = vec![engine(false), engine(true)];
-        assert_eq!(Mood::of(&view), Mood::Calm);
+        assert_eq!(IconState::of(&view), IconState::Idle);
         view.engines = vec![engine(false)];
-        assert_eq!(Mood::of(&view), Mood::Attention);
+        assert_eq!(IconState::of(&view), IconState::Attention);
         let error = lxc_dev_manager_core::Error::new(lxc_dev_manager_core::ErrorKind::Config, "x");
         let broken = ProjectView {
             name: None,
@@ -114,19 +114,19 @@ mod tests {
             engines: vec![engine(true)],
             projects: vec![broken],
         };
-        assert_eq!(Mood::of(&view), Mood::Attention);
+        assert_eq!(IconState::of(&view), IconState::Attention);
     }
 
     #[test]
-    fn every_mood_has_a_picture() {
-        for mood in [Mood::Calm, Mood::Busy, Mood::Attention] {
-            assert!(picture(mood).is_ok(), "{mood:?}");
+    fn every_state_has_an_icon() {
+        for state in [IconState::Idle, IconState::Busy, IconState::Attention] {
+            assert!(icon(state).is_ok(), "{state:?}");
         }
     }
 
     #[test]
     #[cfg(not(target_os = "macos"))]
-    fn only_a_panel_that_is_dark_has_the_light_glyph() {
+    fn light_icon_is_for_dark_panels_only() {
         assert!(panel_is_dark("ubuntu:GNOME"));
         assert!(!panel_is_dark("XFCE"));
         assert!(!panel_is_dark(""));

@@ -1,4 +1,4 @@
-//! The menu on the screen, changed item by item until it looks like the model.
+//! The visible menu, updated item by item to match the model.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,16 @@ use tray_icon::menu::{IsMenuItem, Menu, MenuId, MenuItem, PredefinedMenuItem, Re
 
 use super::model::{Kind, Node, TrayAction};
 
-/// On Linux muda 0.20 puts a submenu's label into a box of its own and later looks for it elsewhere,
-/// so that `set_text` shows nothing; the entry made by another insert has the new text.
+/// On Linux `set_text` of muda 0.20 has no effect on submenus; inserting the entry again shows the new text.
 const RELABEL_BY_REINSERT: bool = cfg!(target_os = "linux");
 
-/// The menu, and what its items do.
+/// The menu with the actions of its items.
 pub(super) struct LiveMenu {
     root: Menu,
     entries: Vec<Entry>,
     actions: HashMap<MenuId, TrayAction>,
 }
 
-/// One entry on the screen.
 struct Entry {
     key: String,
     label: String,
@@ -30,7 +28,7 @@ enum Handle {
     Sub(Submenu, Vec<Entry>),
 }
 
-/// A menu or a submenu: both take and give entries.
+/// A menu or a submenu.
 enum Parent<'a> {
     Root(&'a Menu),
     Sub(&'a Submenu),
@@ -61,7 +59,7 @@ impl Entry {
         }
     }
 
-    /// Whether it can become what the node says by changing its text.
+    /// Whether the entry can be updated to the node in place.
     fn fits(&self, node: &Node) -> bool {
         self.key == node.key
             && matches!(
@@ -82,12 +80,12 @@ impl LiveMenu {
         }
     }
 
-    /// What the item of this id does.
+    /// Returns the action of an item.
     pub(super) fn action(&self, id: &MenuId) -> Option<TrayAction> {
         self.actions.get(id).cloned()
     }
 
-    /// Changes what differs.
+    /// Updates the menu to match the nodes.
     pub(super) fn show(&mut self, nodes: &[Node]) -> Result<()> {
         let mut actions = HashMap::new();
         let root = self.root.clone();
@@ -114,7 +112,7 @@ fn reconcile(
     }
     let mut result: Vec<Entry> = Vec::with_capacity(nodes.len());
     for (at, node) in nodes.iter().enumerate() {
-        // Those before `at` are right already, so whatever is kept stands from `at` on.
+        // Entries before `at` are final, so the kept ones start at `at`.
         let entry = match kept.iter().position(|entry| entry.fits(node)) {
             Some(0) => kept.remove(0),
             Some(other) => {
@@ -124,16 +122,16 @@ fn reconcile(
                 entry
             }
             None => {
-                let entry = make(node);
+                let entry = create(node);
                 parent.insert(entry.item(), at)?;
                 entry
             }
         };
-        let stale = RELABEL_BY_REINSERT
+        let reinsert = RELABEL_BY_REINSERT
             && entry.label != node.label
             && matches!(entry.handle, Handle::Sub(..));
         let entry = update(entry, node, actions)?;
-        if stale {
+        if reinsert {
             parent.remove(entry.item())?;
             parent.insert(entry.item(), at)?;
         }
@@ -142,7 +140,7 @@ fn reconcile(
     Ok(result)
 }
 
-fn make(node: &Node) -> Entry {
+fn create(node: &Node) -> Entry {
     let handle = match &node.kind {
         Kind::Text => Handle::Item(MenuItem::new(&node.label, false, None)),
         Kind::Item(_) => Handle::Item(MenuItem::new(&node.label, true, None)),
@@ -173,12 +171,12 @@ fn update(entry: Entry, node: &Node, actions: &mut HashMap<MenuId, TrayAction>) 
             }
             Handle::Item(item)
         }
-        (Handle::Sub(menu, below), Kind::Sub(nodes)) => {
+        (Handle::Sub(menu, children), Kind::Sub(nodes)) => {
             if renamed {
                 menu.set_text(&node.label);
             }
-            let below = reconcile(&Parent::Sub(&menu), below, nodes, actions)?;
-            Handle::Sub(menu, below)
+            let children = reconcile(&Parent::Sub(&menu), children, nodes, actions)?;
+            Handle::Sub(menu, children)
         }
         (other, _) => other,
     };

@@ -1,9 +1,7 @@
-//! The tray: an icon and a live menu, rendered from the view.
+//! The tray: an icon and a menu, rendered from the view.
 //!
-//! [`model`] says what the menu looks like, as plain data; [`live`] changes the menu on the screen
-//! until it looks so, item by item, because a menu that is open must never be replaced; [`icon`]
-//! chooses the picture. Actions are looked up in a table by the item's id and carried out by the
-//! engine room, with no window needed.
+//! [`model`] describes the menu as plain data; [`live`] updates the visible menu item by item, because an open menu must
+//! never be replaced; [`icon`] selects the icon. Actions are looked up by item id and run without a window.
 
 mod icon;
 mod live;
@@ -13,53 +11,50 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use lxc_dev_manager_core::view::View;
-use lxc_dev_manager_core::watch::Watch;
+use lxc_dev_manager_core::watch::ViewReceiver;
 use tao::event_loop::EventLoopProxy;
 use tokio_util::sync::CancellationToken;
 use tray_icon::menu::{Menu, MenuEvent, MenuId};
 use tray_icon::{TrayIcon, TrayIconBuilder};
 
 use crate::host::Desktop;
-use icon::Mood;
+use icon::IconState;
 use live::LiveMenu;
 use model::TrayAction;
 
-/// Name of the tray's icon.
 const ID: &str = "main";
 
-/// What wakes the main thread.
+/// Events for the main thread.
 #[derive(Debug)]
 pub(crate) enum Wake {
-    /// The view has changed.
-    Draw(View),
-    /// A menu item was pressed.
+    /// The view changed.
+    Draw(Arc<View>),
     Pressed(MenuId),
-    /// The app shall end.
     Quit,
 }
 
-/// The tray on the screen; belongs to the main thread.
+/// The visible tray, owned by the main thread.
 pub(crate) struct Tray {
     desktop: Arc<Desktop>,
     icon: TrayIcon,
     menu: LiveMenu,
-    mood: Mood,
+    state: IconState,
 }
 
 impl Tray {
-    /// Makes the icon with a menu that says that it looks around.
+    /// Creates the icon with the menu of an empty view.
     pub(crate) fn new(desktop: Arc<Desktop>, wakes: EventLoopProxy<Wake>) -> anyhow::Result<Self> {
         let root = Menu::new();
         let mut menu = LiveMenu::new(root.clone());
         menu.show(&model::menu(&View::default()))?;
         MenuEvent::set_event_handler(Some(move |event: MenuEvent| {
-            // An error says that the app is quitting.
+            // Fails only while quitting.
             drop(wakes.send_event(Wake::Pressed(event.id)));
         }));
-        let mood = Mood::Calm;
+        let state = IconState::Idle;
         let icon = TrayIconBuilder::new()
             .with_id(ID)
-            .with_icon(icon::picture(mood)?)
+            .with_icon(icon::icon(state)?)
             .with_icon_as_template(true)
             .with_tooltip("LXC Dev Manager")
             .with_menu(Box::new(root))
@@ -68,23 +63,23 @@ impl Tray {
             desktop,
             icon,
             menu,
-            mood,
+            state,
         })
     }
 
-    /// Does what it was woken for; breaks where that is the end.
-    pub(crate) fn take(&mut self, wake: Wake) -> ControlFlow<()> {
+    /// Handles an event. Breaks to quit.
+    pub(crate) fn handle(&mut self, wake: &Wake) -> ControlFlow<()> {
         match wake {
             Wake::Draw(view) => {
-                if let Err(error) = self.draw(&view) {
-                    tracing::warn!(%error, "the tray can't be drawn");
+                if let Err(error) = self.draw(view) {
+                    tracing::warn!(%error, "cannot update tray");
                 }
             }
-            Wake::Pressed(id) => match self.menu.action(&id) {
+            Wake::Pressed(id) => match self.menu.action(id) {
                 Some(TrayAction::Act(action)) => self.desktop.spawn(action),
                 Some(TrayAction::OpenWindow) => self.desktop.spawn_window(),
                 Some(TrayAction::Quit) => return ControlFlow::Break(()),
-                None => tracing::debug!(?id, "an item without an action"),
+                None => tracing::debug!(?id, "menu item without an action"),
             },
             Wake::Quit => return ControlFlow::Break(()),
         }
@@ -93,34 +88,35 @@ impl Tray {
 
     fn draw(&mut self, view: &View) -> anyhow::Result<()> {
         self.menu.show(&model::menu(view))?;
-        let mood = Mood::of(view);
-        if self.mood != mood {
+        let state = IconState::of(view);
+        if self.state != state {
             self.icon
-                .set_icon_with_as_template(Some(icon::picture(mood)?), true)?;
-            self.mood = mood;
+                .set_icon_with_as_template(Some(icon::icon(state)?), true)?;
+            self.state = state;
         }
         Ok(())
     }
 }
 
-/// Wakes the main thread with what menu and icon shall show, until the app ends.
-pub(crate) async fn follow(wakes: EventLoopProxy<Wake>, watch: Watch, shutdown: CancellationToken) {
-    while let Some(mut events) = watch.subscribe().await {
-        let mut view = View::default();
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.recv() => event,
-            };
-            let Some(event) = event else { break };
-            view.apply(&event.patch);
-            // What has piled up is drawn once.
-            while let Ok(event) = events.try_recv() {
-                view.apply(&event.patch);
-            }
-            if wakes.send_event(Wake::Draw(view.clone())).is_err() {
-                return;
-            }
+/// Sends each new view to the main thread until shutdown.
+pub(crate) async fn follow(
+    wakes: EventLoopProxy<Wake>,
+    mut view: ViewReceiver,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let changed = tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = view.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        let Some(view) = view.borrow_and_update().clone() else {
+            continue;
+        };
+        if wakes.send_event(Wake::Draw(view)).is_err() {
+            return;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tray's menu looks like, as plain data.
+//! The tray menu as plain data.
 
 mod ports;
 
@@ -7,83 +7,68 @@ use jiff::tz::TimeZone;
 use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::model::{EnvStatus, PortState};
 use lxc_dev_manager_core::view::{
-    Action, EnvRef, EnvView, OperationKind, PortView, ProjectView, SnapshotView, View,
+    Action, ActionKind, EnvRef, EnvView, PortView, ProjectView, SnapshotView, View,
 };
 
-/// With more envs than this, a project becomes a submenu.
+/// With more envs, projects become submenus.
 const FLAT_LIMIT: usize = 12;
-/// A longer message would make the menu as wide as the screen.
+/// Limit of message length in characters, which determines the menu's width.
 const MESSAGE_LIMIT: usize = 48;
 
-/// What an item does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TrayAction {
-    /// Ask the engine room.
+    /// Run an action.
     Act(Action),
-    /// Open the window.
     OpenWindow,
-    /// End the app.
     Quit,
 }
 
 /// One entry of a menu.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
-    /// What it is, over changes of its label; unique among its siblings.
+    /// Identifies the entry across label changes; unique among siblings.
     pub(crate) key: String,
-    /// What is written on it; native menus have no columns, so parts are joined by ` · `.
+    /// Native menus have no columns, so parts are joined by ` · `.
     pub(crate) label: String,
     pub(crate) kind: Kind,
 }
 
-/// Kinds of entries.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    /// Text that can't be pressed.
+    /// Disabled text.
     Text,
-    /// An item that does something.
     Item(TrayAction),
-    /// A line between.
     Separator,
-    /// A menu below.
     Sub(Vec<Node>),
 }
 
 impl Node {
-    fn text(key: &str, label: impl Into<String>) -> Self {
+    fn new(key: &str, label: impl Into<String>, kind: Kind) -> Self {
         Self {
             key: key.to_owned(),
             label: label.into(),
-            kind: Kind::Text,
+            kind,
         }
+    }
+
+    fn text(key: &str, label: impl Into<String>) -> Self {
+        Self::new(key, label, Kind::Text)
     }
 
     fn item(key: &str, label: impl Into<String>, action: TrayAction) -> Self {
-        Self {
-            key: key.to_owned(),
-            label: label.into(),
-            kind: Kind::Item(action),
-        }
+        Self::new(key, label, Kind::Item(action))
     }
 
     fn separator(key: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            label: String::new(),
-            kind: Kind::Separator,
-        }
+        Self::new(key, "", Kind::Separator)
     }
 
-    fn sub(key: &str, label: impl Into<String>, below: Vec<Self>) -> Self {
-        Self {
-            key: key.to_owned(),
-            label: label.into(),
-            kind: Kind::Sub(below),
-        }
+    fn sub(key: &str, label: impl Into<String>, children: Vec<Self>) -> Self {
+        Self::new(key, label, Kind::Sub(children))
     }
 }
 
-/// The whole menu.
+/// Builds the menu.
 pub(crate) fn menu(view: &View) -> Vec<Node> {
     let envs = || view.projects.iter().flat_map(|project| &project.envs);
     let running = envs()
@@ -94,15 +79,15 @@ pub(crate) fn menu(view: &View) -> Vec<Node> {
         Node::separator("after-title"),
     ];
     for engine in view.engines.iter().filter(|engine| !engine.reachable) {
-        // Why, and what to do, stands in the window: that is too long for a menu.
+        // The window shows the message and the hint, which are too long for a menu.
         let denied = engine
             .problem
             .as_ref()
             .is_some_and(|problem| problem.kind == ErrorKind::PermissionDenied);
         let state = if denied {
-            "may not be used"
+            "permission denied"
         } else {
-            "doesn't answer"
+            "unreachable"
         };
         let key = format!("engine {} {}", engine.kind, engine.address);
         nodes.push(Node::text(&key, format!("▲  {} {state}", engine.kind)));
@@ -110,7 +95,7 @@ pub(crate) fn menu(view: &View) -> Vec<Node> {
     if view.projects.is_empty() {
         nodes.push(Node::text(
             "no-project",
-            "No project yet: lxc-dev-manager create",
+            "No projects yet: lxc-dev-manager create",
         ));
     }
     let flat = envs().count() <= FLAT_LIMIT;
@@ -138,7 +123,7 @@ pub(crate) fn menu(view: &View) -> Vec<Node> {
 
 fn project_label(project: &ProjectView) -> String {
     match &project.problem {
-        Some(problem) => format!("{} · ▲ {}", project.label(), shortened(&problem.message)),
+        Some(problem) => format!("{} · ▲ {}", project.label(), shorten(&problem.message)),
         None => project.label().to_owned(),
     }
 }
@@ -151,22 +136,22 @@ fn env_node(project: &ProjectView, env: &EnvView) -> Node {
     Node::sub(
         &format!("env {} {}", project.path, env.name),
         env_label(env),
-        below(env, &target),
+        env_entries(env, &target),
     )
 }
 
-/// State by shape and word: ● running, ○ stopped, ◐ busy, ▲ needs a look.
+/// Status by shape and word: ● running, ○ stopped, ◐ busy, ▲ problem.
 fn env_label(env: &EnvView) -> String {
     let name = &env.name;
     if let Some(operation) = &env.operation {
-        return format!("◐  {name} · {}…", doing(operation.kind));
+        return format!("◐  {name} · {}…", operation.kind.labels().participle);
     }
     if let Some(problem) = &env.problem {
-        return format!("▲  {name} · {}", shortened(&problem.message));
+        return format!("▲  {name} · {}", shorten(&problem.message));
     }
-    let taken = env.ports.iter().find(|port| port.state == PortState::Taken);
-    if let Some(port) = taken {
-        return format!("▲  {name} · port {} is taken", port.host);
+    let in_use = env.ports.iter().find(|port| port.state == PortState::Taken);
+    if let Some(port) = in_use {
+        return format!("▲  {name} · port {} is in use", port.host);
     }
     let star = |port: &PortView| if port.focused { "★" } else { "" };
     let ports: Vec<String> = env
@@ -174,152 +159,124 @@ fn env_label(env: &EnvView) -> String {
         .iter()
         .map(|port| format!("{}{}", port.guest, star(port)))
         .collect();
-    let ports = if ports.is_empty() {
-        String::new()
-    } else {
-        format!(" · {}", ports.join(" "))
-    };
     match env.status {
-        EnvStatus::Running => format!("●  {name}{ports}"),
+        EnvStatus::Running if ports.is_empty() => format!("●  {name}"),
+        EnvStatus::Running => format!("●  {name} · {}", ports.join(" ")),
         EnvStatus::Stopped => format!("○  {name} · stopped"),
-        other => format!("▲  {name} · {}", other.label().to_lowercase()),
+        other => format!("▲  {name} · {}", other.description()),
     }
 }
 
-fn doing(kind: OperationKind) -> &'static str {
-    match kind {
-        OperationKind::Create => "creating",
-        OperationKind::Start => "starting",
-        OperationKind::Stop => "stopping",
-        OperationKind::Snapshot => "taking a snapshot",
-        OperationKind::DeleteSnapshot => "deleting a snapshot",
-        OperationKind::Restore => "restoring",
-        OperationKind::Remove => "removing",
-        OperationKind::Undo => "undoing",
-        OperationKind::Clone => "cloning",
-        OperationKind::Rename => "renaming",
-        OperationKind::Restart => "restarting",
-        OperationKind::Publish => "making an image",
-        OperationKind::Transfer => "copying files",
-        OperationKind::Configure => "configuring",
-        OperationKind::ForwardSocket => "lending a socket",
-    }
-}
-
-fn below(env: &EnvView, target: &EnvRef) -> Vec<Node> {
-    let act = |key: &str, label: String, action: Action| {
-        // While something is being done to it, its items only tell what there is.
-        match env.operation {
-            Some(_) => Node::text(key, label),
-            None => Node::item(key, label, TrayAction::Act(action)),
+fn env_entries(env: &EnvView, target: &EnvRef) -> Vec<Node> {
+    let target = || target.clone();
+    // A disabled item keeps its key as text, because an open menu must not shrink.
+    let item = |kind: ActionKind, key: &str, label: String, action: Action| {
+        if env.actions.contains(kind) {
+            Node::item(key, label, TrayAction::Act(action))
+        } else {
+            Node::text(key, label)
         }
     };
-    let target = || target.clone();
     let mut nodes = Vec::new();
     if env.problem.is_some() && env.operation.is_none() {
-        nodes.push(act(
-            "dismiss",
-            "Dismiss".into(),
-            Action::Dismiss { env: target() },
-        ));
+        let dismiss = TrayAction::Act(Action::Dismiss { env: target() });
+        nodes.push(Node::item("dismiss", "Dismiss", dismiss));
         nodes.push(Node::separator("after-dismiss"));
     }
-    // A menu that is open can't shrink, so what is there before an operation stays during it.
-    if env.status == EnvStatus::Running || env.operation.is_some() {
-        nodes.push(act(
-            "terminal",
-            "Terminal".into(),
-            Action::Terminal { env: target() },
-        ));
+    if env.actions.contains(ActionKind::Terminal) {
+        let terminal = TrayAction::Act(Action::Terminal { env: target() });
+        nodes.push(Node::item("terminal", "Terminal", terminal));
         nodes.push(Node::separator("after-terminal"));
     }
-    nodes.extend(
-        env.ports
-            .iter()
-            .filter_map(|port| ports::node(port, target, act)),
-    );
-    if env
-        .ports
-        .iter()
-        .any(|port| matches!(port.state, PortState::Forwarded | PortState::Taken))
-    {
+    let ports = env.ports.iter();
+    let ports: Vec<Node> = ports.filter_map(|port| ports::node(port, target)).collect();
+    if !ports.is_empty() {
+        nodes.extend(ports);
         nodes.push(Node::separator("after-ports"));
     }
-    let known = env.status.is_up() || env.status == EnvStatus::Stopped;
-    if known {
-        let take = Action::Snapshot {
-            env: target(),
-            name: None,
-            description: None,
-        };
-        nodes.push(act("snapshot", "Take a snapshot".into(), take));
-        if !env.snapshots.is_empty() {
-            let newest_first = env.snapshots.iter().rev();
-            let entries = newest_first.map(|snapshot| {
-                let restore = Action::Restore {
-                    env: target(),
-                    snapshot: snapshot.name.clone(),
-                };
-                act(
-                    &format!("restore {}", snapshot.name),
-                    snapshot_label(snapshot),
-                    restore,
-                )
-            });
-            nodes.push(Node::sub("restore", "Restore", entries.collect()));
-        }
-        if let Some(undo) = env
-            .undo
-            .as_ref()
-            .filter(|undo| undo.kind != OperationKind::Remove)
-        {
-            let label = format!("Undo restore of {}", clock(undo.at, "%H:%M"));
-            nodes.push(act("undo", label, Action::Undo { env: target() }));
-        }
-        nodes.push(Node::separator("before-power"));
+    if !env.status.is_up() && env.status != EnvStatus::Stopped {
+        nodes.push(Node::text("state", env.status.description()));
+        return nodes;
     }
-    nodes.push(power(env, target(), act));
+    let take = Action::Snapshot {
+        env: target(),
+        name: None,
+        description: None,
+    };
+    nodes.push(item(
+        ActionKind::Snapshot,
+        "snapshot",
+        "Take snapshot".into(),
+        take,
+    ));
+    if !env.snapshots.is_empty() {
+        let newest_first = env.snapshots.iter().rev();
+        let entries = newest_first.map(|snapshot| {
+            let restore = Action::Restore {
+                env: target(),
+                snapshot: snapshot.name.clone(),
+            };
+            let key = format!("restore {}", snapshot.name);
+            item(ActionKind::Restore, &key, snapshot_label(snapshot), restore)
+        });
+        nodes.push(Node::sub("restore", "Restore", entries.collect()));
+    }
+    if let Some(undo) = &env.undo {
+        let (noun, at) = (undo.kind.labels().noun, format_time(undo.at, "%H:%M"));
+        let undo = Action::Undo { env: target() };
+        nodes.push(item(
+            ActionKind::Undo,
+            "undo",
+            format!("Undo {noun} of {at}"),
+            undo,
+        ));
+    }
+    nodes.push(Node::separator("before-power"));
+    nodes.push(power(env, target(), item));
     nodes
 }
 
-/// Starts it, stops it, or says why neither can be done.
-fn power(env: &EnvView, target: EnvRef, act: impl Fn(&str, String, Action) -> Node) -> Node {
-    match env.status {
-        EnvStatus::Running if env.sessions == 0 => {
-            act("power", "Stop".into(), Action::Stop { env: target })
-        }
-        // A menu can't ask: it says what ends, one step further.
-        EnvStatus::Running => {
-            let label = match env.sessions {
-                1 => "End a terminal session and stop".to_owned(),
+fn power(
+    env: &EnvView,
+    target: EnvRef,
+    item: impl Fn(ActionKind, &str, String, Action) -> Node,
+) -> Node {
+    let force = env.sessions > 0;
+    let stop = |env| Action::Stop { env, force };
+    match (env.status, env.sessions) {
+        (EnvStatus::Running, 0) => item(ActionKind::Stop, "power", "Stop".into(), stop(target)),
+        // A menu cannot ask for confirmation, so a submenu names the consequence.
+        (EnvStatus::Running, sessions) => {
+            let label = match sessions {
+                1 => "End terminal session and stop".to_owned(),
                 open => format!("End {open} terminal sessions and stop"),
             };
-            let stop = act("anyway", label, Action::StopAnyway { env: target });
+            let stop = item(ActionKind::Stop, "force", label, stop(target));
             Node::sub("stop", "Stop", vec![stop])
         }
-        EnvStatus::Stopped | EnvStatus::Frozen => {
-            act("power", "Start".into(), Action::Start { env: target })
+        _ => {
+            let start = Action::Start { env: target };
+            item(ActionKind::Start, "power", "Start".into(), start)
         }
-        other => Node::text("state", other.label().to_lowercase()),
     }
 }
 
-/// With the time itself: a relative one would have to be redrawn by a timer.
+/// Uses absolute times, because relative ones would need a timer.
 fn snapshot_label(snapshot: &SnapshotView) -> String {
     format!(
         "{} · {}",
         snapshot.name,
-        clock(snapshot.created_at, "%-d %b %H:%M")
+        format_time(snapshot.created_at, "%-d %b %H:%M")
     )
 }
 
-fn clock(at: Timestamp, format: &str) -> String {
+fn format_time(at: Timestamp, format: &str) -> String {
     at.to_zoned_datetime(TimeZone::system())
         .strftime(format)
         .to_string()
 }
 
-fn shortened(message: &str) -> String {
+fn shorten(message: &str) -> String {
     if message.chars().count() <= MESSAGE_LIMIT {
         return message.to_owned();
     }
@@ -333,12 +290,12 @@ fn shortened(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use lxc_dev_manager_core::model::{EngineKind, Limits, OperationId};
-    use lxc_dev_manager_core::view::OperationView;
+    use lxc_dev_manager_core::view::{AllowedActions, OperationKind, OperationView};
 
     use super::*;
 
     fn env(name: &str, status: EnvStatus) -> EnvView {
-        EnvView {
+        let mut env = EnvView {
             project: None,
             name: name.parse().unwrap(),
             instance: name.parse().unwrap(),
@@ -360,7 +317,10 @@ mod tests {
             operation: None,
             problem: None,
             undo: None,
-        }
+            actions: AllowedActions::default(),
+        };
+        env.actions = AllowedActions::of(&env);
+        env
     }
 
     fn view(envs: Vec<EnvView>) -> View {
@@ -377,25 +337,25 @@ mod tests {
     }
 
     #[test]
-    fn stopping_what_somebody_works_in_takes_one_step_more() {
+    fn stop_with_open_sessions_is_in_a_submenu() {
         let mut env = env("dev", EnvStatus::Running);
         let target = EnvRef {
             project_path: "/src/web".into(),
             env: env.name.clone(),
         };
-        let stops = |env: &EnvView| below(env, &target).pop().unwrap().kind;
+        let stops = |env: &EnvView| env_entries(env, &target).pop().unwrap().kind;
         assert!(matches!(
             stops(&env),
-            Kind::Item(TrayAction::Act(Action::Stop { .. }))
+            Kind::Item(TrayAction::Act(Action::Stop { force: false, .. }))
         ));
         env.sessions = 2;
-        let Kind::Sub(below) = stops(&env) else {
-            panic!("it doesn't ask");
+        let Kind::Sub(children) = stops(&env) else {
+            panic!("no submenu");
         };
-        assert_eq!(labels(&below), ["End 2 terminal sessions and stop"]);
+        assert_eq!(labels(&children), ["End 2 terminal sessions and stop"]);
         assert!(matches!(
-            below[0].kind,
-            Kind::Item(TrayAction::Act(Action::StopAnyway { .. }))
+            children[0].kind,
+            Kind::Item(TrayAction::Act(Action::Stop { force: true, .. }))
         ));
     }
 
@@ -409,13 +369,13 @@ mod tests {
             .find(|node| node.label.starts_with(label))
             .unwrap();
         match &node.kind {
-            Kind::Sub(below) => below,
+            Kind::Sub(children) => children,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn the_menu_shows_state_by_shape_and_word() {
+    fn menu_shows_status_by_shape_and_word() {
         let nodes = menu(&view(vec![
             env("main", EnvStatus::Running),
             env("old", EnvStatus::Stopped),
@@ -436,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_item_restores_exactly_that_one() {
+    fn snapshot_item_restores_that_snapshot() {
         let nodes = menu(&view(vec![env("main", EnvStatus::Running)]));
         let restore = children(children(&nodes, "●  main"), "Restore");
         let expected = Action::Restore {
@@ -450,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_env_can_not_be_pressed() {
+    fn busy_env_offers_only_terminal() {
         let mut busy = env("main", EnvStatus::Running);
         busy.operation = Some(OperationView {
             id: OperationId::random(),
@@ -459,16 +419,63 @@ mod tests {
             percent: None,
             started_at: Timestamp::UNIX_EPOCH,
         });
+        busy.actions = AllowedActions::of(&busy);
         let nodes = menu(&view(vec![busy]));
         let below = children(&nodes, "◐  main · restoring…");
-        assert!(
-            below.iter().all(|node| !matches!(node.kind, Kind::Item(_))),
-            "{below:?}"
+        let items = below
+            .iter()
+            .filter(|node| matches!(node.kind, Kind::Item(_)));
+        assert_eq!(
+            items.map(|node| node.key.as_str()).collect::<Vec<_>>(),
+            ["terminal"]
         );
     }
 
+    /// The window is held against core in `ui/src/lib/disabled-reasons.test.ts`.
     #[test]
-    fn many_envs_go_below_their_project() {
+    fn tray_offers_the_allowed_actions() {
+        for (status, sessions) in EnvStatus::ALL.into_iter().flat_map(|s| [(s, 0), (s, 1)]) {
+            let mut env = env("dev", status);
+            env.sessions = sessions;
+            let target = EnvRef {
+                project_path: "/src/web".into(),
+                env: env.name.clone(),
+            };
+            let mut offered = offered(env_entries(&env, &target));
+            offered.sort_unstable();
+            // A frozen env offers Start; it can be stopped with the CLI.
+            let hidden = |kind| status == EnvStatus::Frozen && kind == ActionKind::Stop;
+            let allowed = ActionKind::ALL.into_iter();
+            let allowed: Vec<_> = allowed
+                .filter(|kind| env.actions.contains(*kind) && !hidden(*kind))
+                .collect();
+            assert_eq!(offered, allowed, "{status:?}");
+        }
+    }
+
+    fn offered(nodes: Vec<Node>) -> Vec<ActionKind> {
+        let of = |node: Node| match node.kind {
+            Kind::Sub(children) => offered(children),
+            Kind::Item(TrayAction::Act(action)) => kind(&action).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        nodes.into_iter().flat_map(of).collect()
+    }
+
+    fn kind(action: &Action) -> Option<ActionKind> {
+        match action {
+            Action::Terminal { .. } => Some(ActionKind::Terminal),
+            Action::Start { .. } => Some(ActionKind::Start),
+            Action::Stop { .. } => Some(ActionKind::Stop),
+            Action::Snapshot { .. } => Some(ActionKind::Snapshot),
+            Action::Restore { .. } => Some(ActionKind::Restore),
+            Action::Undo { .. } => Some(ActionKind::Undo),
+            Action::Focus { .. } | Action::OpenPort { .. } | Action::Dismiss { .. } => None,
+        }
+    }
+
+    #[test]
+    fn many_envs_are_grouped_by_project() {
         let envs = (0..13)
             .map(|n| env(&format!("e{n}"), EnvStatus::Stopped))
             .collect();

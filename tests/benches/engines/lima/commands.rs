@@ -33,10 +33,7 @@ pub fn create_and_start(project: &LimaProject, _traffic: &Path) -> Result<Vec<Ro
         // It would have a part of the machine.
         project.ok(&["down", "dev"])?;
     }
-    let (warm_up, counted) = match stage.is_fake() {
-        true => PAIRS,
-        false => SLOW,
-    };
+    let (warm_up, counted) = if stage.is_fake() { PAIRS } else { SLOW };
     let create = Pairs::take(
         warm_up,
         counted,

@@ -36,9 +36,10 @@ const ON_REAL: [(&str, Measure); 2] = [
 
 /// The engine's name in rows.
 fn name(stage: &LimaStage) -> &'static str {
-    match stage.is_fake() {
-        true => "Lima's stand-in",
-        false => "Lima",
+    if stage.is_fake() {
+        "Lima's stand-in"
+    } else {
+        "Lima"
     }
 }
 
@@ -76,10 +77,7 @@ fn measure(traffic: &Path) -> Result<Vec<Row>> {
     place::raise_descriptors();
     let mut rows = Vec::new();
     for limactl in Lima::find_without_user()? {
-        let parts: &[(&str, Measure)] = match limactl.fake {
-            true => &ON_STAND_IN,
-            false => &ON_REAL,
-        };
+        let parts: &[(&str, Measure)] = if limactl.fake { &ON_STAND_IN } else { &ON_REAL };
         for (part, measure) in parts {
             let stage = LimaStage::new(&limactl)?;
             eprintln!("bench: {}: {part}", name(&stage));

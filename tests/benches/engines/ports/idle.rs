@@ -22,7 +22,7 @@ const BESIDES: u64 = 100;
 const CALM: Duration = Duration::from_secs(2);
 /// As long as nothing has to happen.
 const SPAN: Duration = Duration::from_secs(5);
-/// Pipes that are kept for whoever needs one next, with two ends each.
+/// Pooled pipes, with two ends each.
 const SPARE_ENDS: usize = 2 * 64;
 /// Who isn't root: a user whom every system has, with the group that may talk to the engines of tests.
 const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "0", "--clear-groups"];
@@ -33,9 +33,10 @@ pub fn idle(place: &mut Place, engine: &str) -> Vec<Row> {
     for root in [true, false] {
         let who = if root { "" } else { ", not as root" };
         let what = format!("{} idle connections{who}", connections());
-        let found = match root {
-            true => rows_of(place, engine, &what),
-            false => as_nobody(place).and_then(|()| rows_of(place, engine, &what)),
+        let found = if root {
+            rows_of(place, engine, &what)
+        } else {
+            as_nobody(place).and_then(|()| rows_of(place, engine, &what))
         };
         match found {
             Ok(found) => rows.extend(found),
@@ -80,9 +81,10 @@ fn rows_of(place: &Place, engine: &str, what: &str) -> Result<Vec<Row>> {
             "pipes",
             (pipes / 2).to_string(),
             "spare ones only".to_owned(),
-            match pipes <= SPARE_ENDS {
-                true => Verdict::Reached,
-                false => Verdict::Missed,
+            if pipes <= SPARE_ENDS {
+                Verdict::Reached
+            } else {
+                Verdict::Missed
             },
         ),
         figure(

@@ -19,7 +19,7 @@ pub const ENV: &str = "a";
 const DESCRIPTORS: u64 = 40_000;
 /// The program for both ends, in the env.
 const GUEST_PROGRAM: &str = "/usr/local/bin/ldm-traffic";
-/// How long a way may take until it lets somebody through.
+/// How long a route may take until it is open.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A way to a service.
@@ -49,7 +49,7 @@ pub struct Place {
     _others: Vec<Ended>,
 }
 
-/// A process of somebody else's that is ended with the place.
+/// A foreign process that ends with the place.
 pub struct Ended(pub Child);
 
 impl Drop for Ended {

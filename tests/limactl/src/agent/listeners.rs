@@ -15,7 +15,7 @@ use crate::log;
 use crate::yaml::{Rule, Yaml};
 
 /// The real agent hears of them from the kernel; this one looks.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const SSH: u16 = 22;
 const LISTENS: &str = "0A";
 
@@ -47,7 +47,7 @@ pub(crate) fn watch(
                 .filter_map(|path| std::fs::read_to_string(path).ok());
             let now = texts.flat_map(|text| listening(&text)).collect();
             watcher.update(now);
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     });
 }

@@ -117,7 +117,7 @@ fn serve(
     agent.save(clean)
 }
 
-/// Of the two that end it. Nothing of ours may be written in a handler, so the runtime's do it.
+/// Of the two that end it. No code of this program may run in a handler, so the runtime's do it.
 fn catch_signals(sender: Sender<Message>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -148,7 +148,7 @@ fn catch_signals(sender: Sender<Message>) -> Result<()> {
 
 fn write_ssh_config(context: &Context, instance: &Instance, yaml: &Yaml, port: u16) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut text = String::from("# For 'ssh -F'. Written anew at each start.\n");
+    let mut text = String::from("# For 'ssh -F'. Rewritten at each start.\n");
     text.push_str(&format!("Host {}\n", hostname(&instance.name)));
     for (key, value) in shell::options(&context.home, &instance.dir, yaml) {
         text.push_str(&format!("  {key} {value}\n"));
@@ -363,9 +363,10 @@ fn spec(context: &Context, instance: &Instance, yaml: &Yaml, scratch: &Path) -> 
         root: scratch.join("root"),
         user: yaml.user.clone(),
         keys: keys(context, yaml)?,
-        mounts: match context.faults.mounts() {
-            true => yaml.mounts.clone(),
-            false => Vec::new(),
+        mounts: if context.faults.mounts() {
+            yaml.mounts.clone()
+        } else {
+            Vec::new()
         },
         provision: yaml.provision.clone(),
         param: yaml.param.clone(),

@@ -209,7 +209,7 @@ fn each(
     }
 }
 
-/// vz has none; qemu's depend on the image's own format, and nothing of ours may use them.
+/// vz has none; qemu's depend on the image's own format, and this program may not use them.
 pub(crate) fn snapshot(context: &Context, given: &Given) -> Result<ExitCode> {
     log::warn("`limactl snapshot` is experimental");
     let verbs = [

@@ -82,7 +82,7 @@ fn format_of(given: &Given) -> Result<&str> {
     }
 }
 
-/// An instance; broken, where a directory has no lima.yaml; nothing, where it is gone by now.
+/// An instance; broken, where a directory has no lima.yaml; nothing, where it is gone.
 fn found(context: &Context, name: &str) -> Result<Option<Instance>> {
     if crate::home::check_name(name).is_err() {
         return Ok(None);

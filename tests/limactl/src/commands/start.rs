@@ -23,7 +23,7 @@ use crate::{edit, namespace};
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the agent has until its pid file is there.
 const AGENT: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) fn start(context: &Context, given: &Given) -> Result<ExitCode> {
     if let Some(code) = listing(given) {
@@ -91,7 +91,7 @@ pub(crate) fn run(
                 quoted(&err.to_string_lossy())
             );
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     watch(&mut agent, &out, timeout, instance)?;
     context.faults.point("start", "running");
@@ -143,7 +143,7 @@ fn watch(agent: &mut Child, out: &Path, timeout: Duration, instance: &Instance) 
             if Instant::now() > until {
                 bail!("did not receive an event with the `running` status");
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             continue;
         }
         let event: Value = serde_json::from_str(&line)?;

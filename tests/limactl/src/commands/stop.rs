@@ -16,7 +16,7 @@ use crate::{disk, namespace, shell};
 /// How long the host agent and its guest have.
 const TIMEOUT: Duration = Duration::from_secs(190);
 /// How often to look for the end of a process that isn't our child.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(crate) fn stop(context: &Context, given: &Given) -> Result<ExitCode> {
     let default = [DEFAULT.to_owned()];
@@ -179,19 +179,19 @@ fn remove(context: &Context, instance: &Instance, force: bool) -> Result<()> {
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        // It may be gone by now.
+        // It may be gone already.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Waits for the end of processes that may be no children of ours.
+/// Waits for the end of processes that may not be our children.
 pub(crate) fn ended(pids: &[u32], timeout: Duration) -> bool {
     let until = Instant::now() + timeout;
     while pids.iter().any(|&pid| pid != 0 && is_alive(pid)) {
         if Instant::now() > until {
             return false;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     true
 }

@@ -16,7 +16,7 @@ use crate::flags::Given;
 use crate::inspect::existing;
 
 /// How often files are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One log that is read as it grows.
 struct Tail {
@@ -36,7 +36,7 @@ impl Tail {
         }
     }
 
-    /// Opens the file anew where it is another one: each start makes its own.
+    /// Reopens the file where it is another one: each start makes its own.
     fn refresh(&mut self) -> Option<()> {
         let meta = std::fs::metadata(&self.path).ok()?;
         if self
@@ -98,7 +98,7 @@ pub(crate) fn watch(context: &Context, given: &Given) -> Result<ExitCode> {
                 print(name, &event, given.bool("json"))?;
             }
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -21,9 +21,9 @@ use crate::yaml::{Mount, Provision, User};
 
 /// How long processes have after SIGTERM.
 const TERM: Duration = Duration::from_secs(3);
-/// There while somebody wants the disk frozen.
+/// Exists while the disk is to be frozen.
 const FREEZE: &str = "/run/freeze";
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the host agent says first, in one line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     reap()
 }
 
-/// Has the disk written when somebody in the guest asks for it.
+/// Has the disk written when a process in the guest asks for it.
 fn freeze() -> ! {
     let mut asked = false;
     loop {
@@ -103,16 +103,16 @@ fn freeze() -> ! {
             tell(&Told::Freeze);
         }
         asked = asks;
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Waits for every child, whoever's it was.
 fn reap() -> Result<ExitCode> {
     loop {
-        // Without children there is nothing to wait for, until somebody enters.
+        // Without children there is nothing to wait for, until a session enters.
         if wait(WaitOptions::empty()).is_err() {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -157,7 +157,7 @@ fn end_processes() {
     }
     let until = Instant::now() + TERM;
     while Instant::now() < until && !processes().is_empty() {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

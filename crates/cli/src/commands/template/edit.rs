@@ -8,12 +8,12 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{problem_data, tell};
+use super::{print_problems, problem_data};
 use crate::confirm;
 use crate::context::Context;
 use crate::editor;
 
-/// A copy is edited, so that no one ever meets a template that is half written.
+/// Edits a copy, so that nothing ever reads an incomplete template.
 pub(super) async fn run(
     context: &Context,
     templates: &Templates,
@@ -21,23 +21,23 @@ pub(super) async fn run(
 ) -> Result<()> {
     let failed = |error: Error| error.context(format!("cannot edit template `{name}`"));
     let before = templates.get(name).map_err(failed)?;
-    let copy = Copy::of(context, &before).map_err(failed)?;
-    let written = match write(context, &before, &copy).await {
+    let copy = Copy::create(context, &before).map_err(failed)?;
+    let result = match edit(context, &before, &copy).await {
         Ok(Some(text)) => save(templates, &before, &text).map(|()| check(&text)),
         Ok(None) => return unchanged(context, name),
         Err(error) => Err(error),
     };
-    match written {
+    match result {
         Ok(warnings) => {
             saved(context, name, &templates.path(name), &warnings);
             Ok(())
         }
-        Err(error) => Err(failed(copy.kept(&before, error))),
+        Err(error) => Err(failed(copy.keep_on_error(&before, error))),
     }
 }
 
-/// What the user has written, once it can be used; `None` where that is what was there before.
-async fn write(context: &Context, before: &Template, copy: &Copy) -> Result<Option<String>> {
+/// Runs the editor until the text is valid. Returns `None` if it is unchanged.
+async fn edit(context: &Context, before: &Template, copy: &Copy) -> Result<Option<String>> {
     loop {
         editor::edit(copy.path()).await?;
         let text = copy.text()?;
@@ -45,30 +45,29 @@ async fn write(context: &Context, before: &Template, copy: &Copy) -> Result<Opti
             return Ok(None);
         }
         let problems = check(&text);
-        tell(context, &before.name, &problems);
-        let bad = problems
+        print_problems(context, &before.name, &problems);
+        let first_error = problems
             .iter()
             .find(|problem| problem.level == Level::Error);
-        let Some(bad) = bad else {
+        let Some(first_error) = first_error else {
             return Ok(Some(text));
         };
-        let message = format!("what was written can't be used: {bad}");
-        let refused = Error::new(ErrorKind::Config, message);
-        if !confirm::can_ask() || !again().await {
-            return Err(refused);
+        let message = format!("invalid template: {first_error}");
+        let invalid = Error::new(ErrorKind::Config, message);
+        if !confirm::can_ask() || !ask_again().await {
+            return Err(invalid);
         }
     }
 }
 
-/// Asks in a thread of its own: Ctrl+C, which the editor has made ours, is a no.
-async fn again() -> bool {
-    // From before the question on, or one in between would be lost.
+/// Asks whether to edit again. Ctrl+C, which no longer ends this process after the editor ran, means no.
+async fn ask_again() -> bool {
+    // Subscribe before asking, so that no signal is lost.
     let Ok(mut interrupted) = signal(SignalKind::interrupt()) else {
         return false;
     };
-    let asked = tokio::task::spawn_blocking(|| {
-        confirm::ask("That can't be used as it is.", "Edit it again?")
-    });
+    let asked =
+        tokio::task::spawn_blocking(|| confirm::ask("The template is invalid.", "Edit again?"));
     tokio::select! {
         asked = asked => asked.is_ok_and(|answer| answer.is_ok()),
         _ = interrupted.recv() => false,
@@ -76,9 +75,9 @@ async fn again() -> bool {
 }
 
 fn save(templates: &Templates, before: &Template, text: &str) -> Result<()> {
-    let now = templates.get(&before.name);
-    if !now.is_ok_and(|now| now == *before) {
-        let message = "somebody else has changed it meanwhile";
+    let current = templates.get(&before.name);
+    if !current.is_ok_and(|current| current == *before) {
+        let message = "the template was changed by another process";
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     templates.write(&before.name, text)
@@ -88,7 +87,7 @@ fn unchanged(context: &Context, name: &TemplateName) -> Result<()> {
     let data = json!({ "template": name.as_str(), "changed": false });
     context
         .printer
-        .done(&data, |_| format!("Template {name} is as it was"));
+        .done(&data, |_| format!("Template {name} is unchanged"));
     Ok(())
 }
 
@@ -105,16 +104,16 @@ fn saved(context: &Context, name: &TemplateName, path: &Path, warnings: &[Proble
     });
 }
 
-/// What is edited. It goes with this value, unless it is kept.
+/// Temporary copy, deleted on drop unless kept.
 struct Copy(NamedTempFile);
 
 impl Copy {
-    /// Beside the templates: private, and no directory that the system clears.
-    fn of(context: &Context, template: &Template) -> Result<Self> {
+    /// Creates the copy next to the templates: private, and not in a directory that the system clears.
+    fn create(context: &Context, template: &Template) -> Result<Self> {
         use std::io::Write;
         let directory = context.operations.home().directory("templates")?;
-        let failed = |error| Error::io(format!("cannot write in {}", directory.display()), error);
-        // A dot in front of it, so that it isn't a template itself.
+        let failed = |error| Error::io(format!("cannot write to {}", directory.display()), error);
+        // Templates do not start with a dot.
         let mut file = tempfile::Builder::new()
             .prefix(&format!(".{}-", template.name))
             .suffix(".yaml")
@@ -128,20 +127,20 @@ impl Copy {
         self.0.path()
     }
 
-    /// By its path, for many editors put a new file in its place.
+    /// Reads by path, because many editors replace the file.
     fn text(&self) -> Result<String> {
         std::fs::read_to_string(self.path())
-            .map_err(|error| Error::io("what was written can't be read", error))
+            .map_err(|error| Error::io("cannot read the edited template", error))
     }
 
-    /// The error, with the place of what was written where that isn't what was there before.
-    fn kept(self, before: &Template, error: Error) -> Error {
-        let written = std::fs::read(self.path());
-        if written.is_ok_and(|written| written == before.text.as_bytes()) {
+    /// Keeps a changed copy and names its path in the hint.
+    fn keep_on_error(self, before: &Template, error: Error) -> Error {
+        let text = std::fs::read(self.path());
+        if text.is_ok_and(|text| text == before.text.as_bytes()) {
             return error;
         }
         match self.keep() {
-            Some(path) => error.with_hint(format!("what you wrote is in {}", path.display())),
+            Some(path) => error.with_hint(format!("your changes are in {}", path.display())),
             None => error,
         }
     }

@@ -1,23 +1,23 @@
 //! `template list`
 
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::template::{Arch, Info, Origin, Templates};
+use lxc_dev_manager_core::template::{Arch, Origin, TemplateInfo, Templates};
 use serde_json::{Value, json};
 
 use super::origin_word;
 use crate::context::Context;
 use crate::output::Printer;
-use crate::table::{Cell, render};
+use crate::table::{or_dash, render};
 
 pub(super) fn run(context: &Context, templates: &Templates) -> Result<()> {
     let all = templates.list()?;
-    let rows: Vec<Value> = all.iter().map(data_of).collect();
+    let rows: Vec<Value> = all.iter().map(to_json).collect();
     let data = json!({ "directory": templates.directory(), "templates": rows });
     context.printer.data(&data, |printer| table(printer, &all));
     Ok(())
 }
 
-fn data_of(info: &Info) -> Value {
+fn to_json(info: &TemplateInfo) -> Value {
     json!({
         "name": info.name.as_str(),
         "origin": origin_word(info.origin),
@@ -28,32 +28,25 @@ fn data_of(info: &Info) -> Value {
     })
 }
 
-fn table(printer: &Printer, all: &[Info]) -> String {
-    let head = ["NAME", "FROM", "ARCHITECTURES", "ABOUT"];
-    let mut rows = vec![
-        head.iter()
-            .map(|word| Cell::styled(printer.dim(word), word))
-            .collect::<Vec<_>>(),
-    ];
-    rows.extend(all.iter().map(|info| {
+fn table(printer: &Printer, all: &[TemplateInfo]) -> String {
+    let head = ["NAME", "ORIGIN", "ARCHITECTURES", "DESCRIPTION"];
+    let row = |info: &TemplateInfo| {
         let arches: Vec<String> = info.arches.iter().map(Arch::to_string).collect();
         let about = match &info.problem {
-            Some(problem) => Cell::styled(printer.bad(problem), problem),
-            None => Cell::plain(info.title.clone().unwrap_or_default()),
+            Some(problem) => printer.bad(problem),
+            None => info.title.clone().unwrap_or_default(),
         };
         vec![
-            Cell::plain(info.name.to_string()),
-            Cell::plain(match info.origin {
-                Origin::BuiltIn => "built in",
-                Origin::User => "you",
-                Origin::Replaced => "you, in place of the built-in one",
-            }),
-            Cell::plain(match arches.is_empty() {
-                true => "-".to_owned(),
-                false => arches.join(" "),
-            }),
+            info.name.to_string(),
+            match info.origin {
+                Origin::BuiltIn => "built-in",
+                Origin::User => "user",
+                Origin::Replaced => "user, replaces built-in",
+            }
+            .to_owned(),
+            or_dash((!arches.is_empty()).then(|| arches.join(" "))),
             about,
         ]
-    }));
-    render(&rows)
+    };
+    render(printer, &head, all.iter().map(row).collect())
 }

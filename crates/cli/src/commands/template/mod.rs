@@ -13,8 +13,8 @@ use crate::args::{DeleteTemplate, NewTemplate, OneTemplate, TemplateCommand};
 use crate::confirm;
 use crate::context::Context;
 
-/// The one that new ones are made from.
-const USUAL: &str = "ubuntu-24.04";
+/// Default source of new templates.
+const DEFAULT_SOURCE: &str = "ubuntu-24.04";
 
 pub(crate) async fn run(context: &Context, command: TemplateCommand) -> Result<u8> {
     let templates = Templates::new(context.operations.home().templates_directory());
@@ -55,22 +55,22 @@ fn show(context: &Context, templates: &Templates, args: &OneTemplate) -> Result<
 
 fn new(context: &Context, templates: &Templates, args: &NewTemplate) -> Result<()> {
     let name = &args.name;
-    let failed = |error: Error| error.context(format!("cannot make template `{name}`"));
-    let usual = || match Templates::built_in(name) {
-        Some(same) => Ok(same.name),
-        None => USUAL.parse(),
+    let failed = |error: Error| error.context(format!("cannot create template `{name}`"));
+    let default_source = || match Templates::built_in(name) {
+        Some(template) => Ok(template.name),
+        None => DEFAULT_SOURCE.parse(),
     };
-    let from = args.from.clone().map_or_else(usual, Ok)?;
+    let from = args.from.clone().map_or_else(default_source, Ok)?;
     let path = templates.create(name, &from).map_err(failed)?;
     let data = json!({ "template": name.as_str(), "from": from.as_str(), "path": path });
     context.printer.done(&data, |printer| {
         format!(
-            "Made template {} of {from}: {}\n{}",
+            "Created template {} from {from}: {}\n{}",
             printer.bold(name.as_str()),
             path.display(),
             printer.dim(&format!(
-                "change it: lxc-dev-manager template edit {name}; \
-                 use it: lxc-dev-manager container create ENV {name}"
+                "edit: lxc-dev-manager template edit {name}; \
+                 use: lxc-dev-manager container create ENV {name}"
             ))
         )
     });
@@ -81,24 +81,28 @@ fn delete(context: &Context, templates: &Templates, args: &DeleteTemplate) -> Re
     let name = &args.name;
     let failed = |error: Error| error.context(format!("cannot delete template `{name}`"));
     let path = templates.path(name);
-    // What isn't there, or is built in, is refused below without a question.
+    // Missing and built-in templates are rejected below without a question.
     if !args.force && path.symlink_metadata().is_ok() {
-        let goes = format!(
-            "Template `{name}` goes for good: {}. Envs that were made from it stay.",
+        let losses = format!(
+            "Template `{name}` is deleted permanently: {}. Envs created from it are not affected.",
             path.display()
         );
-        confirm::ask(&goes, "Delete it?")?;
+        confirm::ask(&losses, "Delete?")?;
     }
-    let uncovered = templates.delete(name).map_err(failed)?;
-    let data = json!({ "template": name.as_str(), "path": path, "built_in_again": uncovered });
-    context.printer.done(&data, |_| match uncovered {
-        true => format!("Deleted template {name}; the built-in one of that name is back"),
-        false => format!("Deleted template {name}"),
+    let restores_built_in = templates.delete(name).map_err(failed)?;
+    let data =
+        json!({ "template": name.as_str(), "path": path, "built_in_again": restores_built_in });
+    context.printer.done(&data, |_| {
+        if restores_built_in {
+            format!("Deleted template {name}; the built-in template is used again")
+        } else {
+            format!("Deleted template {name}")
+        }
     });
     Ok(())
 }
 
-/// Where a template comes from, in JSON.
+/// The origin in JSON.
 fn origin_word(origin: Origin) -> &'static str {
     match origin {
         Origin::BuiltIn => "built-in",
@@ -122,7 +126,7 @@ fn problem_data(problem: &Problem) -> Value {
     })
 }
 
-/// One line about a problem, as compilers write it.
+/// Formats a problem like a compiler message.
 fn problem_line(subject: &str, problem: &Problem) -> String {
     let line = problem.line.map(|line| format!(":{line}"));
     let level = level_word(problem.level);
@@ -133,13 +137,13 @@ fn problem_line(subject: &str, problem: &Problem) -> String {
     )
 }
 
-fn is_bad(problems: &[Problem]) -> bool {
+fn has_errors(problems: &[Problem]) -> bool {
     let mut levels = problems.iter().map(|problem| problem.level);
     levels.any(|level| level == Level::Error)
 }
 
-/// Says what is wrong with what the user wrote, on stderr.
-fn tell(context: &Context, name: &TemplateName, problems: &[Problem]) {
+/// Prints problems to stderr.
+fn print_problems(context: &Context, name: &TemplateName, problems: &[Problem]) {
     for problem in problems {
         context
             .printer

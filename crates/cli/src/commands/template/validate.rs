@@ -7,47 +7,48 @@ use lxc_dev_manager_core::template::{Level, Problem, Template, TemplateName, Tem
 use lxc_dev_manager_core::{Error, Result};
 use serde_json::{Value, json};
 
-use super::{is_bad, problem_data, problem_line};
+use super::{has_errors, problem_data, problem_line};
 use crate::args::ValidateTemplates;
 use crate::context::Context;
 use crate::output::Printer;
 
-/// Exit code where one can't be used.
-const BAD: u8 = 1;
+/// Exit code for invalid templates.
+const INVALID_EXIT_CODE: u8 = 1;
 
-/// One template or file, and what is wrong with it.
+/// A template or file with its problems.
 struct Checked {
     subject: String,
     problems: Vec<Problem>,
-    /// Whether Lima itself has looked at it.
+    /// Also validated by `limactl`.
     by_lima: bool,
 }
 
-/// Checks each; `by_lima` is asked about the stand-alone text of those that we have nothing against. It
-/// answers `None` where there is no `limactl`, else what that has to say, which is nothing for a good one.
+/// Validates templates. `by_lima` gets the stand-alone text of those without errors and returns its messages,
+/// or `None` without `limactl`.
 pub(super) async fn run(
     context: &Context,
     templates: &Templates,
     args: ValidateTemplates,
     by_lima: impl AsyncFn(&str) -> Result<Option<Vec<String>>>,
 ) -> Result<u8> {
-    let which = match args.which.is_empty() {
-        true => names(templates)?,
-        false => args.which,
+    let subjects = if args.which.is_empty() {
+        names(templates)?
+    } else {
+        args.which
     };
     let mut all = Vec::new();
-    for one in which {
-        let template = find(context, templates, &one);
-        all.push(checked(&one, template, &by_lima).await?);
+    for subject in subjects {
+        let template = find(context, templates, &subject);
+        all.push(validate(&subject, template, &by_lima).await?);
     }
-    let rows: Vec<Value> = all.iter().map(data_of).collect();
+    let rows: Vec<Value> = all.iter().map(to_json).collect();
     context
         .printer
         .data(&json!({ "templates": rows }), |printer| {
             all.iter().map(|one| text(printer, one)).collect()
         });
-    let is_wrong = all.iter().any(|one| is_bad(&one.problems));
-    Ok(if is_wrong { BAD } else { 0 })
+    let has_invalid = all.iter().any(|one| has_errors(&one.problems));
+    Ok(if has_invalid { INVALID_EXIT_CODE } else { 0 })
 }
 
 fn names(templates: &Templates) -> Result<Vec<PathBuf>> {
@@ -56,17 +57,18 @@ fn names(templates: &Templates) -> Result<Vec<PathBuf>> {
     Ok(names.collect())
 }
 
-/// A template by its name, or a file.
+/// Finds a template by name or file.
 fn find(context: &Context, templates: &Templates, which: &Path) -> Result<Template> {
     let text = which.to_string_lossy();
     let is_file = text.contains('/') || text.ends_with(".yaml") || text.ends_with(".yml");
-    match is_file {
-        true => Template::read(&context.directory().join(which)),
-        false => templates.get(&text.parse::<TemplateName>()?),
+    if is_file {
+        Template::read(&context.directory().join(which))
+    } else {
+        templates.get(&text.parse::<TemplateName>()?)
     }
 }
 
-async fn checked(
+async fn validate(
     which: &Path,
     template: Result<Template>,
     by_lima: &impl AsyncFn(&str) -> Result<Option<Vec<String>>>,
@@ -79,30 +81,30 @@ async fn checked(
     let template = match template {
         Ok(template) => template,
         Err(error) => {
-            one.problems.push(of_error(&error));
+            one.problems.push(problem_from(&error));
             return Ok(one);
         }
     };
     one.problems = check(&template.text);
-    if is_bad(&one.problems) {
+    if has_errors(&one.problems) {
         return Ok(one);
     }
-    match template.stand_alone() {
-        Err(error) => one.problems.push(of_error(&error)),
-        Ok(whole) => {
-            let said = by_lima(&whole).await?;
-            one.by_lima = said.is_some();
-            let said = said.into_iter().flatten();
-            one.problems.extend(said.map(|message| error(&message)));
+    match template.standalone_yaml() {
+        Err(error) => one.problems.push(problem_from(&error)),
+        Ok(yaml) => {
+            let messages = by_lima(&yaml).await?;
+            one.by_lima = messages.is_some();
+            let messages = messages.into_iter().flatten();
+            one.problems.extend(messages.map(|message| error(&message)));
         }
     }
     Ok(one)
 }
 
-fn of_error(failed: &Error) -> Problem {
+fn problem_from(failed: &Error) -> Problem {
     let mut message = failed.report().message;
     if let Some(hint) = failed.hint() {
-        // One line a problem: the hint goes with it.
+        // One line per problem, so the hint is part of it.
         let _ = write!(message, " ({hint})");
     }
     error(&message)
@@ -116,10 +118,10 @@ fn error(message: &str) -> Problem {
     }
 }
 
-fn data_of(one: &Checked) -> Value {
+fn to_json(one: &Checked) -> Value {
     json!({
         "template": one.subject,
-        "valid": !is_bad(&one.problems),
+        "valid": !has_errors(&one.problems),
         "by_lima": one.by_lima,
         "problems": one.problems.iter().map(problem_data).collect::<Vec<_>>(),
     })
@@ -150,30 +152,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lima_is_asked_about_the_whole_and_its_word_counts() {
+    async fn lima_validates_the_standalone_yaml() {
         let which = Path::new("debian-12");
         let by_lima = async |text: &str| {
             assert!(text.contains("portForwards"), "{text}");
             Ok(Some(vec!["field `x` must be set".to_owned()]))
         };
-        let one = checked(which, Ok(built_in()), &by_lima).await.unwrap();
-        assert!(one.by_lima && is_bad(&one.problems));
+        let one = validate(which, Ok(built_in()), &by_lima).await.unwrap();
+        assert!(one.by_lima && has_errors(&one.problems));
         let by_lima = async |_: &str| Ok(Some(Vec::new()));
-        let one = checked(which, Ok(built_in()), &by_lima).await.unwrap();
+        let one = validate(which, Ok(built_in()), &by_lima).await.unwrap();
         assert!(one.by_lima && one.problems.is_empty());
     }
 
     #[tokio::test]
-    async fn lima_is_not_asked_about_what_is_wrong_already() {
+    async fn invalid_templates_are_not_passed_to_lima() {
         let which = Path::new("x.yaml");
         let never = async |_: &str| unreachable!();
         let broken = Template {
             text: "images: []".to_owned(),
             ..built_in()
         };
-        let missing = Err(Error::new(ErrorKind::NotFound, "there is no x.yaml").with_hint("y"));
+        let missing = Err(Error::new(ErrorKind::NotFound, "no file x.yaml").with_hint("y"));
         for (template, words) in [(Ok(broken), "no image"), (missing, "x.yaml (y)")] {
-            let one = checked(which, template, &never).await.unwrap();
+            let one = validate(which, template, &never).await.unwrap();
             assert!(one.problems[0].message.contains(words), "{words}");
         }
     }

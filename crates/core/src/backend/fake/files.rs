@@ -1,5 +1,7 @@
-//! Files of the fake's guests, without a command in them.
+//! Direct access to files of the fake's guests.
 
+use crate::backend::fake::Fake;
+use async_trait::async_trait;
 use tokio::io::AsyncReadExt;
 
 use super::guest::{Files, Node};
@@ -8,10 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
 fn missing(name: &InstanceName, path: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("`{name}` has no {path}"))
+    Error::new(
+        ErrorKind::NotFound,
+        format!("`{name}` has no file `{path}`"),
+    )
 }
 
-/// Whether something is below a path: then it is a directory.
+/// Whether a path is a directory: explicitly, or as parent of a file.
 fn is_directory(files: &Files, path: &str) -> bool {
     let below = format!("{}/", path.trim_end_matches('/'));
     path == "/"
@@ -41,13 +46,13 @@ pub(super) fn read(files: &Files, name: &InstanceName, path: &str) -> Result<Gue
     })
 }
 
-/// What a file is once its bytes are read.
+/// Reads a file into a node.
 pub(super) async fn node(file: GuestFile) -> Result<Node> {
     Ok(match file.content {
         Content::File(mut from) => {
             let mut bytes = Vec::new();
             let read = from.read_to_end(&mut bytes).await;
-            read.map_err(|error| Error::io("cannot read what is to be written", error))?;
+            read.map_err(|error| Error::io("cannot read the input", error))?;
             Node::File(bytes)
         }
         Content::Directory(_) => Node::Directory,
@@ -60,9 +65,9 @@ pub(super) fn write(files: &mut Files, name: &InstanceName, path: &str, node: No
         .trim_end_matches('/')
         .rsplit_once('/')
         .map_or("", |(parent, _)| parent);
-    // The few directories that every guest has.
-    let always = ["", "/etc", "/etc/ssh", "/root", "/tmp"].contains(&parent);
-    if !always && !is_directory(files, parent) {
+    // Directories of every guest.
+    let is_default = ["", "/etc", "/etc/ssh", "/root", "/tmp"].contains(&parent);
+    if !is_default && !is_directory(files, parent) {
         return Err(missing(name, parent));
     }
     if !(node == Node::Directory && is_directory(files, path)) {
@@ -76,4 +81,29 @@ pub(super) fn delete(files: &mut Files, name: &InstanceName, path: &str) -> Resu
         .remove(path)
         .map(drop)
         .ok_or_else(|| missing(name, path))
+}
+
+#[async_trait]
+impl crate::backend::Files for Fake {
+    async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile> {
+        let mut state = self.call("read_file")?;
+        read(&state.instance_mut(name)?.files, name, path)
+    }
+
+    async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()> {
+        let node = node(file).await?;
+        self.change(|| {
+            let mut state = self.call("write_file")?;
+            write(&mut state.instance_mut(name)?.files, name, path, node)
+        })
+        .await
+    }
+
+    async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()> {
+        self.change(|| {
+            let mut state = self.call("delete_file")?;
+            delete(&mut state.instance_mut(name)?.files, name, path)
+        })
+        .await
+    }
 }

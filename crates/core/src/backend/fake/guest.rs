@@ -1,5 +1,13 @@
-//! What runs in the fake's guests: `cat`, `tee`, `echo`, `true`, `false`, and our own constant scripts.
+//! Commands of the fake's guests: `cat`, `tee`, `echo`, `true`, `false`, and our constant scripts.
 
+use crate::backend::Exec;
+use crate::backend::ExecSpec;
+use crate::backend::fake::Fake;
+use crate::error::Error;
+use crate::error::ErrorKind;
+use crate::model::EnvStatus;
+use crate::model::InstanceName;
+use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +20,6 @@ use crate::provision::{
 /// Files of a guest, by path.
 pub(super) type Files = BTreeMap<String, Node>;
 
-/// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
     File(Vec<u8>),
@@ -20,9 +27,14 @@ pub(super) enum Node {
     Link(String),
 }
 
-/// Runs a command; whatever it doesn't know isn't there (127). `listing` is what its kernel tells of
-/// who listens.
-pub(super) async fn run(files: &mut Files, listing: &str, argv: &[String], mut io: ExecIo) -> i32 {
+/// Runs a command; unknown ones exit with 127. `listeners` is the kernel's table of listening
+/// sockets.
+pub(super) async fn run(
+    files: &mut Files,
+    listeners: &str,
+    argv: &[String],
+    mut io: ExecIo,
+) -> i32 {
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     let code = match words.as_slice() {
         ["sh", "-c", script, "sh", user, rest @ ..] if *script == RUN_AS => {
@@ -40,13 +52,13 @@ pub(super) async fn run(files: &mut Files, listing: &str, argv: &[String], mut i
         ["sh", "-c", script, "sh", user, run_as] if *script == RUN_SETUP && *run_as == RUN_AS => {
             let known = files.contains_key(&format!("/home/{user}"));
             if known {
-                lines(files, &mut io).await
+                run_lines(files, &mut io).await
             } else {
                 1
             }
         }
         ["sh", "-c", script, "sh"] if *script == LIST_LISTENERS => {
-            i32::from(io.stdout.write_all(listing.as_bytes()).await.is_err())
+            i32::from(io.stdout.write_all(listeners.as_bytes()).await.is_err())
         }
         ["sh", "-c", script, "sh", _user] if *script == INSTALL_DOCKER => {
             files.insert("/usr/sbin/dockerd".to_owned(), Node::File(Vec::new()));
@@ -55,14 +67,14 @@ pub(super) async fn run(files: &mut Files, listing: &str, argv: &[String], mut i
         ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
         other => command(files, other, &mut io).await,
     };
-    // Nobody reads any more: the caller went away, which isn't the command's failure.
+    // The caller may be gone, which is not the command's failure.
     let _ = io.stdout.shutdown().await;
     let _ = io.stderr.shutdown().await;
     code
 }
 
-/// Runs the script on stdin: a command a line, to the first that fails.
-async fn lines(files: &mut Files, io: &mut ExecIo) -> i32 {
+/// Runs the script on stdin, one command per line, until one fails.
+async fn run_lines(files: &mut Files, io: &mut ExecIo) -> i32 {
     let mut script = String::new();
     if io.stdin.read_to_string(&mut script).await.is_err() {
         return 1;
@@ -113,5 +125,38 @@ async fn command(files: &mut Files, words: &[&str], io: &mut ExecIo) -> i32 {
             code
         }
         _ => 127,
+    }
+}
+
+#[async_trait]
+impl Exec for Fake {
+    async fn exec(
+        &self,
+        name: &InstanceName,
+        spec: &ExecSpec,
+        io: ExecIo,
+    ) -> crate::error::Result<i32> {
+        let (before, listing) = {
+            let mut state = self.call("exec")?;
+            let instance = state.instance_mut(name)?;
+            if instance.status != EnvStatus::Running {
+                let message = format!("instance `{name}` is not running");
+                return Err(Error::new(ErrorKind::Engine, message));
+            }
+            (
+                instance.files.clone(),
+                super::route::listener_table(&instance.services),
+            )
+        };
+        let mut files = before.clone();
+        let code = run(&mut files, &listing, &spec.argv, io).await;
+        if let Some(instance) = self.lock().instances.get_mut(name) {
+            // Commands run concurrently: each merges only its own changes.
+            let written = files
+                .into_iter()
+                .filter(|(path, node)| before.get(path) != Some(node));
+            instance.files.extend(written);
+        }
+        Ok(code)
     }
 }

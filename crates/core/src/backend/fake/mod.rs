@@ -1,14 +1,15 @@
-//! A strict engine in memory, for speed and for faults.
+//! A strict in-memory engine for fast tests and fault injection.
 //!
-//! Stricter than the real ones: it refuses what they merely tolerate, its guests know only the few
-//! commands of [`guest`], and a fault can be put before any call. It is no evidence of how a real
-//! engine behaves; the contract suite runs against it and the real ones alike.
+//! It rejects what real engines tolerate, its guests have only the few commands of [`guest`], and
+//! any call can be made to fail. It is no evidence for a real engine's behaviour: the contract
+//! suite runs against both.
 
 mod engine;
 mod files;
 mod guest;
 mod images;
 mod route;
+mod snapshots;
 mod state;
 
 use std::net::SocketAddr;
@@ -22,28 +23,28 @@ use crate::error::Result;
 use crate::model::{EngineId, EngineKind, EngineProject, EnvStatus, GuestPort, InstanceName};
 use state::State;
 
-/// The one image that the fake has.
+/// The only predefined image.
 pub const IMAGE: &str = "debian/12";
 
-/// How the fake's pool behaves.
+/// Behaviour of the storage pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Copies are cheap and a restore leaves later snapshots alone.
+    /// Cheap copies; a restore keeps later snapshots.
     Btrfs,
-    /// Copies are cheap; a restore deletes later snapshots.
+    /// Cheap copies; a restore deletes later snapshots.
     Zfs,
-    /// Every copy copies everything.
+    /// Full copies.
     Dir,
 }
 
-/// The engine in memory.
+/// The in-memory engine.
 pub struct Fake {
     id: EngineId,
     pool: Pool,
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<BackendEvent>,
     reachable: watch::Sender<bool>,
-    answers: watch::Sender<bool>,
+    responding: watch::Sender<bool>,
 }
 
 impl Fake {
@@ -53,79 +54,80 @@ impl Fake {
         Self::at("memory ", pool)
     }
 
-    /// One that is on another machine, as far as anybody can tell.
+    /// An empty engine with a remote's address.
     #[must_use]
     pub fn remote(pool: Pool) -> Self {
         Self::at("https://memory.invalid/", pool)
     }
 
-    fn at(place: &str, pool: Pool) -> Self {
+    fn at(address: &str, pool: Pool) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         Self {
             id: EngineId {
                 kind: EngineKind::Fake,
-                address: format!("{place}{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-                project: EngineProject::default_one(),
+                address: format!("{address}{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+                project: EngineProject::default_project(),
             },
             pool,
             state: Arc::new(Mutex::new(State::new())),
             events: broadcast::channel(256).0,
             reachable: watch::Sender::new(true),
-            answers: watch::Sender::new(true),
+            responding: watch::Sender::new(true),
         }
     }
 
-    /// The next call of this name (`"start"`, `"snapshot"`…) fails.
+    /// Makes the next call of this name (`"start"`, `"snapshot"`…) fail.
     pub fn fail_next(&self, call: &'static str) {
         self.lock().faults.insert(call);
     }
 
-    /// From now on nobody can reach it, or everybody can again.
+    /// Makes the engine unreachable, or reachable again.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.lock().unreachable = unreachable;
         self.reachable.send_replace(!unreachable);
     }
 
-    /// From now on it lets those wait who ask what it has, as a machine that is off does; or it answers them.
+    /// Makes queries hang, as if the machine were off, or respond again.
     pub fn set_silent(&self, silent: bool) {
-        self.answers.send_replace(!silent);
+        self.responding.send_replace(!silent);
     }
 
-    async fn answering(&self) {
-        // The sender is our own.
-        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+    async fn wait_until_responding(&self) {
+        let mut responding = self.responding.subscribe();
+        // Fails only without a sender, which `self` holds.
+        let _ = responding.wait_for(|responding| *responding).await;
     }
 
-    /// Whether there is an engine at all.
+    /// Sets whether the engine is installed.
     pub fn set_installed(&self, installed: bool) {
         self.lock().absent = !installed;
     }
 
-    /// From now on no snapshot can be taken, as in a restricted project of an engine.
+    /// Forbids snapshots, as a restricted project does.
     pub fn forbid_snapshots(&self) {
         self.lock().forbids_snapshots = true;
     }
 
-    /// From now on its pool has so many bytes.
+    /// Sets the pool's size.
     pub fn set_pool_size(&self, bytes: u64) {
         self.lock().pool_size = bytes;
     }
 
-    /// From now on it is a cluster, and this member has the instance.
+    /// Moves an instance to a cluster member.
     ///
     /// # Errors
     /// `NotFound`.
     pub fn move_to(&self, name: &InstanceName, member: &str) -> Result<()> {
-        self.lock().held(name)?.location = Some(member.to_owned());
+        self.lock().instance_mut(name)?.location = Some(member.to_owned());
         self.changed(name);
         Ok(())
     }
 
-    /// Puts a service on a port of a running instance, until that stops: whoever dials the port gets a
-    /// connection to this socket. Without a socket the port has no service any more.
+    /// Connects a port of a running instance to a socket until the instance stops; `None` closes
+    /// the port.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where it doesn't run.
+    /// `NotFound`; `Conflict` if the instance is not running.
     pub fn listen(
         &self,
         name: &InstanceName,
@@ -133,11 +135,11 @@ impl Fake {
         service: Option<SocketAddr>,
     ) -> Result<()> {
         let mut state = self.lock();
-        let held = state.held(name)?;
-        held.expect(name, EnvStatus::Running)?;
+        let instance = state.instance_mut(name)?;
+        instance.expect(name, EnvStatus::Running)?;
         match service {
-            Some(service) => held.services.insert(port, service),
-            None => held.services.remove(&port),
+            Some(service) => instance.services.insert(port, service),
+            None => instance.services.remove(&port),
         };
         Ok(())
     }
@@ -146,27 +148,26 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A change with the way to the engine before it and the way back after it: places at which a
-    /// caller can be cut off, as a process is by SIGKILL.
-    async fn travel(&self, change: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    /// Runs a change between two yields, at which a caller can be cancelled as if killed.
+    async fn change(&self, change: impl FnOnce() -> Result<()> + Send) -> Result<()> {
         tokio::task::yield_now().await;
-        let changed = change();
+        let result = change();
         tokio::task::yield_now().await;
-        changed
+        result
     }
 
     fn call(&self, name: &'static str) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        state.admit(name)?;
+        state.check_faults(name)?;
         Ok(state)
     }
 
-    fn tell(&self, event: BackendEvent) {
-        // Nobody may be listening.
+    fn emit(&self, event: BackendEvent) {
+        // There may be no receiver.
         let _ = self.events.send(event);
     }
 
     fn changed(&self, name: &InstanceName) {
-        self.tell(BackendEvent::Changed(name.clone()));
+        self.emit(BackendEvent::Changed(name.clone()));
     }
 }

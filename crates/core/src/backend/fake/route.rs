@@ -1,5 +1,7 @@
-//! The way into the fake's guests: each service is a socket of this machine.
+//! Routes to the fake's guests: each service is a socket of this machine.
 
+use crate::backend::Ports;
+use crate::backend::fake::Fake;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +14,8 @@ use crate::backend::{GuestStream, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName};
 
-/// Its services as a kernel tells them; nobody is known to hold the sockets.
-pub(super) fn listing(services: &BTreeMap<GuestPort, SocketAddr>) -> String {
+/// Services in the kernel's format, without owning processes.
+pub(super) fn listener_table(services: &BTreeMap<GuestPort, SocketAddr>) -> String {
     let rows = services.keys().map(|port| {
         let port = port.get();
         format!(" 0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 0 0 0 0\n")
@@ -21,7 +23,7 @@ pub(super) fn listing(services: &BTreeMap<GuestPort, SocketAddr>) -> String {
     std::iter::once("tcp\n".to_owned()).chain(rows).collect()
 }
 
-/// The way to one boot of an instance.
+/// The route to one boot of an instance.
 pub(super) struct FakeRoute {
     state: Arc<Mutex<State>>,
     name: InstanceName,
@@ -41,23 +43,35 @@ impl Route for FakeRoute {
         let name = &self.name;
         let service = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.admit("dial")?;
-            let held = state.held(name)?;
-            held.expect(name, EnvStatus::Running)?;
-            if held.boots != self.boot {
-                let message = format!("`{name}` was started anew");
+            state.check_faults("dial")?;
+            let instance = state.instance_mut(name)?;
+            instance.expect(name, EnvStatus::Running)?;
+            if instance.boots != self.boot {
+                let message = format!("`{name}` was restarted");
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
-            held.services.get(&port).copied()
+            instance.services.get(&port).copied()
         };
         let refused = || {
-            let message = format!("nothing answers on port {port} of `{name}`");
+            let message = format!("port {port} of `{name}` is closed");
             Error::new(ErrorKind::Guest, message)
         };
         let stream = TcpStream::connect(service.ok_or_else(refused)?).await;
         let stream = stream.map_err(|error| refused().caused_by(error))?;
-        let quick = stream.set_nodelay(true);
-        quick.map_err(|error| refused().caused_by(error))?;
+        let set = stream.set_nodelay(true);
+        set.map_err(|error| refused().caused_by(error))?;
         Ok(GuestStream::Socket(stream))
+    }
+}
+
+#[async_trait]
+impl Ports for Fake {
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
+        let mut state = self.call("route")?;
+        let instance = state.instance_mut(name)?;
+        instance.expect(name, EnvStatus::Running)?;
+        let boot = instance.boots;
+        drop(state);
+        Ok(Arc::new(FakeRoute::new(self.state.clone(), name, boot)))
     }
 }

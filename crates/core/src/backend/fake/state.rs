@@ -1,4 +1,4 @@
-//! What the fake holds.
+//! State of the fake engine.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -11,50 +11,47 @@ use crate::backend::{Instance, InstanceSnapshot, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, Fingerprint, GuestPort, InstanceName, SnapshotName};
 
-/// A snapshot.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct FakeSnapshot {
     pub(super) name: SnapshotName,
     pub(super) created_at: Timestamp,
     pub(super) files: Files,
 }
 
-/// An instance.
-pub(super) struct Held {
+pub(super) struct FakeInstance {
     pub(super) status: EnvStatus,
     pub(super) marks: Marks,
     pub(super) settings: Settings,
     pub(super) base_image: Option<Fingerprint>,
     pub(super) files: Files,
-    pub(super) snapshots: Vec<Kept>,
+    pub(super) snapshots: Vec<FakeSnapshot>,
     pub(super) location: Option<String>,
-    /// How often it was started.
+    /// Number of starts.
     pub(super) boots: u64,
-    /// What listens in it, and the socket of this machine that stands for it.
+    /// Services by port, each a socket of this machine.
     pub(super) services: BTreeMap<GuestPort, SocketAddr>,
 }
 
-/// An image.
 #[derive(Clone, Default)]
-pub(super) struct Stored {
+pub(super) struct FakeImage {
     pub(super) aliases: Vec<String>,
     pub(super) files: Files,
 }
 
 pub(super) struct State {
-    pub(super) instances: BTreeMap<InstanceName, Held>,
-    pub(super) images: BTreeMap<Fingerprint, Stored>,
+    pub(super) instances: BTreeMap<InstanceName, FakeInstance>,
+    pub(super) images: BTreeMap<Fingerprint, FakeImage>,
     pub(super) faults: HashSet<&'static str>,
     pub(super) unreachable: bool,
     pub(super) absent: bool,
     pub(super) forbids_snapshots: bool,
-    /// Bytes of the pool.
+    /// In bytes.
     pub(super) pool_size: u64,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        let stored = Stored {
+        let stored = FakeImage {
             aliases: vec![IMAGE.to_owned()],
             files: Files::default(),
         };
@@ -70,20 +67,20 @@ impl State {
         }
     }
 
-    /// Lets a call in, unless a fault was put before it.
-    pub(super) fn admit(&mut self, call: &'static str) -> Result<()> {
+    /// Fails if the engine is unreachable or a fault is set for this call.
+    pub(super) fn check_faults(&mut self, call: &'static str) -> Result<()> {
         if self.unreachable {
             let message = "the fake engine is not reachable";
             return Err(Error::new(ErrorKind::Unreachable, message));
         }
         if self.faults.remove(call) {
-            let message = format!("a fault before `{call}`");
+            let message = format!("injected fault before `{call}`");
             return Err(Error::new(ErrorKind::Engine, message));
         }
         Ok(())
     }
 
-    pub(super) fn held(&mut self, name: &InstanceName) -> Result<&mut Held> {
+    pub(super) fn instance_mut(&mut self, name: &InstanceName) -> Result<&mut FakeInstance> {
         self.instances.get_mut(name).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -92,16 +89,16 @@ impl State {
         })
     }
 
-    pub(super) fn expect_free(&self, name: &InstanceName) -> Result<()> {
+    pub(super) fn ensure_free(&self, name: &InstanceName) -> Result<()> {
         if self.instances.contains_key(name) {
-            let message = format!("instance `{name}` is there already");
+            let message = format!("instance `{name}` already exists");
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         Ok(())
     }
 }
 
-/// Bytes in files.
+/// Total bytes of files.
 pub(super) fn size(files: &Files) -> u64 {
     let sizes = files.values().map(|node| match node {
         Node::File(bytes) => bytes.len() as u64,
@@ -110,41 +107,40 @@ pub(super) fn size(files: &Files) -> u64 {
     sizes.sum()
 }
 
-impl Held {
-    /// Bytes that a snapshot alone holds: of files that are others, or none, by now.
-    pub(super) fn held_by(&self, kept: &Kept) -> u64 {
-        let gone = kept.files.iter();
-        let gone = gone.filter(|(path, node)| self.files.get(*path) != Some(node));
+impl FakeInstance {
+    /// Bytes of the snapshot's files that the instance has changed or deleted.
+    pub(super) fn snapshot_bytes(&self, snapshot: &FakeSnapshot) -> u64 {
+        let files = snapshot.files.iter();
+        let changed = files.filter(|(path, node)| self.files.get(*path) != Some(node));
         size(
-            &gone
+            &changed
                 .map(|(path, node)| (path.clone(), node.clone()))
                 .collect(),
         )
     }
 
-    /// Bytes that it holds with its snapshots.
-    pub(super) fn held(&self) -> u64 {
-        let kept = self.snapshots.iter().map(|kept| self.held_by(kept));
-        size(&self.files) + kept.sum::<u64>()
+    /// Bytes including snapshots.
+    pub(super) fn total_bytes(&self) -> u64 {
+        let snapshots = self.snapshots.iter().map(|one| self.snapshot_bytes(one));
+        size(&self.files) + snapshots.sum::<u64>()
     }
 
     pub(super) fn expect(&self, name: &InstanceName, status: EnvStatus) -> Result<()> {
         if self.status == status {
             return Ok(());
         }
-        let now = self.status.label().to_lowercase();
+        let status = self.status.label().to_lowercase();
         Err(Error::new(
             ErrorKind::Conflict,
-            format!("instance `{name}` is {now}"),
+            format!("instance `{name}` is {status}"),
         ))
     }
 
-    /// Where a snapshot stands among the others.
     pub(super) fn position(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<usize> {
         let found = self
             .snapshots
             .iter()
-            .position(|kept| kept.name == *snapshot);
+            .position(|known| known.name == *snapshot);
         found.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -155,9 +151,9 @@ impl Held {
 
     pub(super) fn view(&self, name: &InstanceName) -> Instance {
         let running = self.status == EnvStatus::Running;
-        let snapshots = self.snapshots.iter().map(|kept| InstanceSnapshot {
-            name: kept.name.clone(),
-            created_at: kept.created_at,
+        let snapshots = self.snapshots.iter().map(|snapshot| InstanceSnapshot {
+            name: snapshot.name.clone(),
+            created_at: snapshot.created_at,
             is_broken: false,
         });
         Instance {

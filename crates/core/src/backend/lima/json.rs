@@ -1,4 +1,4 @@
-//! Our JSON files, and which versions of them this program reads.
+//! The backend's JSON files and their format version.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The version that we write. There is no older one.
+/// The version written; there is no older one.
 pub(crate) const VERSION: u32 = 1;
 
 #[derive(Deserialize)]
@@ -15,36 +15,35 @@ struct Versioned {
     version: u32,
 }
 
-/// What a file's text says.
+/// Parses the text of a file.
 ///
 /// # Errors
-/// `Unsupported` for a version that is newer than ours: nobody knows what else is said there. `Config` for
-/// what can't be read.
+/// `Unsupported` for a newer version, `Config` for invalid JSON.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
     let failed = |error| unreadable(path).caused_by(error);
     let Versioned { version } = serde_json::from_slice(text).map_err(failed)?;
     if version > VERSION {
         let message = format!(
-            "{} was written by a newer lxc-dev-manager: it is version {version}, and this one reads {VERSION}",
+            "{} was written by a newer lxc-dev-manager: format version {version}, supported: {VERSION}",
             path.display()
         );
         return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("use the newer one, on this machine too"));
+            .with_hint("update lxc-dev-manager on this host"));
     }
     serde_json::from_slice(text).map_err(failed)
 }
 
-/// What a file says.
+/// Reads and parses a file.
 ///
 /// # Errors
-/// Those of [`parse`], and `Config` for one that can't be opened.
+/// As for [`parse`]; `Config` if it cannot be opened.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).map_err(|error| unreadable(path).caused_by(error))?;
     parse(path, &text)
 }
 
 fn unreadable(path: &Path) -> Error {
-    let message = format!("{} can't be read", path.display());
+    let message = format!("cannot read {}", path.display());
     Error::new(ErrorKind::Config, message)
 }
 
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_version_is_no_broken_file() {
+    fn newer_version_is_unsupported_not_invalid() {
         #[derive(Debug, Deserialize)]
         struct One {
             one: u8,
@@ -61,7 +60,7 @@ mod tests {
         let path = Path::new("/home/x.json");
         let parse = |text: &str| parse::<One>(path, text.as_bytes());
         assert_eq!(parse("{\"version\": 1, \"one\": 1}").unwrap().one, 1);
-        // Whatever else it has become.
+        // Even if the other fields no longer match.
         let newer = parse("{\"version\": 2, \"one\": []}").unwrap_err();
         assert_eq!(newer.kind(), ErrorKind::Unsupported);
         assert!(

@@ -1,7 +1,7 @@
-//! What listens in a guest: one command prints what its kernel tells, and it is read here.
+//! Listening ports of a guest, from the output of one command.
 //!
-//! Format: `proc_pid_net(5)`. Addresses stand there as the machine's own words, so they are read as
-//! little-endian ones, which every architecture has that envs run on.
+//! Format: `proc_pid_net(5)`. Addresses are printed as native words, which are read as little-endian: envs run on
+//! little-endian architectures only.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,40 +12,39 @@ use super::{Backend, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{GuestPort, InstanceName};
 
-/// Prints the sockets, who holds which, and the names of the processes.
+/// Prints the sockets, their processes and the names of the processes.
 pub const LIST_LISTENERS: &str = include_str!("list.sh");
-/// How the names of our own relays begin, which are none of the guest's services.
-pub(super) const RELAY: &str = "ldm-relay-";
+/// Name prefix of our own relays, which are not listed.
+pub(super) const RELAY_NAME_PREFIX: &str = "ldm-relay-";
 
-/// A TCP port on which a process of a guest listens.
+/// A listening TCP port of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// The port.
     pub port: GuestPort,
-    /// Its addresses; `::` may answer for IPv4 too.
+    /// Its addresses; `::` may include IPv4.
     pub addresses: Vec<IpAddr>,
-    /// Who listens, where that can be seen.
+    /// The listening process, if visible.
     pub process: Option<Process>,
 }
 
 /// A process of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Process {
-    /// Its number in the guest.
+    /// Pid in the guest.
     pub pid: u32,
     /// Its name, at most 15 characters.
     pub name: String,
 }
 
-/// What listens in a running instance, by port.
+/// Lists the listening ports of a running instance.
 ///
 /// # Errors
 /// Those of [`Backend::exec`].
 pub async fn listeners(backend: &dyn Backend, name: &InstanceName) -> Result<Vec<Listener>> {
     let output = run_script(backend, name, LIST_LISTENERS, &[], Vec::new()).await?;
     if output.code != 0 {
-        let message = format!("cannot see what listens in `{name}`");
-        let cause = Error::new(ErrorKind::Guest, output.last_words());
+        let message = format!("cannot list the listening ports of `{name}`");
+        let cause = Error::new(ErrorKind::Guest, output.last_line());
         return Err(Error::new(ErrorKind::Guest, message).caused_by(cause));
     }
     Ok(read(&String::from_utf8_lossy(&output.stdout)))
@@ -67,7 +66,7 @@ fn read(text: &str) -> Vec<Listener> {
             (_, "tcp" | "tcp6") => sockets.extend(socket(line)),
             (_, "holders") => match line.strip_suffix(':') {
                 Some(directory) => pid = pid_of(directory),
-                // Whoever came first: a server whose children inherit its socket.
+                // The lowest pid: children inherit the socket of their server.
                 None => {
                     if let (Some(pid), Some(inode)) = (pid, inode(line)) {
                         let first = holders.entry(inode).or_insert(pid);
@@ -95,12 +94,12 @@ fn read(text: &str) -> Vec<Listener> {
             addresses.push(address);
         }
     }
-    let theirs = found.into_iter().filter(|((_, process), _)| {
+    let services = found.into_iter().filter(|((_, process), _)| {
         !process
             .as_ref()
-            .is_some_and(|process| process.name.starts_with(RELAY))
+            .is_some_and(|process| process.name.starts_with(RELAY_NAME_PREFIX))
     });
-    theirs
+    services
         .map(|((port, process), addresses)| Listener {
             port,
             addresses,
@@ -135,7 +134,7 @@ fn address_of(text: &str) -> Option<IpAddr> {
     }
     match bytes.len() {
         4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
-        // One of an IPv4 address in IPv6's clothes is that address.
+        // Converts IPv4-mapped addresses.
         16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical()),
         _ => None,
     }
@@ -199,18 +198,20 @@ names
 ";
 
     #[test]
-    fn ports_are_told_with_all_their_addresses_and_who_listens() {
+    fn lists_ports_with_addresses_and_processes() {
         let found = read(PRINTED);
-        let told: Vec<String> = found
+        let printed: Vec<String> = found
             .iter()
             .map(|listener| {
-                let who = listener.process.as_ref();
-                let who = who.map_or("?".to_owned(), |who| format!("{} {}", who.pid, who.name));
-                format!("{} {:?} {who}", listener.port, listener.addresses)
+                let process = listener.process.as_ref();
+                let process = process.map_or("?".to_owned(), |process| {
+                    format!("{} {}", process.pid, process.name)
+                });
+                format!("{} {:?} {process}", listener.port, listener.addresses)
             })
             .collect();
         assert_eq!(
-            told,
+            printed,
             [
                 "22 [0.0.0.0, ::] 30 sshd",
                 "5173 [::1] 40 node: a b",
@@ -221,15 +222,15 @@ names
     }
 
     #[test]
-    fn what_cannot_be_read_is_passed_over() {
+    fn skips_invalid_lines() {
         assert_eq!(read(""), []);
-        let odd = "tcp\nrubbish\n 0: XX:1 0 0A\n 0: 0100007F:0000 00000000:0000 0A 0 0 0 0 0 1\n\
+        let odd = "tcp\ninvalid\n 0: XX:1 0 0A\n 0: 0100007F:0000 00000000:0000 0A 0 0 0 0 0 1\n\
                    holders\n/proc/x/fd:\n3 -> socket:[1]\nnames\n/proc/1\n";
         assert_eq!(read(odd), []);
     }
 
     #[test]
-    fn json_has_the_shape_that_was_promised() {
+    fn json_format_is_stable() {
         let listener = &read(PRINTED)[1];
         assert_eq!(
             serde_json::to_string(listener).unwrap(),

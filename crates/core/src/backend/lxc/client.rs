@@ -1,5 +1,6 @@
 //! HTTP to the engine.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::io;
 use std::time::Duration;
 
@@ -13,43 +14,41 @@ use serde::de::DeserializeOwned;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::busy;
 use super::ignore_write_errors::{IgnoreWriteErrors, Socket};
+use super::retry;
 use super::transport::{Stream, Transport};
 use super::wire::{Envelope, Operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineId, EngineKind};
 
-/// How long an answer may take that doesn't wait for work to be done.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long an operation may take that downloads: an image over a slow line.
-pub(super) const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(3600);
-/// How long any other operation may take. On a pool that copies everything that is minutes.
-const WORK_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long the engine holds one request that waits for an operation.
-const WAIT_ROUND: Duration = Duration::from_secs(600);
-/// Status codes of the engines' operations from here on are ends: 200 success, 400 failure, 401
-/// cancelled.
-pub(super) const ENDED: u16 = 200;
+/// Limit of a request that does not wait for an operation.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of an operation that downloads an image.
+pub(super) const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Limit of other operations: pools without copy-on-write need minutes.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest time that the engine holds one request for an operation's end.
+const LONG_POLL: Duration = Duration::from_secs(600);
+/// Status codes of operations from here on are final: 200 success, 400 engine_error, 401 cancelled.
+pub(super) const FIRST_FINAL_STATUS: u16 = 200;
 
-/// Where an engine is, and how to ask it.
+/// An engine's address and transport.
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) id: EngineId,
     pub(super) transport: Transport,
 }
 
-/// A body that is sent or received in pieces.
+/// A request body, streamed or complete.
 pub(super) type Body = BoxBody<Bytes, io::Error>;
 
-/// An answer whose body is still to be read. The connection lives as long as the value.
-pub(super) struct Answer {
+/// A response with an unread body. The connection lives as long as the value.
+pub(super) struct StreamedResponse {
     pub(super) response: Response<Incoming>,
     pub(super) connection: AbortOnDropHandle<()>,
 }
 
-/// A body of these bytes.
-pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
+pub(super) fn full_body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed()
@@ -64,85 +63,93 @@ impl Client {
         self.id.kind
     }
 
-    /// Asks for an object.
+    /// Fetches an object.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let envelope = self.request("GET", path, None, ANSWER_TIMEOUT).await?;
-        serde_json::from_value(envelope.metadata).map_err(|error| self.garbled(path, error))
+        let envelope = self.request("GET", path, None, RESPONSE_TIMEOUT).await?;
+        serde_json::from_value(envelope.metadata)
+            .map_err(|error| self.invalid_response(path, error))
     }
 
-    /// Asks for a change and returns the answer, which may name an operation.
+    /// Sends a change and returns the response, which may name an operation.
     pub(super) async fn send(
         &self,
         method: &str,
         path: &str,
         body: &serde_json::Value,
     ) -> Result<Envelope> {
-        self.request(method, path, Some(body), ANSWER_TIMEOUT).await
+        self.request(method, path, Some(body), RESPONSE_TIMEOUT)
+            .await
     }
 
-    /// Asks for a change and waits until it is done.
+    /// Makes a change and waits for its end.
     pub(super) async fn change(
         &self,
         method: &str,
         path: &str,
         body: &serde_json::Value,
     ) -> Result<()> {
-        busy::wait_out(|| self.change_once(method, path, body)).await
+        retry::while_busy(|| self.change_once(method, path, body)).await
     }
 
     async fn change_once(&self, method: &str, path: &str, body: &serde_json::Value) -> Result<()> {
         let envelope = self.send(method, path, body).await?;
         match envelope.kind.as_str() {
-            "async" => self.wait(&envelope.operation, WORK_TIMEOUT).await.map(drop),
+            "async" => self
+                .wait(&envelope.operation, OPERATION_TIMEOUT)
+                .await
+                .map(drop),
             _ => Ok(()),
         }
     }
 
-    /// Waits for an operation, and says how it ended.
+    /// Waits for an operation to succeed.
     pub(super) async fn wait(&self, operation: &str, timeout: Duration) -> Result<Operation> {
         let ended = tokio::time::timeout(timeout, self.wait_for_end(operation)).await;
-        let done = ended.map_err(|_| {
+        let operation = ended.map_err(|_| {
             let minutes = timeout.as_secs() / 60;
             let message = format!(
-                "{} hasn't ended its work within {minutes} minutes",
+                "{} did not end an operation within {minutes} minutes",
                 self.kind()
             );
             Error::new(ErrorKind::Timeout, message).with_hint(DOCTOR_HINT)
         })??;
-        match done.status_code {
-            200 => Ok(done),
+        match operation.status_code {
+            200 => Ok(operation),
             401 => Err(Error::new(
                 ErrorKind::Cancelled,
                 "the operation was cancelled",
             )),
-            _ => Err(self.failure(ErrorKind::Engine, &done.err)),
+            _ => Err(self.engine_error(ErrorKind::Engine, &operation.err)),
         }
     }
 
-    /// Waits for an operation, as long as it takes; one that failed is an answer too.
+    /// Waits for an operation without a limit. A failed operation is a result, not an error.
     pub(super) async fn wait_for_end(&self, operation: &str) -> Result<Operation> {
         let bare = operation.split('?').next().unwrap_or(operation);
-        let path = format!("{bare}/wait?timeout={}", WAIT_ROUND.as_secs());
+        let path = format!("{bare}/wait?timeout={}", LONG_POLL.as_secs());
         loop {
-            let asked = self
-                .request("GET", &path, None, WAIT_ROUND + ANSWER_TIMEOUT)
+            let response = self
+                .request("GET", &path, None, LONG_POLL + RESPONSE_TIMEOUT)
                 .await;
-            let metadata = match asked {
+            let metadata = match response {
                 Ok(envelope) => envelope.metadata,
-                // Incus answers with the operation's error; the operation itself tells more.
-                Err(error) => match self.request("GET", bare, None, ANSWER_TIMEOUT).await {
+                // Incus responds with the operation's error; the operation itself has more details.
+                Err(error) => match self.request("GET", bare, None, RESPONSE_TIMEOUT).await {
                     Ok(envelope) => envelope.metadata,
                     Err(_) if error.kind() == ErrorKind::NotFound => {
-                        // Ended or not: the caller can't know.
-                        return Err(self.failure(ErrorKind::Timeout, "it has lost the operation"));
+                        // The outcome is unknown.
+                        return Err(self.engine_error(
+                            ErrorKind::Timeout,
+                            "the engine connection_lost the operation",
+                        ));
                     }
                     Err(_) => return Err(error),
                 },
             };
-            let found: Operation =
-                serde_json::from_value(metadata).map_err(|error| self.garbled(&path, error))?;
-            if found.status_code >= ENDED {
-                return Ok(found);
+            let operation: Operation = serde_json::from_value(metadata)
+                .map_err(|error| self.invalid_response(&path, error))?;
+            if operation.status_code >= FIRST_FINAL_STATUS {
+                return Ok(operation);
             }
         }
     }
@@ -157,13 +164,13 @@ impl Client {
         tracing::debug!(engine = %self.kind(), method, path, "request");
         let exchange = self.exchange(method, path, body);
         let (status, bytes) = match tokio::time::timeout(timeout, exchange).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(self.silent(timeout)),
+            Ok(response) => response?,
+            Err(_) => return Err(self.no_response(timeout)),
         };
         let envelope: Envelope =
-            serde_json::from_slice(&bytes).map_err(|error| self.garbled(path, error))?;
+            serde_json::from_slice(&bytes).map_err(|error| self.invalid_response(path, error))?;
         if envelope.kind == "error" || status.is_client_error() || status.is_server_error() {
-            return Err(self.refusal(status, &envelope));
+            return Err(self.error_response(status, &envelope));
         }
         Ok(envelope)
     }
@@ -175,33 +182,33 @@ impl Client {
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes)> {
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = self.build(
+        let request = self.build_request(
             method,
             path,
             &[("content-type", "application/json")],
-            whole(body),
+            full_body(body),
         )?;
         let (mut sender, connection) = self.handshake().await?;
-        let lost = |error| self.lost(error);
-        let answer = async move {
+        let lost = |error| self.connection_lost(error);
+        let response = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
             Ok((status, response.into_body().collect().await?.to_bytes()))
         };
-        tokio::pin!(answer, connection);
-        // The connection is driven here, by the request itself: no task is left behind.
+        tokio::pin!(response, connection);
+        // The request drives its connection: no task outlives it.
         tokio::select! {
             biased;
-            answered = &mut answer => answered.map_err(lost),
-            _ = &mut connection => answer.await.map_err(lost),
+            result = &mut response => result.map_err(lost),
+            _ = &mut connection => response.await.map_err(lost),
         }
     }
 
-    /// Asks with a body and an answer that may be large. The answer begins within the usual time;
-    /// how long its body takes is the caller's to say.
+    /// Sends a body and returns a response, both of any size. `timeout` ends when the response
+    /// begins.
     ///
     /// # Errors
-    /// Those of any request, with the engine's message where it sent one.
+    /// As for other requests, with the engine's message.
     pub(super) async fn stream(
         &self,
         method: &str,
@@ -209,34 +216,35 @@ impl Client {
         headers: &[(&str, &str)],
         body: Body,
         timeout: Duration,
-    ) -> Result<Answer> {
-        let request = self.build(method, path, headers, body)?;
+    ) -> Result<StreamedResponse> {
+        let request = self.build_request(method, path, headers, body)?;
         let (mut sender, connection) = self.handshake().await?;
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-            // What breaks here breaks the answer too, which tells.
+            // The response reports the same error.
             let _ = connection.await;
         }));
-        let asked = tokio::time::timeout(timeout, sender.send_request(request)).await;
-        let response = asked
-            .map_err(|_| self.silent(timeout))?
-            .map_err(|error| self.lost(error))?;
+        let response = tokio::time::timeout(timeout, sender.send_request(request)).await;
+        let response = response
+            .map_err(|_| self.no_response(timeout))?
+            .map_err(|error| self.connection_lost(error))?;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
-            let bytes = tokio::time::timeout(ANSWER_TIMEOUT, response.into_body().collect()).await;
+            let bytes =
+                tokio::time::timeout(RESPONSE_TIMEOUT, response.into_body().collect()).await;
             let bytes = bytes
-                .map_err(|_| self.silent(ANSWER_TIMEOUT))?
-                .map_err(|error| self.lost(error))?;
+                .map_err(|_| self.no_response(RESPONSE_TIMEOUT))?
+                .map_err(|error| self.connection_lost(error))?;
             let envelope = serde_json::from_slice(&bytes.to_bytes());
-            let envelope = envelope.map_err(|error| self.garbled(path, error))?;
-            return Err(self.refusal(status, &envelope));
+            let envelope = envelope.map_err(|error| self.invalid_response(path, error))?;
+            return Err(self.error_response(status, &envelope));
         }
-        Ok(Answer {
+        Ok(StreamedResponse {
             response,
             connection,
         })
     }
 
-    fn build(
+    fn build_request(
         &self,
         method: &str,
         path: &str,
@@ -252,17 +260,17 @@ impl Client {
         }
         request
             .body(body)
-            .map_err(|error| Error::new(ErrorKind::Internal, "bad request").caused_by(error))
+            .map_err(|error| Error::new(ErrorKind::Internal, "invalid request").caused_by(error))
     }
 
     async fn handshake(&self) -> Result<(SendRequest<Body>, Connection<TokioIo<Stream>, Body>)> {
         let stream = self.transport.connect(&self.id).await?;
         http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.lost(error))
+            .map_err(|error| self.connection_lost(error))
     }
 
-    fn lost(&self, error: hyper::Error) -> Error {
+    fn connection_lost(&self, error: hyper::Error) -> Error {
         Error::new(
             ErrorKind::Unreachable,
             format!("{} closed the connection", self.kind()),
@@ -271,9 +279,9 @@ impl Client {
         .caused_by(error)
     }
 
-    fn silent(&self, timeout: Duration) -> Error {
+    fn no_response(&self, timeout: Duration) -> Error {
         let message = format!(
-            "{} gave no answer within {} s",
+            "{} did not respond within {} s",
             self.kind(),
             timeout.as_secs()
         );
@@ -290,40 +298,40 @@ impl Client {
             self.with_project(path)
         );
         let handshake = tokio_tungstenite::client_async(url, IgnoreWriteErrors(stream));
-        match tokio::time::timeout(ANSWER_TIMEOUT, handshake).await {
+        match tokio::time::timeout(RESPONSE_TIMEOUT, handshake).await {
             Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(error)) => Err(self.no_websocket(error)),
+            Ok(Err(error)) => Err(self.websocket_error(error)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("{} opens no websocket in time", self.kind()),
+                format!("{} did not open a websocket in time", self.kind()),
             )),
         }
     }
 
-    fn no_websocket(&self, error: WebSocketError) -> Error {
+    fn websocket_error(&self, error: WebSocketError) -> Error {
         let kind = match &error {
-            WebSocketError::Http(answer) if matches!(answer.status().as_u16(), 401 | 403) => {
+            WebSocketError::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 ErrorKind::PermissionDenied
             }
             _ => ErrorKind::Engine,
         };
-        let message = format!("{} opens no websocket", self.kind());
-        self.with_refused_hint(Error::new(kind, message).caused_by(error))
+        let message = format!("{} refused a websocket", self.kind());
+        self.with_trust_hint(Error::new(kind, message).caused_by(error))
     }
 
     fn with_project(&self, path: &str) -> String {
-        // Paths of operations come from the engine with their own query.
+        // The engine's paths of operations have their query.
         if self.id.project.is_default() || path.contains("project=") {
             return path.to_owned();
         }
         let separator = if path.contains('?') { '&' } else { '?' };
         format!(
             "{path}{separator}project={}",
-            super::image::url_part(self.id.project.as_str())
+            super::client::url_part(self.id.project.as_str())
         )
     }
 
-    fn refusal(&self, status: StatusCode, envelope: &Envelope) -> Error {
+    fn error_response(&self, status: StatusCode, envelope: &Envelope) -> Error {
         let code = if envelope.error_code == 0 {
             status.as_u16()
         } else {
@@ -335,42 +343,54 @@ impl Client {
             409 => ErrorKind::AlreadyExists,
             _ => ErrorKind::Engine,
         };
-        self.with_refused_hint(self.failure(kind, &envelope.error))
+        self.with_trust_hint(self.engine_error(kind, &envelope.error))
     }
 
-    /// Says how to be trusted, to a user whom a remote has refused.
-    fn with_refused_hint(&self, error: Error) -> Error {
-        let hint = self.transport.refused_hint(self.kind());
+    /// Adds how to become trusted to a remote's refusal.
+    fn with_trust_hint(&self, error: Error) -> Error {
+        let hint = self.transport.trust_hint(self.kind());
         match hint.filter(|_| error.kind() == ErrorKind::PermissionDenied) {
             Some(hint) => error.with_hint(hint),
             None => error,
         }
     }
 
-    pub(super) fn failure(&self, kind: ErrorKind, message: &str) -> Error {
-        // Older engines can't do it for every filesystem of the host.
+    pub(super) fn engine_error(&self, kind: ErrorKind, message: &str) -> Error {
+        // Older engines support only some filesystems of the host.
         if message.contains(NO_IDMAP) {
             let text = format!(
-                "{} can't show a directory of this host to a guest",
+                "{} cannot mount a directory of this host in a guest",
                 self.kind()
             );
             return Error::new(ErrorKind::Unsupported, text)
-                .with_hint("take the `mounts:` out of containers.yaml, or use a newer engine")
+                .with_hint("remove `mounts:` from containers.yaml, or use a newer engine")
                 .caused_by(message);
         }
         let error = Error::new(kind, format!("{}: {message}", self.kind()));
-        match crate::backend::is_full(message) {
-            true => error.with_hint(crate::backend::FULL_HINT),
-            false => error,
+        if crate::backend::is_full(message) {
+            error.with_hint(crate::backend::FULL_HINT)
+        } else {
+            error
         }
     }
 
-    fn garbled(&self, path: &str, error: serde_json::Error) -> Error {
-        let message = format!("{}'s answer to {path} can't be read", self.kind());
+    fn invalid_response(&self, path: &str, error: serde_json::Error) -> Error {
+        let message = format!("invalid response of {} to `{path}`", self.kind());
         Error::new(ErrorKind::Engine, message).caused_by(error)
     }
 }
 
-/// What the engines say where the owners of a mount's files can't be mapped.
+/// Part of the engines' message if they cannot map the owners of a mount's files.
 const NO_IDMAP: &str = "idmapping abilities";
-const DOCTOR_HINT: &str = "see what is the matter: `lxc-dev-manager doctor`";
+const DOCTOR_HINT: &str = "find the cause: `lxc-dev-manager doctor`";
+
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Percent-encodes a name as one part of a URL.
+pub(super) fn url_part(text: &str) -> String {
+    utf8_percent_encode(text, URL_PART).to_string()
+}

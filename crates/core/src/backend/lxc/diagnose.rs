@@ -1,22 +1,19 @@
-//! What a new env needs of the engine: a pool, a network with DHCP, an image; and whether it is there.
+//! Checks what a new env needs of the engine: a pool, a network with DHCP, an image.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::client::Client;
-use super::image::url_part;
+use super::client::url_part;
 use super::storage;
-use super::transport::client_of;
+use super::transport::client_command;
 use super::wire::{Config, Profile, Server};
 use crate::backend::{Finding, Level};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EngineKind;
 
-/// A pool that is fuller than this, in percent, will soon be in the way.
-const FULL: u64 = 90;
-/// Drivers whose snapshots share their blocks.
-const COPY_ON_WRITE: [&str; 4] = ["btrfs", "zfs", "lvm", "ceph"];
+const POOL_WARNING_PERCENT: u64 = 90;
 
 #[derive(Deserialize)]
 struct Pool {
@@ -42,7 +39,7 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Finding>> {
     let mut findings = vec![Finding::new(
         client.kind().label(),
         Level::Good,
-        format!("{} {version} answers at {}", id.kind, id.address),
+        format!("{} {version} responds at {}", id.kind, id.address),
     )];
     let profile: Profile = client.get("/1.0/profiles/default").await?;
     let devices = profile.devices.unwrap_or_default();
@@ -53,19 +50,18 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Finding>> {
         subject(client, "images"),
         Level::Good,
         match images.len() {
-            0 => "none yet: the first create fetches one".to_owned(),
-            1 => "one".to_owned(),
+            0 => "none yet: the first `create` downloads one".to_owned(),
             count => count.to_string(),
         },
     ));
     Ok(findings)
 }
 
-fn subject(client: &Client, what: &str) -> String {
-    format!("{} {what}", client.kind())
+fn subject(client: &Client, topic: &str) -> String {
+    format!("{} {topic}", client.kind())
 }
 
-fn initialise(client: &Client) -> String {
+fn init_hint(client: &Client) -> String {
     let command = match client.kind() {
         EngineKind::Lxd => "lxd init --minimal",
         _ => "incus admin init --minimal",
@@ -76,9 +72,9 @@ fn initialise(client: &Client) -> String {
 async fn pool(client: &Client, devices: &BTreeMap<String, Config>) -> Result<Vec<Finding>> {
     let subject = subject(client, "storage");
     let Some(name) = storage::pool_of(devices) else {
-        let message = "the default profile has no root disk, so nothing can be made";
+        let message = "the default profile has no root disk: envs cannot be created";
         return Ok(vec![
-            Finding::new(subject, Level::Bad, message).with_hint(initialise(client)),
+            Finding::new(subject, Level::Bad, message).with_hint(init_hint(client)),
         ]);
     };
     let path = format!("/1.0/storage-pools/{}", url_part(name));
@@ -87,7 +83,7 @@ async fn pool(client: &Client, devices: &BTreeMap<String, Config>) -> Result<Vec
     if let Some(space) = storage::space_of(client, name).await
         && let Some(percent) = (space.used * 100).checked_div(space.total)
     {
-        findings.push(room(&subject, name, percent));
+        findings.push(usage(&subject, name, percent));
     }
     Ok(findings)
 }
@@ -98,36 +94,36 @@ fn driver(subject: &str, name: &str, pool: &Pool) -> Finding {
         return Finding::new(subject, Level::Bad, message);
     }
     let driver = &pool.driver;
-    if COPY_ON_WRITE.contains(&driver.as_str()) {
-        let message = format!("pool `{name}` is {driver}: snapshots cost next to nothing");
+    if storage::COPY_ON_WRITE.contains(&driver.as_str()) {
+        let message = format!("pool `{name}` is {driver}: snapshots share blocks");
         return Finding::new(subject, Level::Good, message);
     }
     let message = format!(
-        "pool `{name}` is {driver}: every snapshot copies everything, and nothing is kept for undo"
+        "pool `{name}` is {driver}: each snapshot is a full copy, and undo copies are disabled"
     );
     Finding::new(subject, Level::Warning, message)
-        .with_hint("make a pool that copies on write (btrfs, zfs), and new envs in it")
+        .with_hint("create envs in a copy-on-write pool (btrfs, zfs)")
 }
 
-fn room(subject: &str, name: &str, percent: u64) -> Finding {
+fn usage(subject: &str, name: &str, percent: u64) -> Finding {
     let message = format!("pool `{name}` is {percent} % full");
-    if percent < FULL {
+    if percent < POOL_WARNING_PERCENT {
         return Finding::new(subject, Level::Good, message);
     }
     Finding::new(subject, Level::Warning, message)
-        .with_hint("free what undo keeps: `lxc-dev-manager gc --all`; or make the pool bigger")
+        .with_hint("delete undo copies: `lxc-dev-manager gc --all`; or enlarge the pool")
 }
 
 async fn network(client: &Client, devices: &BTreeMap<String, Config>) -> Result<Finding> {
     let subject = subject(client, "network");
     let is_nic = |device: &&Config| device.get("type").is_some_and(|kind| kind == "nic");
     let Some(nic) = devices.values().find(is_nic) else {
-        let message = "the default profile has no network, so envs have no address";
-        return Ok(Finding::new(subject, Level::Bad, message).with_hint(initialise(client)));
+        let message = "the default profile has no network: envs get no address";
+        return Ok(Finding::new(subject, Level::Bad, message).with_hint(init_hint(client)));
     };
     let Some(name) = nic.get("network") else {
         let parent = nic.get("parent").map_or("?", String::as_str);
-        let message = format!("envs are on `{parent}`, whose DHCP is not this engine's");
+        let message = format!("envs are on `{parent}`, which this engine does not manage");
         return Ok(Finding::new(subject, Level::Good, message));
     };
     let found: Result<Network> = client
@@ -135,39 +131,38 @@ async fn network(client: &Client, devices: &BTreeMap<String, Config>) -> Result<
         .await;
     let found = match found {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let message = format!("the default profile's network `{name}` isn't there");
-            return Ok(Finding::new(subject, Level::Bad, message).with_hint(initialise(client)));
+            let message = format!("network `{name}` of the default profile does not exist");
+            return Ok(Finding::new(subject, Level::Bad, message).with_hint(init_hint(client)));
         }
-        found => found.map_err(|error: Error| error.context("the network can't be looked at"))?,
+        found => found.map_err(|error: Error| error.context("cannot inspect the network"))?,
     };
-    Ok(judge(client, subject, name, &found))
+    Ok(check_bridge(client, subject, name, &found))
 }
 
-fn judge(client: &Client, subject: String, name: &str, network: &Network) -> Finding {
+fn check_bridge(client: &Client, subject: String, name: &str, network: &Network) -> Finding {
     if !network.managed || network.kind != "bridge" {
-        let message = format!("envs are on `{name}`, which is no bridge of this engine");
+        let message = format!("envs are on `{name}`, which is not a managed bridge");
         return Finding::new(subject, Level::Good, message);
     }
     let config = network.config.clone().unwrap_or_default();
-    let set = |key: &str| config.get(key).map_or("", String::as_str);
-    let address = set("ipv4.address");
-    let tool = client_of(client.kind());
-    let with = |message: String, key: &str, value: &str| {
-        Finding::new(subject.clone(), Level::Warning, message).with_hint(format!(
-            "change it: `{tool} network set {name} {key}={value}`"
-        ))
+    let value = |key: &str| config.get(key).map_or("", String::as_str);
+    let address = value("ipv4.address");
+    let tool = client_command(client.kind());
+    let warning = |message: String, key: &str, value: &str| {
+        Finding::new(subject.clone(), Level::Warning, message)
+            .with_hint(format!("run `{tool} network set {name} {key}={value}`"))
     };
     if matches!(address, "" | "none") {
-        let message = format!("bridge `{name}` gives no IPv4 addresses");
-        return with(message, "ipv4.address", "auto");
+        let message = format!("bridge `{name}` has no IPv4 addresses");
+        return warning(message, "ipv4.address", "auto");
     }
-    if set("ipv4.dhcp") == "false" {
-        let message = format!("bridge `{name}` has no DHCP, so envs get no address");
-        return with(message, "ipv4.dhcp", "true");
+    if value("ipv4.dhcp") == "false" {
+        let message = format!("bridge `{name}` has no DHCP: envs get no address");
+        return warning(message, "ipv4.dhcp", "true");
     }
-    if set("ipv4.nat") != "true" {
-        let message = format!("envs on bridge `{name}` don't reach beyond this machine: no NAT");
-        return with(message, "ipv4.nat", "true");
+    if value("ipv4.nat") != "true" {
+        let message = format!("bridge `{name}` has no NAT: envs reach only this machine");
+        return warning(message, "ipv4.nat", "true");
     }
     let message = format!("bridge `{name}`, {address}, with DHCP and NAT");
     Finding::new(subject, Level::Good, message)

@@ -1,4 +1,4 @@
-//! The engine's event websocket, and its return after it was gone.
+//! The engine's event websocket, and waiting for an engine's return.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::backend::BackendEvent;
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// The longest that we wait for a socket that no file event announces.
+/// Longest wait for a socket without a file event.
 pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
@@ -76,7 +76,7 @@ fn parse(text: &str) -> Option<BackendEvent> {
                 _ => Some(BackendEvent::Changed(name)),
             }
         }
-        // What runs in it and which files move doesn't change what we show.
+        // Commands and file transfers do not change the instance's state.
         "instance-exec"
         | "instance-console"
         | "instance-file-pushed"
@@ -87,8 +87,8 @@ fn parse(text: &str) -> Option<BackendEvent> {
     }
 }
 
-/// Waits until something happens in the socket's directory, or the timeout ends.
-pub(super) async fn socket_returned(socket: &Path) {
+/// Waits for a change in the socket's directory, or for the timeout.
+pub(super) async fn wait_for_socket(socket: &Path) {
     let (sender, mut changed) = mpsc::channel(1);
     let watcher = notify::recommended_watcher(move |_| {
         let _ = sender.try_send(());
@@ -96,11 +96,11 @@ pub(super) async fn socket_returned(socket: &Path) {
     let Some(directory) = socket.ancestors().skip(1).find(|parent| parent.is_dir()) else {
         return tokio::time::sleep(RETURN_TIMEOUT).await;
     };
-    let watching = watcher.and_then(|mut watcher| {
+    let watcher = watcher.and_then(|mut watcher| {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
         Ok(watcher)
     });
-    match watching {
+    match watcher {
         Ok(_watcher) => {
             let _ = tokio::time::timeout(RETURN_TIMEOUT, changed.recv()).await;
         }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lifecycle_events_name_their_instance() {
+    fn parses_the_instance_of_lifecycle_events() {
         let name = InstanceName::parse("web-dev").unwrap();
         assert_eq!(
             event("instance-started", "/1.0/instances/web-dev"),

@@ -1,12 +1,11 @@
-//! Commands in an instance: one websocket a stream, and one for resizes and signals.
+//! Commands in an instance: one websocket for each stream, and one for resizes and signals.
 //!
-//! With a terminal the engine offers the streams `0` (both ways) and `control`; without one `0`,
-//! `1`, `2` and `control`. An empty text message ends a stream in either direction.
+//! With a terminal the engine offers the streams `0` (both directions) and `control`; without one
+//! `0`, `1`, `2` and `control`. An empty text message ends a stream in either direction.
 //!
-//! A command that ends before the engine has learnt its process number is lost: its output and its exit
-//! code are gone, and nothing tells whether it ran. So each waits for a line of input before it begins.
-//! The engine passes input on only when it knows the process; what it could not start has not run then,
-//! and can be tried again.
+//! A command that ends before the engine knows its pid is lost with its output and exit code. So
+//! each command first reads a line, which the engine forwards only once it knows the process: what
+//! did not start has not run, and can be retried.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,33 +21,29 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::client::url_part;
 use super::ignore_write_errors::Socket;
-use super::image::url_part;
 use super::replay::Replay;
 use crate::backend::{ExecControl, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-/// Bytes in one message to the guest.
-const CHUNK: usize = 256 * 1024;
-/// Waits for the line, and is the command from then on. Without the line it must not be run.
-const BEGIN: &str = "read -r go && exec \"$@\"";
-/// The line.
-const GO: &[u8] = b"\n";
-/// The line as a terminal shows it, before anything that the command prints.
-const GO_ECHOED: &[u8] = b"\r\n";
-/// The engines' code for "no process could be put into the container". Attaching fails for a moment
-/// while the guest's systemd rearranges the control groups, mostly in its early boot, and for the
-/// engine of a busy machine now and then. Nothing was run then.
-const NOT_ENTERED: i32 = -1;
-/// How long that may last.
-const ENTRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before another attempt, doubled up to the second value.
-const ENTRY_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
-/// SIGKILL of Linux: what ends a command whose caller is gone.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Waits for a line, then becomes the command. Without the line the command must not run.
+const WAIT_FOR_LINE: &str = "read -r go && exec \"$@\"";
+const START_LINE: &[u8] = b"\n";
+/// [`START_LINE`] as a terminal echoes it, before the command's output.
+const ECHOED_LINE: &[u8] = b"\r\n";
+/// The engines' code if they cannot attach to the container, which happens for a moment while the
+/// guest's systemd rearranges control groups (early boot, busy hosts). The command has not run
+/// then.
+const NOT_ATTACHED: i32 = -1;
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// First and longest delay between attempts.
+const ATTACH_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
 const SIGKILL: i32 = 9;
 
-/// Runs a command; tries again where it could not be put into the container.
+/// Runs a command; retries if the engine could not attach.
 pub(super) async fn run(
     client: &Client,
     name: &InstanceName,
@@ -62,34 +57,32 @@ pub(super) async fn run(
         mut control,
     } = io;
     let mut stdin = Replay::new(stdin);
-    let begun = Instant::now();
-    let mut pause = ENTRY_PAUSE.0;
+    let started = Instant::now();
+    let mut delay = ATTACH_DELAY.0;
     let code = loop {
-        let ours = Ours {
+        let local = LocalStreams {
             stdin: &mut stdin,
             stdout: stdout.as_mut(),
             stderr: stderr.as_mut(),
             control: &mut control,
         };
-        let code = attempt(client, name, spec, ours).await?;
-        if code != NOT_ENTERED {
+        let code = attempt(client, name, spec, local).await?;
+        if code != NOT_ATTACHED {
             break code;
         }
-        if !stdin.rewind() || begun.elapsed() > ENTRY_TIMEOUT {
-            let message = format!("no command can be run in `{name}` now");
+        if !stdin.rewind() || started.elapsed() > ATTACH_TIMEOUT {
+            let message = format!("cannot run commands in `{name}` now");
             return Err(Error::new(ErrorKind::Engine, message).with_hint("try again"));
         }
-        // There is no event for the end of that moment.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(ENTRY_PAUSE.1);
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(ATTACH_DELAY.1);
     };
-    // Readers that are gone don't need to hear of the end.
+    // Their readers may be gone.
     let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());
     Ok(code)
 }
 
-/// The caller's side of one attempt.
-struct Ours<'a> {
+struct LocalStreams<'a> {
     stdin: &'a mut Replay,
     stdout: &'a mut (dyn AsyncWrite + Send + Unpin),
     stderr: &'a mut (dyn AsyncWrite + Send + Unpin),
@@ -100,19 +93,20 @@ async fn attempt(
     client: &Client,
     name: &InstanceName,
     spec: &ExecSpec,
-    ours: Ours<'_>,
+    local: LocalStreams<'_>,
 ) -> Result<i32> {
-    let begun = client
+    let response = client
         .send(
             "POST",
             &format!("/1.0/instances/{name}/exec"),
             &request(spec),
         )
         .await?;
-    let operation = begun.operation;
+    let operation = response.operation;
     let secrets: BTreeMap<String, String> =
-        serde_json::from_value(begun.metadata["metadata"]["fds"].clone()).map_err(|error| {
-            Error::new(ErrorKind::Engine, "the engine's streams can't be read").caused_by(error)
+        serde_json::from_value(response.metadata["metadata"]["fds"].clone()).map_err(|error| {
+            Error::new(ErrorKind::Engine, "invalid list of streams from the engine")
+                .caused_by(error)
         })?;
     let open = async |stream: &str| -> Result<Socket> {
         let secret = secrets.get(stream).ok_or_else(|| {
@@ -127,9 +121,9 @@ async fn attempt(
             .await
     };
     let control = open("control").await?;
-    let theirs = if spec.terminal.is_some() {
+    let remote = if spec.terminal.is_some() {
         let (input, output) = open("0").await?.split();
-        Theirs {
+        EngineStreams {
             input,
             output,
             errors: None,
@@ -139,15 +133,15 @@ async fn attempt(
         let (input, _) = open("0").await?.split();
         let (_, output) = open("1").await?.split();
         let (_, errors) = open("2").await?.split();
-        Theirs {
+        EngineStreams {
             input,
             output,
             errors: Some(errors),
             control,
         }
     };
-    // A command that isn't there makes the operation fail, and still has its code, 127.
-    let ended = pump(ours, theirs, client.wait_for_end(&operation)).await?;
+    // A missing command fails the operation, which still has exit code 127.
+    let ended = pump(local, remote, client.wait_for_end(&operation)).await?;
     let code = ended
         .metadata
         .and_then(|metadata| metadata["return"].as_i64());
@@ -155,7 +149,7 @@ async fn attempt(
         .ok_or_else(|| {
             let command = spec.argv.first().map_or("", String::as_str);
             client
-                .failure(ErrorKind::Engine, &ended.err)
+                .engine_error(ErrorKind::Engine, &ended.err)
                 .context(format!(
                     "`{command}` in `{name}` ended without an exit code"
                 ))
@@ -163,8 +157,10 @@ async fn attempt(
 }
 
 fn request(spec: &ExecSpec) -> serde_json::Value {
-    let begin = ["sh", "-c", BEGIN, "sh"].into_iter();
-    let command: Vec<&str> = begin.chain(spec.argv.iter().map(String::as_str)).collect();
+    let wrapper = ["sh", "-c", WAIT_FOR_LINE, "sh"].into_iter();
+    let command: Vec<&str> = wrapper
+        .chain(spec.argv.iter().map(String::as_str))
+        .collect();
     let mut body = json!({
         "command": command,
         "environment": environment(spec),
@@ -179,7 +175,7 @@ fn request(spec: &ExecSpec) -> serde_json::Value {
     body
 }
 
-/// A terminal needs a name of its kind, and programs a language that isn't ASCII.
+/// Without a language, programs would print ASCII only.
 fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
     let mut environment = spec.environment.clone();
     environment
@@ -188,60 +184,62 @@ fn environment(spec: &ExecSpec) -> BTreeMap<String, String> {
     environment
 }
 
-/// The engine's side of one attempt.
-struct Theirs {
+struct EngineStreams {
     input: SplitSink<Socket, Message>,
     output: SplitStream<Socket>,
     errors: Option<SplitStream<Socket>>,
     control: Socket,
 }
 
-/// Moves bytes until the command has ended and its outputs are read to their end.
-async fn pump<T>(ours: Ours<'_>, theirs: Theirs, ended: impl Future<Output = T>) -> T {
+/// Copies the streams until the command and its outputs have ended.
+async fn pump<T>(
+    local: LocalStreams<'_>,
+    remote: EngineStreams,
+    ended: impl Future<Output = T>,
+) -> T {
     let hung_up = CancellationToken::new();
     let outputs = async {
-        match theirs.errors {
+        match remote.errors {
             Some(errors) => {
                 tokio::join!(
-                    receive(theirs.output, ours.stdout, &[]),
-                    receive(errors, ours.stderr, &[])
+                    receive_output(remote.output, local.stdout, &[]),
+                    receive_output(errors, local.stderr, &[])
                 );
             }
             None => {
-                receive(theirs.output, ours.stdout, GO_ECHOED).await;
+                receive_output(remote.output, local.stdout, ECHOED_LINE).await;
                 hung_up.cancel();
             }
         }
     };
-    // A terminal that is gone takes no more input, and the engine doesn't end before it has heard that we
-    // know: so it is where the instance was stopped.
+    // After a stop of the instance the engine keeps a terminal open until we close our side.
     let input = async {
         tokio::select! {
-            never = send(ours.stdin, theirs.input) => never,
+            never = send_input(local.stdin, remote.input) => never,
             () = hung_up.cancelled() => std::future::pending().await,
         }
     };
-    let mut guard = KillOnDrop(Some(theirs.control));
-    // Input and control have no end of their own: they go with the command.
-    let done = tokio::select! {
-        ((), done) = async { tokio::join!(outputs, ended) } => done,
+    let mut guard = KillOnDrop(Some(remote.control));
+    // Input and control end with the command.
+    let result = tokio::select! {
+        ((), result) = async { tokio::join!(outputs, ended) } => result,
         never = input => match never {},
-        never = steer(ours.control, &mut guard) => match never {},
+        never = forward_control(local.control, &mut guard) => match never {},
     };
     guard.0 = None;
-    done
+    result
 }
 
-/// Copies our input to the command. Never returns: its end isn't the command's end.
-async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallible {
+/// Copies input to the command. Never returns: the end of input does not end the command.
+async fn send_input(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallible {
     if to
-        .send(Message::Binary(Bytes::from_static(GO)))
+        .send(Message::Binary(Bytes::from_static(START_LINE)))
         .await
         .is_err()
     {
         return std::future::pending().await;
     }
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match from.read(&mut chunk).await {
             Ok(0) | Err(_) => break,
@@ -253,23 +251,23 @@ async fn send(from: &mut Replay, mut to: SplitSink<Socket, Message>) -> Infallib
             }
         }
     }
-    // Fails when the command has ended already, and then nobody waits for it.
+    // Fails if the command has ended.
     let _ = to.send(Message::Text("".into())).await;
     std::future::pending().await
 }
 
-/// Copies the command's output to us until it ends, without what it begins with.
-async fn receive(
+/// Copies the command's output until it ends, without its first bytes `echo`.
+async fn receive_output(
     mut from: SplitStream<Socket>,
     to: &mut (dyn AsyncWrite + Send + Unpin),
-    mut head: &[u8],
+    mut echo: &[u8],
 ) {
     let mut broken = false;
     while let Some(Ok(message)) = from.next().await {
         match message {
             Message::Binary(bytes) if !broken => {
-                let bytes = without_head(&bytes, &mut head);
-                // A reader that is gone (`| head`) must not stop the command.
+                let bytes = strip_echo(&bytes, &mut echo);
+                // A closed reader (`| head`) must not stop the command.
                 let written = async {
                     to.write_all(bytes).await?;
                     to.flush().await
@@ -283,38 +281,41 @@ async fn receive(
     }
 }
 
-/// Takes off what a stream begins with, as far as it does, and as far as it hasn't come yet.
-fn without_head<'a>(mut bytes: &'a [u8], head: &mut &[u8]) -> &'a [u8] {
-    while let (Some(first), Some(wanted)) = (bytes.first(), head.first()) {
-        if first != wanted {
-            *head = &[];
+/// Strips an expected prefix that may arrive in pieces; `echo` is its rest.
+fn strip_echo<'a>(mut bytes: &'a [u8], echo: &mut &[u8]) -> &'a [u8] {
+    while let (Some(first), Some(expected)) = (bytes.first(), echo.first()) {
+        if first != expected {
+            *echo = &[];
             break;
         }
         bytes = &bytes[1..];
-        *head = &head[1..];
+        *echo = &echo[1..];
     }
     bytes
 }
 
-/// Passes resizes and signals on. Never returns.
-async fn steer(from: &mut mpsc::Receiver<ExecControl>, to: &mut KillOnDrop) -> Infallible {
-    let mut listening = true;
+/// Forwards resizes and signals. Never returns.
+async fn forward_control(
+    from: &mut mpsc::Receiver<ExecControl>,
+    to: &mut KillOnDrop,
+) -> Infallible {
+    let mut is_open = true;
     while let Some(socket) = &mut to.0 {
         tokio::select! {
-            order = from.recv(), if listening => match order {
-                Some(order) if socket.send(command(order)).await.is_err() => break,
+            request = from.recv(), if is_open => match request {
+                Some(request) if socket.send(control_message(request)).await.is_err() => break,
                 Some(_) => {}
-                None => listening = false,
+                None => is_open = false,
             },
-            // Nothing comes but pings. To read is to answer them, and unread ones would fill the way.
-            heard = socket.next() => if !matches!(heard, Some(Ok(_))) { break },
+            // Only pings arrive. Reading answers them and keeps the buffer empty.
+            message = socket.next() => if !matches!(message, Some(Ok(_))) { break },
         }
     }
     std::future::pending().await
 }
 
-fn command(order: ExecControl) -> Message {
-    let body = match order {
+fn control_message(request: ExecControl) -> Message {
+    let body = match request {
         ExecControl::Resize(size) => json!({
             "command": "window-resize",
             "args": { "width": size.columns.to_string(), "height": size.rows.to_string() },
@@ -324,7 +325,7 @@ fn command(order: ExecControl) -> Message {
     Message::Text(body.to_string().into())
 }
 
-/// Ends the command when its caller drops the future before the command's own end.
+/// Kills the command if its caller drops the future.
 struct KillOnDrop(Option<Socket>);
 
 impl Drop for KillOnDrop {
@@ -347,23 +348,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_echoed_line_is_taken_off_once_however_it_comes() {
+    fn strips_the_echoed_line_once_from_any_pieces() {
         for pieces in [
             &["\r\nhello\r\n"][..],
             &["\r", "\nhello\r\n"],
             &["\r\n", "hello", "\r\n"],
         ] {
-            let mut head = GO_ECHOED;
-            let left = pieces
+            let mut echo = ECHOED_LINE;
+            let output = pieces
                 .iter()
-                .map(|piece| without_head(piece.as_bytes(), &mut head));
+                .map(|piece| strip_echo(piece.as_bytes(), &mut echo));
             assert_eq!(
-                left.collect::<Vec<_>>().concat(),
+                output.collect::<Vec<_>>().concat(),
                 b"hello\r\n",
                 "{pieces:?}"
             );
         }
-        let mut head = GO_ECHOED;
-        assert_eq!(without_head(b"hello", &mut head), b"hello");
+        let mut echo = ECHOED_LINE;
+        assert_eq!(strip_echo(b"hello", &mut echo), b"hello");
     }
 }

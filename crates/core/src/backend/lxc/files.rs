@@ -1,4 +1,4 @@
-//! Files of an instance, running or not, one request a file.
+//! Files of an instance, running or not: one request per file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,28 +12,27 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use super::client::{Answer, Body, Client, whole};
-use super::image::url_part;
+use super::client::url_part;
+use super::client::{Body, Client, StreamedResponse, full_body};
 use crate::backend::{Content, GuestFile, Ownership};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineKind, InstanceName};
 
-/// How long the engine may take to begin an answer. It mounts a stopped instance first.
+/// Limit until the response begins: a stopped instance is mounted first.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes in one piece of a file on its way.
-const PIECE: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Listing {
     metadata: Option<Vec<String>>,
 }
 
-fn path_of(name: &InstanceName, path: &str) -> String {
+fn url_path(name: &InstanceName, path: &str) -> String {
     format!("/1.0/instances/{name}/files?path={}", url_part(path))
 }
 
-/// The engines' own names of the headers that describe a file.
-fn prefix(client: &Client) -> &'static str {
+/// The engine's prefix of headers that describe a file.
+pub(super) fn header_prefix(client: &Client) -> &'static str {
     match client.kind() {
         EngineKind::Lxd => "x-lxd-",
         _ => "x-incus-",
@@ -41,13 +40,17 @@ fn prefix(client: &Client) -> &'static str {
 }
 
 pub(super) async fn read(client: &Client, name: &InstanceName, path: &str) -> Result<GuestFile> {
-    let asked = client
-        .stream("GET", &path_of(name, path), &[], whole(""), TIMEOUT)
-        .await;
-    let answer = asked.map_err(|error| missing(error, name, path))?;
+    let answer = client
+        .stream("GET", &url_path(name, path), &[], full_body(""), TIMEOUT)
+        .await
+        .map_err(|error| map_missing(error, name, path))?;
     let headers = answer.response.headers();
-    let header = |what: &str| text(headers, &format!("{}{what}", prefix(client)));
-    let number = |what: &str| header(what).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let header = |field: &str| text(headers, &format!("{}{field}", header_prefix(client)));
+    let number = |field: &str| {
+        header(field)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    };
     let mode = header("mode").and_then(|text| u32::from_str_radix(&text, 8).ok());
     let ownership = Ownership {
         uid: number("uid"),
@@ -57,7 +60,7 @@ pub(super) async fn read(client: &Client, name: &InstanceName, path: &str) -> Re
     let content = match header("type").as_deref() {
         Some("directory") => {
             let listing: Listing = serde_json::from_slice(&collect(client, answer).await?)
-                .map_err(|error| client.failure(ErrorKind::Engine, &error.to_string()))?;
+                .map_err(|error| client.engine_error(ErrorKind::Engine, &error.to_string()))?;
             Content::Directory(listing.metadata.unwrap_or_default())
         }
         Some("symlink") => {
@@ -77,25 +80,26 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-async fn collect(client: &Client, answer: Answer) -> Result<Vec<u8>> {
-    let Answer {
-        response,
+async fn collect(client: &Client, response: StreamedResponse) -> Result<Vec<u8>> {
+    let StreamedResponse {
+        response: body,
         connection,
-    } = answer;
-    let body = tokio::time::timeout(TIMEOUT, response.into_body().collect()).await;
+    } = response;
+    let body = tokio::time::timeout(TIMEOUT, body.into_body().collect()).await;
     drop(connection);
-    let body = body.map_err(|_| Error::new(ErrorKind::Timeout, "a file didn't come in time"))?;
-    let body = body.map_err(|error| client.failure(ErrorKind::Engine, &error.to_string()))?;
+    let body =
+        body.map_err(|_| Error::new(ErrorKind::Timeout, "the transfer of a file timed out"))?;
+    let body = body.map_err(|error| client.engine_error(ErrorKind::Engine, &error.to_string()))?;
     Ok(body.to_bytes().to_vec())
 }
 
-/// The bytes of an answer; the connection lives as long as the reader.
-fn reader(answer: Answer) -> impl tokio::io::AsyncRead + Send + Sync + Unpin {
-    let Answer {
-        response,
+/// The bytes of a response; the reader holds the connection.
+fn reader(response: StreamedResponse) -> impl tokio::io::AsyncRead + Send + Sync + Unpin {
+    let StreamedResponse {
+        response: body,
         connection,
-    } = answer;
-    let pieces = BodyStream::new(response.into_body());
+    } = response;
+    let pieces = BodyStream::new(body.into_body());
     let bytes = pieces
         .map(|piece| piece.map_err(io::Error::other))
         .try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())));
@@ -113,13 +117,13 @@ pub(super) async fn write(
 ) -> Result<()> {
     let (kind, body): (&str, Body) = match file.content {
         Content::File(bytes) => {
-            let pieces = ReaderStream::with_capacity(bytes, PIECE).map_ok(Frame::data);
+            let pieces = ReaderStream::with_capacity(bytes, CHUNK_BYTES).map_ok(Frame::data);
             ("file", BodyExt::boxed(StreamBody::new(pieces)))
         }
-        Content::Directory(_) => ("directory", whole("")),
-        Content::Link(target) => ("symlink", whole(target)),
+        Content::Directory(_) => ("directory", full_body("")),
+        Content::Link(target) => ("symlink", full_body(target)),
     };
-    let prefix = prefix(client);
+    let prefix = header_prefix(client);
     let owned: BTreeMap<String, String> = BTreeMap::from([
         (format!("{prefix}type"), kind.to_owned()),
         (format!("{prefix}uid"), file.ownership.uid.to_string()),
@@ -134,31 +138,36 @@ pub(super) async fn write(
         .iter()
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
-    // The answer comes when all is written, however much that is: pieces that don't move are the
-    // engine's to notice.
-    let timeout = super::client::DOWNLOAD_PATIENCE;
-    let asked = client
-        .stream("POST", &path_of(name, path), &headers, body, timeout)
+    // The response follows the whole body, however large. The engine detects a stalled transfer.
+    let timeout = super::client::DOWNLOAD_TIMEOUT;
+    let response = client
+        .stream("POST", &url_path(name, path), &headers, body, timeout)
         .await;
-    asked.map(drop).map_err(|error| missing(error, name, path))
+    response
+        .map(drop)
+        .map_err(|error| map_missing(error, name, path))
 }
 
 pub(super) async fn delete(client: &Client, name: &InstanceName, path: &str) -> Result<()> {
-    let done = client
-        .change("DELETE", &path_of(name, path), &json!({}))
+    let result = client
+        .change("DELETE", &url_path(name, path), &json!({}))
         .await;
-    done.map_err(|error| missing(error, name, path))
+    result.map_err(|error| map_missing(error, name, path))
 }
 
-/// The engines say that a file is missing with words only, and some versions with another code.
-fn missing(error: Error, name: &InstanceName, path: &str) -> Error {
-    let words = error.report().message;
-    let gone = error.kind() == ErrorKind::NotFound
+/// A missing file has several codes; some versions tell it by the message only.
+fn map_missing(error: Error, name: &InstanceName, path: &str) -> Error {
+    let message = error.report().message.to_lowercase();
+    let is_missing = error.kind() == ErrorKind::NotFound
         || ["no such file", "does not exist", "not exist"]
             .iter()
-            .any(|w| words.to_lowercase().contains(w));
-    if !gone {
+            .any(|text| message.contains(text));
+    if !is_missing {
         return error;
     }
-    Error::new(ErrorKind::NotFound, format!("`{name}` has no {path}")).caused_by(error)
+    Error::new(
+        ErrorKind::NotFound,
+        format!("`{name}` has no file `{path}`"),
+    )
+    .caused_by(error)
 }

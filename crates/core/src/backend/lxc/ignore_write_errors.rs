@@ -1,7 +1,7 @@
-//! A connection that is read to its end, whatever becomes of what is written to it.
+//! A connection that is read to its end even if writes fail.
 //!
-//! An engine pings every stream and closes it once it has sent all. The answer to the ping may come after
-//! that; its failure would end the reading too, with the last bytes of a command's output still unread.
+//! An engine pings every stream and closes it after the last byte. The pong may come after the
+//! close; its failure must not end the reading, or a command's last output is lost.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use super::transport::Stream;
 /// A websocket of an engine.
 pub(super) type Socket = WebSocketStream<IgnoreWriteErrors<Stream>>;
 
-/// A stream to whose other side nothing can be said any more once it has closed; that is no error.
+/// Ignores failed writes to a closed stream.
 pub(super) struct IgnoreWriteErrors<S>(pub(super) S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for IgnoreWriteErrors<S> {
@@ -66,25 +66,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_sent_before_the_end_is_read_though_no_answer_can_be_given() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut engine = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+    async fn reads_data_sent_before_the_close_despite_a_failed_pong() {
+        let (local, remote) = UnixStream::pair().unwrap();
+        let mut engine = WebSocketStream::from_raw_socket(remote, Role::Server, None).await;
         let mut socket =
-            WebSocketStream::from_raw_socket(IgnoreWriteErrors(ours), Role::Client, None).await;
+            WebSocketStream::from_raw_socket(IgnoreWriteErrors(local), Role::Client, None).await;
         engine
             .send(Message::Ping("keepalive".into()))
             .await
             .unwrap();
-        engine.send(Message::Binary("said".into())).await.unwrap();
+        engine.send(Message::Binary("output".into())).await.unwrap();
         drop(engine);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         while let Some(Ok(message)) = socket.next().await {
-            heard.push(message);
+            received.push(message);
         }
         assert_eq!(
-            heard.last(),
-            Some(&Message::Binary("said".into())),
-            "{heard:?}"
+            received.last(),
+            Some(&Message::Binary("output".into())),
+            "{received:?}"
         );
     }
 }

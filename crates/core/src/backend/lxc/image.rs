@@ -1,12 +1,12 @@
-//! Which image a name means.
+//! Resolution of image names.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::clients::Clients;
-use super::config::{Config, LOCAL, Protocol, Remote};
+use super::client_config::{ClientConfig, LOCAL, Protocol, Remote};
+use super::images::{Alias, alias_target};
+use super::remotes::LxcRemotes;
 use super::tls;
 use super::transport::Transport;
 use crate::backend::{Image, RemoteImage, Secret};
@@ -14,39 +14,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image_names::{self, Registry};
 use crate::model::{EngineKind, Fingerprint, ImageName};
 
-const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// A name as one part of a URL's path or query.
-pub(super) fn url_part(text: &str) -> String {
-    utf8_percent_encode(text, URL_PART).to_string()
-}
-
 #[derive(Deserialize)]
-struct Alias {
-    name: String,
-    target: String,
-}
-
-#[derive(Deserialize)]
-struct Found {
+struct ImageInfo {
     fingerprint: String,
     #[serde(default)]
     public: bool,
 }
 
-/// Looks up a local alias exactly as written, a fingerprint, a remote's, then the built-in names.
-pub(super) async fn find(client: &Client, clients: &Clients, name: &ImageName) -> Result<Image> {
-    if let Some(fingerprint) = own(client, name.as_str()).await? {
+/// Looks up a local alias or fingerprint, then a remote's image, then the built-in names.
+pub(super) async fn find(client: &Client, remotes: &LxcRemotes, name: &ImageName) -> Result<Image> {
+    if let Some(fingerprint) = find_own(client, name.as_str()).await? {
         return Ok(Image::Local { fingerprint });
     }
     let mut config = None;
     if let Some((remote, alias)) = name.as_str().split_once(':') {
-        let config = config.insert(clients.config(client.kind())?);
-        if let Some(image) = of_remote(client, clients, config, remote, alias).await? {
+        let config = config.insert(remotes.config(client.kind())?);
+        if let Some(image) = find_on_remote(client, remotes, config, remote, alias).await? {
             return Ok(image);
         }
     }
@@ -60,33 +43,33 @@ pub(super) async fn find(client: &Client, clients: &Clients, name: &ImageName) -
             alias,
             certificate: None,
         }),
-        None => Err(unknown(client, name, config.as_ref()).await),
+        None => Err(unknown_image(client, name, config.as_ref()).await),
     }
 }
 
-/// The engine's own image of this alias or fingerprint.
-async fn own(client: &Client, name: &str) -> Result<Option<Fingerprint>> {
-    let path = format!("/1.0/images/aliases/{}", url_part(name));
-    match client.get::<Alias>(&path).await {
-        Ok(alias) => return Fingerprint::parse(&alias.target).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// The engine's own image with this alias or fingerprint.
+async fn find_own(client: &Client, name: &str) -> Result<Option<Fingerprint>> {
+    if let Some(fingerprint) = alias_target(client, name).await? {
+        return Ok(Some(fingerprint));
     }
     if name.len() < 8 || !name.chars().all(|c| c.is_ascii_hexdigit()) {
         return Ok(None);
     }
-    match client.get::<Found>(&format!("/1.0/images/{name}")).await {
+    match client
+        .get::<ImageInfo>(&format!("/1.0/images/{name}"))
+        .await
+    {
         Ok(found) => Fingerprint::parse(&found.fingerprint).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// An image of one of the user's remotes; `None` where no remote has that name.
-async fn of_remote(
+/// An image of a remote; `None` for an unknown remote.
+async fn find_on_remote(
     client: &Client,
-    clients: &Clients,
-    config: &Config,
+    remotes: &LxcRemotes,
+    config: &ClientConfig,
     name: &str,
     alias: &str,
 ) -> Result<Option<Image>> {
@@ -95,53 +78,54 @@ async fn of_remote(
         Some((remote, Protocol::Simplestreams)) => Ok(Some(Image::Simplestreams {
             server: remote.url().to_owned(),
             alias: alias.to_owned(),
-            certificate: tls::noted_certificate(&remote.directory, name)?,
+            certificate: tls::pinned_certificate(&remote.directory, name)?,
         })),
-        Some((_, Protocol::Other(what))) => {
-            let message =
-                format!("images of the remote `{name}` can't be used: it speaks `{what}`");
+        Some((_, Protocol::Other(protocol))) => {
+            let message = format!("remote `{name}` has an unsupported protocol: `{protocol}`");
             Err(Error::new(ErrorKind::Unsupported, message))
         }
         None if name != LOCAL => Ok(None),
         _ => {
-            let there = clients.client(config, name)?;
-            let fingerprint = own(&there, alias).await?.ok_or_else(|| {
-                let message = format!("the remote `{name}` has no image `{alias}`");
+            let source = remotes.client(config, name)?;
+            let fingerprint = find_own(&source, alias).await?.ok_or_else(|| {
+                let message = format!("remote `{name}` has no image `{alias}`");
                 Error::new(ErrorKind::NotFound, message)
             })?;
-            if there.id == client.id {
+            if source.id == client.id {
                 return Ok(Some(Image::Local { fingerprint }));
             }
-            let image = of_engine(&there, name, remote, fingerprint).await?;
+            let image = remote_image(&source, name, remote, fingerprint).await?;
             Ok(Some(Image::Remote(Box::new(image))))
         }
     }
 }
 
-/// What this engine needs to fetch an image of another one by itself.
-async fn of_engine(
-    there: &Client,
+/// Data for this engine to download an image of another one.
+async fn remote_image(
+    source: &Client,
     name: &str,
     remote: Option<&Remote>,
     fingerprint: Fingerprint,
 ) -> Result<RemoteImage> {
     let (Some(Protocol::Engine(protocol)), Transport::Remote(_)) =
-        (remote.map(|remote| &remote.protocol), &there.transport)
+        (remote.map(|remote| &remote.protocol), &source.transport)
     else {
-        let message = format!("images of `{name}` can't be fetched: it answers at a socket only");
+        let message =
+            format!("cannot download images of `{name}`: it listens on a Unix socket only");
         return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("copy the image by hand: `image export` there, `image import` here"));
+            .with_hint("use `image export` there and `image import` here"));
     };
     let path = format!("/1.0/images/{fingerprint}");
-    let found: Found = there.get(&path).await?;
-    let secret = match found.public {
-        true => None,
-        false => Some(secret(there, &path).await?),
+    let found: ImageInfo = source.get(&path).await?;
+    let secret = if found.public {
+        None
+    } else {
+        Some(request_secret(source, &path).await?)
     };
-    let server: Value = there.get("/1.0").await?;
+    let server: Value = source.get("/1.0").await?;
     let certificate = server["environment"]["certificate"].as_str();
     Ok(RemoteImage {
-        server: there.id.address.clone(),
+        server: source.id.address.clone(),
         protocol: protocol.clone(),
         fingerprint,
         certificate: certificate.unwrap_or_default().to_owned(),
@@ -149,17 +133,18 @@ async fn of_engine(
     })
 }
 
-/// Asks an engine for what opens one of its private images, once.
-async fn secret(there: &Client, image: &str) -> Result<Secret> {
+/// Requests a one-time secret for a private image.
+async fn request_secret(source: &Client, image: &str) -> Result<Secret> {
     let path = format!("{image}/secret");
-    let answer = there.send("POST", &path, &json!({})).await?;
-    let word = answer.metadata["metadata"]["secret"].as_str();
-    let word = word.ok_or_else(|| there.failure(ErrorKind::Engine, "it gave no secret"))?;
-    Ok(Secret::new(word.to_owned()))
+    let response = source.send("POST", &path, &json!({})).await?;
+    let secret = response.metadata["metadata"]["secret"].as_str();
+    let secret = secret
+        .ok_or_else(|| source.engine_error(ErrorKind::Engine, "no secret in its response"))?;
+    Ok(Secret::new(secret.to_owned()))
 }
 
-async fn unknown(client: &Client, name: &ImageName, config: Option<&Config>) -> Error {
-    let message = format!("{} knows no image `{name}`", client.kind());
+async fn unknown_image(client: &Client, name: &ImageName, config: Option<&ClientConfig>) -> Error {
+    let message = format!("{} has no image `{name}`", client.kind());
     let error = Error::new(ErrorKind::NotFound, message);
     let aliases: Vec<Alias> = client
         .get("/1.0/images/aliases?recursion=1")
@@ -167,11 +152,11 @@ async fn unknown(client: &Client, name: &ImageName, config: Option<&Config>) -> 
         .unwrap_or_default();
     let mut known: Vec<String> = aliases.into_iter().map(|alias| alias.name).collect();
     known.extend(image_names::examples());
-    let near = image_names::near(name, &known);
-    let remotes = config.into_iter().flat_map(Config::image_sources);
+    let similar = image_names::similar(name, &known);
+    let remotes = config.into_iter().flat_map(ClientConfig::image_sources);
     known.extend(remotes.map(|remote| format!("{remote}:…")));
-    error.with_hint(match near.as_slice() {
-        [] => format!("there are: {}", known.join(", ")),
-        _ => format!("did you mean {}?", near.join(" or ")),
+    error.with_hint(match similar.as_slice() {
+        [] => format!("known images: {}", known.join(", ")),
+        _ => format!("did you mean {}?", similar.join(" or ")),
     })
 }

@@ -1,4 +1,4 @@
-//! What the user's environment says about engines, and where they listen on this machine.
+//! Environment variables for engines and their clients, and the engines' sockets.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,38 +7,35 @@ use rustix::fs::{Access, access};
 
 use crate::model::EngineKind;
 
-/// What the user's environment says; read once, in the surfaces' main functions.
+/// Environment variables about engines; read once at the start.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// `HOME`.
+pub struct HostEnvironment {
     pub home: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`.
     pub config_home: Option<PathBuf>,
-    /// What it says about LXD.
-    pub lxd: Variables,
-    /// What it says about Incus.
-    pub incus: Variables,
+    pub lxd: EngineVariables,
+    pub incus: EngineVariables,
 }
 
-/// The variables of one engine and its client.
+/// Variables of one engine and its client.
 #[derive(Debug, Clone, Default)]
-pub struct Variables {
+pub struct EngineVariables {
     /// `LXD_SOCKET`, `INCUS_SOCKET`.
     pub socket: Option<PathBuf>,
     /// `LXD_DIR`, `INCUS_DIR`.
     pub dir: Option<PathBuf>,
     /// `LXD_CONF`, `INCUS_CONF`: the client's directory.
     pub conf: Option<PathBuf>,
-    /// `LXD_GLOBAL_CONF`, `INCUS_GLOBAL_CONF`: the one of all users.
+    /// `LXD_GLOBAL_CONF`, `INCUS_GLOBAL_CONF`: the system-wide one.
     pub global_conf: Option<PathBuf>,
     /// `LXC_REMOTE`, `INCUS_REMOTE`: the default remote.
     pub remote: Option<String>,
-    /// `INCUS_PROJECT`: the current project. LXD's client knows no such variable.
+    /// `INCUS_PROJECT`: the current project. LXD's client has no such variable.
     pub project: Option<String>,
 }
 
-impl Surroundings {
-    /// Reads the variables by a function that looks one up. An empty one is as good as none.
+impl HostEnvironment {
+    /// Reads the variables by `lookup`. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
         let found = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| found(name).map(PathBuf::from);
@@ -46,7 +43,7 @@ impl Surroundings {
         Self {
             home: path("HOME"),
             config_home: path("XDG_CONFIG_HOME"),
-            lxd: Variables {
+            lxd: EngineVariables {
                 socket: path("LXD_SOCKET"),
                 dir: path("LXD_DIR"),
                 conf: path("LXD_CONF"),
@@ -54,7 +51,7 @@ impl Surroundings {
                 remote: text("LXC_REMOTE"),
                 project: None,
             },
-            incus: Variables {
+            incus: EngineVariables {
                 socket: path("INCUS_SOCKET"),
                 dir: path("INCUS_DIR"),
                 conf: path("INCUS_CONF"),
@@ -65,23 +62,21 @@ impl Surroundings {
         }
     }
 
-    /// The variables of one kind of engine.
-    pub(super) fn of(&self, kind: EngineKind) -> &Variables {
+    pub(super) fn of(&self, kind: EngineKind) -> &EngineVariables {
         match kind {
             EngineKind::Lxd => &self.lxd,
             _ => &self.incus,
         }
     }
 
-    /// The engines that a variable names, LXD before Incus; empty where none is named.
+    /// The engines whose socket a variable names, LXD first.
     pub(super) fn named(&self) -> Vec<EngineKind> {
         let named = |kind: &EngineKind| self.of(*kind).named_socket().is_some();
         KINDS.into_iter().filter(named).collect()
     }
 }
 
-impl Variables {
-    /// The socket that they name.
+impl EngineVariables {
     pub(super) fn named_socket(&self) -> Option<PathBuf> {
         let in_dir = |dir: &PathBuf| dir.join("unix.socket");
         self.socket
@@ -90,44 +85,46 @@ impl Variables {
     }
 }
 
-/// The engines of this room, in the order of preference.
+/// In order of preference.
 pub(super) const KINDS: [EngineKind; 2] = [EngineKind::Lxd, EngineKind::Incus];
 
-/// Where LXD listens, most specific first: the snap, distributions, and the restricted user socket.
+/// LXD's sockets in order of preference: snap, distributions, restricted users.
 const LXD_SOCKETS: [&str; 3] = [
     "/var/snap/lxd/common/lxd/unix.socket",
     "/var/lib/lxd/unix.socket",
     "/var/snap/lxd/common/lxd/unix.socket.user",
 ];
-/// Where Incus listens.
+/// Incus' sockets in order of preference.
 const INCUS_SOCKETS: [&str; 4] = [
     "/run/incus/unix.socket",
     "/var/lib/incus/unix.socket",
     "/run/incus/unix.socket.user",
     "/var/lib/incus/unix.socket.user",
 ];
-/// End of the name of the socket at which `lxd-user` and `incus-user` let a user into a project of
-/// the user's own.
-const RESTRICTED: &str = ".user";
+/// Suffix of the sockets of `lxd-user` and `incus-user`, which restrict each user to an own
+/// project.
+const RESTRICTED_SUFFIX: &str = ".user";
 
-/// Name of the engines' database beside their socket. It stays where a stopped engine has taken its
-/// socket away.
+/// The engines' database beside their socket. It exists even if the engine is stopped.
 const DATABASE: &str = "database";
 
-/// Whether an engine is at this socket, running or not.
+/// Whether an engine with this socket is installed, running or not.
 pub(super) fn is_installed(socket: &Path) -> bool {
     let database = socket.parent().map(|directory| directory.join(DATABASE));
     socket.exists() || database.is_some_and(|path| path.exists())
 }
 
-/// Whether this is the socket for users without the right to everything.
+/// Whether this socket is for restricted users.
 pub(super) fn is_restricted(socket: &Path) -> bool {
-    socket.as_os_str().to_string_lossy().ends_with(RESTRICTED)
+    socket
+        .as_os_str()
+        .to_string_lossy()
+        .ends_with(RESTRICTED_SUFFIX)
 }
 
-/// The engine's socket: the one that a variable names, else the first usual one that this user may
-/// use, else the first that is there, else that of an engine which doesn't run, else the first.
-pub(super) fn socket(kind: EngineKind, variables: &Variables) -> PathBuf {
+/// The engine's socket: the one named by a variable, else the first default one that is writable,
+/// exists, or belongs to an installed engine; else the first default.
+pub(super) fn socket(kind: EngineKind, variables: &EngineVariables) -> PathBuf {
     if let Some(named) = variables.named_socket() {
         return named;
     }
@@ -135,12 +132,12 @@ pub(super) fn socket(kind: EngineKind, variables: &Variables) -> PathBuf {
         EngineKind::Lxd => &LXD_SOCKETS,
         _ => &INCUS_SOCKETS,
     };
-    let usual = || sockets.iter().map(PathBuf::from);
-    usual()
+    let defaults = || sockets.iter().map(PathBuf::from);
+    defaults()
         .find(|path| access(path, Access::WRITE_OK).is_ok())
-        .or_else(|| usual().find(|path| path.exists()))
-        .or_else(|| usual().find(|path| is_installed(path)))
-        .or_else(|| usual().next())
+        .or_else(|| defaults().find(|path| path.exists()))
+        .or_else(|| defaults().find(|path| is_installed(path)))
+        .or_else(|| defaults().next())
         .unwrap_or_default()
 }
 
@@ -149,13 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_names_an_engine_and_a_socket_wins_over_it() {
+    fn socket_variable_overrides_directory_variable() {
         let read = |pairs: &[(&str, &str)]| {
             let pairs: Vec<(String, OsString)> = pairs
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
                 .collect();
-            Surroundings::read(move |name| {
+            HostEnvironment::read(move |name| {
                 let found = pairs.iter().find(|(known, _)| known == name);
                 found.map(|(_, value)| value.clone())
             })
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_of_restricted_users_is_known_by_its_name() {
+    fn recognises_sockets_of_restricted_users() {
         assert!(is_restricted(Path::new("/run/incus/unix.socket.user")));
         assert!(!is_restricted(Path::new("/run/incus/unix.socket")));
     }

@@ -1,4 +1,4 @@
-//! Long operations: progress while they run, and cancelling them.
+//! Long operations: progress and cancellation.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, DOWNLOAD_PATIENCE, ENDED};
+use super::client::{Client, DOWNLOAD_TIMEOUT, FIRST_FINAL_STATUS};
 use super::wire::Operation;
 use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-/// Class of the operations that end by themselves. An open shell is one of class `websocket`.
+/// Class of operations that end by themselves; an open shell has class `websocket`.
 const TASK: &str = "task";
 
 #[derive(Deserialize)]
@@ -22,10 +22,10 @@ struct Event {
     metadata: Value,
 }
 
-/// Asks for a change, reports its progress, and waits until it is done. Returns the ended operation.
+/// Makes a change, reports its progress and returns the ended operation.
 ///
-/// When cancelled, the engine's operation is cancelled where it may be; else we wait for its end,
-/// so that the caller knows what there is to roll back.
+/// On cancellation, cancels the engine's operation if possible and waits for its end, so that the
+/// caller knows what to roll back.
 pub(super) async fn change(
     client: &Client,
     path: &str,
@@ -33,61 +33,61 @@ pub(super) async fn change(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Operation> {
-    // Before the request: what happens between the two would be missed otherwise.
+    // Subscribe before the request, so that no event is missed.
     let mut events = client.websocket("/1.0/events?type=operation").await?;
     let envelope = client.send("POST", path, body).await?;
-    let begun: Operation = serde_json::from_value(envelope.metadata).map_err(|error| {
-        Error::new(ErrorKind::Engine, "the engine's operation can't be read").caused_by(error)
+    let operation: Operation = serde_json::from_value(envelope.metadata).map_err(|error| {
+        Error::new(ErrorKind::Engine, "invalid operation from the engine").caused_by(error)
     })?;
-    let done = client.wait(&envelope.operation, DOWNLOAD_PATIENCE);
-    tokio::pin!(done);
-    let mut listening = true;
+    let end = client.wait(&envelope.operation, DOWNLOAD_TIMEOUT);
+    tokio::pin!(end);
+    let mut has_events = true;
     let mut cancelled = false;
     let result = loop {
         tokio::select! {
-            result = &mut done => break result,
-            event = events.next(), if listening => match event {
-                Some(Ok(Message::Text(text))) => report(&text, &begun.id, progress),
+            result = &mut end => break result,
+            event = events.next(), if has_events => match event {
+                Some(Ok(Message::Text(text))) => report(&text, &operation.id, progress),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => listening = false,
+                Some(Err(_)) | None => has_events = false,
             },
             () = cancel.cancelled(), if !cancelled => {
                 cancelled = true;
-                if begun.may_cancel {
-                    // Refused means that it ends by itself; `done` tells.
+                if operation.may_cancel {
+                    // If refused, the operation ends by itself.
                     let _ = client.send("DELETE", &envelope.operation, &json!({})).await;
                 }
             }
         }
     };
     if cancelled {
-        return Err(Error::new(ErrorKind::Cancelled, "stopped by the user"));
+        return Err(Error::cancelled());
     }
     result
 }
 
-/// Waits for the engine's running operations on an instance, however they end.
+/// Waits until the engine's running operations on an instance end.
 pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
-    // Grouped by state, as `running`; a state without operations is missing.
+    // Keys are states such as `running`; states without operations are missing.
     let by_state: BTreeMap<String, Vec<Operation>> =
         client.get("/1.0/operations?recursion=1").await?;
-    let on_it = format!("/1.0/instances/{name}");
+    let instance_path = format!("/1.0/instances/{name}");
     for operation in by_state
         .into_values()
         .flatten()
-        .filter(|found| found.status_code < ENDED && found.class == TASK)
+        .filter(|found| found.status_code < FIRST_FINAL_STATUS && found.class == TASK)
     {
         let resources = operation.resources.unwrap_or_default();
         let instances = resources.get("instances").into_iter().flatten();
         if instances
             .into_iter()
-            .any(|path| path.split('?').next() == Some(&on_it))
+            .any(|path| path.split('?').next() == Some(&instance_path))
         {
-            // One that failed or is forgotten already has ended too.
+            // A failed or unknown operation has ended too.
             let _ = client
                 .wait(
                     &format!("/1.0/operations/{}", operation.id),
-                    DOWNLOAD_PATIENCE,
+                    DOWNLOAD_TIMEOUT,
                 )
                 .await;
         }
@@ -95,8 +95,7 @@ pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
     Ok(())
 }
 
-/// Progress stands in the operation's metadata under a key that ends with `_progress`, as
-/// `rootfs: 42% (8.11MB/s)`.
+/// Reports progress: metadata keys that end with `_progress`, such as `rootfs: 42% (8.11MB/s)`.
 fn report(text: &str, id: &str, progress: &Progress) {
     let Ok(event) = serde_json::from_str::<Event>(text) else {
         return;
@@ -108,16 +107,16 @@ fn report(text: &str, id: &str, progress: &Progress) {
         return;
     };
     for (key, value) in details {
-        let Some(what) = key.strip_suffix("_progress") else {
+        let Some(phase) = key.strip_suffix("_progress") else {
             continue;
         };
         let Some(line) = value.as_str() else { continue };
-        let words = match what {
-            what if what.contains("download") => "downloading the image",
-            what if what.contains("pack") && !what.contains("unpack") => "packing the image",
+        let label = match phase {
+            _ if phase.contains("download") => "downloading the image",
+            _ if phase.contains("pack") && !phase.contains("unpack") => "packing the image",
             _ => "unpacking",
         };
-        progress.step(words, percent(line));
+        progress.step(label, percent(line));
     }
 }
 
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percents_are_read_from_the_engines_words() {
+    fn parses_percentages() {
         assert_eq!(percent("rootfs: 42% (8.11MB/s)"), Some(42));
         assert_eq!(percent("Unpack: 100% (1GB/s)"), Some(100));
         assert_eq!(percent("1.2GB (3MB/s)"), None);

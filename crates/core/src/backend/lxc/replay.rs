@@ -1,4 +1,4 @@
-//! Input that can be read a second time.
+//! Input that can be read twice.
 
 use std::io;
 use std::pin::Pin;
@@ -6,32 +6,32 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes that are kept: more than wait on their way to the guest, so what was read of a command that never
-/// began is among them.
-const LIMIT: usize = 1 << 20;
+/// Exceeds the bytes in transit to a guest, so everything sent to a command that did not start is
+/// in the buffer.
+const MAX_BUFFER_BYTES: usize = 1 << 20;
 
-/// A reader whose first bytes are kept, in case the command that they were for never started.
+/// A reader that buffers its first bytes for another attempt to run a command.
 pub(super) struct Replay {
     inner: Box<dyn AsyncRead + Send + Unpin>,
-    /// What was read so far; `None` once it was too much to keep.
-    kept: Option<Vec<u8>>,
-    /// How much of it has been given out.
-    given: usize,
+    /// `None` after more than [`MAX_BUFFER_BYTES`].
+    buffered: Option<Vec<u8>>,
+    /// Bytes of the buffer that were read.
+    position: usize,
 }
 
 impl Replay {
     pub(super) fn new(inner: Box<dyn AsyncRead + Send + Unpin>) -> Self {
         Self {
             inner,
-            kept: Some(Vec::new()),
-            given: 0,
+            buffered: Some(Vec::new()),
+            position: 0,
         }
     }
 
-    /// Starts over; `false` where that is no longer possible.
+    /// Starts again from the first byte; `false` if they are no longer buffered.
     pub(super) fn rewind(&mut self) -> bool {
-        self.given = 0;
-        self.kept.is_some()
+        self.position = 0;
+        self.buffered.is_some()
     }
 }
 
@@ -42,24 +42,24 @@ impl AsyncRead for Replay {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(kept) = &this.kept
-            && this.given < kept.len()
+        if let Some(buffered) = &this.buffered
+            && this.position < buffered.len()
         {
-            let rest = &kept[this.given..];
+            let rest = &buffered[this.position..];
             let length = rest.len().min(buffer.remaining());
             buffer.put_slice(&rest[..length]);
-            this.given += length;
+            this.position += length;
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         let new = &buffer.filled()[before..];
-        match &mut this.kept {
-            Some(kept) if kept.len() + new.len() <= LIMIT => {
-                kept.extend_from_slice(new);
-                this.given = kept.len();
+        match &mut this.buffered {
+            Some(buffered) if buffered.len() + new.len() <= MAX_BUFFER_BYTES => {
+                buffered.extend_from_slice(new);
+                this.position = buffered.len();
             }
-            _ => this.kept = None,
+            _ => this.buffered = None,
         }
         read
     }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_can_be_read_again() {
+    async fn rewinds_to_the_first_byte() {
         let mut replay = Replay::new(Box::new(io::Cursor::new(b"hello world".to_vec())));
         let mut first = [0; 5];
         replay.read_exact(&mut first).await.unwrap();
@@ -84,11 +84,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_much_is_not_kept() {
-        let mut replay = Replay::new(Box::new(io::Cursor::new(vec![7; LIMIT + 1])));
+    async fn does_not_rewind_beyond_the_buffer() {
+        let mut replay = Replay::new(Box::new(io::Cursor::new(vec![7; MAX_BUFFER_BYTES + 1])));
         let mut all = Vec::new();
         replay.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all.len(), LIMIT + 1);
+        assert_eq!(all.len(), MAX_BUFFER_BYTES + 1);
         assert!(!replay.rewind());
     }
 }

@@ -1,5 +1,5 @@
-//! What an engine's project forbids. Users without the right to everything live in such a one
-//! (`lxd-user`, `incus-user` make it), and what isn't allowed there in words is forbidden.
+//! Restrictions of an engine's project. The projects of restricted users (`lxd-user`, `incus-user`)
+//! are such; there everything is forbidden that is not allowed explicitly.
 //! Keys: <https://documentation.ubuntu.com/lxd/latest/reference/projects/>.
 
 use std::collections::BTreeMap;
@@ -7,17 +7,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::client::Client;
-use super::image::url_part;
+use super::client::url_part;
 use crate::error::Result;
 
-/// What is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowed {
-    /// Snapshots of instances.
     pub(super) snapshots: bool,
-    /// Containers in containers.
     pub(super) nesting: bool,
-    /// Interception of system calls.
+    /// Of system calls.
     pub(super) interception: bool,
 }
 
@@ -34,7 +31,7 @@ struct Project {
     config: BTreeMap<String, String>,
 }
 
-/// What the client's project allows. `default` is taken for one without restrictions, unasked.
+/// Fetches what the client's project allows. Assumes that `default` has no restrictions.
 pub(super) async fn allowed(client: &Client) -> Result<Allowed> {
     let project = &client.id.project;
     if project.is_default() {
@@ -42,10 +39,10 @@ pub(super) async fn allowed(client: &Client) -> Result<Allowed> {
     }
     let path = format!("/1.0/projects/{}", url_part(project.as_str()));
     let project: Project = client.get(&path).await?;
-    Ok(of_config(&project.config))
+    Ok(parse(&project.config))
 }
 
-fn of_config(config: &BTreeMap<String, String>) -> Allowed {
+fn parse(config: &BTreeMap<String, String>) -> Allowed {
     let value = |key: &str| config.get(key).map_or("", String::as_str);
     if !matches!(value("restricted"), "true" | "1" | "yes" | "on") {
         return Allowed::ALL;
@@ -63,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restricted_project_allows_what_it_says() {
+    fn restricted_project_allows_only_explicit_keys() {
         let of = |pairs: &[(&str, &str)]| {
             let pairs = pairs
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-            of_config(&pairs.collect())
+            parse(&pairs.collect())
         };
         assert_eq!(of(&[("restricted.snapshots", "block")]), Allowed::ALL);
         let own = of(&[

@@ -1,15 +1,17 @@
-//! What storage pools hold.
+//! Usage of storage pools.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::client::Client;
-use super::image::url_part;
-use super::wire::{self, Config, Profile};
+use super::client::url_part;
+use super::wire::{Config, Profile};
 use crate::backend::Space;
 use crate::error::Result;
-use crate::model::{InstanceName, SnapshotName};
+
+/// Drivers whose snapshots share blocks.
+pub(super) const COPY_ON_WRITE: [&str; 4] = ["btrfs", "zfs", "lvm", "ceph"];
 
 #[derive(Deserialize)]
 struct Resources {
@@ -22,28 +24,28 @@ struct RawSpace {
     total: u64,
 }
 
-/// A snapshot; the engines write -1 for a size that they don't know.
+/// A snapshot; the size is -1 if unknown.
 #[derive(Deserialize)]
-struct Sized {
+pub(super) struct SnapshotSize {
     #[serde(default)]
     size: i64,
 }
 
-impl Sized {
-    fn known(&self) -> Option<u64> {
+impl SnapshotSize {
+    pub(super) fn bytes(&self) -> Option<u64> {
         u64::try_from(self.size).ok()
     }
 }
 
-/// The pool of the root disk among a profile's devices.
+/// The pool of the root disk in a profile's devices.
 pub(super) fn pool_of(devices: &BTreeMap<String, Config>) -> Option<&String> {
     let root = devices
         .values()
-        .find(|device| device.get("path").is_some_and(|path| path == "/"));
+        .find(|device| super::wire::is_root_disk(device));
     root.and_then(|root| root.get("pool"))
 }
 
-/// How full a pool is. Some drivers don't tell, and not everybody may ask.
+/// The usage of a pool; `None` if the driver does not tell or the user may not ask.
 pub(super) async fn space_of(client: &Client, pool: &str) -> Option<Space> {
     let path = format!("/1.0/storage-pools/{}/resources", url_part(pool));
     let Resources { space } = client.get(&path).await.ok()?;
@@ -60,24 +62,4 @@ pub(super) async fn pool_space(client: &Client) -> Result<Option<Space>> {
         Some(pool) => Ok(space_of(client, pool).await),
         None => Ok(None),
     }
-}
-
-pub(super) async fn held_bytes(
-    client: &Client,
-    name: &InstanceName,
-    snapshot: Option<&SnapshotName>,
-) -> Result<Option<u64>> {
-    let path = format!("/1.0/instances/{name}");
-    if let Some(snapshot) = snapshot {
-        let found: Sized = client.get(&format!("{path}/snapshots/{snapshot}")).await?;
-        return Ok(found.known());
-    }
-    let state: wire::State = client.get(&format!("{path}/state")).await?;
-    let snapshots: Vec<Sized> = client.get(&format!("{path}/snapshots?recursion=1")).await?;
-    let parts = snapshots.iter().map(Sized::known);
-    Ok([state.into_usage().disk]
-        .into_iter()
-        .chain(parts)
-        .flatten()
-        .reduce(u64::saturating_add))
 }

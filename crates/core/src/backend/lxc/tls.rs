@@ -1,6 +1,5 @@
-//! TLS to an engine on another machine, as the engines' own clients do it: the user's client
-//! certificate, and either exactly the server's certificate that the client has noted
-//! (`servercerts/NAME.crt`), or one that a known authority vouches for.
+//! TLS to a remote, as the engines' clients do it: with the user's client certificate, and either
+//! the server certificate pinned by the client (`servercerts/NAME.crt`) or a trusted authority.
 
 use std::io;
 use std::path::Path;
@@ -22,62 +21,59 @@ use tokio_rustls::rustls::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The client's certificate, in its directory.
+/// Files in the client's directory.
 const CERTIFICATE: &str = "client.crt";
-/// The key to it.
 const KEY: &str = "client.key";
-/// The authority whose word counts for servers, where the user has one of their own.
+/// The user's own certificate authority for servers.
 const AUTHORITY: &str = "client.ca";
 
-/// Who we are to a server.
+/// Client authentication.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Identity<'a> {
-    /// The user, by the certificate in this directory of a client.
+    /// The certificate in this directory of a client.
     User(&'a Path),
-    /// Nobody: a server with images for everybody asks for no name.
-    Nobody,
+    /// For public image servers.
+    Anonymous,
 }
 
-/// What is known of a server: the certificate that the client has noted, in PEM; `None` where it
-/// has noted none.
+/// The server certificate that the client has pinned, in PEM.
 ///
 /// # Errors
-/// `Io` where the file is there and can't be read.
-pub(super) fn noted_certificate(directory: &Path, remote: &str) -> Result<Option<String>> {
+/// `Io` for an unreadable file.
+pub(super) fn pinned_certificate(directory: &Path, remote: &str) -> Result<Option<String>> {
     let path = directory.join("servercerts").join(format!("{remote}.crt"));
     let bytes = read(&path)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// A way to open TLS to one server.
+/// A TLS connector for one server.
 ///
 /// # Errors
-/// `Config` for certificates and keys that are missing or can't be used, `Unsupported` for a key that
-/// is locked by a password.
-pub(super) fn connector(identity: Identity<'_>, noted: Option<&str>) -> Result<TlsConnector> {
+/// `Config` for missing or invalid certificates and keys, `Unsupported` for an encrypted key.
+pub(super) fn connector(identity: Identity<'_>, pinned: Option<&str>) -> Result<TlsConnector> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable("TLS", error))?;
-    let builder = match noted {
+        .map_err(|error| invalid("TLS", error))?;
+    let builder = match pinned {
         Some(pem) => {
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
-                .map_err(|error| unusable("the noted certificate of the server", error))?;
-            let noted = Noted::new(certificate, &provider);
+                .map_err(|error| invalid("the server's pinned certificate", error))?;
+            let pinned = PinnedCertificate::new(certificate, &provider);
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(noted))
+                .with_custom_certificate_verifier(Arc::new(pinned))
         }
         None => builder.with_root_certificates(authorities(identity)?),
     };
     let config = match identity {
-        Identity::Nobody => builder.with_no_client_auth(),
+        Identity::Anonymous => builder.with_no_client_auth(),
         Identity::User(directory) => {
             let (chain, key) = client_certificate(directory)?;
             let path = directory.join(CERTIFICATE);
             builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| unusable(&path.display().to_string(), error))?
+                .map_err(|error| invalid(&path.display().to_string(), error))?
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))
@@ -88,54 +84,50 @@ fn client_certificate(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
     let missing = |path: &Path| {
-        let message = format!(
-            "there is no client certificate: {} is missing",
-            path.display()
-        );
+        let message = format!("no client certificate: {} is missing", path.display());
         Error::new(ErrorKind::Config, message).with_hint(
-            "the engine's client makes one when it first gets a remote: `lxc remote add NAME URL`, \
-             `incus remote add NAME URL`",
+            "adding a remote creates one: `lxc remote add NAME URL`, `incus remote add NAME URL`",
         )
     };
     let chain = read(&certificate)?.ok_or_else(|| missing(&certificate))?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain)
         .collect::<std::result::Result<_, _>>()
-        .map_err(|error| unusable(&certificate.display().to_string(), error))?;
+        .map_err(|error| invalid(&certificate.display().to_string(), error))?;
     let pem = read(&key)?.ok_or_else(|| missing(&key))?;
     if String::from_utf8_lossy(&pem).contains("ENCRYPTED") {
-        let message = format!("{} is locked by a password", key.display());
+        let message = format!("{} is encrypted", key.display());
         return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("use a client certificate whose key has none"));
+            .with_hint("use a client certificate with an unencrypted key"));
     }
     let parsed = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| unusable(&key.display().to_string(), error))?;
+        .map_err(|error| invalid(&key.display().to_string(), error))?;
     Ok((chain, parsed))
 }
 
-/// The authorities whose word counts: the user's own, else the system's.
+/// The user's own authority, else the system's.
 fn authorities(identity: Identity<'_>) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     if let Identity::User(directory) = identity {
         let path = directory.join(AUTHORITY);
         if let Some(pem) = read(&path)? {
-            let said = |error| unusable(&path.display().to_string(), error);
+            let failed = |error| invalid(&path.display().to_string(), error);
             let certificate = CertificateDer::from_pem_slice(&pem);
-            let certificate = certificate.map_err(|error| said(Cause::from(error)))?;
+            let certificate = certificate.map_err(|error| failed(Cause::from(error)))?;
             store
                 .add(certificate)
-                .map_err(|error| said(Cause::from(error)))?;
+                .map_err(|error| failed(Cause::from(error)))?;
             return Ok(store);
         }
     }
-    // One that can't be read counts for nothing; a server that needs it is refused by name.
+    // Unreadable ones are skipped: a server that needs one is refused.
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     Ok(store)
 }
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-fn unusable(what: &str, error: impl Into<Cause>) -> Error {
-    Error::new(ErrorKind::Config, format!("{what} can't be used")).caused_by(error)
+fn invalid(subject: &str, error: impl Into<Cause>) -> Error {
+    Error::new(ErrorKind::Config, format!("{subject} is not valid")).caused_by(error)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -146,14 +138,14 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Takes exactly one certificate, whatever its names and dates: the user has looked at it.
+/// Accepts exactly one certificate with any names and dates, as the user has confirmed it.
 #[derive(Debug)]
-struct Noted {
+struct PinnedCertificate {
     certificate: CertificateDer<'static>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Noted {
+impl PinnedCertificate {
     fn new(certificate: CertificateDer<'static>, provider: &CryptoProvider) -> Self {
         Self {
             certificate,
@@ -162,16 +154,16 @@ impl Noted {
     }
 }
 
-impl ServerCertVerifier for Noted {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
-        shown: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, TlsError> {
-        if shown.as_ref() == self.certificate.as_ref() {
+        if certificate.as_ref() == self.certificate.as_ref() {
             return Ok(ServerCertVerified::assertion());
         }
         Err(CertificateError::ApplicationVerificationFailure.into())
@@ -200,16 +192,16 @@ impl ServerCertVerifier for Noted {
     }
 }
 
-/// Whether a failed connection failed for the server's certificate.
+/// Whether a connection failed because of the server's certificate.
 pub(super) fn is_wrong_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        // `io::Error` hides what it carries from `source`.
-        let carried = error
+        // `io::Error::source` skips the wrapped error.
+        let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
             .map(|inner| inner as &(dyn std::error::Error + 'static));
-        let error = carried.unwrap_or(error);
+        let error = inner.unwrap_or(error);
         if let Some(TlsError::InvalidCertificate(_)) = error.downcast_ref::<TlsError>() {
             return true;
         }
@@ -222,7 +214,7 @@ pub(super) fn is_wrong_certificate(error: &(dyn std::error::Error + 'static)) ->
 mod tests {
     use super::*;
 
-    /// A client's directory with a certificate of this kind of key in it.
+    /// Writes a client certificate, with `key` instead of its own if not empty.
     fn client(key: &str) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let pair = rcgen::KeyPair::generate().unwrap();
@@ -239,21 +231,25 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_is_taken() {
+    fn accepts_a_client_certificate() {
         let directory = client("");
         connector(Identity::User(directory.path()), None).unwrap();
-        connector(Identity::Nobody, None).unwrap();
+        connector(Identity::Anonymous, None).unwrap();
     }
 
     #[test]
-    fn missing_locked_and_broken_files_are_named() {
+    fn reports_missing_encrypted_and_invalid_files() {
         let missing = tempfile::tempdir().unwrap();
-        let locked = client("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n");
-        let broken = client("nothing");
+        let encrypted = client("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n");
+        let garbage = client("nothing");
         for (directory, kind, word) in [
             (&missing, ErrorKind::Config, "client.crt is missing"),
-            (&locked, ErrorKind::Unsupported, "client.key is locked"),
-            (&broken, ErrorKind::Config, "client.key can't be used"),
+            (
+                &encrypted,
+                ErrorKind::Unsupported,
+                "client.key is encrypted",
+            ),
+            (&garbage, ErrorKind::Config, "client.key is not valid"),
         ] {
             let made = connector(Identity::User(directory.path()), None);
             let error = made.map(drop).unwrap_err();
@@ -262,8 +258,8 @@ mod tests {
         }
     }
 
-    /// An authority, and a server's certificate that it vouches for.
-    fn vouched() -> (rcgen::Certificate, rcgen::Certificate, rcgen::KeyPair) {
+    /// An authority, and a server's certificate signed by it.
+    fn signed_certificate() -> (rcgen::Certificate, rcgen::Certificate, rcgen::KeyPair) {
         let pair = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::default();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -275,8 +271,8 @@ mod tests {
         (authority, certificate, server)
     }
 
-    /// Speaks TLS with a server that shows this certificate.
-    async fn shake_hands(
+    /// Connects to a server with this certificate.
+    async fn handshake(
         connector: TlsConnector,
         certificate: &rcgen::Certificate,
         key: &rcgen::KeyPair,
@@ -294,41 +290,42 @@ mod tests {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let (near, far) = tokio::io::duplex(64 * 1024);
         let name = ServerName::try_from("localhost").unwrap();
-        let (shaken, _) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
-        shaken.map(drop)
+        let (connected, _) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
+        connected.map(drop)
     }
 
     #[tokio::test]
-    async fn without_a_noted_certificate_an_authority_has_to_vouch() {
-        let (authority, certificate, key) = vouched();
+    async fn requires_an_authority_without_a_pinned_certificate() {
+        let (authority, certificate, key) = signed_certificate();
         let directory = client("");
         let made = || connector(Identity::User(directory.path()), None).unwrap();
-        let error = shake_hands(made(), &certificate, &key).await.unwrap_err();
+        let error = handshake(made(), &certificate, &key).await.unwrap_err();
         assert!(is_wrong_certificate(&error), "{error:?}");
         std::fs::write(directory.path().join(AUTHORITY), authority.pem()).unwrap();
-        shake_hands(made(), &certificate, &key).await.unwrap();
+        handshake(made(), &certificate, &key).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_noted_certificate_is_taken_exactly_and_no_other() {
-        let (authority, certificate, key) = vouched();
+    async fn accepts_only_the_pinned_certificate() {
+        let (authority, certificate, key) = signed_certificate();
         let directory = client("");
         std::fs::write(directory.path().join(AUTHORITY), authority.pem()).unwrap();
-        let made = |noted: &str| connector(Identity::User(directory.path()), Some(noted)).unwrap();
-        shake_hands(made(&certificate.pem()), &certificate, &key)
+        let made =
+            |pinned: &str| connector(Identity::User(directory.path()), Some(pinned)).unwrap();
+        handshake(made(&certificate.pem()), &certificate, &key)
             .await
             .unwrap();
-        // Not even an authority's word helps one that isn't the noted one.
-        let (_, other, _) = vouched();
-        let refused = shake_hands(made(&other.pem()), &certificate, &key).await;
+        // Even if an authority has signed it.
+        let (_, other, _) = signed_certificate();
+        let refused = handshake(made(&other.pem()), &certificate, &key).await;
         assert!(is_wrong_certificate(&refused.unwrap_err()));
     }
 
     #[test]
-    fn a_noted_certificate_has_to_be_one() {
+    fn rejects_an_invalid_pinned_certificate() {
         let directory = client("");
         let made = connector(Identity::User(directory.path()), Some("nothing"));
         assert_eq!(made.map(drop).unwrap_err().kind(), ErrorKind::Config);
-        assert_eq!(noted_certificate(directory.path(), "lab").unwrap(), None);
+        assert_eq!(pinned_certificate(directory.path(), "lab").unwrap(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The way to an engine: a Unix socket on this machine, or HTTPS to a remote.
+//! Connections to an engine: a Unix socket on this machine, or HTTPS to a remote.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,44 +13,37 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::either::Either;
 
-use super::tls::is_wrong_certificate;
+use super::tls::{Cause, is_wrong_certificate};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{EngineId, EngineKind};
 
-/// How long a remote may take until a connection stands.
+/// Limit of TCP connect and TLS handshake with a remote.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how long of silence a remote is asked by the kernel whether it is still there, how often then, and after how many
-/// questions without an answer it is gone: a stream of events may be silent for days, and a laptop that slept has lost
-/// connections of which no end arrives.
-const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+/// TCP keepalive to a remote: idle time, interval and number of probes. An event stream may be
+/// silent for days, and a laptop that slept has dead connections without an end.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
-/// An open connection to an engine.
 pub(super) type Stream = Either<UnixStream, TlsStream<TcpStream>>;
 
-/// Where an engine answers.
 #[derive(Clone)]
 pub(super) enum Transport {
-    /// On this machine.
     Socket(PathBuf),
-    /// On any machine, over HTTPS.
     Remote(Arc<Remote>),
-    /// Nowhere: what its client is configured to can't be used. Whoever asks it is told why.
+    /// The client's configuration is invalid; every use fails with this error.
     Unusable(Arc<ErrorReport>),
 }
 
 /// An engine over HTTPS.
 pub(super) struct Remote {
-    /// The remote's name in the client's configuration.
+    /// As in the client's configuration.
     pub(super) name: String,
-    /// Host name or address, bare.
+    /// Name or address, without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Certificates of both sides.
     pub(super) connector: TlsConnector,
 }
 
 impl Transport {
-    /// Opens a connection.
     pub(super) async fn connect(&self, id: &EngineId) -> Result<Stream> {
         match self {
             Self::Socket(path) => UnixStream::connect(path)
@@ -65,14 +58,14 @@ impl Transport {
                 Ok(Err(error)) => Err(remote.unreachable(id, error)),
                 Err(_) => {
                     let seconds = CONNECT_TIMEOUT.as_secs();
-                    Err(remote.unreachable(id, format!("no answer within {seconds} s").into()))
+                    Err(remote.unreachable(id, format!("no response within {seconds} s").into()))
                 }
             },
             Self::Unusable(why) => Err(Error::from(why.as_ref().clone())),
         }
     }
 
-    /// Host and port of our requests, for HTTP.
+    /// Host and port for HTTP requests.
     pub(super) fn authority(&self) -> String {
         match self {
             Self::Socket(_) | Self::Unusable(_) => "engine".to_owned(),
@@ -83,7 +76,6 @@ impl Transport {
         }
     }
 
-    /// Scheme of websockets.
     pub(super) fn websocket_scheme(&self) -> &'static str {
         match self {
             Self::Socket(_) | Self::Unusable(_) => "ws",
@@ -91,20 +83,18 @@ impl Transport {
         }
     }
 
-    /// What to do where the engine answers that this user may not.
-    pub(super) fn refused_hint(&self, kind: EngineKind) -> Option<String> {
+    /// A hint for the case that the engine does not trust this user.
+    pub(super) fn trust_hint(&self, kind: EngineKind) -> Option<String> {
         let Self::Remote(remote) = self else {
             return None;
         };
-        let (client, name) = (client_of(kind), &remote.name);
+        let (client, name) = (client_command(kind), &remote.name);
         Some(format!(
-            "have it trust your client: `{client} config trust add` there gives a token, for \
+            "trust this client: run `{client} config trust add` there, and use its token in \
              `{client} remote add {name}` here"
         ))
     }
 }
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 impl Remote {
     async fn connect(&self) -> Result<TlsStream<TcpStream>, Cause> {
@@ -116,25 +106,23 @@ impl Remote {
     }
 
     fn unreachable(&self, id: &EngineId, error: Cause) -> Error {
-        let (client, name) = (client_of(id.kind), &self.name);
-        let message = format!("the remote `{name}` is not reachable at {}", id.address);
+        let (client, name) = (client_command(id.kind), &self.name);
+        let message = format!("remote `{name}` is not reachable at {}", id.address);
         Error::new(ErrorKind::Unreachable, message)
-            .with_hint(format!(
-                "see whether its own client reaches it: `{client} info {name}:`"
-            ))
+            .with_hint(format!("test the connection: `{client} info {name}:`"))
             .caused_by(error)
     }
 
     fn wrong_certificate(&self, id: &EngineId, error: Cause) -> Error {
-        let (client, name) = (client_of(id.kind), &self.name);
+        let (client, name) = (client_command(id.kind), &self.name);
         let message = format!(
-            "the server at {} doesn't show the certificate that is known of the remote `{name}`",
+            "the server at {} has another certificate than remote `{name}`",
             id.address
         );
-        // Somebody is there, and gets nothing of us.
+        // Not `Unreachable`: a server responded.
         Error::new(ErrorKind::PermissionDenied, message)
             .with_hint(format!(
-                "if it has a new one, have it noted anew: `{client} remote remove {name}`, then \
+                "if it was renewed, add the remote again: `{client} remote remove {name}`, then \
                  `{client} remote add {name} {}`",
                 id.address
             ))
@@ -143,19 +131,19 @@ impl Remote {
 }
 
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
-    let (silence, pause, questions) = ALIVE;
-    sockopt::set_tcp_keepidle(stream, silence)?;
-    sockopt::set_tcp_keepintvl(stream, pause)?;
-    sockopt::set_tcp_keepcnt(stream, questions)?;
+    let (idle, interval, probes) = KEEPALIVE;
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    sockopt::set_tcp_keepcnt(stream, probes)?;
     sockopt::set_socket_keepalive(stream, true)?;
-    // What was sent and isn't answered puts those questions off, and is repeated for a quarter of an hour otherwise.
+    // Unacknowledged data suppresses the probes, and would be resent for a quarter of an hour.
     #[cfg(target_os = "linux")]
     sockopt::set_tcp_user_timeout(stream, 60_000)?;
     Ok(())
 }
 
-/// The engine's own command-line client, for hints.
-pub(super) fn client_of(kind: EngineKind) -> &'static str {
+/// The engine's command-line client, for hints.
+pub(super) fn client_command(kind: EngineKind) -> &'static str {
     match kind {
         EngineKind::Lxd => "lxc",
         _ => "incus",
@@ -169,10 +157,10 @@ fn unreachable(id: &EngineId, error: io::Error) -> Error {
             EngineKind::Lxd => "lxd",
             _ => "incus-admin",
         };
-        let message = format!("no permission to talk to {kind} at {address}");
+        let message = format!("no permission to use {kind} at {address}");
         return Error::new(ErrorKind::PermissionDenied, message)
             .with_hint(format!(
-                "join the group `{group}` (as good as root): \
+                "join the group `{group}` (equivalent to root):   \
                  `sudo usermod -aG {group} $USER`, then log in again"
             ))
             .caused_by(error);
@@ -187,8 +175,8 @@ fn unreachable(id: &EngineId, error: io::Error) -> Error {
     )
     .with_hint(format!("start it: `sudo systemctl start {unit}`"));
     match error.kind() {
-        io::ErrorKind::NotFound => unreachable.caused_by("there is no such socket"),
-        io::ErrorKind::ConnectionRefused => unreachable.caused_by("nobody listens there"),
+        io::ErrorKind::NotFound => unreachable.caused_by("the socket does not exist"),
+        io::ErrorKind::ConnectionRefused => unreachable.caused_by("connection refused"),
         _ => unreachable.caused_by(error),
     }
 }
@@ -199,38 +187,38 @@ mod tests {
     use crate::backend::lxc::tls::{Identity, connector};
     use crate::model::EngineProject;
 
-    async fn ask(port: u16) -> Error {
+    async fn connect_error(port: u16) -> Error {
         let remote = Remote {
             name: "lab".to_owned(),
             host: "127.0.0.1".to_owned(),
             port,
-            connector: connector(Identity::Nobody, None).unwrap(),
+            connector: connector(Identity::Anonymous, None).unwrap(),
         };
         let id = EngineId {
             kind: EngineKind::Incus,
             address: format!("https://127.0.0.1:{port}"),
-            project: EngineProject::default_one(),
+            project: EngineProject::default_project(),
         };
         let transport = Transport::Remote(Arc::new(remote));
         transport.connect(&id).await.map(drop).unwrap_err()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_remote_that_says_nothing_is_given_up() {
+    async fn silent_remote_times_out() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = ask(silent.local_addr().unwrap().port()).await;
+        let error = connect_error(silent.local_addr().unwrap().port()).await;
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         let report = error.report();
-        assert!(report.message.contains("no answer within"), "{report:?}");
+        assert!(report.message.contains("no response within"), "{report:?}");
         assert!(report.message.contains("`lab`"), "{report:?}");
     }
 
     #[tokio::test]
-    async fn a_port_where_nobody_listens_is_unreachable() {
+    async fn closed_port_is_unreachable() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = closed.local_addr().unwrap().port();
         drop(closed);
-        let error = ask(port).await;
+        let error = connect_error(port).await;
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.hint().unwrap().contains("incus info lab:"));
     }

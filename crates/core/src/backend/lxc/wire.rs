@@ -1,4 +1,4 @@
-//! The engines' JSON, as far as we read it.
+//! The parts of the engines' JSON that we read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,20 +6,26 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::instance::{AUTOSTART, DOCKER, MOUNT};
 use crate::backend::{self, InstanceSnapshot, Marks, Mount, Nesting, Settings};
 use crate::error::Result;
 use crate::model::{ByteSize, EnvStatus, Fingerprint, InstanceName, Limits, SnapshotName};
 
-/// Prefix of our marks in an instance's config.
-pub(super) const MARK: &str = "user.lxc-dev-manager.";
+pub(super) const AUTOSTART: &str = "boot.autostart";
+/// Our key: Docker was installed with nesting.
+pub(super) const DOCKER: &str = "user.lxc-dev-manager.docker";
+/// Prefix of mount devices; a number follows.
+pub(super) const MOUNT_PREFIX: &str = "ldm-mount-";
+pub(super) const NESTING: &str = "security.nesting";
 
-/// What stands around every answer.
+/// Prefix of our marks in an instance's config.
+pub(super) const MARK_PREFIX: &str = "user.lxc-dev-manager.";
+
+/// The frame of every response.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
     #[serde(rename = "type")]
     pub(super) kind: String,
-    /// Path of the operation, in an answer of type `async`.
+    /// Path of the operation, if the type is `async`.
     #[serde(default)]
     pub(super) operation: String,
     #[serde(default)]
@@ -55,12 +61,12 @@ pub(super) struct Operation {
     #[serde(default)]
     pub(super) may_cancel: bool,
     pub(super) metadata: Option<serde_json::Value>,
-    /// Paths of what it works on, by kind.
+    /// Paths of affected objects, by kind.
     #[serde(default)]
     pub(super) resources: Option<BTreeMap<String, Vec<String>>>,
 }
 
-/// Keys and values of an instance, a profile or a device.
+/// Keys and values of an instance, profile or device.
 pub(super) type Config = BTreeMap<String, String>;
 
 #[derive(Debug, Deserialize)]
@@ -72,32 +78,31 @@ pub(super) struct Profile {
 pub(super) struct Instance {
     name: String,
     status: String,
-    /// As the kernel calls it: `x86_64`.
+    /// The kernel's name: `x86_64`.
     #[serde(default)]
     architecture: String,
-    /// When it was started last; the year 1 if never.
+    /// Last start; the year 1 if never.
     #[serde(default)]
     last_used_at: Option<Timestamp>,
-    /// Like the two that follow, `null` for a moment while an instance is made or deleted.
+    /// `null`, like the two below, while the instance is created or deleted.
     config: Option<Config>,
     expanded_config: Option<Config>,
     expanded_devices: Option<BTreeMap<String, Config>>,
-    /// `null` for an instance that is stopped or just starting.
+    /// `null` if the instance is stopped or starting.
     state: Option<State>,
     snapshots: Option<Vec<Snapshot>>,
-    /// The member of a cluster; `none` or empty elsewhere.
+    /// Cluster member; `none` or empty without a cluster.
     #[serde(default)]
     location: Option<String>,
 }
 
-/// What a bridge has given to a guest.
+/// A DHCP lease of a bridge.
 #[derive(Debug, Deserialize)]
 pub(super) struct Lease {
     pub(super) hwaddr: String,
     pub(super) address: IpAddr,
 }
 
-/// A network interface of an instance.
 pub(super) struct Nic<'a> {
     pub(super) network: &'a str,
     pub(super) hardware_address: &'a str,
@@ -157,17 +162,17 @@ impl Instance {
         self.state = state;
     }
 
-    /// Its interfaces, in the order of their names. The engine makes up the hardware address, and
-    /// writes it into the instance's own config (`volatile.eth0.hwaddr`).
+    /// Network interfaces in the order of names. The engine generates missing hardware addresses
+    /// into the instance's config (`volatile.eth0.hwaddr`).
     pub(super) fn nics(&self) -> impl Iterator<Item = Nic<'_>> {
         let devices = self.expanded_devices.iter().flatten();
         devices.filter_map(|(name, device)| {
             let network = device.get("network").or_else(|| device.get("parent"))?;
             let key = format!("volatile.{name}.hwaddr");
-            let made_up = self.config.as_ref().and_then(|config| config.get(&key));
+            let generated = self.config.as_ref().and_then(|config| config.get(&key));
             Some(Nic {
                 network,
-                hardware_address: device.get("hwaddr").or(made_up)?,
+                hardware_address: device.get("hwaddr").or(generated)?,
             })
         })
     }
@@ -176,27 +181,27 @@ impl Instance {
         &self.architecture
     }
 
-    /// Hardware addresses by which its interfaces may answer: those that are set, those that the engine
-    /// made up, and those that the guest shows (a bridge of its own over the engine's interface, say).
+    /// Hardware addresses of the instance: configured, generated, and those in use in the guest (of
+    /// a bridge over the engine's interface, for example).
     pub(super) fn hardware_addresses(&self) -> BTreeSet<String> {
         let devices = self.expanded_devices.iter().flatten();
-        let set = devices.filter_map(|(_, device)| device.get("hwaddr"));
+        let configured = devices.filter_map(|(_, device)| device.get("hwaddr"));
         let config = self.config.iter().flatten();
-        let made_up = config
+        let generated = config
             .filter(|(key, _)| key.starts_with("volatile.") && key.ends_with(".hwaddr"))
             .map(|(_, value)| value);
         let state = self.state.as_ref().and_then(|state| state.network.as_ref());
-        let shown = state
+        let in_use = state
             .into_iter()
             .flat_map(BTreeMap::values)
             .map(|network| &network.hwaddr);
-        let all = set.chain(made_up).chain(shown);
+        let all = configured.chain(generated).chain(in_use);
         all.filter(|address| !matches!(address.as_str(), "" | "00:00:00:00:00:00"))
             .map(|address| address.to_lowercase())
             .collect()
     }
 
-    /// The instance in our words.
+    /// Converts to the backend's type.
     pub(super) fn into_instance(self) -> Result<backend::Instance> {
         Ok(backend::Instance {
             name: InstanceName::parse(&self.name)?,
@@ -215,8 +220,8 @@ impl Instance {
         })
     }
 
-    /// IPv4 before IPv6; the instance's own interfaces before those that something inside of the guest
-    /// made (a bridge of Docker, say).
+    /// Prefers IPv4, and the instance's own interfaces over the guest's (a bridge of Docker, for
+    /// example).
     fn address(&self) -> Option<IpAddr> {
         let networks = self.state.as_ref()?.network.as_ref()?;
         let is_nic = |name: &str| {
@@ -247,13 +252,13 @@ impl Instance {
                 .and_then(|config| config.get(key))
                 .is_some_and(|value| value == "true")
         };
-        let nesting = match is_set("security.nesting") {
+        let nesting = match is_set(NESTING) {
             true if is_set(DOCKER) => Nesting::Docker,
             true => Nesting::On,
             false => Nesting::Off,
         };
         let devices = self.expanded_devices.iter().flatten();
-        let mounts = devices.filter(|(name, _)| name.starts_with(MOUNT));
+        let mounts = devices.filter(|(name, _)| name.starts_with(MOUNT_PREFIX));
         Settings {
             limits: self.limits(),
             nesting,
@@ -266,9 +271,7 @@ impl Instance {
     fn limits(&self) -> Limits {
         let key = |name: &str| self.expanded_config.as_ref()?.get(name);
         let devices = self.expanded_devices.iter().flat_map(BTreeMap::values);
-        let root = devices
-            .into_iter()
-            .find(|device| device.get("path").is_some_and(|p| p == "/"));
+        let root = devices.into_iter().find(|device| is_root_disk(device));
         let size = |text: &String| ByteSize::parse(text).ok();
         Limits {
             cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
@@ -287,7 +290,7 @@ fn mount(device: &Config) -> Option<Mount> {
 }
 
 impl State {
-    /// What an instance uses, in our words. The engines write 0 or -1 for what they don't know.
+    /// Converts to the backend's type. Unknown values are 0 or -1.
     pub(super) fn into_usage(self) -> backend::Usage {
         let known = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
         let networks = self.network.unwrap_or_default().into_values();
@@ -306,9 +309,9 @@ impl State {
     }
 }
 
-/// The engines' `status` is an enumeration of theirs (`api.StatusCode`), written as a word.
-fn status(word: &str) -> EnvStatus {
-    match word {
+/// Parses the engines' `api.StatusCode`.
+fn status(text: &str) -> EnvStatus {
+    match text {
         "Running" | "Starting" | "Stopping" | "Freezing" => EnvStatus::Running,
         "Stopped" => EnvStatus::Stopped,
         "Frozen" => EnvStatus::Frozen,
@@ -320,7 +323,7 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
     let mut snapshots: Vec<_> = found
         .into_iter()
         .filter_map(|snapshot| {
-            // Some versions write the instance's name before a slash.
+            // Some versions prefix the instance's name and a slash.
             let name = snapshot.name.rsplit('/').next().unwrap_or_default();
             let name = SnapshotName::parse(name).ok()?;
             Some(InstanceSnapshot {
@@ -337,7 +340,7 @@ fn snapshots(found: Vec<Snapshot>) -> Vec<InstanceSnapshot> {
 fn marks(config: &Config) -> Marks {
     let mark = |name: &str| {
         config
-            .get(&format!("{MARK}{name}"))
+            .get(&format!("{MARK_PREFIX}{name}"))
             .filter(|text| !text.is_empty())
     };
     Marks {
@@ -348,7 +351,7 @@ fn marks(config: &Config) -> Marks {
     }
 }
 
-/// Our marks as keys of an instance's config; an empty value takes a key away.
+/// Marks as config keys; an empty value removes a key.
 pub(super) fn mark_config(marks: &Marks) -> BTreeMap<String, String> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let path = marks
@@ -357,19 +360,23 @@ pub(super) fn mark_config(marks: &Marks) -> BTreeMap<String, String> {
         .map(|path| path.to_string_lossy().into_owned());
     BTreeMap::from([
         (
-            format!("{MARK}project"),
+            format!("{MARK_PREFIX}project"),
             text(marks.project.as_ref().map(|name| name.as_str())),
         ),
         (
-            format!("{MARK}env"),
+            format!("{MARK_PREFIX}env"),
             text(marks.env.as_ref().map(|name| name.as_str())),
         ),
-        (format!("{MARK}path"), path.unwrap_or_default()),
+        (format!("{MARK_PREFIX}path"), path.unwrap_or_default()),
         (
-            format!("{MARK}op"),
+            format!("{MARK_PREFIX}op"),
             text(marks.operation.as_ref().map(|id| id.as_str())),
         ),
     ])
+}
+
+pub(super) fn is_root_disk(device: &Config) -> bool {
+    device.get("path").is_some_and(|path| path == "/")
 }
 
 #[cfg(test)]
@@ -377,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_starting_instance_has_no_state_yet() {
+    fn parses_a_starting_instance_without_state() {
         let text =
             r#"{"name":"t1","status":"Running","state":null,"snapshots":null,"config":null}"#;
         let instance: Instance = serde_json::from_str(text).unwrap();
@@ -387,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_card_comes_before_a_bridge_inside() {
+    fn prefers_the_instances_interface_to_a_bridge_in_the_guest() {
         let text = r#"{"name":"t1","status":"Running",
             "expanded_devices":{"eth0":{"type":"nic"}},
             "state":{"network":{
@@ -400,15 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cluster_has_locations() {
-        let of = |location: &str| {
+    fn location_is_empty_without_a_cluster() {
+        let parse = |location: &str| {
             let text = format!(r#"{{"name":"t1","status":"Running","location":"{location}"}}"#);
             let instance: Instance = serde_json::from_str(&text).unwrap();
             instance.into_instance().unwrap().location
         };
-        assert_eq!(of("none"), None);
-        assert_eq!(of(""), None);
-        assert_eq!(of("node-2").as_deref(), Some("node-2"));
+        assert_eq!(parse("none"), None);
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("node-2").as_deref(), Some("node-2"));
     }
 
     #[test]

@@ -1,15 +1,11 @@
-//! The way to a guest's ports by SSH, for guests whose network isn't within reach: at a remote, say.
+//! Route to a guest's ports by SSH, for guests whose network is unreachable, such as those of a remote.
 //!
-//! Where it goes over [`Backend::exec`], for every backend, a command in the guest becomes an SSH server on its
-//! own streams, so no port of the guest is needed; the host key is compared with what the engine tells of it.
-//! Lima has a port for each machine's server, and nobody tells its key. One session an instance carries a channel
-//! (`direct-tcpip`) a connection. The guest's user lets us in by our own key, or by Lima's. Once the last channel
-//! has ended for a while, so does the session.
-//!
-//! A reader that doesn't read holds its session up once [`session::WAITING`] packets wait for it, for the
-//! library acknowledges what it hasn't handed over. New connections get another session then.
-//! Deliberately absent: logging in by password, and files. Lima's commands run in channels of such sessions, too
-//! (`backend/lima/exec`).
+//! A command in the guest, run by [`Backend::exec`], becomes an SSH server on its own streams, so no port is needed;
+//! its host key is checked against the files that the engine reads. For Lima, sessions use the port of the machine's
+//! own server, with unknown keys. Each instance has one session, each connection a `direct-tcpip` channel; the session
+//! ends some time after its last channel. A reader that stops reading blocks its session after
+//! [`session::CHANNEL_BUFFER_PACKETS`] packets; new connections then use another one. Deliberately absent: passwords
+//! and file transfer.
 
 mod channels;
 mod session;
@@ -28,26 +24,25 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName, UserName};
 
 pub(in crate::backend) use channels::{ChannelSource, Channels};
-pub(in crate::backend) use session::{Session, User};
+pub(in crate::backend) use session::{Session, SessionUse};
 
-/// How long a session may take to begin: over a slow line, to a busy machine.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// More bytes than a public key has.
-const KEY_LIMIT: u64 = 64 * 1024;
+/// Allows for a slow network and a busy host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_KEY_BYTES: u64 = 64 * 1024;
 
-/// Who we are in a guest.
+/// Credentials in a guest.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// The guest's user.
     pub user: UserName,
-    /// File with the private key that lets us in.
+    /// File of the private key.
     pub key: PathBuf,
 }
 
-/// The way to one boot of an instance.
+/// Route to one boot of an instance.
 pub struct SshRoute(Channels<Guest>);
 
-/// A running guest, in which our command becomes a server.
+/// A running guest in which the server is started.
 struct Guest {
     backend: Arc<dyn Backend>,
     name: InstanceName,
@@ -56,10 +51,10 @@ struct Guest {
 }
 
 impl SshRoute {
-    /// The way to a running instance. No session is begun yet.
+    /// Creates the route to a running instance. Opens no session yet.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where it doesn't run.
+    /// `NotFound`; `Conflict` if it is not running.
     pub async fn new(
         backend: Arc<dyn Backend>,
         name: &InstanceName,
@@ -67,7 +62,7 @@ impl SshRoute {
     ) -> Result<Self> {
         let instance = backend.brief(name).await?;
         if instance.status != EnvStatus::Running {
-            return Err(gone(name, "doesn't run"));
+            return Err(conflict(name, "is not running"));
         }
         Ok(Self(Channels::new(Guest {
             backend,
@@ -91,14 +86,14 @@ impl ChannelSource for Guest {
         &self.name
     }
 
-    async fn begin(&self) -> Result<Session> {
+    async fn open_session(&self) -> Result<Session> {
         let instance = self.backend.brief(&self.name).await?;
         match instance.status {
             EnvStatus::Running if instance.started_at == self.started_at => {}
-            EnvStatus::Running => return Err(gone(&self.name, "was started anew")),
-            _ => return Err(gone(&self.name, "doesn't run any more")),
+            EnvStatus::Running => return Err(conflict(&self.name, "was restarted")),
+            _ => return Err(conflict(&self.name, "is no longer running")),
         }
-        let begun = timeout(BEGIN_TIMEOUT, async {
+        let session = timeout(CONNECT_TIMEOUT, async {
             let keys = host_keys(self.backend.as_ref(), &self.name).await;
             let keys = keys.map_err(|error| match error.kind() {
                 ErrorKind::NotFound => no_server(&self.name),
@@ -106,18 +101,18 @@ impl ChannelSource for Guest {
             })?;
             loop {
                 let keys = keys.clone();
-                let begun = Session::begin(&self.backend, &self.name, &self.access, keys).await;
-                match begun {
-                    // It has begun to boot while we came. The next server waits for the end of that.
+                let session = Session::start(&self.backend, &self.name, &self.access, keys).await;
+                match session {
+                    // Still booting: the next server waits for the end of the boot.
                     Err(error) if error.kind() == ErrorKind::Guest => {}
-                    begun => return begun,
+                    session => return session,
                 }
             }
         });
-        begun.await.unwrap_or_else(|_| {
-            let seconds = BEGIN_TIMEOUT.as_secs();
+        session.await.unwrap_or_else(|_| {
+            let seconds = CONNECT_TIMEOUT.as_secs();
             let message = format!(
-                "the SSH server of `{}` hasn't let us in within {seconds} s",
+                "the login to the SSH server of `{}` timed out after {seconds} s",
                 self.name
             );
             Err(Error::new(ErrorKind::Timeout, message))
@@ -125,14 +120,13 @@ impl ChannelSource for Guest {
     }
 }
 
-/// The public SSH host keys of an instance, `KIND BASE64` each. The engine tells them, so nobody on the
-/// way can.
+/// Reads the public SSH host keys of an instance as `TYPE BASE64`, through the engine, so they can be trusted.
 ///
 /// # Errors
-/// The engine's; `NotFound` for one without an SSH server.
+/// Those of the engine; `NotFound` without an SSH server.
 pub async fn host_keys(backend: &dyn Backend, name: &InstanceName) -> Result<Vec<String>> {
     const SSH: &str = "/etc/ssh";
-    let failed = |error: Error| error.context("the env's host keys can't be read");
+    let failed = |error: Error| error.context("cannot read the SSH host keys");
     let listed = backend.read_file(name, SSH).await;
     let Content::Directory(files) = listed.map_err(failed)?.content else {
         return Ok(Vec::new());
@@ -143,29 +137,28 @@ pub async fn host_keys(backend: &dyn Backend, name: &InstanceName) -> Result<Vec
         let found = backend.read_file(name, &format!("{SSH}/{file}")).await;
         if let Content::File(from) = found.map_err(failed)?.content {
             let mut text = String::new();
-            let read = from.take(KEY_LIMIT).read_to_string(&mut text).await;
-            read.map_err(|error| failed(Error::io("no key", error)))?;
-            keys.extend(bare(&text));
+            let read = from.take(MAX_KEY_BYTES).read_to_string(&mut text).await;
+            read.map_err(|error| failed(Error::io("invalid key file", error)))?;
+            keys.extend(strip_comment(&text));
         }
     }
     Ok(keys)
 }
 
-/// A public key without its comment.
-fn bare(line: &str) -> Option<String> {
+/// Strips the comment of a public key.
+fn strip_comment(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     Some(format!("{} {}", words.next()?, words.next()?))
 }
 
 fn no_server(name: &InstanceName) -> Error {
-    let message = format!("`{name}` has no SSH server, which leads to its ports from here");
-    Error::new(ErrorKind::Unsupported, message).with_hint(
-        "install one in the env: `lxc-dev-manager exec -u root NAME -- apt-get install openssh-server`",
-    )
+    let message = format!("`{name}` has no SSH server, which is needed to reach its ports");
+    Error::new(ErrorKind::Unsupported, message)
+        .with_hint("run `lxc-dev-manager exec -u root NAME -- apt-get install openssh-server`")
 }
 
-fn gone(name: &InstanceName, how: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("`{name}` {how}"))
+fn conflict(name: &InstanceName, state: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("`{name}` {state}"))
 }
 
 #[cfg(test)]
@@ -173,9 +166,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_compared_without_its_comment() {
+    fn compares_keys_without_comments() {
         let line = "ssh-ed25519 AAAAC3Nza root@dev\n";
-        assert_eq!(bare(line).as_deref(), Some("ssh-ed25519 AAAAC3Nza"));
-        assert_eq!(bare("ssh-ed25519"), None);
+        assert_eq!(
+            strip_comment(line).as_deref(),
+            Some("ssh-ed25519 AAAAC3Nza")
+        );
+        assert_eq!(strip_comment("ssh-ed25519"), None);
     }
 }

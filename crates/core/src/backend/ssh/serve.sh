@@ -1,9 +1,9 @@
-# Becomes an SSH server for one connection, on stdin and stdout; its complaints go to stderr. POSIX sh.
-# Whoever started it is root here already: what the guest's own settings forbid to visitors isn't meant for that.
+# Runs an SSH server for one connection on stdin and stdout; errors go to stderr. POSIX sh.
+# The caller is root already, so restrictions in the guest's own settings don't apply.
 PATH=$PATH:/usr/sbin:/sbin
 sshd=$(command -v sshd) || exit 127
 mkdir -p /run/sshd
-# A guest that boots lets in nobody but root until this file is gone.
+# sshd accepts only root until this file is gone at the end of the boot.
 i=0
 while [ -e /run/nologin ] && [ "$i" -lt 200 ]; do
     i=$((i + 1))

@@ -1,4 +1,4 @@
-//! One SSH session, on the streams of a command in a guest.
+//! One SSH session, over the streams of a command in a guest or over TCP.
 
 use std::borrow::Cow;
 use std::io;
@@ -16,30 +16,28 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Access, bare, no_server};
+use super::{Access, no_server, strip_comment};
 use crate::backend::{Backend, Channel, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local_tcp;
 use crate::model::{GuestPort, InstanceName};
 
-/// Becomes the server.
+/// Runs the server.
 const SERVE: &str = include_str!("serve.sh");
-/// There until a guest's systemd lets others in than root.
-const BOOTING: &str = "/run/nologin";
-/// Its exit code where there is none.
-const MISSING: i32 = 127;
-/// Bytes on their way between the session and the command.
-const BUFFER: usize = 256 * 1024;
-/// Bytes that are read from a server at once: the library asks for a packet's length, and then for the packet.
-const READ_AHEAD: usize = 128 * 1024;
-/// Packets of at most 32 KiB that wait for a reader before its session does.
-pub(super) const WAITING: usize = 512;
-/// How long a session stays without a channel.
-const IDLE: Duration = Duration::from_secs(30);
-/// How much of what a server complains of is kept.
-const WORDS: u64 = 4096;
+/// Exists until the guest's systemd allows logins of other users than root.
+const NOLOGIN_FILE: &str = "/run/nologin";
+/// Exit code of [`SERVE`] without an SSH server.
+const NO_SERVER: i32 = 127;
+const PIPE_BYTES: usize = 256 * 1024;
+/// The library reads a packet's length and then the packet, so reads are buffered.
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Packets (at most 32 KiB) buffered per channel before its session blocks.
+pub(super) const CHANNEL_BUFFER_PACKETS: usize = 512;
+/// Time without a channel after which a session ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_STDERR_BYTES: u64 = 4096;
 
-/// Ciphers, the quickest first: every processor that a guest is likely to run on has instructions for AES.
+/// Fastest first: most processors have AES instructions.
 const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_GCM,
     cipher::AES_256_GCM,
@@ -47,29 +45,25 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_256_CTR,
 ];
 
-/// How much one key of ours may carry, in each direction. The server asks for another one by the bounds of the cipher, and
-/// earlier. When we ask, what is on its way to us meanwhile ends the session in this library, if it is more than twice the
-/// window of one channel: a few busy channels are enough.
-const KEY_BYTES: usize = 32 << 30;
-/// How long one key of ours may be used.
-const KEY_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How often we ask whether a silent server is there, and how often it may not answer.
-const ALIVE: Duration = Duration::from_secs(15);
-const ALIVE_MISSED: usize = 3;
+/// Bytes after which we renew the keys, per direction. The server does so earlier. If we do, packets in flight end the
+/// session in this library once they exceed twice one channel's window.
+const REKEY_BYTES: usize = 32 << 30;
+const REKEY_INTERVAL: Duration = Duration::from_secs(30 * 24 * 3600);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const MAX_MISSED_KEEPALIVES: usize = 3;
 
-/// What became of a channel.
-pub(in crate::backend) enum Opened {
-    /// Bytes pass.
+/// Result of opening a channel.
+pub(in crate::backend) enum OpenResult {
     Channel(Box<dyn Channel>),
-    /// Nobody listens there.
+    /// Nothing is listening.
     Refused,
-    /// The server doesn't let anybody do it.
+    /// The server does not allow forwarding.
     Forbidden,
-    /// The session has ended, or doesn't answer.
+    /// The session has ended, or is not responding.
     Lost,
 }
 
-/// A session that has let us in.
+/// An authenticated session.
 pub(in crate::backend) struct Session {
     handle: watch::Sender<Option<Arc<Handle<Server>>>>,
     /// Number of channels.
@@ -77,7 +71,7 @@ pub(in crate::backend) struct Session {
     _idle: AbortOnDropHandle<()>,
 }
 
-/// The command that is the server, and its last words.
+/// The command that runs the server, and its stderr.
 struct Command {
     task: AbortOnDropHandle<Result<i32>>,
     stderr: DuplexStream,
@@ -87,23 +81,23 @@ impl Session {
     /// Starts the server and logs in.
     ///
     /// # Errors
-    /// `Unsupported` where there is no server; `PermissionDenied` where its key is another one, or ours
-    /// isn't taken.
-    pub(super) async fn begin(
+    /// `Unsupported` without a server; `PermissionDenied` for a wrong host key or a rejected key.
+    pub(super) async fn start(
         backend: &Arc<dyn Backend>,
         name: &InstanceName,
         access: &Access,
         keys: Vec<String>,
     ) -> Result<Self> {
-        let key = our_key(&access.key)?;
-        let (stream, command) = start(backend.clone(), name.clone());
+        let key = load_key(&access.key)?;
+        let (stream, command) = spawn_server(backend.clone(), name.clone());
         let server = Server { keys: Some(keys) };
         let connected = connect(stream, server).await;
         let handle = match connected {
             Ok(handle) => handle,
             Err(russh::Error::UnknownKey) => {
-                let message =
-                    format!("the SSH server of `{name}` shows another key than the engine tells");
+                let message = format!(
+                    "the host key of the SSH server of `{name}` does not match its key files"
+                );
                 return Err(Error::new(ErrorKind::PermissionDenied, message));
             }
             Err(error) => return Err(command.explain(name, error).await),
@@ -114,35 +108,33 @@ impl Session {
                 tokio::spawn(command.task);
                 Ok(Self::of(handle))
             }
-            Ok(None) => Err(not_let_in(backend.as_ref(), name, access).await),
+            Ok(None) => Err(login_rejected(backend.as_ref(), name, access).await),
             Err(error) => Err(command.explain(name, error).await),
         }
     }
 
-    /// Logs in at a server that is reached by a socket of this machine, whichever key it shows: for guests
-    /// whose keys nobody tells.
+    /// Logs in to a server over TCP, without checking its host key.
     ///
     /// # Errors
-    /// `Config` for a key of ours that can't be read, `PermissionDenied` where it isn't taken,
-    /// `Unreachable` for what doesn't speak SSH.
-    pub(in crate::backend) async fn over(
+    /// `Config` for an unreadable key, `PermissionDenied` for a rejected one, `Unreachable` without an SSH server.
+    pub(in crate::backend) async fn connect_tcp(
         stream: TcpStream,
         user: &str,
         key: &Path,
     ) -> Result<Self> {
         let failed = |error: russh::Error| {
-            Error::new(ErrorKind::Unreachable, "no SSH session begins").caused_by(error)
+            Error::new(ErrorKind::Unreachable, "cannot open an SSH session").caused_by(error)
         };
-        let key = our_key(key)?;
+        let key = load_key(key)?;
         local_tcp::disable_pacing(&stream);
-        // A connection's first bytes wait for an acknowledgement otherwise, which takes 40 ms.
+        // Otherwise a connection's first bytes are delayed by 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "the session's packets wait for each other");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let handle = connect(stream, Server { keys: None }).await;
-        let let_in = log_in(handle.map_err(failed)?, user, key).await;
-        let_in.map_err(failed)?.map(Self::of).ok_or_else(|| {
-            let message = format!("the guest doesn't let `{user}` in with Lima's key");
+        let session = log_in(handle.map_err(failed)?, user, key).await;
+        session.map_err(failed)?.map(Self::of).ok_or_else(|| {
+            let message = format!("the guest rejects Lima's key for `{user}`");
             Error::new(ErrorKind::PermissionDenied, message)
         })
     }
@@ -158,9 +150,9 @@ impl Session {
         }
     }
 
-    /// A channel for a command, which the session lives as long as.
-    pub(in crate::backend) async fn command(&self) -> Result<(russh::Channel<Msg>, User)> {
-        let user = User::new(self.users.clone());
+    /// Opens a channel for a command; the guard keeps the session alive.
+    pub(in crate::backend) async fn command(&self) -> Result<(russh::Channel<Msg>, SessionUse)> {
+        let user = SessionUse::new(self.users.clone());
         let lost = || Error::new(ErrorKind::Unreachable, "the SSH session has ended");
         let handle = self.handle.borrow().clone().ok_or_else(lost)?;
         let opened = handle.channel_open_session().await;
@@ -169,89 +161,93 @@ impl Session {
             .map_err(|error| lost().caused_by(error))
     }
 
-    /// Whether it can be asked for a channel.
+    /// Whether channels can be opened.
     pub(in crate::backend) fn is_open(&self) -> bool {
         let handle = self.handle.borrow();
         handle.as_ref().is_some_and(|handle| !handle.is_closed())
     }
 
     /// Opens a channel to a port of an address in the guest.
-    pub(in crate::backend) async fn open(&self, target: &str, port: GuestPort) -> Opened {
-        let user = User::new(self.users.clone());
+    pub(in crate::backend) async fn open(&self, target: &str, port: GuestPort) -> OpenResult {
+        let user = SessionUse::new(self.users.clone());
         let Some(handle) = self.handle.borrow().clone() else {
-            return Opened::Lost;
+            return OpenResult::Lost;
         };
         let opened = handle
             .channel_open_direct_tcpip(target, port.get().into(), "127.0.0.1", 0)
             .await;
         match opened {
-            Ok(channel) => Opened::Channel(Box::new(Counted {
+            Ok(channel) => OpenResult::Channel(Box::new(CountedChannel {
                 stream: channel.into_stream(),
                 _user: user,
             })),
-            Err(russh::Error::ChannelOpenFailure(why)) => match why {
-                ChannelOpenFailure::ConnectFailed => Opened::Refused,
-                ChannelOpenFailure::AdministrativelyProhibited => Opened::Forbidden,
-                _ => Opened::Lost,
+            Err(russh::Error::ChannelOpenFailure(reason)) => match reason {
+                ChannelOpenFailure::ConnectFailed => OpenResult::Refused,
+                ChannelOpenFailure::AdministrativelyProhibited => OpenResult::Forbidden,
+                _ => OpenResult::Lost,
             },
             Err(error) => {
-                tracing::debug!(%error, "no channel");
-                Opened::Lost
+                tracing::debug!(%error, "cannot open a channel");
+                OpenResult::Lost
             }
         }
     }
 }
 
-/// Lets go of the session once nobody has used it for a while. It ends then.
+/// Ends the session after it has been idle.
 async fn end_when_idle<T>(handle: watch::Sender<Option<T>>, mut users: watch::Receiver<usize>) {
     loop {
         if users.wait_for(|users| *users == 0).await.is_err() {
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(IDLE) => break,
+            () = tokio::time::sleep(IDLE_TIMEOUT) => break,
             used = users.wait_for(|users| *users > 0) => drop(used),
         }
     }
     handle.send_replace(None);
 }
 
-/// Starts the command; its streams are one.
-fn start(
+/// Starts the server; returns its stdin and stdout as one stream.
+fn spawn_server(
     backend: Arc<dyn Backend>,
     name: InstanceName,
 ) -> (
     impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     Command,
 ) {
-    let (ours, theirs) = duplex(BUFFER);
-    let (stdin, stdout) = tokio::io::split(theirs);
-    let (complaints, stderr) = duplex(BUFFER);
+    let (client, server_end) = duplex(PIPE_BYTES);
+    let (stdin, stdout) = tokio::io::split(server_end);
+    let (errors, stderr) = duplex(PIPE_BYTES);
     let spec = ExecSpec::new(["sh", "-c", SERVE, "sh"]);
     let task = tokio::spawn(async move {
-        let io = ExecIo::new(stdin, stdout, complaints);
+        let io = ExecIo::new(stdin, stdout, errors);
         backend.exec(&name, &spec, io).await
     });
     let task = AbortOnDropHandle::new(task);
-    (ours, Command { task, stderr })
+    (client, Command { task, stderr })
 }
 
 impl Command {
-    /// Why it has ended: what it said itself, where it did.
+    /// Explains its end, with its last line of stderr.
     async fn explain(self, name: &InstanceName, error: russh::Error) -> Error {
         let mut words = String::new();
         let (ended, _) = tokio::join!(self.task, async {
-            // What isn't text is no word.
-            let _ = self.stderr.take(WORDS).read_to_string(&mut words).await;
+            // Ignores output that is not text.
+            let _ = self
+                .stderr
+                .take(MAX_STDERR_BYTES)
+                .read_to_string(&mut words)
+                .await;
         });
         match ended {
-            Ok(Ok(MISSING)) => no_server(name),
+            Ok(Ok(NO_SERVER)) => no_server(name),
             Ok(Err(error)) => error,
             _ => {
-                let message = format!("the SSH server of `{name}` lets nobody in");
+                let message = format!("the SSH server of `{name}` has failed");
                 let error = Error::new(ErrorKind::Unsupported, message).caused_by(error);
                 match words.lines().rfind(|line| !line.trim().is_empty()) {
-                    Some(line) => error.with_hint(format!("it says: {}", line.trim())),
+                    Some(line) => error.with_hint(format!("its output: {}", line.trim())),
                     None => error,
                 }
             }
@@ -259,54 +255,54 @@ impl Command {
     }
 }
 
-async fn not_let_in(backend: &dyn Backend, name: &InstanceName, access: &Access) -> Error {
+async fn login_rejected(backend: &dyn Backend, name: &InstanceName, access: &Access) -> Error {
     let user = &access.user;
-    if backend.read_file(name, BOOTING).await.is_ok() {
-        let message = format!("`{name}` is still starting, and lets nobody in yet");
+    if backend.read_file(name, NOLOGIN_FILE).await.is_ok() {
+        let message = format!("`{name}` is still starting and does not accept logins yet");
         return Error::new(ErrorKind::Guest, message);
     }
-    let message = format!("the SSH server of `{name}` doesn't let `{user}` in with our key");
+    let message = format!("the SSH server of `{name}` rejects the key of `{user}`");
     Error::new(ErrorKind::PermissionDenied, message).with_hint(format!(
         "append {}.pub to ~/.ssh/authorized_keys of `{user}` in the env",
         access.key.display()
     ))
 }
 
-/// A session with nobody logged in.
+/// Opens an unauthenticated session.
 async fn connect(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     server: Server,
 ) -> Result<Handle<Server>, russh::Error> {
-    let stream = BufReader::with_capacity(READ_AHEAD, stream);
+    let stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     client::connect_stream(config(), stream, server).await
 }
 
 fn config() -> Arc<client::Config> {
     Arc::new(client::Config {
-        channel_buffer_size: WAITING,
+        channel_buffer_size: CHANNEL_BUFFER_PACKETS,
         preferred: Preferred {
             cipher: Cow::Borrowed(CIPHERS),
             ..Preferred::DEFAULT
         },
         limits: Limits {
-            rekey_read_limit: KEY_BYTES,
-            rekey_write_limit: KEY_BYTES,
-            rekey_time_limit: KEY_TIME,
+            rekey_read_limit: REKEY_BYTES,
+            rekey_write_limit: REKEY_BYTES,
+            rekey_time_limit: REKEY_INTERVAL,
         },
-        keepalive_interval: Some(ALIVE),
-        keepalive_max: ALIVE_MISSED,
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
+        keepalive_max: MAX_MISSED_KEEPALIVES,
         ..client::Config::default()
     })
 }
 
-fn our_key(path: &Path) -> Result<PrivateKey> {
+fn load_key(path: &Path) -> Result<PrivateKey> {
     load_secret_key(path, None).map_err(|error| {
-        let message = format!("{} can't be read", path.display());
+        let message = format!("cannot read {}", path.display());
         Error::new(ErrorKind::Config, message).caused_by(error)
     })
 }
 
-/// The session, where our key is taken.
+/// Authenticates; `None` if the key is rejected.
 async fn log_in(
     mut handle: Handle<Server>,
     user: &str,
@@ -317,7 +313,7 @@ async fn log_in(
     Ok(answer.success().then_some(handle))
 }
 
-/// The server, as we know it from its engine; `None` where nobody tells its keys.
+/// The expected host keys; `None` accepts any.
 pub(in crate::backend) struct Server {
     keys: Option<Vec<String>>,
 }
@@ -327,12 +323,12 @@ impl client::Handler for Server {
 
     async fn disconnected(
         &mut self,
-        why: DisconnectReason<russh::Error>,
+        reason: DisconnectReason<russh::Error>,
     ) -> Result<(), russh::Error> {
-        match why {
+        match reason {
             DisconnectReason::ReceivedDisconnect(_) => Ok(()),
             DisconnectReason::Error(error) => {
-                tracing::debug!(%error, "an SSH session has ended");
+                tracing::debug!(%error, "SSH session ended");
                 Err(error)
             }
         }
@@ -349,33 +345,33 @@ impl client::Handler for Server {
             return Ok(true);
         };
         let shown = key.to_openssh()?;
-        Ok(bare(&shown).is_some_and(|shown| keys.contains(&shown)))
+        Ok(strip_comment(&shown).is_some_and(|shown| keys.contains(&shown)))
     }
 }
 
-/// One that uses a session, counted until it is dropped.
-pub(in crate::backend) struct User(watch::Sender<usize>);
+/// Keeps a session alive until it is dropped.
+pub(in crate::backend) struct SessionUse(watch::Sender<usize>);
 
-impl User {
+impl SessionUse {
     fn new(users: watch::Sender<usize>) -> Self {
         users.send_modify(|users| *users += 1);
         Self(users)
     }
 }
 
-impl Drop for User {
+impl Drop for SessionUse {
     fn drop(&mut self) {
         self.0.send_modify(|users| *users -= 1);
     }
 }
 
-/// A channel that is counted.
-struct Counted {
+/// A channel that keeps its session alive.
+struct CountedChannel {
     stream: ChannelStream<Msg>,
-    _user: User,
+    _user: SessionUse,
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for CountedChannel {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -385,7 +381,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for CountedChannel {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -408,25 +404,25 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_ends_a_while_after_its_last_channel() {
+    async fn session_ends_after_idle_timeout() {
         let (handle, mut session) = watch::channel(Some(()));
         let users = watch::Sender::new(0);
-        let first = User::new(users.clone());
+        let first = SessionUse::new(users.clone());
         let idle = tokio::spawn(end_when_idle(handle, users.subscribe()));
-        tokio::time::sleep(IDLE * 10).await;
-        assert!(session.borrow().is_some(), "it ended in use");
+        tokio::time::sleep(IDLE_TIMEOUT * 10).await;
+        assert!(session.borrow().is_some(), "ended while in use");
         drop(first);
-        tokio::time::sleep(IDLE / 2).await;
-        let second = User::new(users.clone());
-        tokio::time::sleep(IDLE * 10).await;
-        assert!(session.borrow().is_some(), "it ended in use again");
+        tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+        let second = SessionUse::new(users.clone());
+        tokio::time::sleep(IDLE_TIMEOUT * 10).await;
+        assert!(session.borrow().is_some(), "ended while in use again");
         drop(second);
         session.wait_for(Option::is_none).await.unwrap();
         idle.await.unwrap();
     }
 
     #[tokio::test]
-    async fn only_a_key_that_the_engine_tells_is_taken() {
+    async fn rejects_unknown_host_keys() {
         const KEY: &str =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
         let key = russh::keys::PublicKey::from_openssh(&format!("{KEY} root@dev")).unwrap();

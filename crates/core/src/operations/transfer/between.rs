@@ -1,13 +1,15 @@
-//! From one env into another.
+//! Copying from one env to another.
 
 use std::io;
 use std::sync::Arc;
 
+use super::guest::{RECEIVE, SEND, ensure_success, inspect};
 use super::pack::Owner;
-use super::pull::{measure, own_name};
-use super::push::{Percent, Whole, blocking, finish, pipe, widen};
-use super::{RECEIVE, SEND, TransferRequest, Transferred, expect_success, look, unpack};
-use crate::backend::{receive_script, send_script};
+use super::pull::{base_name, measure};
+use super::stream::{COPYING, CopyProgress, TotalBytes, blocking, finish, pipe, widen};
+use super::types::{TransferRequest, Transferred};
+use super::unpack;
+use crate::backend::{stream_from_script, stream_to_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 use crate::operations::Operations;
@@ -15,7 +17,7 @@ use crate::operations::operation::Operation;
 use crate::project::Project;
 
 impl Operations {
-    pub(super) async fn between(
+    pub(super) async fn copy_between(
         self: &Arc<Self>,
         project: &Project,
         (source, from): (&EnvName, &str),
@@ -23,69 +25,72 @@ impl Operations {
         request: &TransferRequest,
         operation: &mut Operation,
     ) -> Result<Transferred> {
-        let (giver, giving) = self.resolve_running(project, source).await?;
+        let (source_env, source_user) = self.resolve_running(project, source).await?;
         let (resolved, user) = self.resolve_running(project, env).await?;
-        let name = own_name(from).unwrap_or_default();
-        let landing = look(&resolved, &user, path, name, request.make_directories).await?;
+        let name = base_name(from).unwrap_or_default();
+        let target = inspect(&resolved, &user, path, name, request.create_directories).await?;
         if source == env {
-            // The same question tells where the source is.
-            let there = look(&resolved, &user, from, "", true).await?.target;
-            let there = there.trim_end_matches('/');
-            let below = landing.target.strip_prefix(there);
+            // Makes the source path absolute.
+            let source_path = inspect(&resolved, &user, from, "", true).await?.path;
+            let source_path = source_path.trim_end_matches('/');
+            let below = target.path.strip_prefix(source_path);
             if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-                let message = format!("{} is in {there} itself", landing.target);
+                let message = format!("target {} is inside of source {source_path}", target.path);
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        let (journal, staging) = self.stage_in_guest(operation, &resolved, &landing)?;
-        self.step(operation, "copying");
-        let broken = |error| Error::io("a stream of files broke", error);
-        // From the giver through a thread of ours, which changes names and owners, to the taker.
-        let (out, given) = io::pipe().map_err(broken)?;
-        widen(&given);
-        let given = tokio::net::unix::pipe::Sender::from_owned_fd(given.into()).map_err(broken)?;
-        let (taken, input) = pipe()?;
+        let (journal, staging) = self.stage_in_guest(operation, &resolved, &target)?;
+        self.step(operation, COPYING);
+        let failed = |error| Error::io("cannot pass the stream on", error);
+        // From the source through a thread, which changes names and owners, to the target.
+        let (rewrite_input, output) = io::pipe().map_err(failed)?;
+        widen(&output);
+        let output =
+            tokio::net::unix::pipe::Sender::from_owned_fd(output.into()).map_err(failed)?;
+        let (input, rewrite_output) = pipe()?;
         let owner = Owner {
-            uid: landing.uid,
-            gid: landing.gid,
+            uid: target.uid,
+            gid: target.gid,
         };
-        let whole = Whole::default();
-        let mut said = Percent::new(self.progress(operation), whole.clone());
-        let passed = blocking(&operation.threads, move || {
-            unpack::pass_on(out, input, owner, &mut |bytes| said.at(bytes))
+        let total = TotalBytes::default();
+        let mut progress = CopyProgress::new(self.progress(operation), total.clone());
+        let rewritten = blocking(&operation.threads, move || {
+            unpack::rewrite(rewrite_input, rewrite_output, owner, &mut |bytes| {
+                progress.at(bytes)
+            })
         });
-        let giving = [giving.as_str(), from];
-        let [owned, missing] = landing.arguments();
-        let taking = [staging.as_str(), &owned, &missing];
-        let sent = send_script(
-            giver.backend.as_ref(),
-            &giver.instance.name,
+        let send_arguments = [source_user.as_str(), from];
+        let [owner, missing] = target.arguments();
+        let receive_arguments = [staging.as_str(), &owner, &missing];
+        let sent = stream_from_script(
+            source_env.backend.as_ref(),
+            &source_env.instance.name,
             SEND,
-            &giving,
-            given,
+            &send_arguments,
+            output,
         );
-        let received = receive_script(
+        let received = stream_to_script(
             resolved.backend.as_ref(),
             &resolved.instance.name,
             RECEIVE,
-            &taking,
-            taken,
+            &receive_arguments,
+            input,
         );
-        let copied = async { tokio::join!(sent, passed, received) };
-        let (sent, passed, received) = tokio::select! {
+        let copied = async { tokio::join!(sent, rewritten, received) };
+        let (sent, rewritten, received) = tokio::select! {
             copied = copied => copied,
-            never = measure(&giver, giving, &whole) => match never {},
+            never = measure(&source_env, send_arguments, &total) => match never {},
         };
-        // The first in the row that failed is the reason for the others.
-        expect_success(&sent?)?;
-        let passed = finish(received?, passed.map_err(broken))?;
-        let counted = Transferred {
-            target: landing.target,
-            files: passed.files,
-            bytes: passed.bytes,
-            skipped: passed.skipped,
+        // The first failure in the chain is the cause of the others.
+        ensure_success(&sent?)?;
+        let rewritten = finish(received?, rewritten.map_err(failed))?;
+        let transferred = Transferred {
+            target: target.path,
+            files: rewritten.files,
+            bytes: rewritten.bytes,
+            skipped: rewritten.skipped,
         };
-        self.put_in_place(operation, &resolved, &staging, journal, counted)
+        self.commit_to_guest(operation, &resolved, &staging, journal, transferred)
             .await
     }
 }

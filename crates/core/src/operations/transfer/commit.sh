@@ -1,4 +1,4 @@
-# Gives what was taken in its place. $1 staging directory, $2 target. Can be done again.
+# Moves a received copy to its target. $1 staging directory, $2 target. Idempotent.
 staging=$1
 target=$2
 item=$staging/item
@@ -9,7 +9,7 @@ if [ -e "$item" ] || [ -L "$item" ]; then
         echo "$target is a directory" >&2
         exit 45
     elif [ -d "$item" ] && [ ! -L "$item" ] && [ -e "$target" ]; then
-        echo "$target is no directory" >&2
+        echo "$target is not a directory" >&2
         exit 45
     else
         # A link is replaced, not followed.

@@ -1,12 +1,11 @@
-# After path.sh: finds where something goes. $3 its name. Prints uid, gid, target, and the uppermost directory that is
-# missing on the way (or nothing), each ended by NUL. Exit 44 where the target's directory isn't there (its name is on
-# stderr), 45 where it can't go there.
+# Follows path.sh. Finds the target of a copy; $3 its name. Prints uid, gid, target and the topmost missing directory
+# (or nothing), each ended by NUL. Exit 44: the target's directory is missing (its path is on stderr); 45: unusable path.
 # shellcheck disable=SC2154 # path.sh sets them
 uid=$(printf '%s\n' "$entry" | cut -d: -f3)
 gid=$(printf '%s\n' "$entry" | cut -d: -f4)
 name=$3
 if [ -d "$path" ]; then
-    # What has no name of its own (`.`) goes into the directory itself.
+    # Without a name (`.`) it is merged into the directory.
     if [ -n "$name" ]; then target=${path%/}/$name; else target=$path; fi
 else
     case $path in
@@ -20,7 +19,7 @@ above=$parent
 while [ -n "$above" ] && [ ! -d "$above" ]; do
     top=$above
     if [ -e "$top" ]; then
-        echo "$top is no directory" >&2
+        echo "$top is not a directory" >&2
         exit 45
     fi
     above=${top%/*}

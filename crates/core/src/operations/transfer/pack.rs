@@ -1,4 +1,4 @@
-//! Writing files of the host as a tar stream.
+//! Writing host files as a tar stream.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
@@ -7,44 +7,43 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-use super::ITEM;
+use super::host::ITEM;
 
-/// Bytes that are written at once.
-const PIECE: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Whom the files belong to at the other end.
+/// Owner of the files at the target.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     pub(super) uid: u32,
     pub(super) gid: u32,
 }
 
-/// A file that is too big to go through a command's input as fast as the engine itself writes files.
+/// A file that is written by the engine's file API, which is faster than a command's stdin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Big {
-    /// On the host.
+pub(super) struct LargeFile {
+    /// Path on the host.
     pub(super) path: PathBuf,
-    /// Below the staging directory.
+    /// Path in the staging directory.
     pub(super) name: String,
     /// Permission bits.
     pub(super) mode: u32,
     pub(super) size: u64,
 }
 
-/// From how many bytes on a file goes apart.
-const BIG: u64 = 32 << 20;
+/// Minimum size of a [`LargeFile`].
+const LARGE_FILE_BYTES: u64 = 32 << 20;
 
-/// What was written.
+/// The result of [`pack`].
 #[derive(Debug, Default)]
 pub(super) struct Packed {
-    /// What was left out, to be sent apart.
-    pub(super) big: Vec<Big>,
+    /// Files that are not in the stream.
+    pub(super) large: Vec<LargeFile>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) skipped: Vec<String>,
 }
 
-/// How much there is to write.
+/// Total size of the files of a path, in bytes.
 pub(super) fn measure(path: &Path) -> io::Result<u64> {
     let about = fs::symlink_metadata(path)?;
     if !about.is_dir() {
@@ -66,8 +65,8 @@ pub(super) fn measure(path: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// Writes a file or a directory under the name [`ITEM`], links as links. `report` hears of the bytes so
-/// far.
+/// Writes a file or directory under the name [`ITEM`], with links as links. `report` gets the number of
+/// bytes so far.
 pub(super) fn pack(
     source: &Path,
     owner: Owner,
@@ -75,7 +74,7 @@ pub(super) fn pack(
     report: &mut dyn FnMut(u64),
 ) -> io::Result<Packed> {
     let mut writer = Writer {
-        builder: Builder::new(BufWriter::with_capacity(PIECE, to)),
+        builder: Builder::new(BufWriter::with_capacity(BUFFER_BYTES, to)),
         owner,
         packed: Packed::default(),
         report,
@@ -124,8 +123,8 @@ impl<W: Write> Writer<'_, W> {
             self.packed.skipped.push(path.display().to_string());
             return Ok(());
         }
-        if let Some(name) = name.to_str().filter(|_| about.len() >= BIG) {
-            self.packed.big.push(Big {
+        if let Some(name) = name.to_str().filter(|_| about.len() >= LARGE_FILE_BYTES) {
+            self.packed.large.push(LargeFile {
                 path: path.to_path_buf(),
                 name: name.to_owned(),
                 mode: about.mode() & 0o777,
@@ -135,10 +134,10 @@ impl<W: Write> Writer<'_, W> {
         }
         header.set_entry_type(EntryType::Regular);
         header.set_size(about.len());
-        // Whoever writes into the file now must not shift what follows it.
-        let whole = File::open(path)?.chain(io::repeat(0)).take(about.len());
+        // A file that changes meanwhile keeps its announced size.
+        let content = File::open(path)?.chain(io::repeat(0)).take(about.len());
         let counted = Counted {
-            inner: whole,
+            inner: content,
             packed: &mut self.packed,
             report: self.report,
         };
@@ -178,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_links_and_modes_are_written_and_owned_as_said() {
+    fn packs_files_links_modes_and_owner() {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("src");
         fs::create_dir(&source).unwrap();
@@ -210,19 +209,22 @@ mod tests {
     }
 
     #[test]
-    fn a_big_file_goes_apart() {
+    fn leaves_large_files_out_of_the_stream() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("big");
-        File::create(&path).unwrap().set_len(BIG).unwrap();
+        let path = directory.path().join("large");
+        File::create(&path)
+            .unwrap()
+            .set_len(LARGE_FILE_BYTES)
+            .unwrap();
         let owner = Owner { uid: 0, gid: 0 };
         let packed = pack(directory.path(), owner, io::sink(), &mut |_| {}).unwrap();
         assert_eq!((packed.files, packed.bytes), (0, 0));
-        let names: Vec<&str> = packed.big.iter().map(|big| big.name.as_str()).collect();
-        assert_eq!(names, ["item/big"]);
+        let names: Vec<&str> = packed.large.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["item/large"]);
     }
 
     #[test]
-    fn a_socket_is_left_out_and_named() {
+    fn skips_and_reports_sockets() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -1,13 +1,13 @@
-# Stands before scripts that get `$1` user and `$2` path: finds the user's entry in the table of accounts, and makes the
-# path an absolute one. Exit 45 for a user that isn't there.
+# Prefix of scripts with `$1` user and `$2` path: finds the user's passwd entry and makes the path absolute. Exit 45:
+# unknown user.
 user=$1
 path=$2
 entry=$(getent passwd "$user" 2>/dev/null || grep "^$user:" /etc/passwd) || {
-    echo "there is no user $user in this env" >&2
+    echo "no such user in the env: $user" >&2
     exit 45
 }
 home=$(printf '%s\n' "$entry" | cut -d: -f6)
-# shellcheck disable=SC2088 # the tilde as it was written
+# shellcheck disable=SC2088 # a literal tilde
 case $path in
 '' | '~') path=$home ;;
 '~/'*) path=$home/${path#'~/'} ;;

@@ -1,5 +1,5 @@
-# Takes a tar stream in. $1 staging directory, $2 uid:gid of directories that have to be made for it, $3 the uppermost of
-# these, or nothing; stdin: tar.
+# Receives a tar stream. $1 staging directory, $2 uid:gid of created directories, $3 the topmost of these, or empty;
+# stdin: tar.
 set -e
 staging=$1
 owner=$2
@@ -7,9 +7,8 @@ top=$3
 parent=${staging%/*}
 if [ -n "$top" ] && [ ! -d "$parent" ]; then
     mkdir -p "$parent"
-    # All that are made belong to the user.
     chown -R "$owner" "$top"
 fi
 mkdir -m 0700 "$staging"
-# As root it keeps the owners of the stream, which are numbers.
+# As root, tar keeps the numeric owners of the stream.
 exec tar -xpf - -C "$staging"

@@ -1,4 +1,4 @@
-//! Reading a tar stream that comes from a guest, whom nobody trusts.
+//! Reading tar streams from guests, which are untrusted.
 
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
@@ -6,13 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Builder, Entry, EntryType};
 
-use super::ITEM;
+use super::host::ITEM;
 use super::pack::Owner;
 
-/// Bytes that are read at once.
-const PIECE: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What was read.
+/// The result of [`unpack`] and [`rewrite`].
 #[derive(Debug, Default)]
 pub(super) struct Unpacked {
     pub(super) files: u64,
@@ -29,7 +28,7 @@ impl Unpacked {
     }
 }
 
-/// A stream that tells how many bytes of it were read.
+/// A stream that reports the number of bytes read.
 struct Counted<'a, R> {
     inner: BufReader<R>,
     read: u64,
@@ -39,7 +38,7 @@ struct Counted<'a, R> {
 impl<'a, R: Read> Counted<'a, R> {
     fn new(from: R, report: &'a mut dyn FnMut(u64)) -> Self {
         Self {
-            inner: BufReader::with_capacity(PIECE, from),
+            inner: BufReader::with_capacity(BUFFER_BYTES, from),
             read: 0,
             report,
         }
@@ -55,11 +54,10 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Unpacks a stream below `staging`, as [`ITEM`]. Nothing is written outside of it, whatever names and
-/// links the stream has; who unpacks owns the files.
+/// Unpacks a stream as [`ITEM`] in `staging`. Names and links of the stream cannot escape from it.
 ///
 /// # Errors
-/// Those of reading and writing; `InvalidData` for a name that leads out.
+/// `InvalidData` for a name that escapes; those of reading and writing.
 pub(super) fn unpack(
     from: impl Read,
     staging: &Path,
@@ -69,33 +67,33 @@ pub(super) fn unpack(
     archive.set_overwrite(false);
     let item = staging.join(ITEM);
     let mut unpacked = Unpacked::default();
-    // A directory gets its mode when its files are there.
+    // A directory gets its mode after its files are written.
     let mut directories = Vec::new();
-    // The first entry is the item itself: a directory, or one file that is all of the stream.
+    // The first entry is the item: a directory, or a file and then the only entry.
     let mut is_directory = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let name = inner(&entry.path()?)?;
+        let name = relative_name(&entry.path()?)?;
         let kind = entry.header().entry_type();
         match is_directory {
             None => is_directory = Some(kind.is_dir()),
             Some(true) => {}
-            Some(false) => return Err(leads_out(&name)),
+            Some(false) => return Err(escapes(&name)),
         }
         if kind.is_dir() {
-            make_directory(&item, &name)?;
+            create_directory(&item, &name)?;
             directories.push((item.join(&name), entry.header().mode()? & 0o777));
-        } else if !is_plain(kind) {
+        } else if !is_supported(kind) {
             unpacked.skipped.push(name.display().to_string());
         } else if is_directory == Some(true) {
             unpacked.count(&entry);
-            make_directory(&item, name.parent().unwrap_or(Path::new("")))?;
+            create_directory(&item, name.parent().unwrap_or(Path::new("")))?;
             if name.as_os_str().is_empty() || !entry.unpack_in(&item)? {
-                return Err(leads_out(&name));
+                return Err(escapes(&name));
             }
         } else {
             unpacked.count(&entry);
-            unpack_alone(&mut entry, staging, &name, &item)?;
+            unpack_file(&mut entry, staging, &name, &item)?;
         }
     }
     if fs::symlink_metadata(&item).is_err() {
@@ -103,22 +101,21 @@ pub(super) fn unpack(
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
     }
     for (directory, mode) in directories.into_iter().rev() {
-        // Its owner can always write in it: it has to be moved yet, and may have to be deleted.
+        // Always writable for the owner, so that it can be moved or deleted.
         set_mode(&directory, mode | 0o700)?;
     }
     Ok(unpacked)
 }
 
-/// Makes a directory below another with all between them, none of which may be a link: the stream may
-/// have brought one that leads out.
-fn make_directory(below: &Path, name: &Path) -> io::Result<()> {
+/// Creates a directory and its parents in `below`. A link among them is an error: it may point outside.
+fn create_directory(below: &Path, name: &Path) -> io::Result<()> {
     let mut directory = below.to_path_buf();
     let parts = [None].into_iter().chain(name.components().map(Some));
     for part in parts {
         directory.extend(part);
         match fs::symlink_metadata(&directory) {
             Ok(about) if about.is_dir() => {}
-            Ok(_) => return Err(leads_out(name)),
+            Ok(_) => return Err(escapes(name)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&directory)?,
             Err(error) => return Err(error),
         }
@@ -137,50 +134,53 @@ fn set_mode(directory: &Path, mode: u32) -> io::Result<()> {
     opened.set_permissions(fs::Permissions::from_mode(mode))
 }
 
-fn unpack_alone<R: Read>(
+fn unpack_file<R: Read>(
     entry: &mut Entry<'_, R>,
     staging: &Path,
     name: &Path,
     item: &Path,
 ) -> io::Result<()> {
     if name.components().count() != 1 || !entry.unpack_in(staging)? {
-        return Err(leads_out(name));
+        return Err(escapes(name));
     }
     fs::rename(staging.join(name), item)
 }
 
-/// Passes a stream on under the names and to the owner that [`super::RECEIVE`] wants.
-pub(super) fn pass_on(
+/// Rewrites the names and owners of a stream for [`super::guest::RECEIVE`].
+pub(super) fn rewrite(
     from: impl Read,
     to: impl Write,
     owner: Owner,
     report: &mut dyn FnMut(u64),
 ) -> io::Result<Unpacked> {
     let mut archive = Archive::new(Counted::new(from, report));
-    let mut builder = Builder::new(io::BufWriter::with_capacity(PIECE, to));
+    let mut builder = Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, to));
     let mut unpacked = Unpacked::default();
     let mut is_directory = false;
     for (number, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
-        let name = inner(&entry.path()?)?;
+        let name = relative_name(&entry.path()?)?;
         let kind = entry.header().entry_type();
         if number == 0 {
             is_directory = kind.is_dir();
         }
-        if !is_plain(kind) && !kind.is_dir() {
+        if !is_supported(kind) && !kind.is_dir() {
             unpacked.skipped.push(name.display().to_string());
             continue;
         }
         unpacked.count(&entry);
-        let prefixed = |name: PathBuf| match is_directory && !name.as_os_str().is_empty() {
-            true => Path::new(ITEM).join(name),
-            false => PathBuf::from(ITEM),
+        let prefixed = |name: PathBuf| {
+            if is_directory && !name.as_os_str().is_empty() {
+                Path::new(ITEM).join(name)
+            } else {
+                PathBuf::from(ITEM)
+            }
         };
         let mut header = entry.header().clone();
         header.set_uid(owner.uid.into());
         header.set_gid(owner.gid.into());
         if kind.is_file() || kind.is_gnu_sparse() {
-            // What is read of a sparse file has its holes filled.
+            // The reader fills the holes of sparse files.
             header.set_entry_type(EntryType::Regular);
             header.set_size(entry.size());
         }
@@ -194,7 +194,11 @@ pub(super) fn pass_on(
         match link {
             // A hard link names another file of the stream.
             Some(link) if kind.is_hard_link() => {
-                builder.append_link(&mut header, prefixed(name), prefixed(inner(&link)?))?;
+                builder.append_link(
+                    &mut header,
+                    prefixed(name),
+                    prefixed(relative_name(&link)?),
+                )?;
             }
             Some(link) => builder.append_link(&mut header, prefixed(name), link)?,
             None => builder.append_data(&mut header, prefixed(name), &mut entry)?,
@@ -204,25 +208,25 @@ pub(super) fn pass_on(
     Ok(unpacked)
 }
 
-fn is_plain(kind: EntryType) -> bool {
+fn is_supported(kind: EntryType) -> bool {
     kind.is_file() || kind.is_symlink() || kind.is_hard_link() || kind.is_gnu_sparse()
 }
 
-/// A name without the `./` that it begins with.
-fn inner(name: &Path) -> io::Result<PathBuf> {
-    let mut inner = PathBuf::new();
+/// A name without leading `./`.
+fn relative_name(name: &Path) -> io::Result<PathBuf> {
+    let mut relative = PathBuf::new();
     for part in name.components() {
         match part {
             Component::CurDir => {}
-            Component::Normal(part) => inner.push(part),
-            _ => return Err(leads_out(name)),
+            Component::Normal(part) => relative.push(part),
+            _ => return Err(escapes(name)),
         }
     }
-    Ok(inner)
+    Ok(relative)
 }
 
-fn leads_out(name: &Path) -> io::Error {
-    let message = format!("{} leads out of what is copied", name.display());
+fn escapes(name: &Path) -> io::Error {
+    let message = format!("invalid name in the stream: {}", name.display());
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
@@ -236,7 +240,7 @@ mod tests {
         header.set_mode(0o755);
         let text: &[u8] = if kind.is_file() { b"text" } else { b"" };
         header.set_size(text.len() as u64);
-        // Not `set_path`, which refuses what is tried here.
+        // `set_path` rejects these names.
         let bytes = name.as_bytes();
         header.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
         if let Some(link) = link {
@@ -265,7 +269,7 @@ mod tests {
     const FILE: EntryType = EntryType::Regular;
 
     #[test]
-    fn a_directory_and_a_single_file_are_unpacked_as_the_item() {
+    fn unpacks_directory_and_single_file() {
         let (root, result) = unpacked(&[
             ("./", DIR, None),
             ("./a/", DIR, None),
@@ -279,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_outside() {
+    fn rejects_names_and_links_that_escape() {
         let escapes: [&[Row<'_>]; 9] = [
-            // A link alone, and then what would go through it.
+            // A single link, then an entry through it.
             &[
                 ("./x", EntryType::Symlink, Some("..")),
                 ("./evil", FILE, None),
@@ -290,7 +294,7 @@ mod tests {
                 ("./x", EntryType::Symlink, Some("..")),
                 ("./evil/", DIR, None),
             ],
-            // A directory over a link, and one below it.
+            // A directory over a link, and one through it.
             &[
                 ("./", DIR, None),
                 ("./x", EntryType::Symlink, Some("../..")),
@@ -317,23 +321,23 @@ mod tests {
         for rows in escapes {
             let (root, result) = unpacked(rows);
             assert!(result.is_err(), "{rows:?}");
-            let mut beside = fs::read_dir(root.path()).unwrap();
-            assert_eq!(beside.next().unwrap().unwrap().file_name(), "staging");
-            assert!(beside.next().is_none(), "{rows:?}");
+            let mut files = fs::read_dir(root.path()).unwrap();
+            assert_eq!(files.next().unwrap().unwrap().file_name(), "staging");
+            assert!(files.next().is_none(), "{rows:?}");
         }
     }
 
     #[test]
-    fn a_stream_is_passed_on_as_the_item() {
+    fn rewrite_prefixes_names() {
         let mut builder = Builder::new(Vec::new());
         entry(&mut builder, "./", DIR, None);
         entry(&mut builder, "./a", FILE, None);
         entry(&mut builder, "./b", FILE, None);
         let bytes = builder.into_inner().unwrap();
-        let mut passed = Vec::new();
+        let mut rewritten = Vec::new();
         let owner = Owner { uid: 5, gid: 6 };
-        pass_on(bytes.as_slice(), &mut passed, owner, &mut |_| {}).unwrap();
-        let mut archive = Archive::new(passed.as_slice());
+        rewrite(bytes.as_slice(), &mut rewritten, owner, &mut |_| {}).unwrap();
+        let mut archive = Archive::new(rewritten.as_slice());
         let names: Vec<String> = archive
             .entries()
             .unwrap()
@@ -343,13 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_left_out_and_named() {
+    fn skips_and_reports_devices() {
         let (_root, result) = unpacked(&[("./", DIR, None), ("./null", EntryType::Char, None)]);
         assert_eq!(result.unwrap().skipped, ["null"]);
     }
 
     #[test]
-    fn an_empty_stream_is_an_error() {
+    fn rejects_empty_stream() {
         let (_root, result) = unpacked(&[]);
         assert!(result.is_err());
     }

@@ -1,4 +1,4 @@
-//! Edits of single files; see `properties` for those of any file.
+//! Edits of example files; `properties` covers generated ones.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -25,19 +25,19 @@ fn snapshot(description: &str) -> Change {
 }
 
 #[test]
-fn an_added_env_changes_no_other_line() {
+fn added_env_changes_no_other_line() {
     let after = apply(FILE, &add("new")).unwrap();
     for line in FILE.lines() {
         assert!(
             after.lines().any(|kept| kept == line),
-            "{line:?} is gone:\n{after}"
+            "{line:?} is missing:\n{after}"
         );
     }
     assert_eq!(File::parse(&after).unwrap().env_names().len(), 3);
 }
 
 #[test]
-fn adding_and_removing_gives_the_same_bytes() {
+fn adding_and_removing_restores_the_bytes() {
     for text in [
         FILE.to_owned(),
         FILE.replace('\n', "\r\n"),
@@ -58,7 +58,7 @@ fn adding_and_removing_gives_the_same_bytes() {
 }
 
 #[test]
-fn the_last_env_and_the_last_snapshot_leave_an_empty_map() {
+fn removing_the_last_entry_leaves_an_empty_map() {
     let text = "containers:\n  dev:\n    image: a\ndefaults: {}\n";
     let with = apply(text, &snapshot("x")).unwrap();
     let (env, snapshot) = ("dev".parse().unwrap(), "s1".parse().unwrap());
@@ -78,7 +78,7 @@ fn the_last_env_and_the_last_snapshot_leave_an_empty_map() {
 }
 
 #[test]
-fn descriptions_that_look_like_something_else_stay_text() {
+fn descriptions_that_look_like_other_types_stay_text() {
     for text in [
         "1234",
         "yes",
@@ -98,7 +98,7 @@ fn descriptions_that_look_like_something_else_stay_text() {
 }
 
 #[test]
-fn files_without_envs_get_their_first() {
+fn adds_the_first_env() {
     for text in [
         "",
         "project: a\n",
@@ -116,7 +116,7 @@ fn files_without_envs_get_their_first() {
 }
 
 #[test]
-fn the_list_of_an_early_version_becomes_a_map() {
+fn converts_a_snapshot_list_to_a_map() {
     let text = "containers:\n  dev:\n    image: a # x\n    snapshots:\n      - name: old\n        description: d\n        created: \"2025-01-01T00:00:00Z\"\n      - {name: older}\n  other: {image: b}\n";
     let after = apply(text, &snapshot("x")).unwrap();
     let file = File::parse(&after).unwrap();
@@ -134,7 +134,7 @@ fn the_list_of_an_early_version_becomes_a_map() {
 }
 
 #[test]
-fn a_snapshot_of_a_known_name_is_written_anew() {
+fn replaces_a_snapshot_of_the_same_name() {
     for about in [
         "{}",
         "{created_at: 2020-01-01T00:00:00Z, description: old}",
@@ -153,7 +153,7 @@ fn a_snapshot_of_a_known_name_is_written_anew() {
 }
 
 #[test]
-fn ports_of_a_known_env_are_set_and_its_image_is_left() {
+fn sets_ports_and_keeps_the_image() {
     let change = Change::AddEnv(NewEnv {
         ports: Some(vec![GuestPort::new(80).unwrap()]),
         ..NewEnv::new("dev".parse().unwrap(), "a".parse().unwrap())
@@ -176,7 +176,7 @@ fn ports_of_a_known_env_are_set_and_its_image_is_left() {
 }
 
 #[test]
-fn what_would_be_lost_is_refused_with_its_line() {
+fn refuses_an_edit_with_loss_with_its_line() {
     let text = "base: &b {image: x}\ncontainers:\n  dev: *b\n";
     for change in [snapshot("x"), add("dev")] {
         let error = apply(text, &change).unwrap_err();
@@ -207,7 +207,7 @@ fn full(name: &str) -> NewEnv {
 }
 
 #[test]
-fn all_that_is_given_for_a_new_env_is_written_and_nothing_else() {
+fn writes_only_the_given_values_of_a_new_env() {
     let text = "project: a\ncontainers:\n";
     let after = apply(text, &Change::AddEnv(full("dev"))).unwrap();
     let wanted = "project: a\ncontainers:\n  dev:\n    image: debian:12\n    ports:\n      - 80\n      \
@@ -229,7 +229,7 @@ fn all_that_is_given_for_a_new_env_is_written_and_nothing_else() {
 }
 
 #[test]
-fn values_of_a_known_env_are_changed_where_they_stand() {
+fn changes_values_of_an_env_in_place() {
     let text = "containers:\n  dev:\n    cpus: 8 # many\n    # the disk\n    disk: 1GiB\n    \
         image: debian:11\n    user: {password: x} # secret\n  other: {image: a}\n";
     let after = apply(text, &Change::AddEnv(full("dev"))).unwrap();
@@ -244,14 +244,17 @@ fn values_of_a_known_env_are_changed_where_they_stand() {
     }
     let file = File::parse(&after).unwrap();
     let user = file.user(&env("dev")).unwrap();
-    assert_eq!((user.name.as_str(), user.password_named), ("ada", true));
+    assert_eq!(
+        (user.name.as_str(), user.has_explicit_password),
+        ("ada", true)
+    );
     assert!(after.contains("# secret"), "{after}");
     // A second time changes nothing.
     assert_eq!(apply(&after, &Change::AddEnv(full("dev"))).unwrap(), after);
 }
 
 #[test]
-fn a_copy_has_everything_but_snapshots() {
+fn copy_has_everything_but_snapshots() {
     let text = "containers:\n  dev: # mine\n    image: a # x\n    snapshots:\n      s: {}\n    \
         setup: |\n      one\n\n      two # kept\n    x-y: [1,  2]\n";
     let change = Change::CloneEnv {
@@ -270,7 +273,7 @@ fn a_copy_has_everything_but_snapshots() {
 }
 
 #[test]
-fn envs_with_anchors_aliases_or_nothing_at_all_can_be_copied() {
+fn copies_envs_with_anchors_aliases_or_no_value() {
     for (text, image) in [
         (
             "containers:\n  dev: &d {image: a}\n  other: *d\n",
@@ -309,7 +312,7 @@ fn envs_with_anchors_aliases_or_nothing_at_all_can_be_copied() {
 }
 
 #[test]
-fn a_new_name_stands_where_the_old_one_stood() {
+fn renames_in_place() {
     for (text, wanted) in [
         (FILE.to_owned(), FILE.replace("  dev:", "  next:")),
         (
@@ -331,7 +334,7 @@ fn a_new_name_stands_where_the_old_one_stood() {
         };
         assert_eq!(apply(&text, &change).unwrap(), wanted);
     }
-    // Names that would read as something else; and only another case.
+    // Names that look like other types, and a change of case.
     let text = "containers:\n  dev: {image: a}\n";
     for new in ["null", "true", "Dev", "on"] {
         let change = Change::RenameEnv {
@@ -344,7 +347,7 @@ fn a_new_name_stands_where_the_old_one_stood() {
 }
 
 #[test]
-fn names_are_looked_at_first() {
+fn checks_names_first() {
     let (dev, other, none) = (env("dev"), env("OTHER"), env("none"));
     for (change, kind) in [
         (
@@ -389,7 +392,7 @@ fn names_are_looked_at_first() {
 }
 
 #[test]
-fn a_file_that_is_too_deep_is_refused_by_every_change() {
+fn refuses_changes_of_a_too_deep_file() {
     let text = format!(
         "containers: {{dev: {{image: a}}}}\nx:\n  {}\n",
         "- ".repeat(100_000)

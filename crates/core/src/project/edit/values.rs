@@ -1,4 +1,4 @@
-//! Values of one env, as they are written.
+//! Writes values of one env.
 
 use yaml_edit::{Mapping, MappingBuilder, SequenceBuilder, TextPosition};
 
@@ -7,11 +7,11 @@ use crate::project::change::NewEnv;
 use crate::project::plain_or_quoted;
 use crate::project::schema::{Entry, File};
 
-/// The parts of a change of an env that the file names already, where it is more than one value.
-pub(super) fn several_values(file: &File, new: &NewEnv) -> Option<Vec<NewEnv>> {
+/// Splits a change of several values of an existing env.
+pub(super) fn split_values(file: &File, new: &NewEnv) -> Option<Vec<NewEnv>> {
     file.entry(&new.env)?;
     let Limits { cpus, memory, disk } = new.limits;
-    let given = [
+    let is_set = [
         file.image(&new.env).as_ref() != Some(&new.image),
         new.ports.is_some(),
         new.user.is_some(),
@@ -19,11 +19,11 @@ pub(super) fn several_values(file: &File, new: &NewEnv) -> Option<Vec<NewEnv>> {
         memory.is_some(),
         disk.is_some(),
     ];
-    let several = given.into_iter().filter(|given| *given).count() > 1;
-    several.then(|| new.one_by_one())
+    let count = is_set.into_iter().filter(|is_set| *is_set).count();
+    (count > 1).then(|| new.split())
 }
 
-/// Writes the values that differ from an env's own; one whose image comes from the defaults keeps it so.
+/// Writes values that differ from the env's own; an image from the defaults stays there.
 pub(super) fn set_values(known: &Mapping, file: &File, new: &NewEnv) -> Option<()> {
     let own = file.entry(&new.env)?;
     if file.image(&new.env).as_ref() != Some(&new.image) {
@@ -61,7 +61,7 @@ fn has_ports(own: &Entry, ports: &[GuestPort]) -> bool {
         .is_some_and(|own| own.iter().copied().eq(ports))
 }
 
-/// A map below a key, filled.
+/// Sets a key to a new map.
 pub(super) fn set_map(
     parent: &Mapping,
     key: &str,
@@ -72,7 +72,6 @@ pub(super) fn set_map(
     Some(())
 }
 
-/// All that is known of a new env.
 pub(super) fn new_entry(map: MappingBuilder, new: &NewEnv) -> MappingBuilder {
     let mut map = map.pair("image", new.image.as_str());
     if let Some(ports) = &new.ports {
@@ -92,8 +91,7 @@ pub(super) fn new_entry(map: MappingBuilder, new: &NewEnv) -> MappingBuilder {
     sizes.fold(map, |map, (key, size)| map.pair(key, size.to_string()))
 }
 
-/// What is written of a snapshot.
-pub(super) fn snapshot_about(
+pub(super) fn snapshot_entry(
     map: MappingBuilder,
     description: Option<&str>,
     created_at: jiff::Timestamp,
@@ -111,7 +109,7 @@ fn port_list(list: SequenceBuilder, ports: &[GuestPort]) -> SequenceBuilder {
         .fold(list, |list, port| list.item(i64::from(port.get())))
 }
 
-/// The text with another name in the place of a key, in the quotes that it has.
+/// Replaces a key's name and keeps its quotes.
 pub(super) fn rename_key(
     text: &str,
     key: TextPosition,

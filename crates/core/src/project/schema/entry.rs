@@ -1,4 +1,4 @@
-//! What stands below one env, or below `defaults`.
+//! The entry of an env, or `defaults`.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -6,17 +6,16 @@ use serde::Deserialize;
 use super::null_is_default;
 use crate::project::snapshots::{self, SnapshotEntry};
 
-/// What stands below one env, or below `defaults`.
+/// The entry of an env, or `defaults`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(expecting = "a map of what an env has")]
+#[serde(expecting = "a map of an env's values")]
 pub struct Entry {
-    /// Image that it is made from.
     #[serde(default)]
     pub image: Option<String>,
-    /// Ports; an explicit empty list means none.
+    /// Ports; an empty list means none.
     #[serde(default)]
     pub ports: Option<Vec<u16>>,
-    /// The user inside.
+    /// User in the guest.
     #[serde(default, deserialize_with = "null_is_default")]
     pub user: UserEntry,
     /// Number of CPUs.
@@ -31,13 +30,13 @@ pub struct Entry {
     /// `true`, `false` or `docker`.
     #[serde(default)]
     pub nesting: Option<String>,
-    /// A script, or a file with one, that is run once when the env is made.
+    /// A script, or a script file, that runs once in the new env.
     #[serde(default)]
     pub setup: Option<String>,
-    /// Directories of the host that it sees; an explicit empty list means none.
+    /// Mounted directories of the host; an empty list means none.
     #[serde(default)]
     pub mounts: Option<Vec<MountEntry>>,
-    /// Names of the host's variables that `ssh` and `exec` hand on.
+    /// Host variables that `ssh` and `exec` pass on.
     #[serde(default)]
     pub env: Option<Vec<String>>,
     /// Whether it starts with the engine.
@@ -46,17 +45,17 @@ pub struct Entry {
     /// Whether a connection to one of its ports starts it.
     #[serde(default)]
     pub wake: Option<bool>,
-    /// From where ports can be reached, by port, where that is more than from this machine.
+    /// Listen scope by port, if wider than loopback.
     #[serde(default)]
     pub listen: Option<IndexMap<u16, String>>,
-    /// Who forwards its ports: `ours`, or `native`, the engine.
+    /// Forwarding of its ports: `ours`, or `native` by the engine.
     #[serde(default)]
     pub forwarding: Option<String>,
-    /// Whether programs of x86-64 run in it on Apple silicon.
+    /// Whether x86-64 programs run on Apple silicon.
     #[serde(default)]
     pub rosetta: Option<bool>,
-    /// Snapshots, written by the tool: a map, or the list of an early version.
-    #[serde(default, deserialize_with = "snapshots::either_form")]
+    /// Snapshots, written by this program: a map, or the list of an early version.
+    #[serde(default, deserialize_with = "snapshots::map_or_list")]
     pub snapshots: IndexMap<String, SnapshotEntry>,
 }
 
@@ -64,10 +63,8 @@ pub struct Entry {
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(expecting = "a map with `name` and `password`")]
 pub struct UserEntry {
-    /// Its name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its password.
     #[serde(default)]
     pub password: Option<String>,
 }
@@ -82,18 +79,18 @@ impl std::fmt::Debug for UserEntry {
     }
 }
 
-/// One of `mounts:` of an env.
+/// One entry of `mounts:`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(expecting = "a map with `host` and `guest`")]
 pub struct MountEntry {
-    /// On the host: absolute, below `~`, or relative to the project's directory.
+    /// On the host: absolute, `~/…`, or relative to the project's directory.
     pub host: String,
     /// In the guest, absolute.
     pub guest: String,
-    /// Whether the guest may only read it.
+    /// Read-only for the guest.
     #[serde(default)]
     pub readonly: bool,
-    /// Whether it may lie outside of the project and of the user's home.
+    /// Allows a directory outside the project and the user's home.
     #[serde(default)]
     pub force: bool,
 }

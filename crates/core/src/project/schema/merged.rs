@@ -1,20 +1,18 @@
-//! What holds for one env: its own words, else those of `defaults`, else what the docs promise. Everything is
-//! checked here, on its way from text to types.
+//! Effective values of an env: its own, else those of `defaults`, else built-in ones. Text is
+//! validated and converted to types here.
 
 use super::{Entry, File, MountEntry, UserEntry};
 use crate::backend::Nesting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    ByteSize, EnvName, GuestPort, ImageName, Limits, Reach, UserName, VariableName,
+    ByteSize, EnvName, GuestPort, ImageName, Limits, ListenScope, UserName, VariableName,
 };
 use crate::provision::{Password, User};
 
-/// Ports of a project whose file names none, as the original's documentation promises.
+/// Documented default ports.
 pub(super) const DEFAULT_PORTS: [u16; 3] = [5173, 8000, 5432];
-/// Password of a user whose file names none.
 const DEFAULT_PASSWORD: &str = "dev";
 
-/// The documented ports.
 pub(in crate::project) fn default_ports() -> Vec<GuestPort> {
     DEFAULT_PORTS
         .iter()
@@ -23,14 +21,14 @@ pub(in crate::project) fn default_ports() -> Vec<GuestPort> {
 }
 
 impl File {
-    /// A field of an env: its own, else the defaults'.
+    /// An env's own field, else the defaults'.
     fn merged<T: ?Sized>(&self, env: &EnvName, get: fn(&Entry) -> Option<&T>) -> Option<&T> {
         self.entry(env)
             .and_then(get)
             .or_else(|| get(&self.defaults))
     }
 
-    /// The image that the file names for an env.
+    /// An env's image in the file.
     #[must_use]
     pub fn image(&self, env: &EnvName) -> Option<ImageName> {
         self.entry(env)?;
@@ -38,17 +36,17 @@ impl File {
         ImageName::parse(text).ok()
     }
 
-    /// The ports of an env: its own, the defaults', or the documented three.
+    /// An env's ports: its own, the defaults', or the built-in ones.
     ///
     /// # Errors
-    /// `Config` for port 0 and for one that stands twice.
+    /// `Config` for port 0 and duplicates.
     pub fn ports(&self, env: &EnvName) -> Result<Vec<GuestPort>> {
         let numbers = self.merged(env, |entry| entry.ports.as_deref());
         let mut ports = Vec::new();
         for number in numbers.unwrap_or(DEFAULT_PORTS.as_slice()) {
             let port = GuestPort::new(*number).filter(|port| !ports.contains(port));
             ports.push(port.ok_or_else(|| {
-                let message = format!("port {number} of `{env}` is 0 or stands twice");
+                let message = format!("invalid port {number} of `{env}`: it is 0 or a duplicate");
                 Error::new(ErrorKind::Config, message)
             })?);
         }
@@ -58,7 +56,7 @@ impl File {
     /// The user of an env.
     ///
     /// # Errors
-    /// `InvalidName` or `Config` for a name or a password that no guest could take.
+    /// `InvalidName` or `Config` for an invalid name or password.
     pub fn user(&self, env: &EnvName) -> Result<User> {
         let own = self.entry(env).map(|entry| &entry.user);
         let field = |get: fn(&UserEntry) -> Option<&String>| {
@@ -69,16 +67,16 @@ impl File {
         let user = User {
             name: name.map_or(Ok(UserName::dev()), |name| UserName::parse(name))?,
             password: Password::parse(password.map_or(DEFAULT_PASSWORD, String::as_str))?,
-            password_named: password.is_some(),
+            has_explicit_password: password.is_some(),
         };
-        user.expect_person()?;
+        user.ensure_login_user()?;
         Ok(user)
     }
 
     /// The limits of an env.
     ///
     /// # Errors
-    /// `InvalidName` for a size that is none, `Config` for no CPU at all.
+    /// `InvalidName` for an invalid size, `Config` for 0 CPUs.
     pub fn limits(&self, env: &EnvName) -> Result<Limits> {
         let size = |get: fn(&Entry) -> Option<&str>| {
             let text = self.merged(env, get);
@@ -86,7 +84,7 @@ impl File {
         };
         let cpus = self.merged(env, |entry| entry.cpus.as_ref()).copied();
         if cpus == Some(0) {
-            let message = format!("`cpus: 0` of `{env}`: an env needs one at least");
+            let message = format!("invalid `cpus: 0` of `{env}`: expected at least 1");
             return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Limits {
@@ -96,10 +94,10 @@ impl File {
         })
     }
 
-    /// Whether containers may run inside of an env.
+    /// Whether containers may run in an env.
     ///
     /// # Errors
-    /// `Config` for a word that is none of the possible ones.
+    /// `Config` for an unknown value.
     pub fn nesting(&self, env: &EnvName) -> Result<Nesting> {
         match self.merged(env, |entry| entry.nesting.as_deref()) {
             None | Some("true") => Ok(Nesting::On),
@@ -107,7 +105,9 @@ impl File {
             Some("docker") => Ok(Nesting::Docker),
             Some(other) => Err(Error::new(
                 ErrorKind::Config,
-                format!("`nesting: {other}` of `{env}` is none of true, false and docker"),
+                format!(
+                    "invalid `nesting: {other}` of `{env}`: expected `true`, `false` or `docker`"
+                ),
             )),
         }
     }
@@ -118,17 +118,17 @@ impl File {
         self.merged(env, |entry| entry.autostart.as_ref()) == Some(&true)
     }
 
-    /// Whether a connection to one of its ports starts an env.
+    /// Whether a connection to a port starts the env.
     #[must_use]
     pub fn wake(&self, env: &EnvName) -> bool {
         self.merged(env, |entry| entry.wake.as_ref()) == Some(&true)
     }
 
-    /// The ports of an env that its engine is to forward by itself: all of them, or none.
+    /// The ports that the engine forwards by itself: all or none.
     ///
     /// # Errors
-    /// `Config` for a word that is none of the possible ones, and for a port that another env of the file wants as well:
-    /// an engine lets the second one fail without a word.
+    /// `Config` for an unknown value, or a port of two envs with native forwarding: the engine
+    /// would let the second fail silently.
     pub fn native_ports(&self, env: &EnvName) -> Result<Vec<GuestPort>> {
         if !self.is_native(env)? {
             return Ok(Vec::new());
@@ -138,13 +138,12 @@ impl File {
             if other == *env || !self.is_native(&other)? {
                 continue;
             }
-            let theirs = self.ports(&other)?;
-            if let Some(port) = ports.iter().find(|port| theirs.contains(port)) {
-                let message = format!(
-                    "`{env}` and `{other}` both have `forwarding: native` and port {port}, of which this machine has one"
-                );
+            let other_ports = self.ports(&other)?;
+            if let Some(port) = ports.iter().find(|port| other_ports.contains(port)) {
+                let message =
+                    format!("`{env}` and `{other}` both have `forwarding: native` and port {port}");
                 return Err(Error::new(ErrorKind::Config, message).with_hint(
-                    "give them ports of their own, or leave one to us: `forwarding: ours` shares a port by name",
+                    "use different ports, or set `forwarding: ours` for one: it shares ports by name",
                 ));
             }
         }
@@ -157,44 +156,44 @@ impl File {
             Some("native") => Ok(true),
             Some(other) => Err(Error::new(
                 ErrorKind::Config,
-                format!("`forwarding: {other}` of `{env}` is neither `ours` nor `native`"),
+                format!("invalid `forwarding: {other}` of `{env}`: expected `ours` or `native`"),
             )),
         }
     }
 
-    /// Whether programs of x86-64 run in an env on Apple silicon.
+    /// Whether x86-64 programs run in an env on Apple silicon.
     #[must_use]
     pub fn rosetta(&self, env: &EnvName) -> bool {
         self.merged(env, |entry| entry.rosetta.as_ref()) == Some(&true)
     }
 
-    /// From where a port of an env can be reached.
+    /// The listen scope of an env's port.
     ///
     /// # Errors
-    /// `Config` for a word that is no place to listen.
-    pub fn reach(&self, env: &EnvName, port: GuestPort) -> Result<Reach> {
-        let mut found = Reach::Loopback;
-        let places = self.merged(env, |entry| entry.listen.as_ref());
-        // One that is written wrong is said, whichever port it is of.
-        for (number, text) in places.into_iter().flatten() {
+    /// `Config` for an invalid scope.
+    pub fn reach(&self, env: &EnvName, port: GuestPort) -> Result<ListenScope> {
+        let mut found = ListenScope::Loopback;
+        let scopes = self.merged(env, |entry| entry.listen.as_ref());
+        // Validates the scopes of all ports.
+        for (number, text) in scopes.into_iter().flatten() {
             let failed =
                 |error: Error| error.context(format!("`listen:` of `{env}`, port {number}"));
-            let place = text.parse().map_err(failed)?;
-            let of = GuestPort::new(*number).ok_or_else(|| {
-                let message = format!("`listen:` of `{env}`: 0 is no port");
+            let scope = text.parse().map_err(failed)?;
+            let scope_port = GuestPort::new(*number).ok_or_else(|| {
+                let message = format!("invalid port `0` in `listen:` of `{env}`: expected 1–65535");
                 Error::new(ErrorKind::Config, message)
             })?;
-            if of == port {
-                found = place;
+            if scope_port == port {
+                found = scope;
             }
         }
         Ok(found)
     }
 
-    /// Names of the host's variables that are handed on to commands in an env, each once.
+    /// Host variables that are passed to commands, without duplicates.
     ///
     /// # Errors
-    /// `InvalidName` for a name that no variable can have.
+    /// `InvalidName` for an invalid name.
     pub fn host_variables(&self, env: &EnvName) -> Result<Vec<VariableName>> {
         let mut names = Vec::new();
         for text in self
@@ -210,13 +209,13 @@ impl File {
         Ok(names)
     }
 
-    /// `setup:` as it stands in the file.
+    /// `setup:` as written.
     pub(in crate::project) fn setup_text(&self, env: &EnvName) -> Option<&str> {
         let text = self.merged(env, |entry| entry.setup.as_deref());
         text.filter(|text| !text.trim().is_empty())
     }
 
-    /// `mounts:` as they stand in the file.
+    /// `mounts:` as written.
     pub(in crate::project) fn mount_entries(&self, env: &EnvName) -> &[MountEntry] {
         self.merged(env, |entry| entry.mounts.as_deref())
             .unwrap_or(&[])

@@ -1,7 +1,7 @@
-//! What stands in `containers.yaml`.
+//! The content of `containers.yaml`.
 //!
 //! Text fields take the scalar's source text: `password: 1234` is the text `1234`. Unknown keys are
-//! left alone. The file format is the original's, with additions that its docs mark as new.
+//! ignored. The format is the original's plus documented additions.
 
 mod entry;
 mod merged;
@@ -24,33 +24,33 @@ pub(super) use merged::default_ports;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(expecting = "a map with `project`, `defaults` and `containers`")]
 pub struct File {
-    /// Prefix of the instances' names; none in a file without it.
+    /// Prefix of instance names, if any.
     #[serde(default)]
     pub project: Option<String>,
     /// `auto`, `lxc` or `lima`.
     #[serde(default)]
     pub backend: Option<String>,
-    /// The remote of the engines' own clients that has the envs.
+    /// The remote with the envs, from the engines' clients.
     #[serde(default)]
     pub remote: Option<String>,
-    /// What holds for every env that doesn't say otherwise.
+    /// Default values of envs.
     #[serde(default, deserialize_with = "null_is_default")]
     pub defaults: Entry,
     /// The envs, in the file's order.
-    #[serde(default, deserialize_with = "each_once")]
+    #[serde(default, deserialize_with = "unique_envs")]
     pub containers: IndexMap<String, Entry>,
 }
 
-/// Reads the envs; a key that stands twice would hide the first one's text.
-fn each_once<'de, D: Deserializer<'de>>(
+/// Reads the envs and rejects duplicate keys.
+fn unique_envs<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<IndexMap<String, Entry>, D::Error> {
-    deserializer.deserialize_any(Envs)
+    deserializer.deserialize_any(UniqueEnvs)
 }
 
-struct Envs;
+struct UniqueEnvs;
 
-impl<'de> Visitor<'de> for Envs {
+impl<'de> Visitor<'de> for UniqueEnvs {
     type Value = IndexMap<String, Entry>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,33 +65,33 @@ impl<'de> Visitor<'de> for Envs {
         self,
         mut map: A,
     ) -> std::result::Result<Self::Value, A::Error> {
-        let mut found = IndexMap::new();
+        let mut envs = IndexMap::new();
         while let Some(name) = map.next_key::<String>()? {
-            if found.contains_key(&name) {
-                return Err(A::Error::custom(format!("the env `{name}` stands twice")));
+            if envs.contains_key(&name) {
+                return Err(A::Error::custom(format!("duplicate env `{name}`")));
             }
             let entry: Option<Entry> = map.next_value()?;
-            found.insert(name, entry.unwrap_or_default());
+            envs.insert(name, entry.unwrap_or_default());
         }
-        Ok(found)
+        Ok(envs)
     }
 }
 
-const CORRECT_IT: &str = "correct containers.yaml; nothing was changed";
+const INVALID_FILE_HINT: &str = "correct containers.yaml; nothing was changed";
 
-/// The line of a key, counted from 1, however deep it is; `nth` counts those of the same name.
+/// The 1-based line of the `nth` occurrence of a key at any depth.
 fn line_of(text: &str, key: &str, nth: usize) -> Option<usize> {
     let is_key = |line: &str| {
-        let word = line.trim_start().trim_start_matches(['"', '\'']);
-        let rest = word.strip_prefix(key);
+        let key_start = line.trim_start().trim_start_matches(['"', '\'']);
+        let rest = key_start.strip_prefix(key);
         rest.is_some_and(|rest| rest.starts_with([':', ' ', '"', '\'']))
     };
     let lines = text.lines().enumerate().filter(|(_, line)| is_key(line));
     lines.map(|(number, _)| number + 1).nth(nth)
 }
 
-/// A message of the parser with a line. What is wrong with the outermost map has none: that is a key which
-/// stands twice, or the whole.
+/// Adds a line to a parser message without one: a duplicate key of the outermost map, or the whole
+/// file.
 fn with_line(text: &str, message: String) -> String {
     if message.contains(" line ") {
         return message;
@@ -104,10 +104,10 @@ fn with_line(text: &str, message: String) -> String {
     format!("line {line}: {message}")
 }
 
-/// More brackets open at once than any file has. The time that the parser takes grows with their square.
+/// Limit of open brackets: the parser's time grows with their square.
 const MAX_DEPTH: usize = 1000;
 
-fn expect_shallow(text: &str) -> Result<()> {
+fn ensure_shallow(text: &str) -> Result<()> {
     let mut depth: usize = 0;
     for (number, line) in text.lines().enumerate() {
         for byte in line.bytes() {
@@ -118,11 +118,8 @@ fn expect_shallow(text: &str) -> Result<()> {
             }
         }
         if depth > MAX_DEPTH {
-            let message = format!(
-                "line {}: more than {MAX_DEPTH} brackets are open",
-                number + 1
-            );
-            return Err(Error::new(ErrorKind::Config, message).with_hint(CORRECT_IT));
+            let message = format!("line {}: more than {MAX_DEPTH} open brackets", number + 1);
+            return Err(Error::new(ErrorKind::Config, message).with_hint(INVALID_FILE_HINT));
         }
     }
     Ok(())
@@ -137,7 +134,7 @@ where
 }
 
 impl File {
-    /// Reads a file's text. An empty file is an empty project.
+    /// Parses a file's text. An empty file is an empty project.
     ///
     /// # Errors
     /// `Config` with line and column.
@@ -149,22 +146,23 @@ impl File {
         if blank {
             return Ok(Self::default());
         }
-        expect_shallow(text)?;
+        ensure_shallow(text)?;
         let file: Self = serde_yaml::from_str(text).map_err(|error| {
-            Error::new(ErrorKind::Config, with_line(text, error.to_string())).with_hint(CORRECT_IT)
+            Error::new(ErrorKind::Config, with_line(text, error.to_string()))
+                .with_hint(INVALID_FILE_HINT)
         })?;
         file.check(text)?;
         Ok(file)
     }
 
-    /// Refuses names that can't be; `text` is where to look for their lines.
+    /// Rejects invalid names; `text` is for their lines.
     fn check(&self, text: &str) -> Result<()> {
         let refuse = |name: &str, error: &Error| {
             let line = line_of(text, name, 0);
             let line = line
                 .map(|line| format!("line {line}: "))
                 .unwrap_or_default();
-            Error::new(error.kind(), format!("{line}{error}")).with_hint(CORRECT_IT)
+            Error::new(error.kind(), format!("{line}{error}")).with_hint(INVALID_FILE_HINT)
         };
         self.project_name()
             .map_err(|error| refuse("project", &error))?;
@@ -173,9 +171,8 @@ impl File {
             EnvName::parse(name).map_err(|error| refuse(name, &error))?;
             let lower = name.to_lowercase();
             if folded.contains(&lower) {
-                let message = format!(
-                    "two envs are called `{name}` in upper or lower case: host names fold it"
-                );
+                let message =
+                    format!("duplicate env `{name}`: names must differ by more than case");
                 return Err(refuse(name, &Error::new(ErrorKind::Config, message)));
             }
             folded.push(lower);
@@ -183,7 +180,7 @@ impl File {
         Ok(())
     }
 
-    /// The project's name, if it has one.
+    /// The project's name, if any.
     ///
     /// # Errors
     /// `InvalidName`.
@@ -191,16 +188,16 @@ impl File {
         self.project.as_deref().map(ProjectName::parse).transpose()
     }
 
-    /// Which backend the file asks for.
+    /// The requested backend.
     ///
     /// # Errors
-    /// `Config` for a word that is none of the possible ones.
+    /// `Config` for an unknown value.
     pub fn backend(&self) -> Result<BackendChoice> {
-        let word = self.backend.as_deref();
-        word.map_or(Ok(BackendChoice::Auto), BackendChoice::parse)
+        let backend = self.backend.as_deref();
+        backend.map_or(Ok(BackendChoice::Auto), BackendChoice::parse)
     }
 
-    /// The remote that has the envs, if the file names one.
+    /// The remote with the envs, if any.
     ///
     /// # Errors
     /// `InvalidName`.
@@ -211,14 +208,14 @@ impl File {
     /// The envs' names, in the file's order.
     #[must_use]
     pub fn env_names(&self) -> Vec<EnvName> {
-        // `check` has parsed them.
+        // Valid since `check`.
         self.containers
             .keys()
             .filter_map(|name| EnvName::parse(name).ok())
             .collect()
     }
 
-    /// What the file says of an env.
+    /// The entry of an env.
     #[must_use]
     pub fn entry(&self, env: &EnvName) -> Option<&Entry> {
         self.containers.get(env.as_str())
@@ -227,7 +224,7 @@ impl File {
     /// The instance of an env.
     ///
     /// # Errors
-    /// `InvalidName`, naming the part that an engine refuses.
+    /// `InvalidName` with the part that the engine rejects.
     pub fn instance(&self, env: &EnvName) -> Result<InstanceName> {
         InstanceName::of(self.project_name()?.as_ref(), env)
     }

@@ -1,4 +1,4 @@
-//! Files as people write them.
+//! Valid and invalid files.
 
 use super::merged::DEFAULT_PORTS;
 use super::*;
@@ -31,7 +31,7 @@ fn env(name: &str) -> EnvName {
 }
 
 #[test]
-fn text_is_the_scalars_source_and_order_is_the_files() {
+fn keeps_source_text_and_order() {
     let file = File::parse(FILE).unwrap();
     let names: Vec<String> = file.env_names().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["zeta", "on", "empty"]);
@@ -47,7 +47,7 @@ fn text_is_the_scalars_source_and_order_is_the_files() {
 }
 
 #[test]
-fn both_forms_of_snapshots_are_read() {
+fn reads_both_formats_of_snapshots() {
     let file = File::parse(FILE).unwrap();
     let of = |name: &str| file.entry(&env(name)).unwrap().snapshots.clone();
     assert_eq!(
@@ -58,7 +58,7 @@ fn both_forms_of_snapshots_are_read() {
 }
 
 #[test]
-fn defaults_are_the_documented_ones() {
+fn applies_the_documented_defaults() {
     let file = File::parse("containers: {dev: {image: x}}").unwrap();
     let ports: Vec<u16> = file
         .ports(&env("dev"))
@@ -68,7 +68,10 @@ fn defaults_are_the_documented_ones() {
         .collect();
     assert_eq!(ports, DEFAULT_PORTS);
     let user = file.user(&env("dev")).unwrap();
-    assert_eq!((user.name.as_str(), user.password_named), ("dev", false));
+    assert_eq!(
+        (user.name.as_str(), user.has_explicit_password),
+        ("dev", false)
+    );
     assert_eq!(file.instance(&env("dev")).unwrap().as_str(), "dev");
 }
 
@@ -80,9 +83,12 @@ fn errors_have_line_and_column() {
 }
 
 #[test]
-fn names_that_differ_by_case_only_are_refused() {
+fn rejects_names_that_differ_by_case() {
     let error = File::parse("containers: {dev: {}, DEV: {}}").unwrap_err();
-    assert!(error.to_string().contains("upper or lower case"), "{error}");
+    assert!(
+        error.to_string().contains("differ by more than case"),
+        "{error}"
+    );
 }
 
 const NEW_FIELDS: &str = r#"
@@ -103,7 +109,7 @@ containers:
 "#;
 
 #[test]
-fn an_envs_own_value_counts_before_the_defaults() {
+fn own_values_override_defaults() {
     let file = File::parse(NEW_FIELDS).unwrap();
     assert!(file.autostart(&env("main")) && !file.autostart(&env("own")));
     let names = file.host_variables(&env("main")).unwrap();
@@ -118,7 +124,7 @@ fn an_envs_own_value_counts_before_the_defaults() {
 }
 
 #[test]
-fn an_env_that_the_file_does_not_name_has_the_defaults() {
+fn unknown_env_has_the_defaults() {
     let file = File::parse(NEW_FIELDS).unwrap();
     assert!(file.autostart(&env("new")));
     assert_eq!(file.mount_entries(&env("new")).len(), 1);
@@ -126,7 +132,7 @@ fn an_env_that_the_file_does_not_name_has_the_defaults() {
 }
 
 #[test]
-fn an_empty_setup_is_none_at_all() {
+fn empty_setup_is_none() {
     let text = "defaults: {setup: x}\ncontainers: {dev: {setup: \"\"}, other: {setup: ' '}}";
     let file = File::parse(text).unwrap();
     assert_eq!(file.setup_text(&env("dev")), None);
@@ -134,7 +140,7 @@ fn an_empty_setup_is_none_at_all() {
 }
 
 #[test]
-fn values_that_can_not_be_are_refused_by_name() {
+fn rejects_invalid_values() {
     type Read = fn(&File) -> Option<Error>;
     let cases: [(&str, Read, &str); 9] = [
         (
@@ -203,7 +209,7 @@ fn wrong_types_have_line_and_column() {
 }
 
 #[test]
-fn what_stands_twice_is_refused_with_its_line() {
+fn rejects_duplicates_with_their_line() {
     for (text, word) in [
         (
             "project: a\nproject: b\n",
@@ -211,23 +217,23 @@ fn what_stands_twice_is_refused_with_its_line() {
         ),
         (
             "containers:\n  dev: {image: a}\n  dev: {image: b}\n",
-            "`dev` stands twice",
+            "duplicate env `dev`",
         ),
         ("containers:\n  dev:\n    image: a\n    image: b\n", "image"),
         ("containers:\n  dev: {user: {name: a, name: b}}\n", "name"),
     ] {
         let error = File::parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
-            said.contains(word) && said.contains("line"),
-            "{text}: {said}"
+            message.contains(word) && message.contains("line"),
+            "{text}: {message}"
         );
     }
 }
 
 #[test]
-fn a_file_of_aliases_of_aliases_ends() {
+fn nested_aliases_and_brackets_are_bounded() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let before = format!("*a{}", level - 1);
@@ -237,7 +243,7 @@ fn a_file_of_aliases_of_aliases_ends() {
     text.push_str("containers: {dev: {image: *a11}}\n");
     assert_eq!(File::parse(&text).unwrap_err().kind(), ErrorKind::Config);
     for part in ["[", "{a: ", "- ", "? ", "[{", "!a ", "&a "] {
-        // Below a key that we don't know it may well be something that we don't read.
+        // The value of an unknown key may be accepted unread.
         let deep = format!("x:\n  {}\n", part.repeat(100_000));
         if let Err(error) = File::parse(&deep) {
             assert_eq!(error.kind(), ErrorKind::Config, "{part}");
@@ -246,7 +252,7 @@ fn a_file_of_aliases_of_aliases_ends() {
 }
 
 #[test]
-fn a_name_that_can_not_be_is_refused_with_its_line() {
+fn rejects_invalid_names_with_their_line() {
     for (text, line, word) in [
         ("project: a b\n", 1, "`a b`"),
         ("containers:\n  dev: {}\n  'a_b': {}\n", 3, "`a_b`"),
@@ -254,10 +260,10 @@ fn a_name_that_can_not_be_is_refused_with_its_line() {
         ("containers:\n  ../x: {}\n", 2, "`../x`"),
     ] {
         let error = File::parse(text).unwrap_err();
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
-            said.contains(&format!("line {line}: ")) && said.contains(word),
-            "{said}"
+            message.contains(&format!("line {line}: ")) && message.contains(word),
+            "{message}"
         );
         assert!(error.hint().is_some());
     }

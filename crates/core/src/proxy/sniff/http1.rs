@@ -2,20 +2,21 @@
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
-use super::{MAX_HEAD, Protocol, Sniffed, known};
-use crate::proxy::name::Asked;
+use super::{MAX_HEAD_BYTES, Protocol, Sniffed, known};
+use crate::proxy::name::Target;
 
-/// The longest method that anybody has registered (`UPDATEREDIRECTREF`), and some.
+/// Longer than any registered method (`UPDATEREDIRECTREF`).
 const MAX_METHOD: usize = 20;
-/// More header lines than browsers send; what has more is refused.
+/// More than browsers send. Requests with more are refused.
 const MAX_HEADERS: usize = 256;
-/// Bytes of empty lines before a request, which a service may ignore (section 2.2).
+/// Empty lines before a request, in bytes, which servers may ignore (section 2.2).
 const MAX_BLANK: usize = 4;
 
 pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
-    let more = match bytes.len() < MAX_HEAD {
-        true => Sniffed::More,
-        false => Sniffed::TooLong,
+    let more = if bytes.len() < MAX_HEAD_BYTES {
+        Sniffed::More
+    } else {
+        Sniffed::TooLong
     };
     let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n'));
     let (blank, head) = bytes.split_at(blank.take(MAX_BLANK).count());
@@ -23,12 +24,12 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
         return Sniffed::More;
     }
     match first_line(head) {
-        None if !begins_like_a_request(head) => return Sniffed::Other,
+        None if !may_be_request(head) => return Sniffed::Other,
         None => return more,
         Some(line) if !is_request_line(line) => return Sniffed::Other,
         Some(_) => {}
     }
-    // It is parsed once, however slowly it comes.
+    // Parse only complete heads, so that slow clients cost nothing.
     let ended = |part: &[u8]| part == b"\n\n" || part == b"\n\r";
     if !head.windows(2).any(ended) {
         return more;
@@ -37,17 +38,17 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
     let mut request = Request::new(&mut headers);
     match request.parse(head) {
         Ok(Status::Complete(_)) => {
-            let html = takes_html(&request);
-            known(Protocol::Http1 { html }, asked(&request))
+            let html = accepts_html(&request);
+            known(Protocol::Http1 { html }, requested_target(&request))
         }
         Ok(Status::Partial) => more,
         Err(httparse::Error::TooManyHeaders) => Sniffed::TooLong,
-        Err(_) => known(Protocol::Http1 { html: false }, Asked::Garbled),
+        Err(_) => known(Protocol::Http1 { html: false }, Target::Invalid),
     }
 }
 
-/// A method in capitals and a blank, as far as there is anything.
-fn begins_like_a_request(bytes: &[u8]) -> bool {
+/// Whether the bytes so far match a method in capitals and a space.
+fn may_be_request(bytes: &[u8]) -> bool {
     let method = bytes.iter().position(|b| !matches!(b, b'A'..=b'Z' | b'-'));
     match method {
         Some(end) => (1..=MAX_METHOD).contains(&end) && bytes[end] == b' ',
@@ -55,17 +56,17 @@ fn begins_like_a_request(bytes: &[u8]) -> bool {
     }
 }
 
-/// The first line without its end, once that is there.
+/// The first line without its line break, once complete.
 fn first_line(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|b| *b == b'\n')?;
     let line = &bytes[..end];
     Some(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// Whether a line is the first of a request, whatever comes after it.
+/// Whether a line is a complete request line.
 fn is_request_line(line: &[u8]) -> bool {
     let version = [&b" HTTP/1.1"[..], b" HTTP/1.0"];
-    begins_like_a_request(line) && version.iter().any(|version| line.ends_with(version))
+    may_be_request(line) && version.iter().any(|version| line.ends_with(version))
 }
 
 fn values<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -77,23 +78,24 @@ fn values<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a [
         .map(|header| header.value)
 }
 
-fn takes_html(request: &Request) -> bool {
+fn accepts_html(request: &Request) -> bool {
     values(request, "accept").any(|value| value.windows(9).any(|part| part == b"text/html"))
 }
 
-/// Whom a request asks for. A target with a host in it counts, and has to agree with `Host:`.
-fn asked(request: &Request) -> Asked {
+/// Returns the requested target. An absolute request target must agree with `Host:`.
+fn requested_target(request: &Request) -> Target {
     let hosts = values(request, "host").map(|value| match std::str::from_utf8(value) {
-        Ok(text) => Asked::of_authority(text.trim()),
-        Err(_) => Asked::Garbled,
+        Ok(text) => Target::of_authority(text.trim()),
+        Err(_) => Target::Invalid,
     });
-    let target = authority_of_target(request).map(Asked::of_authority);
+    let target = authority_of_target(request).map(Target::of_authority);
     let mut all = target.into_iter().chain(hosts);
     // HTTP/1.0 needs no host.
-    let first = all.next().unwrap_or(Asked::Focus);
-    match all.all(|other| other == first) {
-        true => first,
-        false => Asked::Garbled,
+    let first = all.next().unwrap_or(Target::Focus);
+    if all.all(|other| other == first) {
+        first
+    } else {
+        Target::Invalid
     }
 }
 
@@ -120,16 +122,16 @@ mod tests {
         bytewise(head.as_bytes())
     }
 
-    fn http(asked: Asked) -> Sniffed {
-        known(Protocol::Http1 { html: false }, asked)
+    fn http(requested_target: Target) -> Sniffed {
+        known(Protocol::Http1 { html: false }, requested_target)
     }
 
-    fn dev() -> Asked {
-        Asked::Named(RouteName::of("dev", Some("web")))
+    fn dev() -> Target {
+        Target::Named(RouteName::of("dev", Some("web")))
     }
 
     #[test]
-    fn the_host_is_found_wherever_it_stands() {
+    fn finds_host_in_header_and_target() {
         let hosts = [
             "GET / HTTP/1.1\r\nHost: dev.web.localhost:5173\r\n\r\n",
             "GET / HTTP/1.1\r\nA: b\r\nhOST:DEV.web.localhost\r\nC: d\r\n\r\n",
@@ -143,46 +145,46 @@ mod tests {
             assert_eq!(verdict(head), http(dev()), "{head}");
             assert_eq!(verdict(&format!("\r\n{head}")), http(dev()), "{head}");
         }
-        assert_eq!(verdict("GET / HTTP/1.0\r\n\r\n"), http(Asked::Focus));
+        assert_eq!(verdict("GET / HTTP/1.0\r\n\r\n"), http(Target::Focus));
     }
 
     #[test]
-    fn a_target_that_contains_a_url_is_still_a_path() {
+    fn url_in_query_is_not_a_host() {
         let head = "GET /redirect?to=http://other.web.localhost/ HTTP/1.1\r\nHost: dev.web.localhost\r\n\r\n";
         assert_eq!(verdict(head), http(dev()));
     }
 
     #[test]
-    fn a_browser_takes_html() {
+    fn detects_clients_that_accept_html() {
         let head = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html,*/*\r\n\r\n";
         assert_eq!(
             verdict(head),
-            known(Protocol::Http1 { html: true }, Asked::Focus)
+            known(Protocol::Http1 { html: true }, Target::Focus)
         );
     }
 
     #[test]
-    fn two_hosts_that_differ_are_nobodys() {
+    fn different_hosts_are_invalid() {
         for head in [
             "GET / HTTP/1.1\r\nHost: dev.web.localhost\r\nHost: b.web.localhost\r\n\r\n",
             "GET http://b.web.localhost/ HTTP/1.1\r\nHost: dev.web.localhost\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: u@dev.web.localhost\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: d\u{e9}v.web.localhost\r\n\r\n",
         ] {
-            assert_eq!(verdict(head), http(Asked::Garbled), "{head}");
+            assert_eq!(verdict(head), http(Target::Invalid), "{head}");
         }
     }
 
     #[test]
-    fn a_head_that_breaks_in_the_middle_is_nobodys() {
+    fn malformed_head_is_invalid() {
         let head = b"GET / HTTP/1.1\r\nHost: dev.web.localhost\r\nbad header\0: x\r\n\r\n";
-        assert_eq!(sniff(head), http(Asked::Garbled));
+        assert_eq!(sniff(head), http(Target::Invalid));
     }
 
     #[test]
-    fn too_much_is_refused_and_not_kept() {
+    fn large_heads_are_refused() {
         let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
-        head.resize(MAX_HEAD - 1, b'a');
+        head.resize(MAX_HEAD_BYTES - 1, b'a');
         assert_eq!(sniff(&head), Sniffed::More);
         head.push(b'a');
         assert_eq!(sniff(&head), Sniffed::TooLong);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn capitals_without_a_blank_are_no_request() {
+    fn capitals_without_space_are_not_http() {
         assert_eq!(sniff(b"GE"), Sniffed::More);
         assert_eq!(sniff(b"HELLO\r\n"), Sniffed::Other);
         assert_eq!(sniff(&[b'A'; MAX_METHOD + 1]), Sniffed::Other);

@@ -1,6 +1,6 @@
 //! HTTP/2 with prior knowledge (RFC 9113): `:authority` of the first request.
 //!
-//! Some clients wait for the server's settings before they ask for anything; they name nobody in time.
+//! Clients that wait for the server's settings before their first request are not detected.
 
 use std::io;
 use std::pin::Pin;
@@ -9,22 +9,22 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{MAX_HEAD, Protocol, Sniffed, known};
-use crate::proxy::name::Asked;
+use super::{MAX_HEAD_BYTES, Protocol, Sniffed, known};
+use crate::proxy::name::Target;
 
-/// What a client that knows beforehand begins with (section 3.4).
+/// Connection preface (section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Length of a frame's own head (section 4.1).
-const FRAME_HEAD: usize = 9;
-/// The longest frame before anything else has been agreed on (section 4.2).
-const MAX_FRAME: usize = 16_384;
-/// Frame types that carry the head of a request (sections 6.2 and 6.10).
+/// Frame header length (section 4.1).
+const FRAME_HEADER_BYTES: usize = 9;
+/// Initial frame size limit (section 4.2).
+const MAX_FRAME_BYTES: usize = 16_384;
+/// Frame types of request headers (sections 6.2 and 6.10).
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
-/// The flag of the last of them.
+/// Flag of the last header frame.
 const END_HEADERS: u8 = 4;
 
-/// Whether these are the first bytes of the preface, or the preface and more.
+/// Whether the bytes match the preface so far.
 pub(super) fn may_be(bytes: &[u8]) -> bool {
     let length = bytes.len().min(PREFACE.len());
     bytes[..length] == PREFACE[..length]
@@ -32,63 +32,62 @@ pub(super) fn may_be(bytes: &[u8]) -> bool {
 
 pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
     match head(bytes) {
-        Head::Whole(head) => known(Protocol::Http2, asked(head)),
-        Head::Part if bytes.len() < MAX_HEAD => Sniffed::More,
-        Head::Part => Sniffed::TooLong,
-        Head::Wrong => known(Protocol::Http2, Asked::Garbled),
+        Head::Complete(head) => known(Protocol::Http2, requested_target(head)),
+        Head::Partial if bytes.len() < MAX_HEAD_BYTES => Sniffed::More,
+        Head::Partial => Sniffed::TooLong,
+        Head::Invalid => known(Protocol::Http2, Target::Invalid),
     }
 }
 
-/// What there is of the head of the first request.
+/// Head of the first request.
 enum Head<'a> {
-    /// All of it, and nothing behind it.
-    Whole(&'a [u8]),
-    /// Not all of it yet.
-    Part,
-    /// Frames that nobody may send.
-    Wrong,
+    /// Complete, without trailing bytes.
+    Complete(&'a [u8]),
+    Partial,
+    /// Protocol error.
+    Invalid,
 }
 
 fn head(bytes: &[u8]) -> Head<'_> {
     let mut at = PREFACE.len();
-    while let Some(head) = bytes.get(at..at + FRAME_HEAD) {
+    while let Some(head) = bytes.get(at..at + FRAME_HEADER_BYTES) {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        if length > MAX_FRAME {
-            return Head::Wrong;
+        if length > MAX_FRAME_BYTES {
+            return Head::Invalid;
         }
-        at += FRAME_HEAD + length;
+        at += FRAME_HEADER_BYTES + length;
         let Some(whole) = bytes.get(..at) else {
-            return Head::Part;
+            return Head::Partial;
         };
         if matches!(head[3], HEADERS | CONTINUATION) && head[4] & END_HEADERS != 0 {
-            return Head::Whole(whole);
+            return Head::Complete(whole);
         }
     }
-    Head::Part
+    Head::Partial
 }
 
-/// The host of the first request, read by the library that a server would read it with.
-fn asked(bytes: &[u8]) -> Asked {
+/// Returns the host of the first request, parsed by `h2`.
+fn requested_target(bytes: &[u8]) -> Target {
     let first = async {
         let mut connection = h2::server::handshake(Replay(bytes)).await.ok()?;
         let (request, _) = connection.accept().await?.ok()?;
         Some(request)
     };
     let Some(Some(request)) = first.now_or_never() else {
-        return Asked::Garbled;
+        return Target::Invalid;
     };
     let host = request.headers().get("host");
-    let host = host.map(|host| host.to_str().map_or(Asked::Garbled, Asked::of_authority));
+    let host = host.map(|host| host.to_str().map_or(Target::Invalid, Target::of_authority));
     let authority = request.uri().authority();
-    let authority = authority.map(|authority| Asked::of_authority(authority.as_str()));
+    let authority = authority.map(|authority| Target::of_authority(authority.as_str()));
     match (authority, host) {
-        (Some(one), Some(other)) if one != other => Asked::Garbled,
-        (Some(asked), _) | (None, Some(asked)) => asked,
-        (None, None) => Asked::Focus,
+        (Some(one), Some(other)) if one != other => Target::Invalid,
+        (Some(target), _) | (None, Some(target)) => target,
+        (None, None) => Target::Focus,
     }
 }
 
-/// A connection that has received these bytes, then nothing; what is sent is forgotten.
+/// A connection with these received bytes; discards writes.
 struct Replay<'a>(&'a [u8]);
 
 impl AsyncRead for Replay<'_> {
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
     use crate::proxy::name::RouteName;
 
-    /// The first bytes of a real client that asks for `uri`.
+    /// Returns the first bytes of an `h2` client's request.
     async fn request(uri: &str) -> Vec<u8> {
         let (ours, mut other) = tokio::io::duplex(256 * 1024);
         let (mut client, connection) = h2::client::handshake(ours).await.unwrap();
@@ -150,33 +149,33 @@ mod tests {
         bytes
     }
 
-    fn http2(asked: Asked) -> Sniffed {
-        known(Protocol::Http2, asked)
+    fn http2(requested_target: Target) -> Sniffed {
+        known(Protocol::Http2, requested_target)
     }
 
     #[tokio::test]
-    async fn the_authority_of_a_real_client_is_found() {
+    async fn finds_authority_of_h2_client() {
         let bytes = request("http://dev.web.localhost:5173/x").await;
-        let dev = Asked::Named(RouteName::of("dev", Some("web")));
+        let dev = Target::Named(RouteName::of("dev", Some("web")));
         assert_eq!(bytewise(&bytes[..]), http2(dev));
         assert_eq!(
             sniff(&request("http://127.0.0.1/").await),
-            http2(Asked::Focus)
+            http2(Target::Focus)
         );
     }
 
     #[test]
-    fn frames_that_nobody_may_send_reach_nobody() {
+    fn invalid_frames_are_refused() {
         let mut bytes = PREFACE.to_vec();
         bytes.extend([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(sniff(&bytes), http2(Asked::Garbled));
+        assert_eq!(sniff(&bytes), http2(Target::Invalid));
         let mut rubbish = PREFACE.to_vec();
         rubbish.extend([0, 0, 3, HEADERS, END_HEADERS, 0, 0, 0, 1, 0xff, 0xff, 0xff]);
-        assert_eq!(sniff(&rubbish), http2(Asked::Garbled));
+        assert_eq!(sniff(&rubbish), http2(Target::Invalid));
     }
 
     #[test]
-    fn other_methods_that_begin_with_a_p_are_no_preface() {
+    fn other_methods_with_p_are_not_the_preface() {
         assert_eq!(sniff(b"P"), Sniffed::More);
         assert_eq!(sniff(b"PRI "), Sniffed::More);
         let post = sniff(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n");

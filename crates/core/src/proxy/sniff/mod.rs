@@ -1,62 +1,58 @@
-//! What the first bytes of a connection say about whom it wants.
+//! Detects protocol and target from the first bytes of a connection.
 //!
-//! Three protocols name a host before the server has said a word: HTTP/1 in its head, HTTP/2 in its
-//! first request where the client knows beforehand that it may speak it, and TLS in its greeting. The
-//! parsers are those of well-known libraries; what is ours is when to stop reading. All of it is pure:
-//! bytes in, a verdict out.
+//! Three protocols name a host before the server speaks: HTTP/1, HTTP/2 with prior knowledge, and TLS in its client
+//! hello. Parsing is done by well-known libraries; this code decides when enough was read. All functions are pure.
 
 mod http1;
 mod http2;
 mod tls;
 
-use super::name::Asked;
+use super::name::Target;
 pub(super) use tls::HANDSHAKE as TLS_HANDSHAKE;
 
-/// More bytes than the head of any request has. What goes on beyond it is refused (HTTP) or treated
-/// as a protocol that names nobody.
-pub const MAX_HEAD: usize = 64 * 1024;
+/// Limit in bytes. Longer heads are refused (HTTP) or treated as an unknown protocol.
+pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// What the first bytes say.
+/// Result of sniffing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sniffed {
-    /// Nothing yet: more of them may.
+    /// More bytes are needed.
     More,
-    /// They name whom they want.
+    /// A known protocol.
     Known {
-        /// In which protocol.
         protocol: Protocol,
-        /// Whom.
-        asked: Asked,
+        /// Requested target.
+        target: Target,
     },
-    /// They are of no protocol that names anybody.
+    /// A protocol without host names.
     Other,
-    /// HTTP with a head that is longer than any.
+    /// HTTP with a head over the limit.
     TooLong,
 }
 
-/// A protocol that names a host, and with it how to tell its client that there is none.
+/// A protocol with host names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.0 and 1.1, WebSocket too.
+    /// HTTP/1.0 and 1.1, including WebSocket.
     Http1 {
-        /// Whether a person looks at the answer: it takes HTML.
+        /// The client accepts HTML.
         html: bool,
     },
     /// HTTP/2 with prior knowledge.
     Http2,
-    /// TLS, whatever is in it.
+    /// TLS with any content.
     Tls,
 }
 
 impl Protocol {
-    /// Whether it is HTTP in the clear.
+    /// Whether it is unencrypted HTTP.
     #[must_use]
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http1 { .. } | Self::Http2)
     }
 }
 
-/// Reads what a client has sent so far.
+/// Sniffs the bytes received so far.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     match bytes.first() {
@@ -67,15 +63,15 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
     }
 }
 
-fn known(protocol: Protocol, asked: Asked) -> Sniffed {
-    Sniffed::Known { protocol, asked }
+fn known(protocol: Protocol, target: Target) -> Sniffed {
+    Sniffed::Known { protocol, target }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// Feeds byte after byte; the verdict must come with the last one, if at all.
+    /// Feeds bytes one by one; only the last one may decide.
     pub(in crate::proxy) fn bytewise(bytes: &[u8]) -> Sniffed {
         let mut verdict = Sniffed::More;
         for end in 1..=bytes.len() {
@@ -86,9 +82,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn silence_and_rubbish_say_nothing() {
+    fn other_protocols_have_no_target() {
         assert_eq!(sniff(b""), Sniffed::More);
-        for rubbish in [
+        for other in [
             &b"\0\0\0\x08\x04\xd2\x16\x2f"[..],
             b"\x00",
             b"SSH-2.0-OpenSSH_9.2\r\n",
@@ -97,7 +93,7 @@ pub(super) mod tests {
             b"*1\r\n$4\r\nPING\r\n",
             b"PING\r\n",
         ] {
-            assert_eq!(sniff(rubbish), Sniffed::Other, "{rubbish:?}");
+            assert_eq!(sniff(other), Sniffed::Other, "{other:?}");
         }
     }
 }

@@ -1,35 +1,27 @@
-//! A port in the menu.
+//! Port entries of the menu.
 
 use lxc_dev_manager_core::model::PortState;
 use lxc_dev_manager_core::view::{Action, EnvRef, PortView};
 
-use super::Node;
+use super::{Node, TrayAction};
 
-/// A port that is forwarded, or that somebody else has.
-pub(super) fn node(
-    port: &PortView,
-    target: impl Fn() -> EnvRef,
-    act: impl Fn(&str, String, Action) -> Node,
-) -> Option<Node> {
+/// Returns the entry of a port that is forwarded or in use by another program.
+pub(super) fn node(port: &PortView, target: impl Fn() -> EnvRef) -> Option<Node> {
     let (number, guest) = (port.host, port.guest);
     let key = format!("port {guest}");
     match port.state {
-        // Nobody knows whether anything listens: nothing to offer.
+        // Unknown whether anything listens.
         PortState::Idle | PortState::Native => None,
-        PortState::Taken => Some(Node::text(&key, format!("▲  Port {number} is taken"))),
+        PortState::Taken => Some(Node::text(&key, format!("▲  Port {number} is in use"))),
         PortState::Forwarded => {
             let star = if port.focused { " ★" } else { "" };
-            let open = Action::OpenPort {
-                env: target(),
-                port: guest,
-            };
-            let mut below = vec![act("open", "Open in the browser".into(), open)];
+            let env = target();
+            let open = TrayAction::Act(Action::OpenPort { env, port: guest });
+            let mut below = vec![Node::item("open", "Open in browser", open)];
             if !port.focused {
-                let focus = Action::Focus {
-                    env: target(),
-                    port: guest,
-                };
-                below.push(act("focus", "Give it the focus".into(), focus));
+                let env = target();
+                let focus = TrayAction::Act(Action::Focus { env, port: guest });
+                below.push(Node::item("focus", "Make default target", focus));
             }
             Some(Node::sub(&key, format!("Port {number}{star}"), below))
         }

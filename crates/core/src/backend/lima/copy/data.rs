@@ -1,7 +1,7 @@
-//! Bytes of one file into another, where two files can't share them: only what holds data, so that holes stay.
+//! Copies the data of a sparse file, for file systems that cannot share blocks. Holes stay holes.
 //!
-//! Several threads write past the system's cache where it can be passed (ext4, xfs). Bytes that go through it are written
-//! twice, and Linux holds them back on a slow disk: on ext4 a copy and the flush after it took half as long again.
+//! Several threads write with direct I/O where supported (ext4, xfs): through the page cache, a copy with its flush
+//! took 1.5 times as long on ext4.
 
 use std::fs::File;
 use std::io;
@@ -16,20 +16,18 @@ use rustix::fs::{SeekFrom, seek};
 use super::is_full;
 use crate::backend::Progress;
 
-/// Bytes that are copied at once.
-const PIECE: usize = 1 << 20;
-/// Pieces that are on their way at once.
+const CHUNK_BYTES: usize = 1 << 20;
 const THREADS: usize = 4;
-/// Shorter ones go through the cache, which makes one write of many.
-const SMALL: usize = 64 << 10;
-/// Where and how long a piece has to be to pass the cache, and where in memory: no disk has larger sectors. Nor does any
-/// page of the cache have bytes of both kinds then, on systems with pages of this size.
-const ALIGNED: usize = 4096;
+/// Shorter chunks go through the page cache, which merges writes.
+const MIN_DIRECT_BYTES: usize = 64 << 10;
+/// Alignment for direct I/O in file and memory: no disk has larger sectors. With pages of this size, no cached page
+/// mixes both kinds of writes.
+const ALIGNMENT: usize = 4096;
 
-/// Copies what `source` holds into `target`, an empty file at `path`. It isn't on the disk yet when this returns.
+/// Copies the data of `source` to `target`, an empty file at `path`. It isn't synced.
 ///
 /// # Errors
-/// What the system says; `target` is of no use then.
+/// The system's; then the content of `target` is undefined.
 pub(crate) fn copy_data(
     source: &File,
     target: &File,
@@ -39,33 +37,34 @@ pub(crate) fn copy_data(
     let metadata = source.metadata()?;
     let length = metadata.len();
     target.set_len(length)?;
-    let held = (metadata.blocks() * 512).clamp(1, length.max(1));
-    let work = Work {
+    let allocated = (metadata.blocks() * 512).clamp(1, length.max(1));
+    let work = CopyJob {
         source,
         target,
-        direct: past_the_cache(path),
+        direct: open_direct(path),
         progress,
-        held,
+        allocated,
         length,
-        place: Mutex::default(),
+        cursor: Mutex::default(),
     };
-    let others = usize::try_from(held).map_or(THREADS, |held| held / PIECE);
+    let others = usize::try_from(allocated).map_or(THREADS, |allocated| allocated / CHUNK_BYTES);
     std::thread::scope(|scope| {
-        let begin = |_| std::thread::Builder::new().spawn_scoped(scope, || work.run());
-        // As many as the system lets have: this one does it all, if need be.
-        let others: Vec<_> = (0..others.min(THREADS - 1)).flat_map(begin).collect();
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.run());
+        // If no thread can be started, this one does all the work.
+        let others: Vec<_> = (0..others.min(THREADS - 1)).flat_map(spawn).collect();
         let mut ended = vec![work.run()];
         ended.extend(others.into_iter().map(|other| {
-            let broken = || Err(io::Error::other("a thread of the copy broke off"));
-            other.join().unwrap_or_else(|_| broken())
+            other
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a copy thread panicked")))
         }));
-        // All have ended before the first that failed is told.
+        // All threads have ended before the first error is returned.
         ended.into_iter().collect()
     })
 }
 
-/// Where the next data or hole begins; `None` beyond the last one.
-pub(crate) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+/// Start of the next data or hole; `None` beyond the last one.
+pub(crate) fn seek_next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
     match seek(file.as_fd(), from) {
         Ok(at) => Ok(Some(at)),
         Err(rustix::io::Errno::NXIO) => Ok(None),
@@ -73,127 +72,126 @@ pub(crate) fn next(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
     }
 }
 
-/// A copy that threads share.
-struct Work<'a> {
+/// A copy shared by its threads.
+struct CopyJob<'a> {
     source: &'a File,
     target: &'a File,
-    /// The same file as `target`.
+    /// `target`, opened for direct I/O.
     direct: Option<File>,
     progress: &'a Progress,
-    /// Bytes on the disk, which is about what there is to copy.
-    held: u64,
+    /// Allocated bytes: about the amount to copy.
+    allocated: u64,
     length: u64,
-    place: Mutex<Place>,
+    cursor: Mutex<Cursor>,
 }
 
-/// Where a copy is.
+/// Progress of a copy.
 #[derive(Default)]
-struct Place {
-    /// The next byte to copy, and the end of the data in which it is.
+struct Cursor {
+    /// The next byte to copy, and the end of its extent.
     at: u64,
     end: u64,
-    /// Bytes that were copied.
     done: u64,
-    /// Percents that were told last.
-    told: Option<u8>,
-    /// There is no more, or one of the threads has failed.
+    /// The last reported percentage.
+    reported: Option<u8>,
+    /// At the end of the file, or after an error.
     is_over: bool,
 }
 
-impl Work<'_> {
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+impl CopyJob<'_> {
+    fn cursor(&self) -> MutexGuard<'_, Cursor> {
+        self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) -> io::Result<()> {
-        let mut room = vec![0; PIECE + ALIGNED];
-        let begin = room.as_ptr().align_offset(ALIGNED).min(ALIGNED);
-        let room = &mut room[begin..begin + PIECE];
-        let copied = self.copy_pieces(room);
+        let mut buffer = vec![0; CHUNK_BYTES + ALIGNMENT];
+        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let buffer = &mut buffer[start..start + CHUNK_BYTES];
+        let copied = self.copy_chunks(buffer);
         if copied.is_err() {
-            self.place().is_over = true;
+            self.cursor().is_over = true;
         }
         copied
     }
 
-    fn copy_pieces(&self, room: &mut [u8]) -> io::Result<()> {
-        while let Some(piece) = self.next_piece()? {
-            let length = usize::try_from(piece.end - piece.start).unwrap_or(PIECE);
-            let bytes = &mut room[..length];
-            self.source.read_exact_at(bytes, piece.start)?;
-            self.write(bytes, piece.start)?;
-            self.tell(length as u64);
+    fn copy_chunks(&self, buffer: &mut [u8]) -> io::Result<()> {
+        while let Some(chunk) = self.next_chunk()? {
+            let length = usize::try_from(chunk.end - chunk.start).unwrap_or(CHUNK_BYTES);
+            let bytes = &mut buffer[..length];
+            self.source.read_exact_at(bytes, chunk.start)?;
+            self.write(bytes, chunk.start)?;
+            self.report(length as u64);
         }
         Ok(())
     }
 
-    /// What nobody copies yet.
-    fn next_piece(&self) -> io::Result<Option<Range<u64>>> {
-        let mut place = self.place();
-        if place.is_over {
+    /// Claims the next chunk.
+    fn next_chunk(&self) -> io::Result<Option<Range<u64>>> {
+        let mut cursor = self.cursor();
+        if cursor.is_over {
             return Ok(None);
         }
-        if place.at == place.end {
-            let Some(start) = next(self.source, SeekFrom::Data(place.at))? else {
-                place.is_over = true;
+        if cursor.at == cursor.end {
+            let Some(start) = seek_next(self.source, SeekFrom::Data(cursor.at))? else {
+                cursor.is_over = true;
                 return Ok(None);
             };
-            let end = next(self.source, SeekFrom::Hole(start))?.unwrap_or(self.length);
+            let end = seek_next(self.source, SeekFrom::Hole(start))?.unwrap_or(self.length);
             if self.direct.is_some() {
                 reserve(self.target, start..end);
             }
-            (place.at, place.end) = (start, end);
+            (cursor.at, cursor.end) = (start, end);
         }
-        let start = place.at;
-        place.at = place.end.min(start + PIECE as u64);
-        Ok(Some(start..place.at))
+        let start = cursor.at;
+        cursor.at = cursor.end.min(start + CHUNK_BYTES as u64);
+        Ok(Some(start..cursor.at))
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let is_aligned = bytes.len().is_multiple_of(ALIGNED) && at.is_multiple_of(ALIGNED as u64);
+        let is_aligned =
+            bytes.len().is_multiple_of(ALIGNMENT) && at.is_multiple_of(ALIGNMENT as u64);
         let direct = self.direct.as_ref();
-        let direct = direct.filter(|_| is_aligned && bytes.len() >= SMALL);
+        let direct = direct.filter(|_| is_aligned && bytes.len() >= MIN_DIRECT_BYTES);
         match direct.map(|direct| direct.write_all_at(bytes, at)) {
             Some(Err(error)) if is_full(&error) => Err(error),
             Some(Ok(())) => Ok(()),
-            // Not in pieces of this size, or not at all: what else is wrong is told again.
+            // Direct I/O may be unsupported; any other error recurs.
             Some(Err(_)) | None => self.target.write_all_at(bytes, at),
         }
     }
 
-    fn tell(&self, copied: u64) {
-        let mut place = self.place();
-        place.done += copied;
-        let percent = u8::try_from(place.done.min(self.held) * 100 / self.held).ok();
-        if percent != place.told {
-            place.told = percent;
+    fn report(&self, copied: u64) {
+        let mut cursor = self.cursor();
+        cursor.done += copied;
+        let percent = u8::try_from(cursor.done.min(self.allocated) * 100 / self.allocated).ok();
+        if percent != cursor.reported {
+            cursor.reported = percent;
             self.progress.step("copying the disk", percent);
         }
     }
 }
 
-/// A file that can be written past the system's cache, on file systems that have such a thing.
+/// Opens a file for direct I/O, if supported.
 #[cfg(target_os = "linux")]
-fn past_the_cache(path: &Path) -> Option<File> {
+fn open_direct(path: &Path) -> Option<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     opened.ok().map(File::from)
 }
 
-/// A disk of APFS, which every Mac with Lima has, shares its blocks.
+/// Not needed on APFS, which shares blocks.
 #[cfg(not(target_os = "linux"))]
-fn past_the_cache(_path: &Path) -> Option<File> {
+fn open_direct(_path: &Path) -> Option<File> {
     None
 }
 
-/// Has the file system find the blocks before they are written: one by one it takes longer than the writing. Advice only:
-/// who finds no room is told by the write.
+/// Preallocates blocks, which is faster than one by one. A failure shows in the write.
 #[cfg(target_os = "linux")]
 fn reserve(file: &File, range: Range<u64>) {
     use rustix::fs::{FallocateFlags, fallocate};
     let length = range.end - range.start;
-    if length >= SMALL as u64 {
+    if length >= MIN_DIRECT_BYTES as u64 {
         let _ = fallocate(file, FallocateFlags::KEEP_SIZE, range.start, length);
     }
 }
@@ -208,36 +206,36 @@ mod tests {
 
     use super::*;
 
-    /// Copies with these ways to open the source, and what was told.
+    /// Copies; returns the result, the copy and the reported percentages.
     fn copied(
         source: &fs::OpenOptions,
         bytes: &[u8],
     ) -> (io::Result<()>, Vec<u8>, Vec<Option<u8>>) {
-        let place = tempfile::tempdir().unwrap();
-        let (from, to) = (place.path().join("disk"), place.path().join("copy"));
+        let home = tempfile::tempdir().unwrap();
+        let (from, to) = (home.path().join("disk"), home.path().join("copy"));
         fs::write(&from, bytes).unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let listener = told.clone();
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let listener = reported.clone();
         let progress = Progress::new(move |step| listener.lock().unwrap().push(step.percent));
         let (source, target) = (source.open(&from).unwrap(), File::create_new(&to).unwrap());
         let done = copy_data(&source, &target, &to, &progress);
-        let told = told.lock().unwrap().clone();
-        (done, fs::read(&to).unwrap(), told)
+        let reported = reported.lock().unwrap().clone();
+        (done, fs::read(&to).unwrap(), reported)
     }
 
     #[test]
-    fn data_of_many_pieces_and_any_length_is_copied() {
+    fn copies_many_chunks_of_any_length() {
         let mixed = |at: u32| (at >> 9) as u8 ^ at as u8;
         let bytes: Vec<u8> = (0..(9 << 20) + 77).map(mixed).collect();
-        let (done, copy, told) = copied(fs::OpenOptions::new().read(true), &bytes);
+        let (done, copy, reported) = copied(fs::OpenOptions::new().read(true), &bytes);
         done.unwrap();
         assert!(copy == bytes);
-        assert!(told.is_sorted(), "{told:?}");
-        assert_eq!(told.last(), Some(&Some(100)));
+        assert!(reported.is_sorted(), "{reported:?}");
+        assert_eq!(reported.last(), Some(&Some(100)));
     }
 
     #[test]
-    fn a_source_that_cannot_be_read_is_an_error() {
+    fn unreadable_source_is_an_error() {
         let (done, ..) = copied(fs::OpenOptions::new().write(true), &[1; 5 << 20]);
         assert!(done.is_err());
     }

@@ -1,5 +1,5 @@
-//! Watching on Linux. Directories are watched for names only: what is written to a disk in them is nobody's
-//! concern. A log is watched by itself.
+//! Watching on Linux. Directories are watched for names only, so that writes to disks cause no events; each log is
+//! watched by itself.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,32 +8,30 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use inotify::{EventMask, EventOwned, Inotify, WatchDescriptor, WatchMask, Watches};
 
-use super::{LOG, Touched};
+use super::{FileEvent, LOG};
 use crate::error::{Error, Result};
 
-/// Names that come, go and change in a directory.
+/// Created, deleted and renamed entries.
 const NAMES: WatchMask = WatchMask::CREATE
     .union(WatchMask::DELETE)
     .union(WatchMask::MOVED_FROM)
     .union(WatchMask::MOVED_TO)
     .union(WatchMask::ONLYDIR);
-/// Bytes of events that are read at once.
-const BUFFER: usize = 8192;
+const BUFFER_BYTES: usize = 8192;
 
 struct Watch {
     home: PathBuf,
     watches: Watches,
-    /// What each of them is on.
     paths: HashMap<WatchDescriptor, PathBuf>,
-    /// Where a directory was that is on its way to another name.
+    /// Cookie and old path of a directory that is being renamed.
     moving: Option<(u32, PathBuf)>,
 }
 
-/// Everything that is touched below a directory and its machines.
-pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
+/// Watches a directory and its machines.
+pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, FileEvent>> {
     let failed =
         |error: std::io::Error| Error::io(format!("cannot watch {}", home.display()), error);
-    let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; BUFFER]));
+    let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; BUFFER_BYTES]));
     let events = events.map_err(failed)?;
     let mut watch = Watch {
         home: home.to_path_buf(),
@@ -45,12 +43,14 @@ pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
     for entry in std::fs::read_dir(home).map_err(failed)?.flatten() {
         watch.add_machine(&entry.path());
     }
-    let whole = events.take_while(|event| std::future::ready(event.is_ok()));
-    let touched = whole.flat_map(move |event| {
-        let touched = event.map(|event| watch.take(&event)).unwrap_or_default();
-        futures_util::stream::iter(touched)
+    let valid = events.take_while(|event| std::future::ready(event.is_ok()));
+    let changes = valid.flat_map(move |event| {
+        let changes = event
+            .map(|event| watch.translate(&event))
+            .unwrap_or_default();
+        futures_util::stream::iter(changes)
     });
-    Ok(touched.boxed())
+    Ok(changes.boxed())
 }
 
 impl Watch {
@@ -60,7 +60,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches a machine's directory and its log. One that goes meanwhile needs no watch.
+    /// Watches a machine's directory and its log; errors of a deleted machine are ignored.
     fn add_machine(&mut self, path: &Path) {
         let name = path
             .file_name()
@@ -73,24 +73,24 @@ impl Watch {
         let _ = self.add(path.join(LOG), WatchMask::MODIFY);
     }
 
-    fn take(&mut self, event: &EventOwned) -> Vec<Touched> {
+    fn translate(&mut self, event: &EventOwned) -> Vec<FileEvent> {
         if event.mask.contains(EventMask::IGNORED) {
             self.paths.remove(&event.wd);
             return Vec::new();
         }
-        let Some(place) = self.paths.get(&event.wd) else {
+        let Some(directory) = self.paths.get(&event.wd) else {
             return Vec::new();
         };
         let path = event
             .name
             .as_ref()
-            .map_or_else(|| place.clone(), |name| place.join(name));
+            .map_or_else(|| directory.clone(), |name| directory.join(name));
         let is_machine = path.parent() == Some(self.home.as_path());
         if is_machine && event.mask.contains(EventMask::MOVED_FROM) {
             self.moving = Some((event.cookie, path.clone()));
-            return vec![Touched::Path(path)];
+            return vec![FileEvent::Path(path)];
         }
-        let mut touched = Vec::new();
+        let mut changes = Vec::new();
         if event
             .mask
             .intersects(EventMask::CREATE | EventMask::MOVED_TO)
@@ -98,23 +98,23 @@ impl Watch {
             if is_machine {
                 self.add_machine(&path);
             } else if path.ends_with(LOG) {
-                // It is watched by itself; what was written before that is read now.
+                // Content written before the watch is read now.
                 let _ = self.add(path.clone(), WatchMask::MODIFY);
             }
         }
         match self.moving.take() {
             Some((cookie, from)) if cookie == event.cookie && is_machine => {
-                touched.push(Touched::Moved {
+                changes.push(FileEvent::Moved {
                     from,
                     to: path.clone(),
                 });
             }
-            _ => touched.push(Touched::Path(path.clone())),
+            _ => changes.push(FileEvent::Path(path.clone())),
         }
         if is_machine {
-            // It may have got its log before it was watched.
-            touched.push(Touched::Path(path.join(LOG)));
+            // The log may have been created before the watch.
+            changes.push(FileEvent::Path(path.join(LOG)));
         }
-        touched
+        changes
     }
 }

@@ -1,10 +1,8 @@
-//! What happens to machines: told by their directories and by their host agents' logs.
+//! Events of machines, from their directories and the logs of their host agents.
 //!
-//! Lima has no server that could be asked. A machine appears, goes and gets another name by its
-//! directory; it has been started once its agent writes `"running":true` as a line of JSON into
-//! `ha.stdout.log`, which begins anew with every start. `limactl watch` tells the same, but passes over
-//! copies, and is a process that somebody has to look after. Deliberately absent: writes to disks, of
-//! which there are thousands.
+//! Lima has no daemon to ask. A machine is created, deleted and renamed with its directory; it is running once its
+//! agent writes `"running":true` to `ha.stdout.log` (JSON lines, replaced at each start). `limactl watch` reports the
+//! same, but skips copies and is another process to manage. Deliberately absent: writes to disks.
 
 #[cfg(target_os = "linux")]
 mod inotify;
@@ -25,31 +23,29 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::draft_name::is_draft;
+use super::machine::directory::{Directory, YAML};
+use super::machine::record;
 use crate::backend::BackendEvent;
-use crate::backend::lima::lifecycle::drafts::is_draft;
-use crate::backend::lima::machine::directory::{Directory, YAML};
-use crate::backend::lima::machine::record;
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// The agent's lines for programs.
+/// The agent's JSON lines.
 const LOG: &str = "ha.stdout.log";
-/// The files of a machine that say something.
-const TELLING: [&str; 5] = ["ha.pid", "qemu.pid", "vz.pid", YAML, record::FILE];
-/// Events that wait for a reader.
-const WAITING: usize = 256;
-/// How much of a log is read at once.
-const LOG_LIMIT: u64 = 4 << 20;
+/// Files whose changes are reported.
+const WATCHED_FILES: [&str; 5] = ["ha.pid", "qemu.pid", "vz.pid", YAML, record::FILE];
+const EVENT_BUFFER: usize = 256;
+const MAX_LOG_BYTES: u64 = 4 << 20;
 
-/// Something below `LIMA_HOME` was touched.
+/// A change below `LIMA_HOME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Touched {
+enum FileEvent {
     /// A file, or a machine's directory itself.
     Path(PathBuf),
-    /// A machine's directory has another name.
+    /// A renamed machine's directory.
     #[cfg_attr(
         not(target_os = "linux"),
-        expect(dead_code, reason = "FSEvents tells of two paths, not of one move")
+        expect(dead_code, reason = "FSEvents reports two paths instead of a move")
     )]
     Moved { from: PathBuf, to: PathBuf },
 }
@@ -67,19 +63,19 @@ struct Status {
     exiting: bool,
 }
 
-/// What happens from now on.
+/// Streams the events from now on.
 ///
 /// # Errors
-/// `Io` where nothing can be watched.
+/// `Io` if `LIMA_HOME` cannot be watched.
 pub(crate) fn stream(home: &Path) -> Result<BoxStream<'static, BackendEvent>> {
-    crate::backend::lima::snapshots::make_directory(home)?;
-    let mut touched = watch(home)?;
-    let (told, events) = mpsc::channel(WAITING);
-    let mut fold = Fold::of(home);
+    crate::home::create_private_directory(home)?;
+    let mut changes = watch(home)?;
+    let (sender, events) = mpsc::channel(EVENT_BUFFER);
+    let mut fold = EventFold::of(home);
     let task = tokio::spawn(async move {
-        while let Some(touched) = touched.next().await {
-            for event in fold.take(touched) {
-                if told.send(event).await.is_err() {
+        while let Some(changes) = changes.next().await {
+            for event in fold.handle(changes) {
+                if sender.send(event).await.is_err() {
                     return;
                 }
             }
@@ -92,8 +88,8 @@ pub(crate) fn stream(home: &Path) -> Result<BoxStream<'static, BackendEvent>> {
     Ok(stream.boxed())
 }
 
-/// How far each log was read.
-struct Fold {
+/// Converts file changes to events; tracks the read position of each log.
+struct EventFold {
     home: PathBuf,
     logs: HashMap<InstanceName, Log>,
 }
@@ -104,23 +100,23 @@ struct Log {
     is_running: bool,
 }
 
-impl Fold {
+impl EventFold {
     fn of(home: &Path) -> Self {
         let mut fold = Self {
             home: home.to_path_buf(),
             logs: HashMap::new(),
         };
-        // What was told before isn't told again.
+        // Skips earlier events.
         for (name, _) in Directory::all(home).unwrap_or_default() {
             fold.read_log(&name);
         }
         fold
     }
 
-    fn take(&mut self, touched: Touched) -> Vec<BackendEvent> {
-        match touched {
-            Touched::Path(path) => self.take_path(&path),
-            Touched::Moved { from, to } => {
+    fn handle(&mut self, changes: FileEvent) -> Vec<BackendEvent> {
+        match changes {
+            FileEvent::Path(path) => self.handle_path(&path),
+            FileEvent::Moved { from, to } => {
                 let (old, new) = (self.machine(&from), self.machine(&to));
                 match (old.filter(|name| !is_draft(name)), new) {
                     (Some(old), Some(new)) => {
@@ -137,7 +133,7 @@ impl Fold {
         }
     }
 
-    fn take_path(&mut self, path: &Path) -> Vec<BackendEvent> {
+    fn handle_path(&mut self, path: &Path) -> Vec<BackendEvent> {
         let Some(name) = self.machine(path).filter(|name| !is_draft(name)) else {
             return Vec::new();
         };
@@ -154,18 +150,18 @@ impl Fold {
                 }
                 vec![BackendEvent::Changed(name)]
             }
-            file if TELLING.contains(&file) => vec![BackendEvent::Changed(name)],
+            file if WATCHED_FILES.contains(&file) => vec![BackendEvent::Changed(name)],
             _ => Vec::new(),
         }
     }
 
-    /// The machine to which a path belongs.
+    /// The machine that a path belongs to.
     fn machine(&self, path: &Path) -> Option<InstanceName> {
         let first = path.strip_prefix(&self.home).ok()?.components().next()?;
         InstanceName::parse(first.as_os_str().to_str()?).ok()
     }
 
-    /// Reads what is new in a log, and what that means.
+    /// Reads new lines of a log and returns the resulting event.
     fn read_log(&mut self, name: &InstanceName) -> Option<BackendEvent> {
         let path = self.home.join(name.as_str()).join(LOG);
         let log = self.logs.entry(name.clone()).or_default();
@@ -175,13 +171,13 @@ impl Fold {
         }
         file.seek(SeekFrom::Start(log.offset)).ok()?;
         let mut text = Vec::new();
-        file.take(LOG_LIMIT).read_to_end(&mut text).ok()?;
-        // A line that isn't whole yet is read the next time.
-        let whole = text.iter().rposition(|byte| *byte == b'\n')? + 1;
-        log.offset += whole as u64;
+        file.take(MAX_LOG_BYTES).read_to_end(&mut text).ok()?;
+        // An incomplete line is read later.
+        let complete = text.iter().rposition(|byte| *byte == b'\n')? + 1;
+        log.offset += complete as u64;
         let was_running = log.is_running;
-        for line in text[..whole].split(|byte| *byte == b'\n') {
-            // Lima writes other lines there as well, before it is ready.
+        for line in text[..complete].split(|byte| *byte == b'\n') {
+            // Lima writes other lines as well.
             if let Ok(Line { status }) = serde_json::from_slice(line) {
                 log.is_running = status.running && !status.exiting;
             }
@@ -200,40 +196,43 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn a_log_tells_each_start_once() {
+    fn each_start_is_reported_once() {
         let home = tempfile::tempdir().unwrap();
         let name: InstanceName = "dev".parse().unwrap();
         let directory = home.path().join("dev");
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join(LOG);
-        let mut fold = Fold::of(home.path());
-        let mut told = |text: &str, anew: bool| {
+        let mut fold = EventFold::of(home.path());
+        let mut write_log = |text: &str, replace: bool| {
             let mut options = std::fs::OpenOptions::new();
             let file = options
                 .create(true)
-                .append(!anew)
+                .append(!replace)
                 .write(true)
-                .truncate(anew);
+                .truncate(replace);
             file.open(&path)
                 .unwrap()
                 .write_all(text.as_bytes())
                 .unwrap();
-            fold.take(Touched::Path(path.clone()))
+            fold.handle(FileEvent::Path(path.clone()))
         };
         let starting = "{\"time\":\"x\",\"status\":{\"sshLocalPort\":6022}}\nno line of JSON\n";
         let running = "{\"time\":\"x\",\"status\":{\"running\":true}}\n";
-        assert!(told(starting, false).is_empty());
-        assert!(told(&running[..10], false).is_empty());
+        assert!(write_log(starting, false).is_empty());
+        assert!(write_log(&running[..10], false).is_empty());
         let started = [BackendEvent::Started(name.clone())];
-        assert_eq!(told(&running[10..], false), started);
-        assert!(told(running, false).is_empty());
+        assert_eq!(write_log(&running[10..], false), started);
+        assert!(write_log(running, false).is_empty());
         let exiting = "{\"status\":{\"running\":true,\"exiting\":true}}\n";
-        assert_eq!(told(exiting, false), [BackendEvent::Changed(name.clone())]);
-        assert_eq!(told(running, true), started, "a log that began anew");
+        assert_eq!(
+            write_log(exiting, false),
+            [BackendEvent::Changed(name.clone())]
+        );
+        assert_eq!(write_log(running, true), started, "a new log");
     }
 
     #[tokio::test]
-    async fn machines_are_seen_to_come_change_and_go() {
+    async fn reports_created_changed_and_deleted_machines() {
         let home = tempfile::tempdir().unwrap();
         let mut events = stream(home.path()).unwrap();
         let (dev, new): (InstanceName, InstanceName) =

@@ -1,5 +1,4 @@
-//! Watching on other systems, by what they have for it (FSEvents on macOS), which tells of a disk's writes
-//! only now and then.
+//! Watching on other systems (FSEvents on macOS, which rarely reports writes to disks).
 
 use std::path::Path;
 
@@ -8,18 +7,18 @@ use futures_util::stream::BoxStream;
 use notify::{Event, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::Touched;
+use super::FileEvent;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Everything that is touched below a directory.
-pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
+/// Watches a directory.
+pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, FileEvent>> {
     let failed = |error: notify::Error| {
         let message = format!("cannot watch {}", home.display());
         Error::new(ErrorKind::Io, message).caused_by(error)
     };
-    // FSEvents tells real paths.
+    // FSEvents reports canonical paths.
     let real = home.canonicalize().unwrap_or_else(|_| home.to_path_buf());
-    let (told, touched) = mpsc::unbounded_channel();
+    let (sender, changes) = mpsc::unbounded_channel();
     let (from, to) = (real.clone(), home.to_path_buf());
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         for path in event.map(|event| event.paths).unwrap_or_default() {
@@ -27,16 +26,16 @@ pub(crate) fn watch(home: &Path) -> Result<BoxStream<'static, Touched>> {
                 Ok(rest) => to.join(rest),
                 Err(_) => path,
             };
-            // Nobody may listen any more.
-            let _ = told.send(Touched::Path(path));
+            // The receiver may be gone.
+            let _ = sender.send(FileEvent::Path(path));
         }
     })
     .map_err(failed)?;
     watcher
         .watch(&real, RecursiveMode::Recursive)
         .map_err(failed)?;
-    let stream = futures_util::stream::unfold((touched, watcher), |(mut touched, watcher)| async {
-        touched.recv().await.map(|path| (path, (touched, watcher)))
+    let stream = futures_util::stream::unfold((changes, watcher), |(mut changes, watcher)| async {
+        changes.recv().await.map(|path| (path, (changes, watcher)))
     });
     Ok(stream.boxed())
 }

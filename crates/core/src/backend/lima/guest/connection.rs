@@ -1,9 +1,8 @@
-//! How a machine's guest is reached: by the SSH port that its host agent keeps on loopback.
+//! The SSH connection to a guest: a port on loopback, forwarded by the machine's host agent.
 //!
-//! Lima's `ssh.config` in the machine's directory names port, user and key; a stopped machine's file is
-//! stale, so it counts while the agent lives. The guest's host keys are made anew in every boot and Lima
-//! tells them to nobody, so they aren't compared: the port is this machine's own, and Lima's clients do
-//! the same.
+//! Lima's `ssh.config` in the machine's directory names port, user and key; the file of a stopped machine is stale,
+//! so it is used only while the agent lives. Host keys are not checked: they change with every boot and Lima doesn't
+//! publish them; Lima's own clients don't check them either.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,21 +11,21 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::backend::lima::machine::directory::Directory;
+use super::super::machine::directory::Directory;
 use crate::backend::ssh::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-/// How long a login may take: a busy guest, in emulation.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Allows for a busy, emulated guest.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 const CONFIG: &str = "ssh.config";
 
-/// Who the agent of a boot is, and since when.
+/// Pid and start time of a boot's host agent.
 pub(crate) type Boot = (u32, Option<Timestamp>);
 
-/// The way to one boot of a machine.
+/// The SSH server of one boot of a machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach {
+pub(crate) struct SshTarget {
     name: InstanceName,
     directory: Directory,
     boot: Boot,
@@ -36,23 +35,23 @@ pub(crate) struct Reach {
     key: PathBuf,
 }
 
-impl Reach {
-    /// That of a machine that runs.
+impl SshTarget {
+    /// Returns the target of a running machine.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where it doesn't run, `Guest` where it has only just begun to.
-    pub(crate) fn of(home: &Path, name: &InstanceName) -> Result<Self> {
+    /// `NotFound`; `Conflict` if it is not running, `Guest` while it is starting.
+    pub(crate) fn of_running(home: &Path, name: &InstanceName) -> Result<Self> {
         let directory = Directory::new(home, name);
         if !directory.exists() {
-            return Err(crate::backend::lima::missing(name));
+            return Err(super::super::errors::not_found(name));
         }
         let boot = directory
             .boot()
-            .ok_or_else(|| Error::new(ErrorKind::Conflict, format!("`{name}` doesn't run")))?;
+            .ok_or_else(|| Error::new(ErrorKind::Conflict, format!("`{name}` is not running")))?;
         let config = directory.text(CONFIG)?.unwrap_or_default();
         let starting = || Error::new(ErrorKind::Guest, format!("`{name}` is still starting"));
         let value = |key: &str| value_of(&config, key);
-        // The agent is there before it writes where its guest is: until then it is another machine's port.
+        // The agent starts before it writes this file; until then the port may belong to another machine.
         if !directory.is_of_this_boot(CONFIG) {
             return Err(starting());
         }
@@ -80,58 +79,58 @@ impl Reach {
         self.boot
     }
 
-    /// Begins a session.
+    /// Opens a session.
     ///
     /// # Errors
-    /// `Guest` while nobody answers yet, `NotFound` and `Conflict` where this boot is over,
-    /// `PermissionDenied` where nobody lets us in.
-    pub(crate) async fn begin(&self) -> Result<Session> {
-        self.expect_same_boot()?;
-        let begun = timeout(TIMEOUT, async {
+    /// `Guest` while the server is not responding, `NotFound` and `Conflict` after the end of this boot,
+    /// `PermissionDenied` if the key is rejected.
+    pub(crate) async fn connect(&self) -> Result<Session> {
+        self.ensure_same_boot()?;
+        let session = timeout(LOGIN_TIMEOUT, async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
-            let stream = stream.map_err(|error| self.silent().caused_by(error))?;
-            Session::over(stream, &self.user, &self.key).await
+            let stream = stream.map_err(|error| self.not_responding().caused_by(error))?;
+            Session::connect_tcp(stream, &self.user, &self.key).await
         });
-        match begun.await {
+        match session.await {
             Ok(Ok(session)) => Ok(session),
-            // It has ended under our hands, or isn't there yet.
-            Ok(Err(error)) => Err(match (self.expect_same_boot(), error.kind()) {
+            // The boot may have ended, or the server may not have started yet.
+            Ok(Err(error)) => Err(match (self.ensure_same_boot(), error.kind()) {
                 (Err(over), _) => over,
-                (Ok(()), ErrorKind::Unreachable) => self.silent().caused_by(error),
+                (Ok(()), ErrorKind::Unreachable) => self.not_responding().caused_by(error),
                 (Ok(()), _) => error,
             }),
-            Err(_) => Err(self.silent()),
+            Err(_) => Err(self.not_responding()),
         }
     }
 
     /// # Errors
-    /// `NotFound` and `Conflict` where this boot is over.
-    pub(crate) fn expect_same_boot(&self) -> Result<()> {
+    /// `NotFound` and `Conflict` after the end of this boot.
+    pub(crate) fn ensure_same_boot(&self) -> Result<()> {
         let name = &self.name;
         if !self.directory.exists() {
-            return Err(crate::backend::lima::missing(name));
+            return Err(super::super::errors::not_found(name));
         }
-        let how = match self.directory.boot() {
+        let state = match self.directory.boot() {
             Some(boot) if boot == self.boot => return Ok(()),
-            Some(_) => "was started anew",
-            None => "doesn't run any more",
+            Some(_) => "was restarted",
+            None => "is no longer running",
         };
-        Err(Error::new(ErrorKind::Conflict, format!("`{name}` {how}")))
+        Err(Error::new(ErrorKind::Conflict, format!("`{name}` {state}")))
     }
 
-    fn silent(&self) -> Error {
-        let message = format!("the SSH server of `{}` doesn't answer", self.name);
+    fn not_responding(&self) -> Error {
+        let message = format!("the SSH server of `{}` is not responding", self.name);
         Error::new(ErrorKind::Guest, message)
     }
 
-    /// What to say where a connection ends in the middle.
-    pub(crate) fn lost(&self) -> Error {
+    /// Error for a connection that ended unexpectedly.
+    pub(crate) fn connection_lost(&self) -> Error {
         let message = format!("the connection to `{}` was lost", self.name);
         Error::new(ErrorKind::Unreachable, message)
     }
 }
 
-/// The public key by which Lima comes into its guests.
+/// Reads the public key that Lima installs in its guests.
 pub(crate) fn own_key(home: &Path) -> Result<String> {
     let path = home.join("_config/user.pub");
     let text = std::fs::read_to_string(&path);
@@ -139,7 +138,7 @@ pub(crate) fn own_key(home: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// A setting of an SSH client's configuration, without quotes.
+/// Returns a value of an SSH client configuration, without quotes.
 fn value_of(config: &str, key: &str) -> Option<String> {
     config.lines().find_map(|line| {
         let (name, value) = line.trim().split_once([' ', '='])?;
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_says_where_and_who() {
+    fn reads_ssh_config_values() {
         let config = "Host lima-dev\n  IdentityFile \"/Users/a b/.lima/_config/user\"\n  \
                       User dev\n  Hostname 127.0.0.1\n  Port 60022\n";
         assert_eq!(value_of(config, "port").as_deref(), Some("60022"));
@@ -163,10 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_runs_is_reached() {
+    fn only_running_machines_have_a_target() {
         let home = tempfile::tempdir().unwrap();
         let name: InstanceName = "dev".parse().unwrap();
-        let kind = || Reach::of(home.path(), &name).unwrap_err().kind();
+        let kind = || {
+            SshTarget::of_running(home.path(), &name)
+                .unwrap_err()
+                .kind()
+        };
         assert_eq!(kind(), ErrorKind::NotFound);
         std::fs::create_dir(home.path().join("dev")).unwrap();
         std::fs::write(home.path().join("dev/lima.yaml"), "").unwrap();

@@ -1,99 +1,100 @@
-//! Commands in a guest: each by an SSH session that it has alone ([`session_pool`](crate::backend::lima::guest::session_pool)), as root by sudo.
+//! Commands in a guest: each has an SSH session to itself ([`session_pool`](super::session_pool)) and runs as root by sudo.
 //!
-//! SSH joins arguments to one line for the user's shell, so they are quoted ([`quote`]); variables go ahead by
-//! another command's stdin, for arguments are for everybody in the guest to see.
+//! SSH joins arguments to one line for the user's shell, so they are quoted ([`quote`]). Variables are sent ahead on
+//! another command's stdin, because arguments are visible to every process in the guest.
 
+use crate::backend::Exec;
+use crate::backend::lima::backend::Lima;
+use crate::model::InstanceName;
+use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
-use crate::backend::lima::guest::connection::Reach;
-use crate::backend::lima::guest::quote;
-use crate::backend::lima::guest::session_pool::SessionPool;
-use crate::backend::ssh::User;
+use super::connection::SshTarget;
+use super::session_pool::SessionPool;
+use crate::backend::ssh::SessionUse;
 use crate::backend::{ExecControl, ExecIo, ExecSpec, WindowSize};
 use crate::error::{Error, ErrorKind, Result};
 
 const RUN: &str = include_str!("run.sh");
 const VARIABLES: &str = include_str!("variables.sh");
 const SIGNAL: &str = include_str!("signal.sh");
-/// The most that a shell takes as one argument (128 KiB on Linux), and sshd's own words around it.
-const LINE_LIMIT: usize = 120 * 1024;
-/// What a terminal is called where nobody says.
-const TERMINAL: &str = "xterm-256color";
-/// The channel of errors.
+/// Linux limits one argument to 128 KiB; sshd adds some words.
+const MAX_COMMAND_BYTES: usize = 120 * 1024;
+const DEFAULT_TERM: &str = "xterm-256color";
+/// SSH's data type of stderr.
 const STDERR: u32 = 1;
-/// Code of a command that ended without one.
-const KILLED: i32 = 9;
+const SIGKILL: i32 = 9;
 
-/// Where commands are run: a guest.
+/// Runs commands in one guest.
 #[derive(Clone)]
-pub(crate) struct Shell {
-    pub(crate) reach: Reach,
+pub(crate) struct GuestShell {
+    pub(crate) target: SshTarget,
     pub(crate) session_pool: SessionPool,
 }
 
-/// A command in a guest that nobody waits for any more is killed.
-struct Run {
-    shell: Shell,
+/// A running command; dropping it before its end kills it.
+struct RunningCommand {
+    shell: GuestShell,
     name: Uuid,
-    is_over: bool,
+    has_ended: bool,
 }
 
-/// Runs a command to its end.
-pub(crate) async fn run(shell: Shell, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
-    let mut run = Run {
+/// Runs a command and returns its exit code.
+pub(crate) async fn run(shell: GuestShell, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
+    let mut run = RunningCommand {
         shell: shell.clone(),
         name: Uuid::new_v4(),
-        is_over: false,
+        has_ended: false,
     };
     let id = run.name.to_string();
     let head = ["sudo", "-n", "--", "sh", "-c", RUN, "sh", &id];
-    let line = line_of(head.into_iter().chain(spec.argv.iter().map(String::as_str)))?;
+    let line = command_line(head.into_iter().chain(spec.argv.iter().map(String::as_str)))?;
     let terminal = spec.terminal.is_some();
     let mut environment = spec.environment.clone();
     let kind = environment
         .get("TERM")
-        .map_or(TERMINAL, String::as_str)
+        .map_or(DEFAULT_TERM, String::as_str)
         .to_owned();
     if terminal {
         environment
             .entry("TERM".to_owned())
             .or_insert_with(|| kind.clone());
     }
-    if environment.keys().any(|name| name != "TERM") || (terminal && kind != TERMINAL) {
+    if environment.keys().any(|name| name != "TERM") || (terminal && kind != DEFAULT_TERM) {
         shell.send_variables(&id, &environment).await?;
     }
-    let Shell {
-        reach,
+    let GuestShell {
+        target,
         session_pool,
     } = shell;
-    let (login, channel, user) = session_pool.command(&reach).await?;
-    let failed = |error: russh::Error| reach.lost().caused_by(error);
+    let (pooled, channel, user) = session_pool.open_channel(&target).await?;
+    let failed = |error: russh::Error| target.connection_lost().caused_by(error);
     if let Some(WindowSize { columns, rows }) = spec.terminal {
         let (columns, rows) = (columns.into(), rows.into());
-        let asked = channel.request_pty(false, &kind, columns, rows, 0, 0, &[]);
-        asked.await.map_err(failed)?;
+        let request = channel.request_pty(false, &kind, columns, rows, 0, 0, &[]);
+        request.await.map_err(failed)?;
     }
     channel.exec(false, line).await.map_err(failed)?;
-    let (theirs, ours) = channel.split();
-    let code = pump(&run, theirs, ours, io, user).await;
-    run.is_over = code.is_ok();
-    if run.is_over {
-        session_pool.put(&reach, login);
+    let (reader, sender) = channel.split();
+    let code = pump(&run, reader, sender, io, user).await;
+    run.has_ended = code.is_ok();
+    if run.has_ended {
+        session_pool.put(&target, pooled);
     }
     code
 }
 
-/// Pumps the streams until the command has ended.
+/// Copies the streams until the command has ended.
 async fn pump(
-    run: &Run,
-    mut theirs: ChannelReadHalf,
-    ours: ChannelWriteHalf<russh::client::Msg>,
+    run: &RunningCommand,
+    mut reader: ChannelReadHalf,
+    sender: ChannelWriteHalf<russh::client::Msg>,
     io: ExecIo,
-    _user: User,
+    _guard: SessionUse,
 ) -> Result<i32> {
     let ExecIo {
         mut stdin,
@@ -102,48 +103,50 @@ async fn pump(
         mut control,
     } = io;
     let input = async {
-        let mut writer = ours.make_writer();
-        // A command that reads no more, or has ended, is no failure.
+        let mut writer = sender.make_writer();
+        // Not an error: the command may stop reading or end.
         let _ = tokio::io::copy(&mut stdin, &mut writer).await;
-        let _ = ours.eof().await;
+        let _ = sender.eof().await;
     };
     let controls = async {
-        while let Some(said) = control.recv().await {
-            match said {
+        while let Some(message) = control.recv().await {
+            match message {
                 ExecControl::Resize(WindowSize { columns, rows }) => {
-                    let _ = ours.window_change(columns.into(), rows.into(), 0, 0).await;
+                    let _ = sender
+                        .window_change(columns.into(), rows.into(), 0, 0)
+                        .await;
                 }
                 ExecControl::Signal(number) => run.signal(number).await,
             }
         }
     };
-    let others = async {
+    let side_tasks = async {
         tokio::join!(input, controls);
         std::future::pending::<()>().await;
     };
     let code = tokio::select! {
-        code = hear(&mut theirs, stdout.as_mut(), stderr.as_mut()) => code,
-        () = others => None,
+        code = forward_output(&mut reader, stdout.as_mut(), stderr.as_mut()) => code,
+        () = side_tasks => None,
     };
-    // Readers that are gone don't need to hear of the end.
+    // A closed reader is no error.
     let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());
-    code.ok_or_else(|| run.shell.reach.lost())
+    code.ok_or_else(|| run.shell.target.connection_lost())
 }
 
-/// Hands on what a command prints; its code once it has ended, `None` where the connection did first.
-async fn hear(
-    theirs: &mut ChannelReadHalf,
+/// Forwards the output and returns the exit code; `None` if the connection is lost first.
+async fn forward_output(
+    reader: &mut ChannelReadHalf,
     stdout: &mut (dyn AsyncWrite + Send + Unpin),
     stderr: &mut (dyn AsyncWrite + Send + Unpin),
 ) -> Option<i32> {
     let mut code = None;
-    while let Some(message) = theirs.wait().await {
+    while let Some(message) = reader.wait().await {
         match message {
-            ChannelMsg::Data { data } => hand_on(stdout, &data).await,
-            ChannelMsg::ExtendedData { data, ext: STDERR } => hand_on(stderr, &data).await,
+            ChannelMsg::Data { data } => write_now(stdout, &data).await,
+            ChannelMsg::ExtendedData { data, ext: STDERR } => write_now(stderr, &data).await,
             ChannelMsg::ExitStatus { exit_status } => code = i32::try_from(exit_status).ok(),
             ChannelMsg::ExitSignal { signal_name, .. } => {
-                code = Some(128 + number_of(&signal_name))
+                code = Some(128 + signal_number(&signal_name))
             }
             _ => {}
         }
@@ -151,41 +154,43 @@ async fn hear(
     code
 }
 
-/// Writes it out at once: a writer that has a thread of its own forgets what it hasn't begun when it ends.
-async fn hand_on(to: &mut (dyn AsyncWrite + Send + Unpin), data: &[u8]) {
-    // A reader that is gone doesn't end the command.
+/// Writes and flushes: a writer with a thread of its own drops queued data when it ends.
+async fn write_now(to: &mut (dyn AsyncWrite + Send + Unpin), data: &[u8]) {
+    // A closed reader doesn't end the command.
     if to.write_all(data).await.is_ok() {
         let _ = to.flush().await;
     }
 }
 
-fn line_of<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Result<String> {
-    if words.clone().any(|word| word.contains('\0')) {
-        let message = "an argument has a NUL in it, which no command takes";
-        return Err(Error::new(ErrorKind::Config, message));
-    }
-    let line = format!("exec {}", quote::line(words));
-    if line.len() <= LINE_LIMIT {
+/// Joins words to a line that the guest's shell splits into exactly these words.
+fn command_line<'a>(words: impl Iterator<Item = &'a str>) -> Result<String> {
+    let words = shlex::try_join(words).map_err(|error| {
+        Error::new(ErrorKind::Config, "invalid argument: contains a NUL byte").caused_by(error)
+    })?;
+    let line = format!("exec {words}");
+    if line.len() <= MAX_COMMAND_BYTES {
         return Ok(line);
     }
-    let message = format!("a command of {} bytes is too long for a shell", line.len());
-    Err(Error::new(ErrorKind::Config, message).with_hint("give it a file to read"))
+    let message = format!("the command is too long: {} bytes", line.len());
+    Err(Error::new(ErrorKind::Config, message).with_hint("pass the data on stdin or in a file"))
 }
 
-/// Variables as a script sets them. A name that is none for a shell is left out, as engines do.
+/// Shell script that exports variables. Names that are invalid in a shell are skipped, as engines do.
 fn assignments(environment: &BTreeMap<String, String>) -> String {
     let is_name = |name: &&String| {
         name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     let named = environment.iter().filter(|(name, _)| is_name(name));
-    named
-        .map(|(name, value)| format!("export {name}={}\n", quote::quoted(value)))
+    // A value with a NUL byte can be in no environment.
+    let quoted = named.filter_map(|(name, value)| Some((name, shlex::try_quote(value).ok()?)));
+    quoted
+        .map(|(name, value)| format!("export {name}={value}\n"))
         .collect()
 }
 
-impl Shell {
-    /// Has it keep variables for a run.
+impl GuestShell {
+    /// Stores variables in the guest for a command.
     async fn send_variables(
         &self,
         run: &str,
@@ -193,20 +198,23 @@ impl Shell {
     ) -> Result<()> {
         let text = assignments(environment).into_bytes();
         match self
-            .with_root(&["sh", "-c", VARIABLES, "sh", run], text)
+            .run_as_root(&["sh", "-c", VARIABLES, "sh", run], text)
             .await?
         {
             0 => Ok(()),
-            _ => Err(Error::new(ErrorKind::Guest, "the guest takes no variables")),
+            _ => Err(Error::new(
+                ErrorKind::Guest,
+                "cannot pass environment variables to the guest",
+            )),
         }
     }
 
-    /// Runs a command of ours as root, with something to read.
-    async fn with_root(&self, words: &[&str], stdin: Vec<u8>) -> Result<i32> {
+    /// Runs one of our own commands as root.
+    async fn run_as_root(&self, words: &[&str], stdin: Vec<u8>) -> Result<i32> {
         let head = ["sudo", "-n", "--"];
-        let line = line_of(head.into_iter().chain(words.iter().copied()))?;
-        let failed = |error: russh::Error| self.reach.lost().caused_by(error);
-        let (login, mut channel, _user) = self.session_pool.command(&self.reach).await?;
+        let line = command_line(head.into_iter().chain(words.iter().copied()))?;
+        let failed = |error: russh::Error| self.target.connection_lost().caused_by(error);
+        let (pooled, mut channel, _user) = self.session_pool.open_channel(&self.target).await?;
         channel.exec(false, line).await.map_err(failed)?;
         channel.data_bytes(stdin).await.map_err(failed)?;
         channel.eof().await.map_err(failed)?;
@@ -216,41 +224,41 @@ impl Shell {
                 code = i32::try_from(exit_status).ok();
             }
         }
-        let code = code.ok_or_else(|| self.reach.lost())?;
-        self.session_pool.put(&self.reach, login);
+        let code = code.ok_or_else(|| self.target.connection_lost())?;
+        self.session_pool.put(&self.target, pooled);
         Ok(code)
     }
 }
 
-impl Run {
-    /// Sends it a signal. Where it has ended meanwhile, nobody hears it.
+impl RunningCommand {
+    /// Sends the command a signal; has no effect if it has ended.
     async fn signal(&self, number: i32) {
         let number = number.to_string();
         let words = ["sh", "-c", SIGNAL, "sh", &number];
         let name = format!("{}\n", self.name);
-        if let Err(error) = self.shell.with_root(&words, name.into_bytes()).await {
-            tracing::debug!(?error, "a signal isn't sent");
+        if let Err(error) = self.shell.run_as_root(&words, name.into_bytes()).await {
+            tracing::debug!(?error, "cannot send a signal");
         }
     }
 }
 
-impl Drop for Run {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        if !self.is_over {
-            let again = Self {
+        if !self.has_ended {
+            let copy = Self {
                 shell: self.shell.clone(),
                 name: self.name,
-                is_over: true,
+                has_ended: true,
             };
-            runtime.spawn(async move { again.signal(KILLED).await });
+            runtime.spawn(async move { copy.signal(SIGKILL).await });
         }
     }
 }
 
-fn number_of(signal: &Sig) -> i32 {
+fn signal_number(signal: &Sig) -> i32 {
     match signal {
         Sig::HUP => 1,
         Sig::INT => 2,
@@ -264,7 +272,36 @@ fn number_of(signal: &Sig) -> i32 {
         Sig::PIPE => 13,
         Sig::ALRM => 14,
         Sig::TERM => 15,
-        Sig::Custom(_) => KILLED,
+        Sig::Custom(_) => SIGKILL,
+    }
+}
+
+#[async_trait]
+impl Exec for Lima {
+    fn own_key(&self) -> Result<Option<String>> {
+        super::connection::own_key(self.limactl.home()).map(Some)
+    }
+
+    async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32> {
+        let target =
+            SshTarget::of_running(self.limactl.home(), name).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::Conflict => {
+                        Error::new(ErrorKind::Engine, format!("`{name}` is not running"))
+                    }
+                    _ => error,
+                }
+            })?;
+        let session_pool = self.session_pool.clone();
+        run(
+            GuestShell {
+                target,
+                session_pool,
+            },
+            spec,
+            io,
+        )
+        .await
     }
 }
 
@@ -273,19 +310,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_a_bound_and_no_nul() {
+    fn rejects_long_command_lines_and_nul() {
         assert!(
-            line_of(["echo", "a b"].into_iter())
+            command_line(["echo", "a b"].into_iter())
                 .unwrap()
-                .ends_with("'echo' 'a b'")
+                .ends_with("echo 'a b'")
         );
-        assert!(line_of(["a\0b"].into_iter()).is_err());
-        let long = "x".repeat(LINE_LIMIT);
-        assert!(line_of([long.as_str()].into_iter()).is_err());
+        assert!(command_line(["a\0b"].into_iter()).is_err());
+        let long = "x".repeat(MAX_COMMAND_BYTES);
+        assert!(command_line([long.as_str()].into_iter()).is_err());
     }
 
     #[test]
-    fn variables_are_set_by_a_shell_as_they_are() {
+    fn shell_sets_variables_verbatim() {
         let value = "a'b\"c $HOME `id` \\ \n end";
         let environment = [("GOOD", value), ("1BAD", "x"), ("ALSO BAD", "y")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));

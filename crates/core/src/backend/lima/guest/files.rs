@@ -1,35 +1,28 @@
-//! Files of a guest, by constant scripts in it; and files of a machine's directory.
-//!
-//! A machine that doesn't run has a disk that only its own system can read, so it is started for it.
+//! Files of a guest, accessed by fixed scripts, and tails of log files.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use crate::backend::Files;
+use async_trait::async_trait;
 
 use tokio::io::AsyncReadExt;
 
-use crate::backend::lima::Lima;
-use crate::backend::{Content, GuestFile, Output, Ownership, receive_script, run_script};
+use super::super::backend::Lima;
+use crate::backend::{Content, GuestFile, Output, Ownership, run_script, stream_to_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
 const READ: &str = include_str!("read_file.sh");
 const WRITE: &str = include_str!("write_file.sh");
 const DELETE: &str = include_str!("delete_file.sh");
-/// Exit code of all three where a file or its directory isn't there.
+/// Exit code of the scripts if the file or its directory is missing.
 const MISSING: i32 = 44;
-/// The longest first line of what [`READ`] prints.
-const HEAD_LIMIT: usize = 128;
-/// How much of a log's end is read.
-const TAIL: u64 = 16 * 1024;
-/// As much of it as somebody looks through.
-pub(crate) const MUCH: u64 = 8 << 20;
+/// Longest first line printed by [`READ`].
+const MAX_HEADER_BYTES: usize = 128;
 
 pub(crate) async fn read(lima: &Lima, name: &InstanceName, path: &str) -> Result<GuestFile> {
     let output = run_script(lima, name, READ, &[path], Vec::new()).await?;
-    let output = expect(output, name, path, "read")?;
+    let output = check_output(output, name, path, "read")?;
     parse(&output).ok_or_else(|| {
-        let message = format!("`{name}` doesn't tell what {path} is");
+        let message = format!("cannot read {path} in `{name}`: unexpected output");
         Error::new(ErrorKind::Guest, message)
     })
 }
@@ -46,7 +39,7 @@ pub(crate) async fn write(
     let output = match file.content {
         Content::File(from) => {
             let arguments = [path, "file", &owner, &mode];
-            receive_script(lima, name, WRITE, &arguments, from).await?
+            stream_to_script(lima, name, WRITE, &arguments, from).await?
         }
         Content::Directory(_) => {
             let arguments = [path, "directory", &owner, &mode];
@@ -57,15 +50,15 @@ pub(crate) async fn write(
             run_script(lima, name, WRITE, &arguments, Vec::new()).await?
         }
     };
-    expect(output, name, path, "write").map(drop)
+    check_output(output, name, path, "write").map(drop)
 }
 
 pub(crate) async fn delete(lima: &Lima, name: &InstanceName, path: &str) -> Result<()> {
     let output = run_script(lima, name, DELETE, &[path], Vec::new()).await?;
-    expect(output, name, path, "delete").map(drop)
+    check_output(output, name, path, "delete").map(drop)
 }
 
-fn expect(output: Output, name: &InstanceName, path: &str, kind: &str) -> Result<Vec<u8>> {
+fn check_output(output: Output, name: &InstanceName, path: &str, kind: &str) -> Result<Vec<u8>> {
     match output.code {
         0 => Ok(output.stdout),
         MISSING => {
@@ -73,17 +66,17 @@ fn expect(output: Output, name: &InstanceName, path: &str, kind: &str) -> Result
             Err(Error::new(ErrorKind::NotFound, message))
         }
         _ => {
-            let message = format!("cannot {kind} {path} in `{name}`: {}", output.last_words());
+            let message = format!("cannot {kind} {path} in `{name}`: {}", output.last_line());
             Err(Error::new(ErrorKind::Guest, message))
         }
     }
 }
 
-/// `KIND UID GID MODE`, a line feed, and the content: bytes, names that end with NUL each, or a target.
+/// Parses `KIND UID GID MODE`, a line feed and the content: bytes, NUL-terminated names, or a link target.
 fn parse(output: &[u8]) -> Option<GuestFile> {
     let end = output
         .iter()
-        .take(HEAD_LIMIT)
+        .take(MAX_HEADER_BYTES)
         .position(|byte| *byte == b'\n')?;
     let (head, content) = (
         std::str::from_utf8(&output[..end]).ok()?,
@@ -113,31 +106,31 @@ fn parse(output: &[u8]) -> Option<GuestFile> {
     })
 }
 
-/// The end of a log; `None` where it has none that is text.
-pub(crate) fn tail(path: &Path) -> Option<String> {
-    tail_of(path, TAIL)
-}
-
-/// The same, of so many bytes.
-pub(crate) fn tail_of(path: &Path, bytes: u64) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))
-        .ok()?;
-    let mut read = Vec::new();
-    file.take(bytes).read_to_end(&mut read).ok()?;
-    Some(String::from_utf8_lossy(&read).into_owned())
-}
-
-/// Reads what is to be written before a guest is started for it, so that a reader that fails costs nothing.
+/// Reads the content into memory first, so that a failing reader doesn't start the guest.
 pub(crate) async fn in_memory(mut file: GuestFile) -> Result<GuestFile> {
     if let Content::File(from) = &mut file.content {
         let mut bytes = Vec::new();
         let read = from.read_to_end(&mut bytes).await;
-        read.map_err(|error| Error::io("cannot read what is to be written", error))?;
+        read.map_err(|error| Error::io("cannot read the source of the file", error))?;
         file.content = Content::File(Box::new(std::io::Cursor::new(bytes)));
     }
     Ok(file)
+}
+
+#[async_trait]
+impl Files for Lima {
+    async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile> {
+        self.with_running(name, read(self, name, path)).await
+    }
+
+    async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()> {
+        let file = in_memory(file).await?;
+        self.with_running(name, write(self, name, path, file)).await
+    }
+
+    async fn delete_file(&self, name: &InstanceName, path: &str) -> Result<()> {
+        self.with_running(name, delete(self, name, path)).await
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_guest_prints_is_a_file() {
+    fn parses_script_output() {
         let file = parse(b"directory 0 5 755\na\0b c\0").unwrap();
         assert_eq!((file.ownership.gid, file.ownership.mode), (5, 0o755));
         assert!(matches!(file.content, Content::Directory(names) if names == ["a", "b c"]));

@@ -1,10 +1,14 @@
-//! The way to a guest's ports: straight where its address answers, else by a channel of an SSH session.
+//! Route to a guest's ports: direct if its address is reachable, otherwise a channel of an SSH session.
 //!
-//! A machine of the vz driver has an address on the host's own network (vzNAT), which is much the faster
-//! way, and reaches no service on the guest's loopback. macOS may forbid it to a program (EHOSTUNREACH,
-//! the Local Network permission); one that wasn't reached once isn't tried again in this boot.
+//! A vz machine has an address on a network of the host (vzNAT). It is much faster, but reaches no service on the
+//! guest's loopback. macOS may deny it to a program (EHOSTUNREACH, the Local Network permission); after the first
+//! failure it isn't tried again in this boot.
 
+use crate::backend::Instances;
+use crate::backend::Ports;
+use crate::backend::lima::backend::Lima;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,61 +16,61 @@ use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::backend::lima::guest::connection::Reach;
+use super::connection::SshTarget;
 use crate::backend::ssh::{ChannelSource, Channels, Session};
 use crate::backend::{GuestStream, Route};
 use crate::error::Result;
 use crate::local_tcp;
 use crate::model::{GuestPort, InstanceName};
 
-/// How long the straight way may take: the guest is on this machine.
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// Short, since the guest is on this host.
+const DIRECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The way to one boot of a machine.
+/// Route to one boot of a machine.
 pub(crate) struct LimaRoute {
-    channels: Channels<Reach>,
-    straight: Straight,
+    channels: Channels<SshTarget>,
+    direct: DirectRoute,
 }
 
 impl LimaRoute {
-    /// The way to what `reach` leads to, whose guest has this address on a network of the host's.
-    pub(crate) fn new(reach: Reach, address: Option<IpAddr>) -> Self {
+    /// Creates the route; `address` is the guest's address on a network of the host.
+    pub(crate) fn new(target: SshTarget, address: Option<IpAddr>) -> Self {
         Self {
-            channels: Channels::new(reach),
-            straight: Straight::new(address),
+            channels: Channels::new(target),
+            direct: DirectRoute::new(address),
         }
     }
 }
 
-/// The way by the guest's own address, where it has one.
-struct Straight {
+/// Connections to the guest's own address.
+struct DirectRoute {
     address: Option<IpAddr>,
-    /// It wasn't reached once.
-    is_barred: AtomicBool,
+    /// A connection has failed in this boot.
+    is_unreachable: AtomicBool,
 }
 
-impl Straight {
+impl DirectRoute {
     fn new(address: Option<IpAddr>) -> Self {
         Self {
             address,
-            is_barred: AtomicBool::new(false),
+            is_unreachable: AtomicBool::new(false),
         }
     }
 
-    /// A connection; `None` where somebody has to ask by SSH.
+    /// Connects; `None` if SSH has to be used.
     async fn connect(&self, port: GuestPort) -> Option<TcpStream> {
         let address = self.address?;
-        if self.is_barred.load(Ordering::Relaxed) {
+        if self.is_unreachable.load(Ordering::Relaxed) {
             return None;
         }
         let dialled = local_tcp::connect(SocketAddr::new(address, port.get()));
-        match timeout(TIMEOUT, dialled).await {
+        match timeout(DIRECT_TIMEOUT, dialled).await {
             Ok(Ok(stream)) => Some(stream),
-            // Nobody listens on that address: perhaps on the guest's loopback.
+            // The service may listen on the guest's loopback only.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => None,
             _ => {
-                tracing::info!(%address, "the guest isn't reached straight: by SSH from now on");
-                self.is_barred.store(true, Ordering::Relaxed);
+                tracing::info!(%address, "the guest is unreachable at its address; using SSH");
+                self.is_unreachable.store(true, Ordering::Relaxed);
                 None
             }
         }
@@ -76,8 +80,8 @@ impl Straight {
 #[async_trait]
 impl Route for LimaRoute {
     async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
-        self.channels.door().expect_same_boot()?;
-        match self.straight.connect(port).await {
+        self.channels.source().ensure_same_boot()?;
+        match self.direct.connect(port).await {
             Some(stream) => Ok(GuestStream::Socket(stream)),
             None => self.channels.dial(port).await,
         }
@@ -85,13 +89,22 @@ impl Route for LimaRoute {
 }
 
 #[async_trait]
-impl ChannelSource for Reach {
+impl ChannelSource for SshTarget {
     fn name(&self) -> &InstanceName {
         self.name()
     }
 
-    async fn begin(&self) -> Result<Session> {
-        self.begin().await
+    async fn open_session(&self) -> Result<Session> {
+        self.connect().await
+    }
+}
+
+#[async_trait]
+impl Ports for Lima {
+    async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>> {
+        let target = SshTarget::of_running(self.limactl.home(), name)?;
+        let address = self.brief(name).await?.address;
+        Ok(Arc::new(LimaRoute::new(target, address)))
     }
 }
 
@@ -103,13 +116,14 @@ mod tests {
 
     use super::*;
 
-    /// Nobody else's where there are many, so that a port which was let go is still free.
-    const GUEST: Ipv4Addr = match cfg!(target_os = "linux") {
-        true => Ipv4Addr::new(127, 83, 17, 5),
-        false => Ipv4Addr::LOCALHOST,
+    /// A loopback address of its own where possible, so that a released port stays free.
+    const GUEST: Ipv4Addr = if cfg!(target_os = "linux") {
+        Ipv4Addr::new(127, 83, 17, 5)
+    } else {
+        Ipv4Addr::LOCALHOST
     };
 
-    /// A service; 0 is any port.
+    /// Listens; port 0 is any port.
     async fn listener(at: u16) -> TcpListener {
         TcpListener::bind((GUEST, at)).await.unwrap()
     }
@@ -120,30 +134,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_answers_is_gone_to_and_one_that_refuses_is_asked_again() {
-        let straight = Straight::new(Some(GUEST.into()));
+    async fn refused_connections_are_retried_directly() {
+        let direct = DirectRoute::new(Some(GUEST.into()));
         let service = listener(0).await;
         let port = port(&service);
-        assert!(straight.connect(port).await.is_some());
+        assert!(direct.connect(port).await.is_some());
         drop(service);
-        // It may listen on the guest's loopback, which is another address.
-        assert!(straight.connect(port).await.is_none());
+        // Refused: it may listen on the guest's loopback.
+        assert!(direct.connect(port).await.is_none());
         let _service = listener(port.get()).await;
-        assert!(straight.connect(port).await.is_some());
-        assert!(Straight::new(None).connect(port).await.is_none());
+        assert!(direct.connect(port).await.is_some());
+        assert!(DirectRoute::new(None).connect(port).await.is_none());
     }
 
     #[tokio::test]
-    async fn an_address_that_is_not_reached_is_not_tried_again() {
-        // Nobody may connect to it, which is an error at once.
-        let straight = Straight::new(Some(Ipv4Addr::BROADCAST.into()));
+    async fn unreachable_address_is_not_retried() {
+        // Connecting to broadcast fails at once.
+        let direct = DirectRoute::new(Some(Ipv4Addr::BROADCAST.into()));
         let service = listener(0).await;
-        assert!(straight.connect(port(&service)).await.is_none());
-        assert!(straight.is_barred.load(Ordering::Relaxed));
-        let barred = Straight {
-            is_barred: AtomicBool::new(true),
-            ..Straight::new(Some(GUEST.into()))
+        assert!(direct.connect(port(&service)).await.is_none());
+        assert!(direct.is_unreachable.load(Ordering::Relaxed));
+        let unreachable = DirectRoute {
+            is_unreachable: AtomicBool::new(true),
+            ..DirectRoute::new(Some(GUEST.into()))
         };
-        assert!(barred.connect(port(&service)).await.is_none());
+        assert!(unreachable.connect(port(&service)).await.is_none());
     }
 }

@@ -1,6 +1,6 @@
-//! Sessions whose command has ended, kept for the next one: to log in takes longer than most commands do.
+//! Idle SSH sessions, reused for the next command: a login takes longer than most commands.
 //!
-//! One command at a time has a session, because one whose output nobody reads holds its session up.
+//! A session runs one command at a time, because unread output blocks the whole session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,60 +10,62 @@ use russh::Channel;
 use russh::client::Msg;
 use tokio::time::{Instant, timeout};
 
-use crate::backend::lima::guest::connection::{Boot, Reach};
-use crate::backend::ssh::{Session, User};
+use super::connection::{Boot, SshTarget};
+use crate::backend::ssh::{Session, SessionUse};
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// How long a kept session may take to open a channel: its guest may have been paused meanwhile.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for a pooled session to open a channel: its guest may have been paused.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A login's language and time zone don't change, so sessions expire.
+const MAX_SESSION_AGE: Duration = Duration::from_secs(60);
 
-/// How long one is used again. What a login sets up is as it was then: the language, the time zone.
-const LONGEST: Duration = Duration::from_secs(60);
-
-/// At most one of each machine. They end by themselves when nobody has used them for a while.
+/// At most one session per machine. Unused sessions end by themselves.
 #[derive(Clone, Default)]
-pub(crate) struct SessionPool(Arc<Mutex<HashMap<InstanceName, Login>>>);
+pub(crate) struct SessionPool(Arc<Mutex<HashMap<InstanceName, PooledSession>>>);
 
-/// A session, and when it has begun.
-pub(crate) struct Login {
+/// A session and its start time.
+pub(crate) struct PooledSession {
     boot: Boot,
     since: Instant,
     session: Session,
 }
 
 impl SessionPool {
-    /// A channel for a command, in the session that was kept or in a new one.
+    /// Opens a channel for a command, in the pooled session or in a new one.
     ///
     /// # Errors
-    /// Those of [`Reach::begin`].
-    pub(crate) async fn command(&self, reach: &Reach) -> Result<(Login, Channel<Msg>, User)> {
-        if let Some(login) = self.take(reach)
-            && let Ok(Ok((channel, user))) = timeout(TIMEOUT, login.session.command()).await
+    /// As for [`SshTarget::connect`].
+    pub(crate) async fn open_channel(
+        &self,
+        target: &SshTarget,
+    ) -> Result<(PooledSession, Channel<Msg>, SessionUse)> {
+        if let Some(pooled) = self.take(target)
+            && let Ok(Ok((channel, user))) = timeout(OPEN_TIMEOUT, pooled.session.command()).await
         {
-            return Ok((login, channel, user));
+            return Ok((pooled, channel, user));
         }
-        let login = Login {
-            boot: reach.boot(),
+        let pooled = PooledSession {
+            boot: target.boot(),
             since: Instant::now(),
-            session: reach.begin().await?,
+            session: target.connect().await?,
         };
-        let (channel, user) = login.session.command().await?;
-        Ok((login, channel, user))
+        let (channel, user) = pooled.session.command().await?;
+        Ok((pooled, channel, user))
     }
 
-    fn take(&self, reach: &Reach) -> Option<Login> {
-        let login = self.all().remove(reach.name())?;
-        let is_fresh = login.boot == reach.boot() && login.since.elapsed() < LONGEST;
-        (is_fresh && login.session.is_open()).then_some(login)
+    fn take(&self, target: &SshTarget) -> Option<PooledSession> {
+        let pooled = self.sessions().remove(target.name())?;
+        let is_fresh = pooled.boot == target.boot() && pooled.since.elapsed() < MAX_SESSION_AGE;
+        (is_fresh && pooled.session.is_open()).then_some(pooled)
     }
 
-    /// Keeps one in which nothing runs any more.
-    pub(crate) fn put(&self, reach: &Reach, login: Login) {
-        self.all().insert(reach.name().clone(), login);
+    /// Returns an idle session to the pool.
+    pub(crate) fn put(&self, target: &SshTarget, pooled: PooledSession) {
+        self.sessions().insert(target.name().clone(), pooled);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<InstanceName, Login>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<InstanceName, PooledSession>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
-# Sends signal number $1 to a run, whose name comes on stdin: then it isn't in our own arguments. The command is
-# below the sudo that has the run's name; with a terminal there is a second sudo in between.
+# Sends signal $1 to a run. Its id comes on stdin, so that it isn't in our own arguments. The command is a child of the
+# sudo that has the id as an argument; with a terminal there is a second sudo in between.
 read -r run || exit 1
 for directory in /proc/[0-9]*; do
-    # What has ended meanwhile can't be read.
+    # Fails for processes that have ended meanwhile.
     if { tr '\0' '\n' <"$directory/cmdline" | grep -qxF -- "$run"; } 2>/dev/null; then
         process=${directory#/proc/}
         while :; do

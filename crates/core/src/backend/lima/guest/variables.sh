@@ -1,3 +1,3 @@
-# Keeps what comes on stdin for the run that $1 names: only root may read it, and the run deletes it.
+# Stores stdin for the run with id $1: readable by root only, deleted by the run.
 umask 077
 mkdir -p /run/lxc-dev-manager && exec cat >"/run/lxc-dev-manager/$1"

@@ -1,5 +1,5 @@
-# Writes $1, a $2 (file, directory, link) of owner $3 and mode $4. A file's bytes come on stdin, a link's target is $5.
-# Exit code 44 where its directory isn't there. POSIX sh.
+# Writes $1, a $2 (file, directory, link) with owner $3 and mode $4. A file's bytes come on stdin, a link's target is $5.
+# Exit code 44 if the parent directory is missing. POSIX sh.
 directory=${1%/*}
 [ -d "${directory:-/}" ] || exit 44
 case $2 in

@@ -1,94 +1,96 @@
-//! Images as files: a tar of `image.json`, `lima.yaml`, and the disk's data in pieces named by where they
-//! belong (`disk/OFFSET`), so that holes take no room. All functions block.
+//! Export and import of images: a tar of `image.json`, `lima.yaml` and the disk's data in chunks named by offset
+//! (`disk/OFFSET`), so that holes take no space. All functions block.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::SeekFrom as Place;
+use rustix::fs::SeekFrom as Whence;
 
-use crate::backend::lima::copy::next;
-use crate::backend::lima::images::{DISK, Images, META, Meta, unwritable, write_text};
-use crate::backend::lima::json;
-use crate::backend::lima::machine::directory::YAML;
+use super::super::copy::seek_next;
+use super::super::json;
+use super::super::machine::directory::YAML;
+use super::{DISK, ImageMetadata, ImageStore, METADATA_FILE, unwritable, write_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Fingerprint, ImageName};
 
-/// Bytes in one piece of a disk on its way.
-const PIECE: u64 = 64 << 20;
-/// A zero-filled block of this length is left out of a disk that comes in.
-const BLOCK: usize = 64 * 1024;
-/// The longest text in an image.
-const TEXT_LIMIT: u64 = 1 << 20;
-/// The largest disk that is taken in: 16 TiB, ext4's.
-const DISK_LIMIT: u64 = 16 << 40;
+const MAX_CHUNK_BYTES: u64 = 64 << 20;
+/// Zero-filled blocks of this length are skipped on import.
+const BLOCK_BYTES: usize = 64 * 1024;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// 16 TiB, the limit of ext4.
+const MAX_DISK_BYTES: u64 = 16 << 40;
 
-impl Images {
+impl ImageStore {
     /// Writes an image as a tar.
     ///
     /// # Errors
     /// `NotFound`, `Io`.
     pub(crate) fn export(&self, image: &Fingerprint, to: &mut dyn Write) -> Result<()> {
-        let mut meta = self.meta(image)?;
-        meta.aliases.clear();
+        let mut metadata = self.metadata(image)?;
+        metadata.aliases.clear();
         let (disk, yaml, _) = self.find(image)?;
-        let failed = |error: io::Error| Error::io("the image can't be written", error);
-        let text = serde_json::to_vec(&meta).map_err(|error| failed(error.into()))?;
+        let failed = unwritable;
+        let text = serde_json::to_vec(&metadata).map_err(|error| failed(error.into()))?;
         let mut archive = tar::Builder::new(to);
-        append(&mut archive, META, &text).map_err(failed)?;
+        append(&mut archive, METADATA_FILE, &text).map_err(failed)?;
         append(&mut archive, YAML, yaml.as_bytes()).map_err(failed)?;
         let file = File::open(disk).map_err(failed)?;
-        append_disk(&mut archive, &file, meta.length).map_err(failed)?;
+        append_disk(&mut archive, &file, metadata.length).map_err(failed)?;
         archive.finish().map_err(failed)
     }
 
-    /// Takes an image in.
+    /// Imports an image.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; `Engine` for bytes that are no image.
+    /// `AlreadyExists` for an alias in use; `Engine` for invalid data.
     pub(crate) fn import(&self, from: &mut dyn Read, alias: &ImageName) -> Result<Fingerprint> {
-        self.expect_free(alias)?;
+        self.ensure_free(alias)?;
         let mut archive = tar::Archive::new(from);
-        let mut entries = archive.entries().map_err(no_image)?;
+        let mut entries = archive.entries().map_err(invalid_image)?;
         let mut text = |expected: &str| -> Result<String> {
-            let entry = entries.next().ok_or_else(|| no_image("it is empty"))?;
-            let mut entry = entry.map_err(no_image)?;
-            let path = entry.path().map_err(no_image)?.into_owned();
+            let entry = entries.next().ok_or_else(|| invalid_image("it is empty"))?;
+            let mut entry = entry.map_err(invalid_image)?;
+            let path = entry.path().map_err(invalid_image)?.into_owned();
             if path != Path::new(expected) {
-                return Err(no_image(format!("{expected} is missing")));
+                return Err(invalid_image(format!("{expected} is missing")));
             }
             let mut text = String::new();
-            let read = entry.by_ref().take(TEXT_LIMIT).read_to_string(&mut text);
-            read.map_err(no_image).map(|_| text)
+            let read = entry
+                .by_ref()
+                .take(MAX_TEXT_BYTES)
+                .read_to_string(&mut text);
+            read.map_err(invalid_image).map(|_| text)
         };
-        let mut meta: Meta =
-            json::parse(Path::new(META), text(META)?.as_bytes()).map_err(no_image)?;
+        let mut metadata: ImageMetadata =
+            json::parse(Path::new(METADATA_FILE), text(METADATA_FILE)?.as_bytes())
+                .map_err(invalid_image)?;
         let yaml = text(YAML)?;
-        if meta.length > DISK_LIMIT {
-            return Err(no_image("its disk is too large"));
+        if metadata.length > MAX_DISK_BYTES {
+            return Err(invalid_image("its disk is too large"));
         }
-        meta.aliases = vec![alias.to_string()];
-        let length = meta.length;
-        // One that is there already gets the name as well.
-        if self.meta(&meta.fingerprint).is_ok() {
+        metadata.aliases = vec![alias.to_string()];
+        let length = metadata.length;
+        // An existing image gets the alias as well.
+        if self.metadata(&metadata.fingerprint).is_ok() {
             let _lock = self.lock()?;
-            let named = self.name_known(&meta)?;
-            return named.ok_or_else(|| no_image("somebody has deleted it meanwhile"));
+            let named = self.add_aliases(&metadata)?;
+            return named.ok_or_else(|| invalid_image("it was deleted during the import"));
         }
-        self.put(meta, |part| {
+        self.add(metadata, |part| {
             write_text(&part.join(YAML), &yaml)?;
             let disk = File::create(part.join(DISK)).map_err(unwritable)?;
             disk.set_len(length).map_err(unwritable)?;
             for entry in entries {
-                place(&mut entry.map_err(no_image)?, &disk, length)?;
+                write_chunk(&mut entry.map_err(invalid_image)?, &disk, length)?;
             }
             disk.sync_all().map_err(unwritable)
         })
     }
 }
 
-fn no_image(why: impl ToString) -> Error {
-    let message = format!("this is no image of Lima's: {}", why.to_string());
+fn invalid_image(reason: impl ToString) -> Error {
+    let message = format!("not a Lima image: {}", reason.to_string());
     Error::new(ErrorKind::Engine, message)
 }
 
@@ -99,16 +101,16 @@ fn append(archive: &mut tar::Builder<&mut dyn Write>, name: &str, data: &[u8]) -
     archive.append_data(&mut header, name, data)
 }
 
-/// The data of a disk, each piece under the place where it belongs.
+/// Appends the data of a disk in chunks named by offset.
 fn append_disk(
     archive: &mut tar::Builder<&mut dyn Write>,
     mut disk: &File,
     length: u64,
 ) -> io::Result<()> {
     let mut at = 0;
-    while let Some(start) = next(disk, Place::Data(at))? {
-        let hole = next(disk, Place::Hole(start))?.unwrap_or(length);
-        let end = hole.min(start + PIECE);
+    while let Some(start) = seek_next(disk, Whence::Data(at))? {
+        let hole = seek_next(disk, Whence::Hole(start))?.unwrap_or(length);
+        let end = hole.min(start + MAX_CHUNK_BYTES);
         disk.seek(SeekFrom::Start(start))?;
         let mut header = tar::Header::new_gnu();
         header.set_size(end - start);
@@ -123,20 +125,31 @@ fn append_disk(
     Ok(())
 }
 
-/// Writes a piece of a disk where it belongs, without its empty blocks.
-fn place(entry: &mut tar::Entry<'_, &mut dyn Read>, mut disk: &File, length: u64) -> Result<()> {
-    let path = entry.path().map_err(no_image)?.into_owned();
-    let place = path.to_str().and_then(|path| path.strip_prefix("disk/"));
-    let Some(mut at) = place.and_then(|place| place.parse::<u64>().ok()) else {
-        return Err(no_image(format!("{} doesn't belong there", path.display())));
+/// Writes a chunk at its offset, skipping empty blocks.
+fn write_chunk(
+    entry: &mut tar::Entry<'_, &mut dyn Read>,
+    mut disk: &File,
+    length: u64,
+) -> Result<()> {
+    let path = entry.path().map_err(invalid_image)?.into_owned();
+    let offset = path.to_str().and_then(|path| path.strip_prefix("disk/"));
+    let Some(mut at) = offset.and_then(|offset| offset.parse::<u64>().ok()) else {
+        return Err(invalid_image(format!(
+            "unexpected entry {}",
+            path.display()
+        )));
     };
-    let end = entry.header().size().map_err(no_image)?.checked_add(at);
+    let end = entry
+        .header()
+        .size()
+        .map_err(invalid_image)?
+        .checked_add(at);
     if end.is_none_or(|end| end > length) {
-        return Err(no_image("a piece lies beyond its disk"));
+        return Err(invalid_image("a chunk lies beyond the end of its disk"));
     }
-    let mut block = vec![0; BLOCK];
+    let mut block = vec![0; BLOCK_BYTES];
     loop {
-        let read = entry.read(&mut block).map_err(no_image)?;
+        let read = entry.read(&mut block).map_err(invalid_image)?;
         if read == 0 {
             return Ok(());
         }
@@ -151,42 +164,50 @@ fn place(entry: &mut tar::Entry<'_, &mut dyn Read>, mut disk: &File, length: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lima::copy::held;
+    use crate::backend::lima::copy::allocated;
     use crate::backend::lima::images::new_fingerprint;
     use crate::backend::lima::images::tests::with_image;
     use std::fs;
 
     #[test]
-    fn one_that_has_travelled_is_the_same_and_still_sparse() {
+    fn exported_image_is_imported_unchanged_and_sparse() {
         let (_home, images, image) = with_image();
         let mut bytes = Vec::new();
         images.export(&image, &mut bytes).unwrap();
         assert!(bytes.len() < 4 << 20, "{} bytes", bytes.len());
-        let elsewhere = tempfile::tempdir().unwrap();
-        let there = Images::new(elsewhere.path());
-        let name = "taken-in".parse().unwrap();
-        assert_eq!(there.import(&mut bytes.as_slice(), &name).unwrap(), image);
-        let (disk, yaml, architecture) = there.find(&image).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let imported = ImageStore::new(other.path());
+        let name = "imported".parse().unwrap();
+        assert_eq!(
+            imported.import(&mut bytes.as_slice(), &name).unwrap(),
+            image
+        );
+        let (disk, yaml, architecture) = imported.find(&image).unwrap();
         assert_eq!(
             (yaml.as_str(), architecture.as_str()),
             ("cpus: 1\n", "x86_64")
         );
-        assert!(held(&disk) < 4 << 20);
+        assert!(allocated(&disk) < 4 << 20);
         assert!(fs::read(disk).unwrap() == fs::read(images.find(&image).unwrap().0).unwrap());
     }
 
     #[test]
-    fn what_is_no_image_leaves_nothing() {
+    fn failed_import_leaves_no_files() {
         let (home, images, image) = with_image();
         let name: ImageName = "bad".parse().unwrap();
-        let meta = Meta {
+        let metadata = ImageMetadata {
             fingerprint: new_fingerprint().unwrap(),
             length: 10,
-            ..images.meta(&image).unwrap()
+            ..images.metadata(&image).unwrap()
         };
         let mut outside = Vec::new();
         let mut archive = tar::Builder::new(&mut outside as &mut dyn Write);
-        append(&mut archive, META, &serde_json::to_vec(&meta).unwrap()).unwrap();
+        append(
+            &mut archive,
+            METADATA_FILE,
+            &serde_json::to_vec(&metadata).unwrap(),
+        )
+        .unwrap();
         append(&mut archive, YAML, b"").unwrap();
         append(&mut archive, "disk/8", b"beyond").unwrap();
         archive.finish().unwrap();

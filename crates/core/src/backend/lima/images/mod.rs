@@ -1,13 +1,12 @@
-//! Images: disks of snapshots, kept below `LIMA_HOME/.lxc-dev-manager/images/FINGERPRINT/`.
+//! ImageStore: disks of snapshots in `LIMA_HOME/.lxc-dev-manager/images/FINGERPRINT/`.
 //!
-//! `disk`, `lima.yaml` (its source's settings, which say what else a machine of it needs), and
-//! `image.json` with its names. An image's fingerprint is made up when it is made, and goes along when it
-//! travels: the hash of a disk of many gigabytes would take minutes. All functions block.
+//! Files: `disk`, `lima.yaml` (settings of the source machine) and `image.json` (aliases). A fingerprint is random,
+//! not a hash, which would take minutes for a large disk; it is kept on export and import. All functions block.
 //!
-//! Several processes may be at it. What is being made lies in a directory that its maker holds locked, so what
-//! nobody holds is swept. Names are looked at and given under a lock of them all, which nobody holds while a disk
-//! is copied.
+//! Several processes may use the store. An incomplete image is in a directory locked by its creator; unlocked ones are
+//! deleted. Aliases are read and assigned under a lock on the whole store, which isn't held while a disk is copied.
 
+mod backend;
 pub(crate) mod files;
 
 use std::fs::{self, File};
@@ -20,41 +19,40 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::backend::lima::copy::{copy, expect_room, held, sync_directory};
-use crate::backend::lima::json;
-use crate::backend::lima::machine::directory::YAML;
-use crate::backend::lima::snapshots::{make_directory, rename};
+use super::copy::{allocated, copy, ensure_room, sync_directory};
+use super::json;
+use super::machine::directory::YAML;
+use super::snapshots::rename;
 use crate::backend::{Progress, StoredImage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::write_json;
+use crate::home::{create_private_directory, write_json};
 use crate::model::{Fingerprint, ImageName};
 
-pub(crate) const META: &str = "image.json";
+pub(crate) const METADATA_FILE: &str = "image.json";
 pub(crate) const DISK: &str = "disk";
-/// How the names of what isn't an image yet, or is none any more, begin.
-const PART: &str = ".part-";
+/// Name prefix of incomplete and deleted images.
+const PARTIAL_PREFIX: &str = ".part-";
 
-/// The images.
-pub(crate) struct Images {
+pub(crate) struct ImageStore {
     root: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Meta {
+pub(crate) struct ImageMetadata {
     pub(crate) version: u32,
     pub(crate) fingerprint: Fingerprint,
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
     pub(crate) description: String,
-    /// As Lima writes it: `aarch64`, `x86_64`.
+    /// In Lima's spelling: `aarch64`, `x86_64`.
     pub(crate) architecture: String,
     pub(crate) created_at: Timestamp,
-    /// Length of the disk.
+    /// Length of the disk in bytes.
     pub(crate) length: u64,
 }
 
-/// What an image is made of.
-pub(crate) struct Source<'a> {
+/// Content of a new image.
+pub(crate) struct ImageSource<'a> {
     pub(crate) disk: &'a Path,
     pub(crate) yaml: &'a str,
     pub(crate) architecture: String,
@@ -62,11 +60,11 @@ pub(crate) struct Source<'a> {
     pub(crate) now: Timestamp,
 }
 
-impl Images {
-    /// Those below our directory in `LIMA_HOME`.
-    pub(crate) fn new(ours: &Path) -> Self {
+impl ImageStore {
+    /// Opens the store in the state directory.
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self {
-            root: ours.join("images"),
+            root: state_dir.join("images"),
         }
     }
 
@@ -74,18 +72,18 @@ impl Images {
         self.root.join(image.as_str())
     }
 
-    /// All of them. One that can't be read says so.
+    /// Lists all images. An unreadable one has the error as its description.
     pub(crate) fn all(&self) -> Vec<StoredImage> {
-        let all = self.found().into_iter().map(|(fingerprint, meta)| {
-            let size = held(&self.at(&fingerprint).join(DISK));
-            match meta {
-                Ok(meta) => StoredImage {
+        let all = self.read_all().into_iter().map(|(fingerprint, metadata)| {
+            let size = allocated(&self.at(&fingerprint).join(DISK));
+            match metadata {
+                Ok(metadata) => StoredImage {
                     size,
                     fingerprint,
-                    aliases: meta.aliases,
-                    description: meta.description,
-                    architecture: meta.architecture,
-                    created_at: Some(meta.created_at),
+                    aliases: metadata.aliases,
+                    description: metadata.description,
+                    architecture: metadata.architecture,
+                    created_at: Some(metadata.created_at),
                     cached: false,
                 },
                 Err(error) => StoredImage {
@@ -102,29 +100,31 @@ impl Images {
         all.collect()
     }
 
-    fn found(&self) -> Vec<(Fingerprint, Result<Meta>)> {
+    fn read_all(&self) -> Vec<(Fingerprint, Result<ImageMetadata>)> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         let found = entries.filter_map(|entry| {
             let name = Fingerprint::parse(entry.file_name().to_str()?).ok()?;
-            let meta = json::read(&entry.path().join(META));
-            Some((name, meta))
+            let metadata = json::read(&entry.path().join(METADATA_FILE));
+            Some((name, metadata))
         });
         found.collect()
     }
 
-    /// The names of one, of whatever version.
+    /// Aliases of an image of any format version.
     fn aliases(&self, image: &Fingerprint) -> Vec<String> {
         #[derive(Deserialize)]
         struct Names {
             aliases: Vec<String>,
         }
-        let text = fs::read(self.at(image).join(META)).unwrap_or_default();
+        let text = fs::read(self.at(image).join(METADATA_FILE)).unwrap_or_default();
         serde_json::from_slice(&text).map_or_else(|_| Vec::new(), |Names { aliases }| aliases)
     }
 
-    /// The one of this name.
-    pub(crate) fn named(&self, alias: &ImageName) -> Option<Fingerprint> {
-        let mut all = self.found().into_iter().map(|(fingerprint, _)| fingerprint);
+    pub(crate) fn find_alias(&self, alias: &ImageName) -> Option<Fingerprint> {
+        let mut all = self
+            .read_all()
+            .into_iter()
+            .map(|(fingerprint, _)| fingerprint);
         all.find(|image| {
             self.aliases(image)
                 .iter()
@@ -132,101 +132,100 @@ impl Images {
         })
     }
 
-    /// Disk, settings and architecture of one.
+    /// Returns disk, settings and architecture of an image.
     ///
     /// # Errors
     /// `NotFound`.
     pub(crate) fn find(&self, image: &Fingerprint) -> Result<(PathBuf, String, String)> {
-        let meta = self.meta(image)?;
+        let metadata = self.metadata(image)?;
         let directory = self.at(image);
         let yaml = fs::read_to_string(directory.join(YAML))
-            .map_err(|error| Error::io(format!("image {} can't be read", image.short()), error))?;
-        Ok((directory.join(DISK), yaml, meta.architecture))
+            .map_err(|error| Error::io(format!("cannot read image {}", image.short()), error))?;
+        Ok((directory.join(DISK), yaml, metadata.architecture))
     }
 
-    pub(crate) fn meta(&self, image: &Fingerprint) -> Result<Meta> {
+    pub(crate) fn metadata(&self, image: &Fingerprint) -> Result<ImageMetadata> {
         self.expect(image)?;
-        json::read(&self.at(image).join(META))
+        json::read(&self.at(image).join(METADATA_FILE))
     }
 
     fn expect(&self, image: &Fingerprint) -> Result<()> {
-        match self.at(image).is_dir() {
-            true => Ok(()),
-            false => {
-                let message = format!("Lima has no image {}", image.short());
-                Err(Error::new(ErrorKind::NotFound, message))
-            }
+        if self.at(image).is_dir() {
+            Ok(())
+        } else {
+            let message = format!("Lima has no image {}", image.short());
+            Err(Error::new(ErrorKind::NotFound, message))
         }
     }
 
-    /// Makes an image.
+    /// Creates an image.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken; `Engine` where there is no room; `Io`.
+    /// `AlreadyExists` for an alias in use; `Engine` without enough space; `Io`.
     pub(crate) fn publish(
         &self,
-        source: &Source<'_>,
+        source: &ImageSource<'_>,
         alias: &ImageName,
         progress: &Progress,
     ) -> Result<Fingerprint> {
-        self.expect_free(alias)?;
-        make_directory(&self.root)?;
-        expect_room(&self.root, &[source.disk])?;
+        self.ensure_free(alias)?;
+        create_private_directory(&self.root)?;
+        ensure_room(&self.root, &[source.disk])?;
         let length = fs::metadata(source.disk).map(|metadata| metadata.len());
-        let meta = Meta {
+        let metadata = ImageMetadata {
             version: json::VERSION,
             fingerprint: new_fingerprint()?,
             aliases: vec![alias.to_string()],
             description: source.description.clone(),
             architecture: source.architecture.clone(),
             created_at: source.now,
-            length: length.map_err(|error| Error::io("the disk can't be read", error))?,
+            length: length.map_err(|error| Error::io("cannot read the disk", error))?,
         };
-        self.put(meta, |part| {
+        self.add(metadata, |part| {
             copy(source.disk, &part.join(DISK), progress)?;
             write_text(&part.join(YAML), source.yaml)
         })
     }
 
-    /// Fills an image's directory and gives it its names. Where it has come meanwhile, that one gets them as well.
-    pub(crate) fn put(
+    /// Fills an image's directory and publishes it. If the image exists meanwhile, it gets the aliases instead.
+    pub(crate) fn add(
         &self,
-        meta: Meta,
+        metadata: ImageMetadata,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Fingerprint> {
-        let part = self.begin()?;
+        let part = self.create_partial()?;
         fill(&part.path)?;
         let _lock = self.lock()?;
-        if let Some(known) = self.name_known(&meta)? {
+        if let Some(known) = self.add_aliases(&metadata)? {
             return Ok(known);
         }
-        let whole = self.at(&meta.fingerprint);
-        write_json(&part.path.join(META), &meta)?;
+        let final_path = self.at(&metadata.fingerprint);
+        write_json(&part.path.join(METADATA_FILE), &metadata)?;
         sync_directory(&part.path)?;
-        rename(&part.path, &whole)?;
+        rename(&part.path, &final_path)?;
         sync_directory(&self.root)?;
-        Ok(meta.fingerprint)
+        Ok(metadata.fingerprint)
     }
 
-    /// Gives an image that is there another's names, if it is; the caller has the lock.
+    /// Adds the aliases to the existing image of the same fingerprint, if any; the caller holds the lock.
     ///
     /// # Errors
-    /// `AlreadyExists` for a name that is taken, `Io`.
-    pub(crate) fn name_known(&self, meta: &Meta) -> Result<Option<Fingerprint>> {
-        for alias in &meta.aliases {
-            self.expect_free(&ImageName::parse(alias)?)?;
+    /// `AlreadyExists` for an alias in use, `Io`.
+    pub(crate) fn add_aliases(&self, metadata: &ImageMetadata) -> Result<Option<Fingerprint>> {
+        for alias in &metadata.aliases {
+            self.ensure_free(&ImageName::parse(alias)?)?;
         }
-        let Ok(mut known) = self.meta(&meta.fingerprint) else {
+        let Ok(mut known) = self.metadata(&metadata.fingerprint) else {
             return Ok(None);
         };
-        known.aliases.extend(meta.aliases.iter().cloned());
-        let file = self.at(&meta.fingerprint).join(META);
+        known.aliases.extend(metadata.aliases.iter().cloned());
+        let file = self.at(&metadata.fingerprint).join(METADATA_FILE);
         write_json(&file, &known).map(|()| Some(known.fingerprint))
     }
 
-    /// Waits until nobody else looks at names or gives any; until the file is dropped nobody does.
+    /// Locks the aliases until the returned file is dropped.
     pub(crate) fn lock(&self) -> Result<File> {
-        make_directory(&self.root)?;
+        create_private_directory(&self.root)?;
         let locked = File::open(&self.root).and_then(|directory| {
             flock(&directory, FlockOperation::LockExclusive)?;
             Ok(directory)
@@ -234,58 +233,66 @@ impl Images {
         locked.map_err(|error| Error::io(format!("cannot lock {}", self.root.display()), error))
     }
 
-    /// Makes the directory of an image that isn't one yet.
-    fn begin(&self) -> Result<Part> {
-        // Between its making and its lock it would be swept.
+    /// Creates and locks the directory of an incomplete image.
+    fn create_partial(&self) -> Result<PartialImage> {
+        // Without the lock it could be swept before it is locked itself.
         let _lock = self.lock()?;
         self.sweep_locked();
-        let path = self.part();
-        make_directory(&path)?;
-        let held = File::open(&path).and_then(|directory| {
+        let path = self.partial_path();
+        create_private_directory(&path)?;
+        let locked = File::open(&path).and_then(|directory| {
             flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
             Ok(directory)
         });
         let failed = |error| Error::io(format!("cannot lock {}", path.display()), error);
-        let _held = held.map_err(failed)?;
-        Ok(Part { path, _held })
+        let directory_lock = locked.map_err(failed)?;
+        Ok(PartialImage {
+            path,
+            _lock: directory_lock,
+        })
     }
 
-    fn part(&self) -> PathBuf {
-        self.root.join(format!("{PART}{}", Uuid::new_v4()))
+    fn partial_path(&self) -> PathBuf {
+        self.root
+            .join(format!("{PARTIAL_PREFIX}{}", Uuid::new_v4()))
     }
 
-    /// Deletes what isn't an image yet, or is none any more, and that nobody holds.
+    /// Deletes incomplete and deleted images that no process has locked.
     ///
     /// # Errors
-    /// `Io` where there is no place for images, or it can't be locked.
+    /// `Io` if the store cannot be created or locked.
     pub(crate) fn sweep(&self) -> Result<()> {
         let _lock = self.lock()?;
         self.sweep_locked();
         Ok(())
     }
 
-    /// The same, where the caller has the lock.
+    /// Like [`Self::sweep`]; the caller holds the lock.
     fn sweep_locked(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(PART) {
+            if !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(PARTIAL_PREFIX)
+            {
                 continue;
             }
             let Ok(directory) = File::open(entry.path()) else {
                 continue;
             };
             if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // The next one tries again.
+                // Retried by the next sweep.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 
-    pub(crate) fn expect_free(&self, alias: &ImageName) -> Result<()> {
-        match self.named(alias) {
+    pub(crate) fn ensure_free(&self, alias: &ImageName) -> Result<()> {
+        match self.find_alias(alias) {
             None => Ok(()),
             Some(_) => Err(Error::new(
                 ErrorKind::AlreadyExists,
-                format!("Lima has an image `{alias}` already"),
+                format!("image `{alias}` already exists"),
             )),
         }
     }
@@ -295,52 +302,52 @@ impl Images {
     /// # Errors
     /// `NotFound`, `Io`.
     pub(crate) fn delete(&self, image: &Fingerprint) -> Result<()> {
-        let part = self.part();
+        let part = self.partial_path();
         {
             let _lock = self.lock()?;
             self.expect(image)?;
             rename(&self.at(image), &part)?;
         }
-        // It is gone by its name; what is left is swept.
+        // Already renamed; the rest is swept later.
         let _ = fs::remove_dir_all(&part);
         Ok(())
     }
 
-    /// Gives a name another one.
+    /// Renames an alias.
     ///
     /// # Errors
-    /// `NotFound` for the old, `AlreadyExists` for the new one.
+    /// `NotFound` for the old, `AlreadyExists` for the new alias.
     pub(crate) fn rename(&self, alias: &ImageName, new: &ImageName) -> Result<()> {
         let _lock = self.lock()?;
-        let image = self.named(alias).ok_or_else(|| {
+        let image = self.find_alias(alias).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("Lima has no image `{alias}`"))
         })?;
-        self.expect_free(new)?;
-        let mut meta = self.meta(&image)?;
-        for known in &mut meta.aliases {
+        self.ensure_free(new)?;
+        let mut metadata = self.metadata(&image)?;
+        for known in &mut metadata.aliases {
             if known == alias.as_str() {
                 *known = new.to_string();
             }
         }
-        write_json(&self.at(&image).join(META), &meta)
+        write_json(&self.at(&image).join(METADATA_FILE), &metadata)
     }
 }
 
-/// A directory that its maker holds.
-struct Part {
+/// The locked directory of an incomplete image.
+struct PartialImage {
     path: PathBuf,
-    _held: File,
+    _lock: File,
 }
 
-impl Drop for Part {
+impl Drop for PartialImage {
     fn drop(&mut self) {
-        // Where it has become an image, it isn't there any more; what stays is swept.
+        // A complete image has been renamed; anything left is swept later.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 pub(crate) fn unwritable(error: io::Error) -> Error {
-    Error::io("the image can't be written", error)
+    Error::io("cannot write the image", error)
 }
 
 pub(crate) fn new_fingerprint() -> Result<Fingerprint> {
@@ -349,7 +356,7 @@ pub(crate) fn new_fingerprint() -> Result<Fingerprint> {
     Fingerprint::parse(&hex)
 }
 
-/// A fingerprint for what has no image of ours: a template, by its text.
+/// Fingerprint of a template, which has no image: a hash of its text.
 pub(crate) fn fingerprint_of(text: &str) -> Option<Fingerprint> {
     let hash = Sha256::digest(text.as_bytes());
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -365,15 +372,15 @@ pub(crate) mod tests {
     use super::*;
     use std::io::{Seek, SeekFrom, Write};
 
-    pub(in crate::backend::lima) fn with_image() -> (tempfile::TempDir, Images, Fingerprint) {
+    pub(in crate::backend::lima) fn with_image() -> (tempfile::TempDir, ImageStore, Fingerprint) {
         let home = tempfile::tempdir().unwrap();
         let disk = home.path().join("some-disk");
         let file = File::create(&disk).unwrap();
         file.set_len(200 << 20).unwrap();
         (&file).seek(SeekFrom::Start(130 << 20)).unwrap();
         (&file).write_all(b"in the middle").unwrap();
-        let images = Images::new(home.path());
-        let source = Source {
+        let images = ImageStore::new(home.path());
+        let source = ImageSource {
             disk: &disk,
             yaml: "cpus: 1\n",
             architecture: "x86_64".into(),
@@ -385,10 +392,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_can_be_changed() {
+    fn aliases_are_unique_and_can_be_renamed() {
         let (_home, images, image) = with_image();
         let (base, other) = ("base".parse().unwrap(), "other".parse().unwrap());
-        assert_eq!(images.named(&base), Some(image.clone()));
+        assert_eq!(images.find_alias(&base), Some(image.clone()));
         assert_eq!(
             images.rename(&base, &base).unwrap_err().kind(),
             ErrorKind::AlreadyExists
@@ -398,7 +405,7 @@ pub(crate) mod tests {
             ErrorKind::NotFound
         );
         images.rename(&base, &other).unwrap();
-        assert_eq!(images.named(&base), None);
+        assert_eq!(images.find_alias(&base), None);
         images.delete(&image).unwrap();
         assert_eq!(
             images.delete(&image).unwrap_err().kind(),
@@ -407,42 +414,46 @@ pub(crate) mod tests {
         assert!(images.all().is_empty());
     }
 
-    /// What another process does while one makes an image.
-    fn make(images: &Images, alias: &str, meanwhile: impl FnOnce(&Path)) -> Result<Fingerprint> {
-        let meta = Meta {
+    /// Creates an image while `meanwhile` acts as another process.
+    fn make(
+        images: &ImageStore,
+        alias: &str,
+        meanwhile: impl FnOnce(&Path),
+    ) -> Result<Fingerprint> {
+        let metadata = ImageMetadata {
             fingerprint: new_fingerprint().unwrap(),
             aliases: vec![alias.to_owned()],
-            ..images.found().remove(0).1.unwrap()
+            ..images.read_all().remove(0).1.unwrap()
         };
-        images.put(meta, |part| {
+        images.add(metadata, |part| {
             meanwhile(part);
             write_text(&part.join(YAML), "cpus: 1\n")
         })
     }
 
     #[test]
-    fn of_two_that_take_a_name_at_once_one_gets_it() {
+    fn concurrent_creators_cannot_share_an_alias() {
         let (home, images, _) = with_image();
-        let mut quicker = None;
-        let slower = make(&images, "new", |_| {
-            quicker = Some(make(&images, "new", |_| {}).unwrap());
+        let mut first = None;
+        let second = make(&images, "new", |_| {
+            first = Some(make(&images, "new", |_| {}).unwrap());
         });
-        assert_eq!(slower.unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert_eq!(images.named(&"new".parse().unwrap()), quicker);
+        assert_eq!(second.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(images.find_alias(&"new".parse().unwrap()), first);
         let left = fs::read_dir(home.path().join("images")).unwrap();
         assert_eq!(left.count(), 2);
     }
 
     #[test]
-    fn only_what_nobody_makes_any_more_is_swept() {
+    fn sweeps_only_abandoned_images() {
         let (home, images, _) = with_image();
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
         let abandoned = home.path().join("images/.part-abandoned");
-        make_directory(&abandoned).unwrap();
+        create_private_directory(&abandoned).unwrap();
         make(&images, "slow", |part| {
             File::open(part).unwrap().set_modified(old).unwrap();
             make(&images, "quick", |_| {}).unwrap();
-            assert!(part.exists(), "it was swept while it was made");
+            assert!(part.exists(), "swept while in use");
         })
         .unwrap();
         assert!(!abandoned.exists());
@@ -450,20 +461,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_of_a_newer_version_keeps_its_name_and_can_be_deleted() {
+    fn image_of_newer_version_keeps_alias_and_can_be_deleted() {
         let (_home, images, image) = with_image();
         let base = "base".parse().unwrap();
-        let path = images.at(&image).join(META);
+        let path = images.at(&image).join(METADATA_FILE);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
-        assert_eq!(images.named(&base), Some(image.clone()));
+        assert_eq!(images.find_alias(&base), Some(image.clone()));
         let error = images.find(&image).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.report().message.contains(META), "{error:?}");
+        assert!(error.report().message.contains(METADATA_FILE), "{error:?}");
         let listed = images.all().remove(0);
         assert_eq!(listed.aliases, ["base"]);
         assert!(listed.description.contains("newer"), "{listed:?}");
         images.delete(&image).unwrap();
-        assert_eq!(images.named(&base), None);
+        assert_eq!(images.find_alias(&base), None);
     }
 }

@@ -1,8 +1,8 @@
-//! Machines that aren't complete.
+//! Drafts: machines that are not complete yet.
 //!
-//! Lima makes a machine under a name of ours (`ldm-new-…`), a copy is put together in our own directory, and either is
-//! renamed when it is complete: so a killed process leaves none half made. What was left is swept by the next who
-//! makes or deletes one: a file that its maker holds locked says whether anybody still works on it.
+//! Lima creates a machine as `ldm-new-…`, a copy is assembled in the state directory; both are renamed when complete,
+//! so a killed process leaves no incomplete machine under its final name. Each draft has a file locked by its creator;
+//! unlocked drafts are deleted by the next operation that creates or deletes a machine.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,54 +14,53 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::super::backend::Lima;
+use super::super::draft_name::{DRAFT_PREFIX, is_draft};
+use super::super::limactl::{self, Call};
+use super::super::machine::record::Record;
+use super::{KILL_TIMEOUT, rename_to_final};
 use crate::backend::Progress;
-use crate::backend::lima::Lima;
-use crate::backend::lima::lifecycle::{KILL_PATIENCE, put_in_place};
-use crate::backend::lima::limactl::{self, Call};
-use crate::backend::lima::machine::record::Record;
-use crate::backend::lima::snapshots::make_directory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::home::create_private_directory;
 use crate::model::InstanceName;
 
-/// How the names of machines that aren't complete begin.
-const NEW: &str = "ldm-new-";
-/// Images are downloaded meanwhile.
+/// Includes downloading images.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A machine that is being made, under a name of ours.
+/// A machine that is being created.
 pub(crate) struct Draft {
     pub(crate) name: InstanceName,
-    /// Its settings; locked while its maker lives.
+    /// Its settings; locked while its creator lives.
     file: File,
     pub(crate) path: PathBuf,
 }
 
 impl Draft {
-    /// One that nobody sweeps while it lives.
-    pub(crate) fn new(ours: &Path) -> Result<Self> {
+    /// Creates a draft that is not swept until it is dropped.
+    pub(crate) fn new(state_dir: &Path) -> Result<Self> {
         loop {
-            let draft = Self::begin(ours)?;
-            // Between its making and its lock somebody may have swept it.
+            let draft = Self::begin(state_dir)?;
+            // It may have been swept before it was locked.
             if draft.path.symlink_metadata().is_ok() {
                 return Ok(draft);
             }
         }
     }
 
-    fn begin(ours: &Path) -> Result<Self> {
-        let directory = ours.join("new");
-        make_directory(&directory)?;
+    fn begin(state_dir: &Path) -> Result<Self> {
+        let directory = state_dir.join("new");
+        create_private_directory(&directory)?;
         let random = Uuid::new_v4().simple().to_string();
-        let name = InstanceName::parse(&format!("{NEW}{}", &random[..8]))?;
+        let name = InstanceName::parse(&format!("{DRAFT_PREFIX}{}", &random[..8]))?;
         let path = file_of(&directory, &name);
-        let made = fs::OpenOptions::new()
+        let created = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)
             .and_then(|file| file.lock().map(|()| file));
-        let file =
-            made.map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
+        let file = created
+            .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
         Ok(Self { name, file, path })
     }
 
@@ -73,29 +72,23 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // One that stays is swept.
+        // Swept later if this fails.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Whether a machine's name says that it isn't complete.
-pub(crate) fn is_draft(name: &InstanceName) -> bool {
-    name.as_str().starts_with(NEW)
-}
-
-/// A name as long as those of all drafts.
+/// A name as long as that of any draft.
 pub(crate) fn longest_draft() -> Result<InstanceName> {
-    InstanceName::parse(&format!("{NEW}12345678"))
+    InstanceName::parse(&format!("{DRAFT_PREFIX}12345678"))
 }
 
-/// The file of a draft.
 fn file_of(directory: &Path, draft: &InstanceName) -> PathBuf {
     directory.join(format!("{draft}.yaml"))
 }
 
 impl Lima {
-    /// Has Lima make a machine of these settings.
-    pub(crate) async fn make(
+    /// Creates a machine with these settings.
+    pub(crate) async fn create_machine(
         &self,
         yaml: &str,
         mut record: Record,
@@ -103,9 +96,9 @@ impl Lima {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        self.expect_free(name)?;
+        self.ensure_free(name)?;
         self.sweep().await;
-        let draft = Draft::new(&self.ours())?;
+        let draft = Draft::new(&self.state_dir())?;
         draft.write(yaml)?;
         let path = draft.path.clone();
         let name_of_draft = format!("--name={}", draft.name);
@@ -114,70 +107,72 @@ impl Lima {
         call.machine = Some(name);
         call.progress = Some(progress);
         call.cancel = Some(cancel);
-        let made = match cancel.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Cancelled, "stopped by the user")),
-            false => self.limactl.succeed(&call).await.map(drop),
+        let created = if cancel.is_cancelled() {
+            Err(Error::new(ErrorKind::Cancelled, "cancelled by the user"))
+        } else {
+            self.limactl.succeed(&call).await.map(drop)
         };
-        let made = made.and_then(|()| {
+        let created = created.and_then(|()| {
             let machine = self.directory(&draft.name);
             record.rename(None, name);
             record.write(&machine)?;
-            put_in_place(machine.path(), self.directory(name).path())
+            rename_to_final(machine.path(), self.directory(name).path())
         });
-        if made.is_err() {
+        if created.is_err() {
             let _ = self.discard(&draft.name).await;
         }
-        made
+        created
     }
 
-    /// What Lima has against settings: nothing where they are good; `None` where there is no Lima to ask.
+    /// Returns Lima's complaints about settings; `None` without Lima.
     ///
     /// # Errors
-    /// Those of calling it.
+    /// As for calling `limactl`.
     pub async fn validate(&self, yaml: &str) -> Result<Option<Vec<String>>> {
         if self.limactl.program().is_none() {
             return Ok(None);
         }
-        let draft = Draft::new(&self.ours())?;
+        let draft = Draft::new(&self.state_dir())?;
         draft.write(yaml)?;
-        let mut call = Call::new(&["validate"], limactl::ASK_PATIENCE);
+        let mut call = Call::new(&["validate"], limactl::QUERY_TIMEOUT);
         call.arguments.push(draft.path.as_os_str());
-        let answer = self.limactl.run(&call).await?;
-        Ok(Some(match answer.status.success() {
-            true => Vec::new(),
-            false => vec![answer.reason()],
+        let output = self.limactl.run(&call).await?;
+        Ok(Some(if output.status.success() {
+            Vec::new()
+        } else {
+            vec![output.reason()]
         }))
     }
 
-    /// Deletes what was made under a name of ours, and says whether nothing is left; what stays is swept later.
+    /// Deletes a draft's machine and returns whether nothing is left; the rest is swept later.
     async fn discard(&self, draft: &InstanceName) -> bool {
         let machine = self.directory(draft);
         if machine.path().symlink_metadata().is_err() {
             return true;
         }
-        if machine.is_whole() {
-            let call = Call::change(&["delete", "-f"], draft, KILL_PATIENCE);
-            let deleted = match machine.forget_strangers() {
+        if machine.is_complete() {
+            let call = Call::change(&["delete", "-f"], draft, KILL_TIMEOUT);
+            let deleted = match machine.delete_foreign_pid_files() {
                 Ok(()) => self.limactl.run(&call).await.map(drop),
                 Err(error) => Err(error),
             };
             if let Err(error) = deleted {
-                tracing::warn!(?error, %draft, "Lima doesn't delete what it has begun");
+                tracing::warn!(?error, %draft, "cannot delete a draft");
                 return false;
             }
         }
-        // Lima refuses to delete what isn't whole.
+        // Lima refuses to delete incomplete machines.
         fs::remove_dir_all(machine.path()).is_ok() || machine.path().symlink_metadata().is_err()
     }
 
-    /// Deletes what killed processes have left under names of ours.
+    /// Deletes drafts of killed processes.
     pub(crate) async fn sweep(&self) {
-        self.sweep_gone();
-        let directory = self.ours().join("new");
+        self.finish_deletions();
+        let directory = self.state_dir().join("new");
         for draft in self.drafts(&directory) {
             let path = file_of(&directory, &draft);
             let file = File::open(&path);
-            // Locked: somebody is at it. Without a file nobody is, for it is there first and goes last.
+            // Locked: in use. The file is created first and deleted last, so without it the draft is abandoned.
             if file.as_ref().is_ok_and(|file| file.try_lock().is_err()) {
                 continue;
             }
@@ -189,16 +184,16 @@ impl Lima {
         }
     }
 
-    /// All drafts of which anything is there: a file, a copy, or a machine.
+    /// Lists all drafts of which a file, a copy or a machine exists.
     fn drafts(&self, directory: &Path) -> BTreeSet<InstanceName> {
         let name = |path: &Path| {
             let name = InstanceName::parse(path.file_stem()?.to_str()?).ok()?;
             is_draft(&name).then_some(name)
         };
-        let places = [self.limactl.home(), directory];
-        let entries = places
+        let directories = [self.limactl.home(), directory];
+        let entries = directories
             .iter()
-            .flat_map(|place| fs::read_dir(place).into_iter().flatten());
+            .flat_map(|parent| fs::read_dir(parent).into_iter().flatten());
         entries
             .flatten()
             .filter_map(|entry| name(&entry.path()))

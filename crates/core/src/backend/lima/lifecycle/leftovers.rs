@@ -1,38 +1,35 @@
-//! What is left by a killed operation of ours, and of machines that somebody has deleted or renamed past us, by `limactl`
-//! or by hand.
+//! Leftovers of killed operations, and of machines deleted or renamed outside of this program.
 //!
-//! Snapshots lie beside the machines and belong to the one whose record has their id, whatever its name is. Where no
-//! directory below `LIMA_HOME` has such a record they belong to nobody. Of a record that can't be read nobody
-//! knows the id, so nothing is left then.
+//! Snapshots belong to the machine whose record has their id, whatever its name. Without such a record in `LIMA_HOME`
+//! they are orphaned. While any record is unreadable nothing counts as orphaned, because its id is unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use super::super::backend::Lima;
+use super::super::blocking::blocking;
+use super::super::machine::directory::Directory;
+use super::super::machine::record::{self, Record};
+use super::super::snapshots::{Snapshots, rename};
 use crate::backend::Leftover;
-use crate::backend::lima::Lima;
-use crate::backend::lima::blocking;
-use crate::backend::lima::machine::directory::Directory;
-use crate::backend::lima::machine::record::{self, Record};
-use crate::backend::lima::snapshots::{Snapshots, rename};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
-/// How the names of what is being deleted begin.
-const GONE: &str = ".gone-";
+/// Name prefix of snapshots that are being deleted.
+const DELETED_PREFIX: &str = ".gone-";
 
 impl Lima {
-    /// Deletes what a killed operation on a machine has begun to write. Nobody else is at it: who calls has the env's lock.
+    /// Deletes incomplete files of a killed operation on a machine; the caller holds the env's lock.
     pub(crate) async fn sweep_after(&self, name: &InstanceName) {
         self.sweep().await;
         let record = self
             .existing(name)
             .and_then(|machine| self.record(name, &machine));
         let snapshots = record.ok().map(|record| self.snapshots(&record));
-        let images = self.images_of_ours();
+        let images = self.image_store();
         let swept = blocking(move || {
             if let Some(snapshots) = snapshots {
                 snapshots.sweep();
@@ -40,32 +37,31 @@ impl Lima {
             images.sweep()
         });
         if let Err(error) = swept.await {
-            tracing::info!(?error, %name, "what a killed operation has left stays");
+            tracing::info!(?error, %name, "cannot delete leftovers of a killed operation");
         }
     }
 
-    /// The ids of all machines, and where their records are: those that aren't complete too, and copies
-    /// that Lima itself has made.
+    /// Returns the ids of all machines, including drafts and copies made by Lima.
     ///
     /// # Errors
-    /// `Config` for a record that can't be read, `Io`.
-    fn claimed(&self) -> Result<BTreeMap<Uuid, PathBuf>> {
+    /// `Config` for an unreadable record, `Io`.
+    fn known_ids(&self) -> Result<BTreeSet<Uuid>> {
         let home = self.limactl.home();
         let failed = |error| Error::io(format!("cannot read {}", home.display()), error);
-        let mut claimed = BTreeMap::new();
+        let mut known_ids = BTreeSet::new();
         for entry in fs::read_dir(home).map_err(failed)? {
             let machine = entry.map_err(failed)?.path();
             if let Some(id) = record::id_at(&machine.join(record::FILE))? {
-                claimed.insert(id, machine);
+                known_ids.insert(id);
             }
         }
-        Ok(claimed)
+        Ok(known_ids)
     }
 
-    /// Snapshots of machines that there are no more.
+    /// Lists snapshots of deleted machines.
     pub(crate) fn orphans(&self) -> Result<Vec<Leftover>> {
-        let root = self.ours().join("snapshots");
-        // First those that there are: a machine that comes meanwhile has none yet.
+        let root = self.state_dir().join("snapshots");
+        // Read first: a machine created meanwhile has no snapshots yet.
         let ids: BTreeSet<Uuid> = names_in(&root)?
             .iter()
             .filter_map(|name| name.parse().ok())
@@ -73,13 +69,13 @@ impl Lima {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let claimed = self.claimed()?;
-        let orphans = ids.into_iter().filter(|id| !claimed.contains_key(id));
+        let known_ids = self.known_ids()?;
+        let orphans = ids.into_iter().filter(|id| !known_ids.contains(id));
         Ok(orphans.map(|id| self.leftover(id)).collect())
     }
 
     fn leftover(&self, id: Uuid) -> Leftover {
-        let (machine, count, bytes) = Snapshots::of(&self.ours(), id).summary();
+        let (machine, count, bytes) = Snapshots::new(&self.state_dir(), id).summary();
         let snapshots = match count {
             1 => "a snapshot".to_owned(),
             count => format!("{count} snapshots"),
@@ -94,37 +90,37 @@ impl Lima {
         }
     }
 
-    /// Deletes the snapshots of a machine that there is no more.
+    /// Deletes the snapshots of a deleted machine.
     pub(crate) fn delete_orphan(&self, id: &str) -> Result<()> {
         let orphans = self.orphans()?;
         if !orphans.iter().any(|known| known.id == id) {
-            let message = format!("nobody has left {id}, or it has a machine again");
+            let message = format!("no orphaned snapshots with id {id}");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        let root = self.ours().join("snapshots");
-        let gone = root.join(format!("{GONE}{}", Uuid::new_v4()));
-        rename(&root.join(id), &gone)?;
-        self.sweep_gone();
+        let root = self.state_dir().join("snapshots");
+        let deleted = root.join(format!("{DELETED_PREFIX}{}", Uuid::new_v4()));
+        rename(&root.join(id), &deleted)?;
+        self.finish_deletions();
         Ok(())
     }
 
-    /// Deletes what was on its way out already.
-    pub(crate) fn sweep_gone(&self) {
-        let root = self.ours().join("snapshots");
+    /// Finishes interrupted deletions.
+    pub(crate) fn finish_deletions(&self) {
+        let root = self.state_dir().join("snapshots");
         for name in names_in(&root).unwrap_or_default() {
-            if name.starts_with(GONE) {
-                // The next one tries again.
+            if name.starts_with(DELETED_PREFIX) {
+                // Retried by the next sweep.
                 let _ = fs::remove_dir_all(root.join(name));
             }
         }
     }
 
-    /// Machines of ours that have another name than we gave them: who has it now, and what it was.
+    /// Lists our machines renamed outside of this program: current and previous name.
     pub(crate) fn renamed(&self) -> Result<Vec<(InstanceName, String)>> {
         let all = Directory::all(self.limactl.home())?.into_iter();
         let renamed = all.filter_map(|(name, machine)| {
             let record = Record::read(&machine, &name).ok()??;
-            let old = record.other_name(&name)?;
+            let old = record.previous_name(&name)?;
             Some((name, old))
         });
         Ok(renamed.collect())

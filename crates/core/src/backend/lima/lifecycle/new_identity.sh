@@ -1,11 +1,11 @@
-# Gives a copied guest a machine id of its own. Host keys and host name are made anew by Lima in every boot. POSIX sh.
+# Gives a copied guest a new machine id. Lima renews host keys and host name in every boot. POSIX sh.
 [ -e /etc/machine-id ] || exit 0
 id=$(tr -d - </proc/sys/kernel/random/uuid) || exit 1
 for file in /etc/machine-id /var/lib/dbus/machine-id; do
-    # A link leads to the first one.
+    # Skips links to the first file.
     if [ -f "$file" ] && [ ! -L "$file" ]; then
         printf '%s\n' "$id" >"$file.new" && chmod 444 "$file.new" && mv -f "$file.new" "$file" || exit 1
     fi
 done
-# The host notes that it is done: it has to outlast a power cut.
+# The host records the completion, so it has to survive a power cut.
 sync

@@ -1,9 +1,9 @@
-# Runs the script below the last line of this one, and notes its exit code under $number: Lima only logs it. POSIX sh.
+# Runs the script below the last line and records its exit code under $number: Lima only logs it. POSIX sh.
 notes=/run/lxc-dev-manager-provision
-# shellcheck disable=SC2154 # a line above, of the machine's own
+# shellcheck disable=SC2154 # set in a line above, per machine
 rm -f "$notes/$number"
 case $(id -u) in 0) home=/root ;; *) home=$HOME ;; esac
-# Where everything may be executed.
+# A directory that isn't mounted noexec.
 [ -d "$home" ] || home=/tmp
 script=$(mktemp "$home/.ldm-provision.XXXXXX") || exit 1
 trap 'rm -f "$script"' EXIT

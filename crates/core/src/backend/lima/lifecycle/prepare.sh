@@ -1,4 +1,4 @@
 #!/bin/sh
-# Makes the place for the notes of the scripts that follow, of which some run as the user.
+# Creates the directory for exit codes; some of the scripts that follow run as the user.
 rm -rf /run/lxc-dev-manager-provision
 mkdir -m 1777 /run/lxc-dev-manager-provision

@@ -1,6 +1,5 @@
-# Exit code 3 where a script of the template has failed in this boot. Then a line says which and with what exit code, as it
-# noted itself, and the end of its log follows. With `words` as $1 there are scripts that note nothing: for those the
-# words of Lima in the log count. POSIX sh.
+# Exits with 3 if a provision script of the template failed in this boot: prints its number and exit code, then the end
+# of the log. With `words` as $1 some scripts don't record exit codes; then Lima's warnings in the log count. POSIX sh.
 notes=/run/lxc-dev-manager-provision
 log=/var/log/cloud-init-output.log
 failed=
@@ -12,9 +11,9 @@ for note in "$notes"/*; do
         break
     fi
 done
-# They are of this boot.
+# Recorded in this boot.
 rm -rf "$notes"
-# What stands in the log before its first failure in this boot. A boot begins there with scripts of Lima's own.
+# Log lines before the first failure in this boot; a boot starts with scripts of Lima itself.
 words=
 [ ! -r "$log" ] || words=$(awk '
     /LIMA .*\| Executing .*\/boot\./ { if (!own) failed = 0; own = 1 }

@@ -1,46 +1,45 @@
-//! The template's scripts: each notes its exit code, for Lima itself starts a machine whose scripts have failed.
+//! The template's provision scripts: each records its exit code, because Lima ignores failures.
 //!
-//! A script is put below one of ours in the same file, which runs it and writes the note ([`NOTE`]). Whatever
-//! it is written in, it stays as it is. Lima's other kinds (`boot`, `dependency`, files) run before there is a
-//! place for notes, or aren't scripts.
+//! A wrapper ([`WRAPPER`]) is put in front of the script in the same file; the script itself, in whatever language,
+//! stays unchanged. Lima's other modes (`boot`, `dependency`, files) run too early or are no scripts.
 
 use serde_yaml::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What runs a script that stands below it.
-const NOTE: &str = include_str!("note.sh");
-/// Makes the place for notes, before all others.
+/// Runs the script below it and records its exit code.
+const WRAPPER: &str = include_str!("note.sh");
+/// Creates the directory for exit codes, before all other scripts.
 const PREPARE: &str = include_str!("prepare.sh");
-/// The kinds that note: run in this order, after Lima's own.
-const NOTING: [&str; 2] = ["system", "user"];
-/// Those that run no script of the template's.
-const HARMLESS: [&str; 2] = ["data", "yq"];
+/// The modes that are wrapped: run in this order, after Lima's own scripts.
+const WRAPPED_MODES: [&str; 2] = ["system", "user"];
+/// Modes that run no script of the template.
+const SAFE_MODES: [&str; 2] = ["data", "yq"];
 
-/// Settings whose scripts note how they end.
+/// Wraps the scripts in `yaml` so that they record their exit codes.
 ///
 /// # Errors
-/// `Config` for settings that can't be read.
-pub(crate) fn noting(yaml: &str) -> Result<String> {
+/// `Config` for invalid settings.
+pub(crate) fn wrap(yaml: &str) -> Result<String> {
     let mut all = read(yaml)?;
     let Some(list) = all.get_mut("provision").and_then(Value::as_sequence_mut) else {
         return Ok(yaml.to_owned());
     };
-    let mut notes = false;
+    let mut has_wrapped = false;
     for (number, entry) in list.iter_mut().enumerate() {
-        if !NOTING.contains(&mode(entry)) {
+        if !WRAPPED_MODES.contains(&mode(entry)) {
             continue;
         }
         let Some(script) = entry.get_mut("script") else {
             continue;
         };
-        // Lima refuses one without, and should say so.
+        // Lima rejects scripts without it, with a better message.
         if let Some(text) = script.as_str().filter(|text| text.starts_with("#!")) {
-            *script = format!("#!/bin/sh\nnumber={number}\n{NOTE}{text}").into();
-            notes = true;
+            *script = format!("#!/bin/sh\nnumber={number}\n{WRAPPER}{text}").into();
+            has_wrapped = true;
         }
     }
-    if notes {
+    if has_wrapped {
         let prepare = [("mode", "system"), ("script", PREPARE)];
         let prepare = prepare.map(|(key, value)| (Value::from(key), Value::from(value)));
         list.insert(0, Value::Mapping(prepare.into_iter().collect()));
@@ -48,8 +47,8 @@ pub(crate) fn noting(yaml: &str) -> Result<String> {
     serde_yaml::to_string(&all).map_err(unreadable)
 }
 
-/// Whether every script of a machine notes how it ends.
-pub(crate) fn all_note(yaml: &str) -> bool {
+/// Whether every script of a machine records its exit code.
+pub(crate) fn all_wrapped(yaml: &str) -> bool {
     let all = read(yaml).unwrap_or_default();
     let list = all.get("provision").and_then(Value::as_sequence);
     list.into_iter().flatten().all(|entry| {
@@ -57,25 +56,25 @@ pub(crate) fn all_note(yaml: &str) -> bool {
             .get("script")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        HARMLESS.contains(&mode(entry)) || script == PREPARE || script.contains(NOTE)
+        SAFE_MODES.contains(&mode(entry)) || script == PREPARE || script.contains(WRAPPER)
     })
 }
 
 /// Whether a machine has scripts that may fail.
-pub(crate) fn are_any(yaml: &str) -> bool {
-    // Of settings that can't be read nobody knows.
+pub(crate) fn can_fail(yaml: &str) -> bool {
+    // Unknown for invalid settings.
     let Ok(all) = read(yaml) else {
         return true;
     };
     let list = all.get("provision").and_then(Value::as_sequence);
     let mut list = list.into_iter().flatten();
-    list.any(|entry| !HARMLESS.contains(&mode(entry)))
+    list.any(|entry| !SAFE_MODES.contains(&mode(entry)))
 }
 
-/// What kind a script is; without a word it is the system's.
+/// The mode of a script; `system` by default.
 fn mode(entry: &Value) -> &str {
-    let said = entry.get("mode").and_then(Value::as_str);
-    said.unwrap_or(NOTING[0])
+    let mode = entry.get("mode").and_then(Value::as_str);
+    mode.unwrap_or(WRAPPED_MODES[0])
 }
 
 fn read(yaml: &str) -> Result<Value> {
@@ -83,31 +82,27 @@ fn read(yaml: &str) -> Result<Value> {
 }
 
 fn unreadable(error: serde_yaml::Error) -> Error {
-    Error::new(
-        ErrorKind::Config,
-        "the settings of the machine can't be read",
-    )
-    .caused_by(error)
+    Error::new(ErrorKind::Config, "cannot read the settings of the machine").caused_by(error)
 }
 
-/// What to say of a script that has failed, by what the guest tells of it.
-pub(crate) fn failure(machine: &str, told: &str) -> Error {
-    let (which, log) = told.split_once('\n').unwrap_or((told, ""));
-    let noted = which.split_once(' ').and_then(|(number, code)| {
+/// Error for a failed script, from the output of `provisioned.sh`.
+pub(crate) fn failure(machine: &str, output: &str) -> Error {
+    let (head, log) = output.split_once('\n').unwrap_or((output, ""));
+    let parsed = head.split_once(' ').and_then(|(number, code)| {
         let number: usize = number.parse().ok()?;
         Some((number + 1, code))
     });
-    let message = match noted {
+    let message = match parsed {
         Some((number, code)) => format!(
-            "script {number} of the template's `provision:` failed in `{machine}` with exit code {code}"
+            "`provision:` script {number} of the template failed in `{machine}`: exit code {code}"
         ),
-        None => format!("a script of the template's `provision:` failed in `{machine}`"),
+        None => format!("a `provision:` script of the template failed in `{machine}`"),
     };
     let log = match log.trim_end() {
         "" => "(nothing)",
         log => log,
     };
-    Error::new(ErrorKind::Guest, message).with_hint(format!("its log ends with:\n{log}"))
+    Error::new(ErrorKind::Guest, message).with_hint(format!("end of its log:\n{log}"))
 }
 
 #[cfg(test)]
@@ -118,19 +113,19 @@ mod tests {
         - {mode: data, path: /x, content: y}\n- {mode: user, script: \"#!/usr/bin/python3\\npass\"}\n";
 
     #[test]
-    fn what_can_fail_is_told_from_what_can_not() {
-        assert!(are_any(YAML));
-        assert!(!are_any("cpus: 1\n"));
-        assert!(!are_any(
+    fn recognizes_scripts_that_can_fail() {
+        assert!(can_fail(YAML));
+        assert!(!can_fail("cpus: 1\n"));
+        assert!(!can_fail(
             "provision:\n- {mode: data, path: /x, content: y}\n"
         ));
-        assert!(are_any("provision:\n- {mode: boot, script: x}\n"));
-        assert!(are_any("provision: [\n"));
+        assert!(can_fail("provision:\n- {mode: boot, script: x}\n"));
+        assert!(can_fail("provision: [\n"));
     }
 
     #[test]
-    fn a_script_stays_as_it_is_below_what_notes_its_end() {
-        let yaml = noting(YAML).unwrap();
+    fn wrapper_leaves_scripts_unchanged() {
+        let yaml = wrap(YAML).unwrap();
         let all = read(&yaml).unwrap();
         let list = all.get("provision").unwrap().as_sequence().unwrap();
         assert_eq!(list.len(), 4);
@@ -144,27 +139,30 @@ mod tests {
             let (_, below) = script(at).split_once("# ---- the script ----\n").unwrap();
             assert_eq!(below, text);
         }
-        assert!(all_note(&yaml));
-        assert!(!all_note(YAML));
+        assert!(all_wrapped(&yaml));
+        assert!(!all_wrapped(YAML));
     }
 
     #[test]
-    fn settings_without_scripts_stay_as_they_are() {
+    fn leaves_settings_without_scripts_unchanged() {
         let yaml = "cpus: 1 # few\n";
-        assert_eq!(noting(yaml).unwrap(), yaml);
-        assert!(all_note(yaml));
-        // Those that can't note are no reason to be silent.
+        assert_eq!(wrap(yaml).unwrap(), yaml);
+        assert!(all_wrapped(yaml));
+        // Boot scripts can't be wrapped.
         let boot = "provision: [{mode: boot, script: \"#!/bin/sh\\n\"}]\n";
-        assert!(!all_note(&noting(boot).unwrap()));
-        assert!(!noting(boot).unwrap().contains(PREPARE));
+        assert!(!all_wrapped(&wrap(boot).unwrap()));
+        assert!(!wrap(boot).unwrap().contains(PREPARE));
     }
 
     #[test]
-    fn a_failure_names_the_script_and_shows_its_log() {
+    fn failure_names_script_and_shows_log() {
         let report = failure("web-dev", "2 7\none\ntwo\n\n").report();
-        assert!(report.message.starts_with("script 3 of"), "{report:?}");
+        assert!(
+            report.message.starts_with("`provision:` script 3 of"),
+            "{report:?}"
+        );
         assert!(report.message.ends_with("exit code 7"), "{report:?}");
-        assert_eq!(report.hint.as_deref(), Some("its log ends with:\none\ntwo"));
+        assert_eq!(report.hint.as_deref(), Some("end of its log:\none\ntwo"));
         assert!(
             failure("x", "- -\n")
                 .report()

@@ -1,30 +1,29 @@
-//! Who works on a machine: a note for each call of `limactl` that changes one, while it runs.
+//! Running calls of `limactl` that change a machine: one marker file each.
 //!
-//! A killed process's calls go on without it. Who comes after waits for them by their notes. A note names a
-//! process by its number and by when it began, for numbers are given out anew.
+//! The calls of a killed process continue without it; the next operation waits for them by their markers. A marker
+//! holds pid and start time of its process, because pids are reused.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Pid;
 
-use crate::backend::lima::machine::process;
-use crate::backend::lima::snapshots::make_directory;
+use super::super::machine::process;
 use crate::error::{Error, ErrorKind, Result};
+use crate::home::create_private_directory;
 use crate::model::InstanceName;
 
-/// How often it is looked whether a killed caller's `limactl` has ended.
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The notes, below our directory in `LIMA_HOME`.
-pub(crate) struct Calls {
+/// The marker files in the state directory.
+pub(crate) struct RunningCalls {
     root: PathBuf,
 }
 
-impl Calls {
-    pub(crate) fn of(ours: &Path) -> Self {
+impl RunningCalls {
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self {
-            root: ours.join("calls"),
+            root: state_dir.join("calls"),
         }
     }
 
@@ -32,44 +31,44 @@ impl Calls {
         self.root.join(machine.as_str())
     }
 
-    /// Says that a process works on a machine, until the note is dropped.
-    pub(crate) fn note(&self, machine: &InstanceName, process: Pid) -> Note {
+    /// Marks that a process works on a machine, until the marker is dropped.
+    pub(crate) fn mark(&self, machine: &InstanceName, process: Pid) -> CallMarker {
         let path = self.at(machine);
-        let written =
-            make_directory(&self.root).is_ok() && std::fs::write(&path, text(process)).is_ok();
-        // Without it a killed caller isn't waited for; this one goes on.
-        Note(written.then_some(path))
+        let written = create_private_directory(&self.root).is_ok()
+            && std::fs::write(&path, marker_text(process)).is_ok();
+        // Without a marker the next operation would not wait; this call continues.
+        CallMarker(written.then_some(path))
     }
 
-    /// Waits for what a killed caller has begun on a machine: nobody ends its `limactl` then.
+    /// Waits for a `limactl` call of a killed process to end.
     ///
     /// # Errors
     /// `Timeout`.
     pub(crate) async fn settle(&self, machine: &InstanceName, timeout: Duration) -> Result<()> {
         let path = self.at(machine);
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         loop {
-            let Ok(noted) = std::fs::read_to_string(&path) else {
+            let Ok(marker) = std::fs::read_to_string(&path) else {
                 return Ok(());
             };
-            if !lives(&noted) {
-                // It is read again only if somebody has begun anew.
+            if !is_alive(&marker) {
+                // A stale marker.
                 let _ = std::fs::remove_file(&path);
                 return Ok(());
             }
-            if begun.elapsed() > timeout {
-                let message = format!("limactl still works on `{machine}`");
+            if started.elapsed() > timeout {
+                let message = format!("limactl is still working on `{machine}`");
                 return Err(Error::new(ErrorKind::Timeout, message));
             }
-            // Nobody but its parent hears of a process's end.
-            tokio::time::sleep(PAUSE).await;
+            // Only a parent is notified of a process's end.
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// Number and identity in a line. One that has ended already has no identity, and is nobody.
-fn text(pid: Pid) -> String {
-    let identity = process::look(pid).map(|process| process.identity);
+/// `PID IDENTITY`; the identity of a process that has ended is empty.
+fn marker_text(pid: Pid) -> String {
+    let identity = process::find(pid).map(|process| process.identity);
     format!(
         "{} {}\n",
         pid.as_raw_nonzero(),
@@ -77,23 +76,23 @@ fn text(pid: Pid) -> String {
     )
 }
 
-/// Whether the very process that was noted lives.
-fn lives(noted: &str) -> bool {
-    let Some((pid, identity)) = noted.trim_end().split_once(' ') else {
+/// Whether the process of a marker is alive.
+fn is_alive(marker: &str) -> bool {
+    let Some((pid, identity)) = marker.trim_end().split_once(' ') else {
         return false;
     };
     let process = pid
         .parse()
         .ok()
         .and_then(Pid::from_raw)
-        .and_then(process::look);
+        .and_then(process::find);
     process.is_some_and(|process| process.identity == identity)
 }
 
-/// Stands while somebody works on a machine.
-pub(crate) struct Note(Option<PathBuf>);
+/// Deletes its file when dropped.
+pub(crate) struct CallMarker(Option<PathBuf>);
 
-impl Drop for Note {
+impl Drop for CallMarker {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             let _ = std::fs::remove_file(path);
@@ -106,19 +105,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_very_process_that_was_noted_is_waited_for() {
+    async fn waits_only_for_the_recorded_process() {
         let home = tempfile::tempdir().unwrap();
-        let (calls, name): (_, InstanceName) = (Calls::of(home.path()), "dev".parse().unwrap());
+        let (calls, name): (_, InstanceName) =
+            (RunningCalls::new(home.path()), "dev".parse().unwrap());
         let me = rustix::process::getpid();
         let timeout = Duration::ZERO;
         calls.settle(&name, timeout).await.unwrap();
-        let note = calls.note(&name, me);
+        let mark = calls.mark(&name, me);
         let error = calls.settle(&name, timeout).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        drop(note);
+        drop(mark);
         assert!(!calls.at(&name).exists());
-        // Its number was given out anew: once in this boot, once after a reboot.
-        let identity = process::look(me).unwrap().identity;
+        // A reused pid: in this boot, and after a reboot.
+        let identity = process::find(me).unwrap().identity;
         for other in [format!("{identity}0"), format!("another {identity}")] {
             std::fs::write(
                 calls.at(&name),

@@ -1,14 +1,14 @@
-//! The machines as Lima lists them: NDJSON of `limactl list --json`.
+//! Machine states from `limactl list --json` (NDJSON, possibly with warnings in between).
 //!
-//! Warnings may stand among the lines. For half a second of each start Lima calls a machine broken, for
-//! its agent is there before its driver: what the directory says is asked then.
+//! For half a second of each start Lima reports a machine as broken, because its agent starts before its driver; then
+//! the status comes from the directory.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::backend::lima::limactl::{ASK_PATIENCE, Call, Limactl};
-use crate::backend::lima::machine::directory::Directory;
+use super::super::machine::directory::Directory;
+use super::{Call, Limactl, QUERY_TIMEOUT};
 use crate::error::Result;
 use crate::model::{EnvStatus, InstanceName};
 
@@ -19,14 +19,14 @@ struct Line {
     status: String,
 }
 
-/// What each machine does, by Lima's word.
+/// Returns Lima's status of each machine.
 ///
 /// # Errors
-/// Those of [`Limactl::succeed`].
-pub(crate) async fn ask(limactl: &Limactl) -> Result<HashMap<InstanceName, String>> {
-    let call = Call::new(&["list", "--json"], ASK_PATIENCE);
-    let answer = limactl.succeed(&call).await?;
-    Ok(parse(&answer.stdout))
+/// As for [`Limactl::succeed`].
+pub(crate) async fn statuses(limactl: &Limactl) -> Result<HashMap<InstanceName, String>> {
+    let call = Call::new(&["list", "--json"], QUERY_TIMEOUT);
+    let output = limactl.succeed(&call).await?;
+    Ok(parse(&output.stdout))
 }
 
 fn parse(text: &[u8]) -> HashMap<InstanceName, String> {
@@ -38,12 +38,12 @@ fn parse(text: &[u8]) -> HashMap<InstanceName, String> {
     parsed.collect()
 }
 
-/// Lima's word, where it isn't one that passes.
-pub(crate) fn status(said: Option<&String>, machine: &Directory) -> EnvStatus {
-    match said.map(String::as_str) {
+/// Converts Lima's status, or reads the machine's directory if it is transient.
+pub(crate) fn status(status: Option<&String>, machine: &Directory) -> EnvStatus {
+    match status.map(String::as_str) {
         Some("Running") => EnvStatus::Running,
         Some("Stopped") => EnvStatus::Stopped,
-        // Settings that can't be read.
+        // Invalid settings.
         Some("") => EnvStatus::Error,
         _ => machine.status(),
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_among_the_lines_are_passed_over() {
+    fn skips_warnings_between_lines() {
         let text = b"{\"name\":\"dev\",\"status\":\"Running\",\"cpus\":4}\n\
                      time=\"x\" level=warning msg=\"something\"\n{broken\n\
                      {\"name\":\"bad yaml\",\"status\":\"\"}\n{\"name\":\"odd\"}\n";

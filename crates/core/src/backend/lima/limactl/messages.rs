@@ -1,43 +1,46 @@
-//! What limactl says to people: lines of `time="…" level=info msg="…"` where stderr is no terminal, and of JSON in a host
-//! agent's log.
+//! Log messages of limactl: lines of `time="…" level=info msg="…"` if stderr is no terminal, JSON in an agent's log.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// How words begin that are meant for who calls limactl by hand.
-const OF_NO_USE: [&str; 3] = ["Terminal is not available", "Run `limactl", "READY."];
+/// Prefixes of messages for interactive users of limactl.
+const IGNORED_PREFIXES: [&str; 3] = ["Terminal is not available", "Run `limactl", "READY."];
 
-/// The words of a line that are worth showing while something goes on: those of no warning, without the
-/// name of the part that says it.
-pub(crate) fn said(line: &str) -> Option<String> {
-    let (level, message) = parts(line)?;
+/// The message of a line to show as progress: level `info`, without the name of its component.
+pub(crate) fn progress_message(line: &str) -> Option<String> {
+    let (level, message) = parse_line(line)?;
     let message = message.trim_start_matches("[hostagent] ").trim();
-    let matters = !message.is_empty() && !OF_NO_USE.iter().any(|known| message.starts_with(known));
+    let matters = !message.is_empty()
+        && !IGNORED_PREFIXES
+            .iter()
+            .any(|known| message.starts_with(known));
     (level == "info" && matters).then(|| message.to_owned())
 }
 
-/// Why a call has failed: its last fatal line or error, else its last line.
+/// Why a call has failed: its last fatal or error message, otherwise its last line.
 pub(crate) fn reason(lines: &[String]) -> String {
     let failed = lines.iter().rev().find_map(|line| {
-        let (level, message) = parts(line)?;
+        let (level, message) = parse_line(line)?;
         matches!(&*level, "fatal" | "error" | "panic").then_some(message)
     });
     let last = || lines.iter().rev().find(|line| !line.trim().is_empty());
     failed
-        .or_else(|| last().map(|line| parts(line).map_or_else(|| line.clone(), |(_, words)| words)))
-        .unwrap_or_else(|| "it says nothing".to_owned())
+        .or_else(|| {
+            last().map(|line| parse_line(line).map_or_else(|| line.clone(), |(_, words)| words))
+        })
+        .unwrap_or_else(|| "no output".to_owned())
 }
 
-/// What a line says, whatever its level.
-pub(crate) fn words(line: &str) -> Option<String> {
-    parts(line).map(|(_, words)| words)
+/// The message of a line of any level.
+pub(crate) fn message(line: &str) -> Option<String> {
+    parse_line(line).map(|(_, words)| words)
 }
 
-/// Level and words of a line.
-fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
+/// Level and message of a line.
+fn parse_line(line: &str) -> Option<(Cow<'_, str>, String)> {
     #[derive(Deserialize)]
-    struct Said<'a> {
+    struct JsonLine<'a> {
         #[serde(borrow)]
         level: Cow<'a, str>,
         msg: String,
@@ -45,7 +48,7 @@ fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
         error: Option<String>,
     }
     if line.starts_with('{') {
-        let Said { level, msg, error } = serde_json::from_str(line).ok()?;
+        let JsonLine { level, msg, error } = serde_json::from_str(line).ok()?;
         let words = error.map_or_else(|| msg.clone(), |error| format!("{msg}: {error}"));
         return Some((level, words));
     }
@@ -53,14 +56,14 @@ fn parts(line: &str) -> Option<(Cow<'_, str>, String)> {
     let (level, rest) = rest.split_once(' ')?;
     let (_, message) = rest.split_once("msg=")?;
     let words = match message.strip_prefix('"') {
-        Some(quoted) => unquoted(quoted),
+        Some(quoted) => unquote(quoted),
         None => message.split(' ').next().unwrap_or_default().to_owned(),
     };
     Some((level.into(), words))
 }
 
-/// A string of Go's, without its quotes, up to its end.
-fn unquoted(text: &str) -> String {
+/// Unquotes a Go string up to its closing quote.
+fn unquote(text: &str) -> String {
     let mut words = String::new();
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
@@ -87,7 +90,7 @@ mod tests {
     const INFO: &str = r#"time="2026-11-01T10:00:00Z" level=info msg="[hostagent] Waiting for the essential requirement 1 of 2: \"ssh\"""#;
 
     #[test]
-    fn the_reason_is_what_was_fatal() {
+    fn reason_is_the_last_fatal_message() {
         let lines = [FATAL.to_owned(), INFO.to_owned(), String::new()];
         assert_eq!(reason(&lines), "instance \"x\" already exists");
         assert_eq!(reason(&["plain words".to_owned()]), "plain words");
@@ -105,18 +108,21 @@ mod tests {
             ),
             "shutting down"
         );
-        assert_eq!(reason(&[]), "it says nothing");
+        assert_eq!(reason(&[]), "no output");
     }
 
     #[test]
-    fn what_goes_on_is_said_without_its_speaker() {
+    fn progress_omits_component_and_other_levels() {
         let expected = "Waiting for the essential requirement 1 of 2: \"ssh\"";
-        assert_eq!(said(INFO).as_deref(), Some(expected));
-        assert_eq!(said(FATAL), None);
-        assert_eq!(said("no line of its"), None);
-        assert_eq!(said("level=info msg=Starting"), Some("Starting".to_owned()));
+        assert_eq!(progress_message(INFO).as_deref(), Some(expected));
+        assert_eq!(progress_message(FATAL), None);
+        assert_eq!(progress_message("something else"), None);
         assert_eq!(
-            said(r#"level=info msg="READY. Run `limactl shell x`""#),
+            progress_message("level=info msg=Starting"),
+            Some("Starting".to_owned())
+        );
+        assert_eq!(
+            progress_message(r#"level=info msg="READY. Run `limactl shell x`""#),
             None
         );
     }

@@ -1,10 +1,8 @@
-//! The program `limactl`: where it is, how it is called, and what it says.
+//! The program `limactl`: how it is found, called and read.
 //!
-//! Facts of Lima 2.2: lists are NDJSON on stdout, all words for people are lines of `level=… msg="…"` on
-//! stderr, and any failure is exit code 1. It refuses root, finds helpers by PATH, and writes to its
-//! current directory in some cases: so it gets a private, empty one. What it starts for a machine (the
-//! host agent) is in a process group of its own and outlives it; a call that is given up is killed with
-//! its own group only.
+//! Lima 2.2 prints lists as NDJSON on stdout and messages as `level=… msg="…"` on stderr; any failure is exit code 1.
+//! It refuses root, finds helpers by PATH, and may write to its current directory, so it gets a private, empty one.
+//! The host agents that it starts have their own process groups; a cancelled call is killed with its group only.
 
 pub(crate) mod calls;
 pub(crate) mod list;
@@ -25,55 +23,51 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Progress;
-use crate::backend::lima::limactl::calls::Calls;
-use crate::backend::lima::limactl::version_cache::Known;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
+use calls::RunningCalls;
+use version_cache::ProgramId;
 
-/// The oldest version that does what we ask of it.
-const OLDEST: (u32, u32) = (2, 1);
-/// Where package managers put it; a program started by a desktop has none of them in its PATH.
-const PLACES: [&str; 5] = [
+/// The oldest supported version.
+const MIN_VERSION: (u32, u32) = (2, 1);
+/// Where package managers install it; programs started by a desktop don't have these in their PATH.
+const INSTALL_DIRS: [&str; 5] = [
     "/opt/homebrew/bin",
     "/usr/local/bin",
     "/opt/local/bin",
     ".nix-profile/bin",
     "/run/current-system/sw/bin",
 ];
-/// How long a question may take.
-pub(crate) const ASK_PATIENCE: Duration = Duration::from_secs(20);
-/// More output than any answer has.
-const OUTPUT_LIMIT: u64 = 16 << 20;
-/// How many of its last lines are kept for a message.
-const KEPT_LINES: usize = 40;
+/// For calls that change nothing.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+const MAX_OUTPUT_BYTES: u64 = 16 << 20;
+/// Last lines of stderr kept for an error message.
+const TAIL_LINES: usize = 40;
 
-/// How to call the program.
+/// The program and its environment.
 pub(crate) struct Limactl {
     program: Option<PathBuf>,
-    /// `LIMA_HOME`: where the machines are.
+    /// `LIMA_HOME`.
     home: PathBuf,
-    /// A directory of ours, in which it runs.
+    /// Its working directory.
     empty: PathBuf,
     path: Option<OsString>,
     version: OnceCell<String>,
 }
 
-/// One call.
 pub(crate) struct Call<'a> {
     /// Arguments after the global ones.
     pub(crate) arguments: Vec<&'a OsStr>,
-    /// The machine that it changes.
+    /// The machine that is changed.
     pub(crate) machine: Option<&'a InstanceName>,
-    /// How long it may take.
     pub(crate) timeout: Duration,
-    /// Hears its words for people.
+    /// Receives its messages.
     pub(crate) progress: Option<&'a Progress>,
-    /// Ends it.
     pub(crate) cancel: Option<&'a CancellationToken>,
 }
 
 impl<'a> Call<'a> {
-    /// A call without progress and cancelling.
+    /// A call without progress and cancellation.
     pub(crate) fn new(arguments: &[&'a str], timeout: Duration) -> Self {
         Self {
             arguments: arguments.iter().map(|word| OsStr::new(*word)).collect(),
@@ -84,7 +78,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A call that changes a machine: `VERB… NAME`.
+    /// A call that changes a machine: `COMMAND… NAME`.
     pub(crate) fn change(kind: &[&'a str], machine: &'a InstanceName, timeout: Duration) -> Self {
         let mut call = Self::new(kind, timeout);
         call.arguments.push(OsStr::new(machine.as_str()));
@@ -93,24 +87,23 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What it printed, and how it ended.
-pub(crate) struct Answer {
+/// Output and exit status of a call.
+pub(crate) struct CallOutput {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
-    /// Its last words for people.
+    /// The last lines of stderr.
     pub(crate) lines: Vec<String>,
 }
 
-impl Answer {
-    /// The reason that it gives for a failure.
+impl CallOutput {
+    /// Lima's reason for a failure.
     pub(crate) fn reason(&self) -> String {
         messages::reason(&self.lines)
     }
 }
 
 impl Limactl {
-    /// The program at `named`, else the first in the PATH or in the places where package managers put it.
-    /// Nothing is started.
+    /// Uses the program at `named`, or the first one in PATH or the directories of package managers. Runs nothing.
     pub(crate) fn find(
         named: Option<PathBuf>,
         path: Option<OsString>,
@@ -120,15 +113,15 @@ impl Limactl {
     ) -> Self {
         let program = named.or_else(|| {
             let searched: Vec<PathBuf> = path.iter().flat_map(std::env::split_paths).collect();
-            let places = PLACES.iter().filter_map(|place| match user_home {
-                Some(user) => Some(user.join(place)),
-                None => place.starts_with('/').then(|| PathBuf::from(place)),
+            let directories = INSTALL_DIRS.iter().filter_map(|directory| match user_home {
+                Some(user) => Some(user.join(directory)),
+                None => directory.starts_with('/').then(|| PathBuf::from(directory)),
             });
             let searched = searched
                 .into_iter()
                 .filter(|directory| directory.is_absolute());
             let mut all = searched
-                .chain(places)
+                .chain(directories)
                 .map(|directory| directory.join("limactl"));
             all.find(|file| is_program(file))
         });
@@ -141,7 +134,7 @@ impl Limactl {
         }
     }
 
-    /// Where it is, if it is anywhere.
+    /// Its path, if it is installed.
     pub(crate) fn program(&self) -> Option<&Path> {
         self.program.as_deref()
     }
@@ -151,52 +144,53 @@ impl Limactl {
         &self.home
     }
 
-    /// Its version, `2.2.0`, asked once.
+    /// Its version, as `2.2.0`; queried once.
     ///
     /// # Errors
-    /// `Unreachable` where there is none or it doesn't answer; `Unsupported` for one that is too old,
-    /// and for root.
+    /// `Unreachable` if it is missing or fails; `Unsupported` if it is too old, and for root.
     pub(crate) async fn version(&self) -> Result<&str> {
-        let asked = self.version.get_or_try_init(|| self.ask_version()).await;
-        asked.map(String::as_str)
+        let version = self.version.get_or_try_init(|| self.query_version()).await;
+        version.map(String::as_str)
     }
 
-    async fn ask_version(&self) -> Result<String> {
+    async fn query_version(&self) -> Result<String> {
         if self.program.is_none() {
-            return Err(absent());
+            return Err(not_installed());
         }
         if rustix::process::geteuid().is_root() {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "Lima refuses to run as root: its machines belong to a user",
-            )
-            .with_hint("run this as yourself, without sudo"));
+            return Err(
+                Error::new(ErrorKind::Unsupported, "Lima does not run as root")
+                    .with_hint("run this command as a normal user, without sudo"),
+            );
         }
-        let known = self.program.as_deref().and_then(Known::of);
-        let told = known.as_ref().and_then(|known| known.told(&self.home));
-        if let Some(told) = told.filter(|told| parse_version(told) >= Some(OLDEST)) {
-            return Ok(told);
+        let program_id = self.program.as_deref().and_then(ProgramId::of);
+        let cached = program_id
+            .as_ref()
+            .and_then(|program_id| program_id.cached_version(&self.home));
+        if let Some(cached) = cached.filter(|cached| parse_version(cached) >= Some(MIN_VERSION)) {
+            return Ok(cached);
         }
-        let answer = self
-            .run_any(&Call::new(&["--version"], ASK_PATIENCE))
+        let output = self
+            .run_any(&Call::new(&["--version"], QUERY_TIMEOUT))
             .await?;
-        let text = String::from_utf8_lossy(&answer.stdout);
+        let text = String::from_utf8_lossy(&output.stdout);
         let version = text.split_whitespace().next_back().unwrap_or_default();
-        let Some(number) = parse_version(version).filter(|_| answer.status.success()) else {
-            let message = format!("{} doesn't tell its version", self.named());
+        let Some(number) = parse_version(version).filter(|_| output.status.success()) else {
+            let message = format!("cannot read the version of {}", self.named());
             return Err(Error::new(ErrorKind::Unreachable, message).with_hint(INSTALL));
         };
-        if number < OLDEST {
+        if number < MIN_VERSION {
             let message = format!(
-                "limactl {version} is too old: {}.{} is the oldest that does all that envs need",
-                OLDEST.0, OLDEST.1
+                "limactl {version} is too old: expected {}.{} or newer",
+                MIN_VERSION.0, MIN_VERSION.1
             );
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint("`brew upgrade lima`, or https://lima-vm.io/docs/installation"));
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "run `brew upgrade lima`, or see https://lima-vm.io/docs/installation",
+            ));
         }
         let version = version.trim_start_matches('v').to_owned();
-        if let Some(known) = known {
-            known.keep(&self.home, &version);
+        if let Some(program_id) = program_id {
+            program_id.store_version(&self.home, &version);
         }
         Ok(version)
     }
@@ -208,36 +202,37 @@ impl Limactl {
         )
     }
 
-    /// Runs it to its end; any exit code is an answer.
+    /// Runs a call to its end; any exit code is a result.
     ///
     /// # Errors
-    /// Those of [`Limactl::version`]; `Timeout` and `Cancelled`, with nothing of it left running.
-    pub(crate) async fn run(&self, call: &Call<'_>) -> Result<Answer> {
+    /// As for [`Limactl::version`]; `Timeout` and `Cancelled`, after its processes have ended.
+    pub(crate) async fn run(&self, call: &Call<'_>) -> Result<CallOutput> {
         self.version().await?;
         self.run_any(call).await
     }
 
-    /// The same; anything but success is an error with its reason.
+    /// Like [`Limactl::run`], but fails unless the call succeeds.
     ///
     /// # Errors
-    /// Those of [`Limactl::run`]; `Engine` with what it says.
-    pub(crate) async fn succeed(&self, call: &Call<'_>) -> Result<Answer> {
-        let answer = self.run(call).await?;
-        match answer.status.success() {
-            true => Ok(answer),
-            false => Err(failure(&answer)),
+    /// As for [`Limactl::run`]; `Engine` with Lima's reason.
+    pub(crate) async fn succeed(&self, call: &Call<'_>) -> Result<CallOutput> {
+        let output = self.run(call).await?;
+        if output.status.success() {
+            Ok(output)
+        } else {
+            Err(failure(&output))
         }
     }
 
     fn command(&self, call: &Call<'_>) -> Result<Command> {
-        let program = self.program.as_ref().ok_or_else(absent)?;
-        crate::backend::lima::snapshots::make_directory(&self.empty)?;
+        let program = self.program.as_ref().ok_or_else(not_installed)?;
+        crate::home::create_private_directory(&self.empty)?;
         let mut command = Command::new(program);
-        // It finds ssh, qemu and its own helpers there.
-        let beside = program.parent().map(Path::to_path_buf);
+        // To find ssh, qemu and its own helpers.
+        let own_directory = program.parent().map(Path::to_path_buf);
         let searched = self.path.iter().flat_map(std::env::split_paths);
         let defaults = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-        let all = beside.into_iter().chain(searched).chain(defaults);
+        let all = own_directory.into_iter().chain(searched).chain(defaults);
         if let Ok(path) = std::env::join_paths(all) {
             command.env("PATH", path);
         }
@@ -245,7 +240,7 @@ impl Limactl {
             .arg("--tty=false")
             .args(&call.arguments)
             .env("LIMA_HOME", &self.home)
-            // Set for what launchd starts; it makes Lima's daemons believe that they are services.
+            // Set by launchd; Lima's daemons would take themselves for services.
             .env_remove("XPC_SERVICE_NAME")
             .current_dir(&self.empty)
             .stdin(Stdio::null())
@@ -256,134 +251,143 @@ impl Limactl {
         Ok(command)
     }
 
-    async fn run_any(&self, call: &Call<'_>) -> Result<Answer> {
+    async fn run_any(&self, call: &Call<'_>) -> Result<CallOutput> {
         let mut command = self.command(call)?;
         let mut child = command.spawn().map_err(|error| {
-            let message = format!("{} can't be started", self.named());
+            let message = format!("cannot run {}", self.named());
             let error = Error::new(ErrorKind::Unreachable, message).caused_by(error);
             error.with_hint(INSTALL)
         })?;
-        let group = Group::of(&child);
+        let group = ProcessGroup::of(&child);
         let changed = call.machine.zip(group.0);
-        let _note = changed.map(|(machine, process)| self.calls().note(machine, process));
+        let _marker = changed.map(|(machine, process)| self.calls().mark(machine, process));
         let never = CancellationToken::new();
         let cancel = call.cancel.unwrap_or(&never);
-        let what = call.arguments.first().map(|word| word.to_string_lossy());
-        let what = what.unwrap_or_default().into_owned();
+        let command_name = call.arguments.first().map(|word| word.to_string_lossy());
+        let command_name = command_name.unwrap_or_default().into_owned();
         tokio::select! {
-            answer = attend(&mut child, call.progress) => {
-                group.let_go();
-                answer.map_err(|error| Error::io(format!("limactl {what} can't be heard"), error))
+            output = collect_output(&mut child, call.progress) => {
+                group.release();
+                output.map_err(|error| {
+                    let message = format!("cannot read the output of limactl {command_name}");
+                    Error::io(message, error)
+                })
             }
             () = cancel.cancelled() => {
                 drop(group);
-                // Reaped, so that it is gone when we say so.
+                // Reaped before the error is returned.
                 let _ = child.wait().await;
-                Err(Error::new(ErrorKind::Cancelled, "stopped by the user"))
+                Err(Error::new(ErrorKind::Cancelled, "cancelled by the user"))
             }
             () = tokio::time::sleep(call.timeout) => {
                 drop(group);
                 let _ = child.wait().await;
                 let waited = call.timeout.as_secs();
-                let message = format!("limactl {what} gave no answer within {waited} s");
+                let message = format!("limactl {command_name} timed out after {waited} s");
                 Err(Error::new(ErrorKind::Timeout, message)
-                    .with_hint("see whether `limactl list` answers"))
+                    .with_hint("check whether `limactl list` responds"))
             }
         }
     }
 }
 
 impl Limactl {
-    /// Who works on which machine.
-    pub(crate) fn calls(&self) -> Calls {
-        Calls::of(&self.home.join(crate::backend::lima::OURS))
+    /// The running calls that change machines.
+    pub(crate) fn calls(&self) -> RunningCalls {
+        RunningCalls::new(&self.home.join(super::state_dir::STATE_DIR))
     }
 }
 
-/// What to say where there is no Lima.
-pub(crate) fn absent() -> Error {
-    Error::new(ErrorKind::Unreachable, "limactl isn't there").with_hint(INSTALL)
+/// Error if Lima is not installed.
+pub(crate) fn not_installed() -> Error {
+    Error::new(ErrorKind::Unreachable, "limactl was not found").with_hint(INSTALL)
 }
 
-const INSTALL: &str =
-    "install Lima: `brew install lima`, or see https://lima-vm.io/docs/installation";
+const INSTALL: &str = "run `brew install lima`, or see https://lima-vm.io/docs/installation";
 
-/// What a failed call says.
-pub(crate) fn failure(answer: &Answer) -> Error {
-    let reason = answer.reason();
-    let message = match answer.status.signal() {
-        Some(signal) => format!("limactl was ended by signal {signal}; its last words: {reason}"),
+/// Error for a failed call.
+pub(crate) fn failure(output: &CallOutput) -> Error {
+    let reason = output.reason();
+    let message = match output.status.signal() {
+        Some(signal) => format!("limactl was killed by signal {signal}: {reason}"),
         None => format!("Lima: {reason}"),
     };
     let error = Error::new(ErrorKind::Engine, message);
-    match crate::backend::is_full(&reason) {
-        true => error.with_hint(crate::backend::lima::FULL_HINT),
-        false => error,
+    if crate::backend::is_full(&reason) {
+        error.with_hint(super::errors::VOLUME_FULL_HINT)
+    } else {
+        error
     }
 }
 
-/// A call's process group: killed when it is dropped before its end.
-struct Group(Option<Pid>);
+/// A call's process group; killed when dropped.
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
     }
 
-    fn let_go(mut self) {
+    fn release(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0.take() {
-            // It may have ended in this very moment.
+            // It may have ended meanwhile.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
-/// Reads both streams to their ends, then waits. A host agent that it leaves behind has neither of them.
-async fn attend(child: &mut Child, progress: Option<&Progress>) -> std::io::Result<Answer> {
+/// Reads both streams to their ends, then waits. A host agent left running inherits neither of them.
+async fn collect_output(
+    child: &mut Child,
+    progress: Option<&Progress>,
+) -> std::io::Result<CallOutput> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, lines) = tokio::try_join!(whole(stdout), heard(stderr, progress))?;
-    Ok(Answer {
+    let (stdout, lines) = tokio::try_join!(read_bytes(stdout), read_lines(stderr, progress))?;
+    Ok(CallOutput {
         status: child.wait().await?,
         stdout,
         lines,
     })
 }
 
-async fn whole(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+async fn read_bytes(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        stream.take(OUTPUT_LIMIT).read_to_end(&mut bytes).await?;
+        stream
+            .take(MAX_OUTPUT_BYTES)
+            .read_to_end(&mut bytes)
+            .await?;
     }
     Ok(bytes)
 }
 
-async fn heard(
+async fn read_lines(
     stream: Option<impl AsyncRead + Unpin>,
     progress: Option<&Progress>,
 ) -> std::io::Result<Vec<String>> {
-    let mut kept = std::collections::VecDeque::with_capacity(KEPT_LINES);
+    let mut tail = std::collections::VecDeque::with_capacity(TAIL_LINES);
     let Some(stream) = stream else {
         return Ok(Vec::new());
     };
     let mut lines = BufReader::new(stream).split(b'\n');
     while let Some(line) = lines.next_segment().await? {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if let (Some(progress), Some(said)) = (progress, messages::said(&line)) {
-            progress.step(said, None);
+        if let (Some(progress), Some(message)) = (progress, messages::progress_message(&line)) {
+            progress.step(message, None);
         }
-        if kept.len() == KEPT_LINES {
-            kept.pop_front();
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
         }
-        kept.push_back(line);
+        tail.push_back(line);
     }
-    Ok(kept.into())
+    Ok(tail.into())
 }
 
 fn is_program(path: &Path) -> bool {
@@ -402,7 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_compared_by_number() {
+    fn compares_versions_by_number() {
         for (text, expected) in [
             ("2.2.0", Some((2, 2))),
             ("v2.10.0-rc.1", Some((2, 10))),
@@ -412,12 +416,12 @@ mod tests {
         ] {
             assert_eq!(parse_version(text), expected, "{text}");
         }
-        assert!(parse_version("2.0.3") < Some(OLDEST));
-        assert!(parse_version("2.10.0") > Some(OLDEST));
+        assert!(parse_version("2.0.3") < Some(MIN_VERSION));
+        assert!(parse_version("2.10.0") > Some(MIN_VERSION));
     }
 
     #[test]
-    fn it_is_found_without_a_path() {
+    fn finds_program_without_path() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join(".nix-profile/bin");
         std::fs::create_dir_all(&directory).unwrap();
@@ -428,12 +432,12 @@ mod tests {
             let found = Limactl::find(None, None, Some(home.path()), lima, empty);
             found.program().map(Path::to_path_buf)
         };
-        // A file that can't be run is none.
+        // Not executable.
         assert_ne!(find().as_deref(), Some(program.as_path()));
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let elsewhere = PLACES
-            .iter()
-            .any(|place| place.starts_with('/') && is_program(&Path::new(place).join("limactl")));
-        assert!(elsewhere || find().as_deref() == Some(program.as_path()));
+        let is_installed = INSTALL_DIRS.iter().any(|directory| {
+            directory.starts_with('/') && is_program(&Path::new(directory).join("limactl"))
+        });
+        assert!(is_installed || find().as_deref() == Some(program.as_path()));
     }
 }

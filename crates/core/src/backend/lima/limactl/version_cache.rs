@@ -1,4 +1,4 @@
-//! The version that a limactl has told, so that not every command of ours starts it twice.
+//! Cached version of limactl, which saves a call of it per command.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,33 +6,34 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::lima::json;
+use super::super::json;
 use crate::home::write_json;
 
-/// Where it is kept, below our directory in `LIMA_HOME`.
+/// Relative to `LIMA_HOME`.
 const FILE: &str = ".lxc-dev-manager/limactl.json";
 
-/// A program, told from the one that an update puts in its place.
+/// Identifies a program file; changes with an update.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
-    /// Links followed: package managers change where they lead.
+pub(crate) struct ProgramId {
+    /// Canonical: package managers install links.
     path: PathBuf,
-    /// Bytes.
+    /// In bytes.
     length: u64,
-    /// Seconds and nanoseconds since 1970, of the file and of what is known of it.
+    /// mtime and ctime: seconds and nanoseconds since 1970.
     changed: [i64; 4],
     inode: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedVersion {
     version: u32,
-    limactl: Known,
-    told: String,
+    limactl: ProgramId,
+    #[serde(rename = "told")]
+    program_version: String,
 }
 
-impl Known {
-    /// A program as it is now.
+impl ProgramId {
+    /// Reads the current state of a program.
     pub(crate) fn of(program: &Path) -> Option<Self> {
         let path = program.canonicalize().ok()?;
         let found = fs::metadata(&path).ok()?;
@@ -49,23 +50,23 @@ impl Known {
         })
     }
 
-    /// The version that it has told before.
-    pub(crate) fn told(&self, home: &Path) -> Option<String> {
-        let kept: Kept = json::read(&home.join(FILE)).ok()?;
-        (kept.limactl == *self).then_some(kept.told)
+    /// Returns the cached version of this program.
+    pub(crate) fn cached_version(&self, home: &Path) -> Option<String> {
+        let cached: CachedVersion = json::read(&home.join(FILE)).ok()?;
+        (cached.limactl == *self).then_some(cached.program_version)
     }
 
-    /// Keeps its version for others. Where that fails, they ask as well.
-    pub(crate) fn keep(self, home: &Path, told: &str) {
-        let kept = Kept {
+    /// Caches the version; a failure is ignored.
+    pub(crate) fn store_version(self, home: &Path, version: &str) {
+        let cached = CachedVersion {
             version: json::VERSION,
             limactl: self,
-            told: told.to_owned(),
+            program_version: version.to_owned(),
         };
-        // Not before Lima's own directory is there: that is Lima's to make.
+        // `LIMA_HOME` itself is left for Lima to create.
         if home.is_dir() {
-            let kept = write_json(&home.join(FILE), &kept);
-            tracing::debug!(?kept, "the version of limactl is noted");
+            let cached = write_json(&home.join(FILE), &cached);
+            tracing::debug!(?cached, "cached the version of limactl");
         }
     }
 }
@@ -75,16 +76,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_program_in_its_place_is_asked_anew() {
+    fn replaced_program_is_not_cached() {
         let home = tempfile::tempdir().unwrap();
         let program = home.path().join("limactl");
         fs::write(&program, "one").unwrap();
-        let known = || Known::of(&program).unwrap();
-        assert_eq!(known().told(home.path()), None);
-        known().keep(home.path(), "2.2.0");
-        assert_eq!(known().told(home.path()).as_deref(), Some("2.2.0"));
+        let known = || ProgramId::of(&program).unwrap();
+        assert_eq!(known().cached_version(home.path()), None);
+        known().store_version(home.path(), "2.2.0");
+        assert_eq!(
+            known().cached_version(home.path()).as_deref(),
+            Some("2.2.0")
+        );
         fs::write(home.path().join("new"), "two").unwrap();
         fs::rename(home.path().join("new"), &program).unwrap();
-        assert_eq!(known().told(home.path()), None);
+        assert_eq!(known().cached_version(home.path()), None);
     }
 }

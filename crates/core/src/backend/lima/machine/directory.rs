@@ -1,8 +1,8 @@
-//! A machine's directory below `LIMA_HOME`: what is in it, and what its files tell of its state.
+//! A machine's directory in `LIMA_HOME`: its files, and the state they show.
 //!
-//! Lima keeps `lima.yaml` there, the disk (`disk`, or a link to `diffdisk` in older ones), and while the
-//! machine runs `ha.pid` and the driver's `vz.pid` or `qemu.pid`. A pid file may be stale, so a pid
-//! counts while it is the machine's ([`pids`]). Names that begin with a dot or `_` are no machines.
+//! It contains `lima.yaml`, the disk (`disk`, or a link to `diffdisk` in older ones) and, while the machine runs,
+//! `ha.pid` and the driver's `vz.pid` or `qemu.pid`. Pid files may be stale, so their owners are checked ([`pids`]).
+//! Names with a leading dot or `_` are no machines.
 
 use std::fs;
 use std::io;
@@ -12,28 +12,27 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use crate::backend::lima::machine::pids::{self, AGENT, DRIVERS, Holder, Living, Stranger};
-use crate::backend::lima::machine::record;
+use super::pids::{self, AGENT, DRIVERS, ForeignProcess, LiveProcess, PidOwner};
+use super::record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName};
 
 /// The machine's settings.
 pub(crate) const YAML: &str = "lima.yaml";
-/// Kept while a machine must not be deleted.
+/// Exists while a machine must not be deleted.
 const PROTECTED: &str = "protected";
-/// The agent comes before its driver: Lima itself calls that broken, for half a second.
+/// The agent starts before its driver; Lima reports the machine as broken meanwhile.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest file of Lima's that is read whole.
-const TEXT_LIMIT: u64 = 1 << 20;
-/// The longest name of a socket in a machine's directory: ssh's, while it is made.
-const LONGEST_SOCKET: usize = "/ssh.sock.1234567890123456".len();
-/// What a path of a socket may have, its end not counted.
-const SOCKET_LIMIT: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// The longest socket name in a machine's directory: a temporary one of ssh.
+const MAX_SOCKET_NAME: usize = "/ssh.sock.1234567890123456".len();
+/// Limit of a socket's path, without the terminating NUL.
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
-/// How disks begin that are neither raw nor qcow2: Apple's sparse images, VMware's and Microsoft's.
+/// Magic numbers of disks that are neither raw nor qcow2: Apple's sparse images, VMware's and Microsoft's.
 const OTHER_FORMATS: [&[u8]; 3] = [b"shdw", b"KDMV", b"vhdxfile"];
-/// The longest of those.
-const MAGIC: usize = 8;
+/// Length of the longest one.
+const MAX_MAGIC_BYTES: usize = 8;
 
 /// The directory of one machine.
 #[derive(Debug, Clone)]
@@ -42,17 +41,17 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Where a machine of this name is, if it is.
+    /// The directory of a machine of this name, which need not exist.
     pub(crate) fn new(home: &Path, name: &InstanceName) -> Self {
         Self {
             path: home.join(name.as_str()),
         }
     }
 
-    /// All that there are, by name; those whose names aren't ours to read are left out.
+    /// Lists all machines by name; invalid names are skipped.
     ///
     /// # Errors
-    /// `Io` where `LIMA_HOME` is there and can't be read.
+    /// `Io` if `LIMA_HOME` exists and cannot be read.
     pub(crate) fn all(home: &Path) -> Result<Vec<(InstanceName, Self)>> {
         let entries = match fs::read_dir(home) {
             Ok(entries) => entries,
@@ -77,7 +76,7 @@ impl Directory {
         &self.path
     }
 
-    /// What the machine is called.
+    /// The machine's name.
     pub(crate) fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -87,25 +86,25 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Whether there is a machine, whole or not: what Lima has deleted by half may have our record still.
+    /// Whether there is a machine; one partially deleted by Lima may still have our record.
     pub(crate) fn exists(&self) -> bool {
-        self.is_whole() || self.file(record::FILE).symlink_metadata().is_ok()
+        self.is_complete() || self.file(record::FILE).symlink_metadata().is_ok()
     }
 
-    /// Whether Lima has anything to do with it.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether it has a `lima.yaml`, without which Lima ignores it.
+    pub(crate) fn is_complete(&self) -> bool {
         self.file(YAML).symlink_metadata().is_ok()
     }
 
-    /// Whether there is something in its place that is no machine.
-    pub(crate) fn is_rubble(&self) -> bool {
+    /// Whether the directory exists but is no machine.
+    pub(crate) fn is_partial(&self) -> bool {
         self.path.symlink_metadata().is_ok() && !self.exists()
     }
 
-    /// Text of a file; a missing one is `None`.
+    /// Reads a text file; `None` if it is missing.
     ///
     /// # Errors
-    /// `Io`; `Config` for what is no text.
+    /// `Io`; `Config` if it is no text.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>> {
         use io::Read;
         let path = self.file(name);
@@ -115,56 +114,62 @@ impl Directory {
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
         let mut text = String::new();
-        let read = file.take(TEXT_LIMIT + 1).read_to_string(&mut text);
-        let read = read.and_then(|length| match length as u64 > TEXT_LIMIT {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => Ok(()),
+        let read = file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text);
+        let read = read.and_then(|length| {
+            if length as u64 > MAX_TEXT_BYTES {
+                Err(io::ErrorKind::FileTooLarge.into())
+            } else {
+                Ok(())
+            }
         });
         read.map_err(|error| {
-            let message = format!("{} can't be read", path.display());
+            let message = format!("cannot read {}", path.display());
             Error::new(ErrorKind::Config, message).caused_by(error)
         })?;
         Ok(Some(text))
     }
 
-    /// What it does.
+    /// The machine's status by its pid files.
     pub(crate) fn status(&self) -> EnvStatus {
         let agent = self.pid(AGENT).is_some();
         let driver = DRIVERS.iter().any(|file| self.pid(file).is_some());
         match (agent, driver) {
             (true, true) => EnvStatus::Running,
-            (false, false) if self.is_whole() => EnvStatus::Stopped,
-            (true, false) if self.is_young() => EnvStatus::Running,
+            (false, false) if self.is_complete() => EnvStatus::Stopped,
+            (true, false) if self.was_just_started() => EnvStatus::Running,
             _ => EnvStatus::Error,
         }
     }
 
-    /// Whether the disk's file is complete once its guest has flushed what it wrote: a raw one, and qcow2, whose tables qemu
-    /// writes with each flush. Of the other formats nobody says so.
+    /// Whether the disk's file is consistent once the guest has flushed: true for raw, and for qcow2, whose tables qemu
+    /// writes with each flush; not guaranteed for other formats.
     pub(crate) fn is_complete_when_flushed(&self) -> bool {
         use io::Read;
-        let mut begin = [0; MAGIC];
+        let mut header = [0; MAX_MAGIC_BYTES];
         let disk = self.disk().and_then(|path| {
-            let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin));
+            let read = fs::File::open(&path).and_then(|mut file| file.read_exact(&mut header));
             read.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
         });
-        disk.is_ok() && !OTHER_FORMATS.iter().any(|format| begin.starts_with(format))
+        disk.is_ok()
+            && !OTHER_FORMATS
+                .iter()
+                .any(|format| header.starts_with(format))
     }
 
-    /// When its disk was written last, and how long it is.
+    /// Modification time and length of the disk.
     pub(crate) fn disk_written(&self) -> Result<(SystemTime, u64)> {
         let disk = self.disk()?;
         let found = fs::metadata(&disk).and_then(|found| Ok((found.modified()?, found.len())));
-        found.map_err(|error| Error::io(format!("cannot look at {}", disk.display()), error))
+        found.map_err(|error| Error::io(format!("cannot read {}", disk.display()), error))
     }
 
-    /// Whether any process of it lives.
+    /// Whether any of its processes is alive.
     pub(crate) fn is_alive(&self) -> bool {
         let mut files = DRIVERS.into_iter().chain([AGENT]);
         files.any(|file| self.pid(file).is_some())
     }
 
-    /// The agent of this boot: who it is, and since when. Another boot has another one.
+    /// Pid and start time of this boot's agent, which identify the boot.
     pub(crate) fn boot(&self) -> Option<(u32, Option<Timestamp>)> {
         let pid = self.pid(AGENT)?;
         let written = fs::metadata(self.file(AGENT)).and_then(|found| found.modified());
@@ -172,57 +177,56 @@ impl Directory {
         Some((pid.as_raw_nonzero().get().unsigned_abs(), since))
     }
 
-    /// Whether a file was written in this boot: what is older is of the one before.
+    /// Whether a file was written in this boot.
     pub(crate) fn is_of_this_boot(&self, file: &str) -> bool {
         let written = |name| fs::metadata(self.file(name)).and_then(|found| found.modified());
         let (file, agent) = (written(file), written(AGENT));
         file.and_then(|file| Ok(file >= agent?)).unwrap_or(false)
     }
 
-    fn is_young(&self) -> bool {
+    fn was_just_started(&self) -> bool {
         let written = fs::metadata(self.file(AGENT)).and_then(|found| found.modified());
         let age = written.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
         age.is_ok_and(|age| age < DRIVER_TIMEOUT)
     }
 
-    /// The process of the machine that a pid file names, while it lives.
+    /// The machine's live process from a pid file.
     fn pid(&self, file: &str) -> Option<Pid> {
-        match pids::holder(&self.path, file) {
-            Holder::Machine(pid) => Some(pid),
-            Holder::Nobody | Holder::Stranger(_) => None,
+        match pids::owner(&self.path, file) {
+            PidOwner::Machine(pid) => Some(pid),
+            PidOwner::None | PidOwner::Foreign(_) => None,
         }
     }
 
-    /// The machine's processes that live.
-    pub(crate) fn processes(&self) -> Vec<Living> {
+    /// The machine's live processes.
+    pub(crate) fn processes(&self) -> Vec<LiveProcess> {
         let files = DRIVERS.into_iter().chain([AGENT]);
         files
-            .filter_map(|file| Living::of(self.pid(file)?))
+            .filter_map(|file| LiveProcess::of(self.pid(file)?))
             .collect()
     }
 
-    /// Processes that Lima takes for the machine's, and that aren't: it was stopped by a crash.
-    pub(crate) fn strangers(&self) -> Vec<Stranger> {
+    /// Foreign processes that Lima takes for the machine's, after a crash.
+    pub(crate) fn foreign_processes(&self) -> Vec<ForeignProcess> {
         let files = DRIVERS.into_iter().chain([AGENT]);
-        let holders = files.map(|file| pids::holder(&self.path, file));
-        let strangers = holders.filter_map(|holder| match holder {
-            Holder::Stranger(stranger) => Some(stranger),
-            Holder::Nobody | Holder::Machine(_) => None,
+        let owners = files.map(|file| pids::owner(&self.path, file));
+        let foreign_processes = owners.filter_map(|owner| match owner {
+            PidOwner::Foreign(foreign) => Some(foreign),
+            PidOwner::None | PidOwner::Machine(_) => None,
         });
-        strangers.collect()
+        foreign_processes.collect()
     }
 
-    /// Deletes pid files that name strangers, as Lima does with those that name nobody: else it would hold them
-    /// for the machine, and kill them with it.
+    /// Deletes pid files of foreign processes, which Lima would kill with the machine.
     ///
     /// # Errors
-    /// `Io`: nothing may be done then that kills.
-    pub(crate) fn forget_strangers(&self) -> Result<()> {
-        for stranger in self.strangers() {
-            tracing::warn!(%stranger, "the machine was stopped by a crash; the file is deleted");
-            fs::remove_file(&stranger.file).map_err(|error| {
-                let hint = format!("{stranger}; delete that file");
-                let message = format!("cannot delete {}", stranger.file.display());
+    /// `Io`; then the machine must not be stopped by force.
+    pub(crate) fn delete_foreign_pid_files(&self) -> Result<()> {
+        for foreign in self.foreign_processes() {
+            tracing::warn!(%foreign, "the machine has crashed; deleting its pid file");
+            fs::remove_file(&foreign.file).map_err(|error| {
+                let hint = format!("delete that file: {foreign}");
+                let message = format!("cannot delete {}", foreign.file.display());
                 Error::io(message, error).with_hint(hint)
             })?;
         }
@@ -233,17 +237,16 @@ impl Directory {
         self.file(PROTECTED).symlink_metadata().is_ok()
     }
 
-    /// The disk itself, with links followed.
+    /// Path of the disk, with links resolved.
     ///
     /// # Errors
-    /// `Engine` where there is none, or where it lies elsewhere: what isn't the machine's own file isn't
-    /// ours to replace.
+    /// `Engine` without a disk; `Unsupported` for one outside of the directory, which must not be replaced.
     pub(crate) fn disk(&self) -> Result<PathBuf> {
         let failed = |error: io::Error| {
             let message = format!("{} has no disk", self.path.display());
             Error::new(ErrorKind::Engine, message)
                 .caused_by(error)
-                .with_hint("it was never started, or isn't whole: see `limactl list`")
+                .with_hint("it was never started, or is incomplete: see `limactl list`")
         };
         let names = ["disk", "diffdisk"].map(|name| self.file(name));
         let found = names.iter().find(|path| path.symlink_metadata().is_ok());
@@ -252,33 +255,36 @@ impl Directory {
         if found.parent() == Some(&here) {
             return Ok(found);
         }
-        let message = format!("the disk {} lies outside of its machine", found.display());
+        let message = format!(
+            "the disk {} is outside of its machine's directory",
+            found.display()
+        );
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 }
 
-/// Refuses a name that would make paths of sockets too long.
+/// Rejects a name that makes the paths of sockets too long.
 ///
 /// # Errors
-/// `InvalidName` with how many characters there may be.
-pub(crate) fn expect_short(home: &Path, name: &InstanceName) -> Result<()> {
-    let base = home.as_os_str().len() + 1 + LONGEST_SOCKET;
-    if base + name.as_str().len() <= SOCKET_LIMIT {
+/// `InvalidName` with the longest possible length.
+pub(crate) fn ensure_short(home: &Path, name: &InstanceName) -> Result<()> {
+    let base = home.as_os_str().len() + 1 + MAX_SOCKET_NAME;
+    if base + name.as_str().len() <= MAX_SOCKET_PATH {
         return Ok(());
     }
-    let room = SOCKET_LIMIT.saturating_sub(base);
+    let room = MAX_SOCKET_PATH.saturating_sub(base);
     let message = format!(
-        "`{name}` is too long: below {} a machine's name may have {room} characters",
+        "`{name}` is too long: machine names below {} are limited to {room} characters",
         home.display()
     );
     Err(Error::new(ErrorKind::InvalidName, message)
         .with_hint("choose a shorter name, or set LIMA_HOME to a shorter path"))
 }
 
-/// What to say where the names that we choose ourselves would be too long.
-pub(crate) fn too_deep(home: &Path) -> Error {
+/// Error if even the names of drafts are too long.
+pub(crate) fn home_too_long(home: &Path) -> Error {
     let message = format!(
-        "{} is too long a path for the sockets of machines",
+        "the path {} is too long for the sockets of machines",
         home.display()
     );
     Error::new(ErrorKind::InvalidName, message).with_hint("set LIMA_HOME to a shorter path")
@@ -298,15 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_pid_counts_for_nothing() {
+    fn ignores_stale_pids() {
         let (_home, directory) = machine();
         assert_eq!(directory.status(), EnvStatus::Stopped);
-        // No system gives out such a number.
+        // Beyond the largest possible pid.
         fs::write(directory.file("ha.pid"), "2147483646\n").unwrap();
         assert_eq!(directory.status(), EnvStatus::Stopped);
         let me = std::process::id().to_string();
         fs::write(directory.file("ha.pid"), &me).unwrap();
-        assert_eq!(directory.status(), EnvStatus::Running, "its driver comes");
+        assert_eq!(
+            directory.status(),
+            EnvStatus::Running,
+            "waiting for its driver"
+        );
         fs::write(directory.file("qemu.pid"), &me).unwrap();
         assert_eq!(directory.status(), EnvStatus::Running);
         fs::remove_file(directory.file("ha.pid")).unwrap();
@@ -315,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn only_machines_are_listed() {
+    fn lists_only_machines() {
         let (home, _directory) = machine();
         for other in ["_config", ".lxc-dev-manager", "empty"] {
             fs::create_dir(home.path().join(other)).unwrap();
@@ -331,17 +341,17 @@ mod tests {
     }
 
     #[test]
-    fn what_lima_has_deleted_by_half_is_known_by_our_record() {
+    fn record_identifies_partially_deleted_machine() {
         let (_home, directory) = machine();
         fs::remove_file(directory.file(YAML)).unwrap();
-        assert!(directory.is_rubble() && !directory.exists());
+        assert!(directory.is_partial() && !directory.exists());
         fs::write(directory.file(record::FILE), "{}").unwrap();
-        assert!(directory.exists() && !directory.is_whole() && !directory.is_rubble());
+        assert!(directory.exists() && !directory.is_complete() && !directory.is_partial());
         assert_eq!(directory.status(), EnvStatus::Error);
     }
 
     #[test]
-    fn a_disk_is_a_file_of_its_machine() {
+    fn rejects_disk_outside_of_machine() {
         let (home, directory) = machine();
         assert!(directory.disk().is_err());
         fs::write(directory.file("diffdisk"), "").unwrap();
@@ -354,12 +364,12 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_refused_before_anything_is_made() {
+    fn rejects_long_names() {
         let name: InstanceName = "a".repeat(40).parse().unwrap();
-        assert!(expect_short(Path::new("/home/u/.lima"), &name).is_ok());
+        assert!(ensure_short(Path::new("/home/u/.lima"), &name).is_ok());
         let deep = PathBuf::from(format!("/{}", "d".repeat(60)));
-        let error = expect_short(&deep, &name).unwrap_err();
+        let error = ensure_short(&deep, &name).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidName);
-        assert!(error.report().message.contains("may have"));
+        assert!(error.report().message.contains("limited to"));
     }
 }

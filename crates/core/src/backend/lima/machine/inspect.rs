@@ -1,23 +1,22 @@
-//! What is told of machines: by their files, and by their guests.
+//! Reads the state of machines from their files, and the usage from their guests.
 
 use std::net::IpAddr;
 
-use crate::backend::lima::Lima;
-use crate::backend::lima::copy;
-use crate::backend::lima::lifecycle::drafts;
-use crate::backend::lima::machine::directory::{self, Directory};
-use crate::backend::lima::machine::record::Record;
-use crate::backend::lima::machine::settings;
+use super::super::backend::Lima;
+use super::super::copy;
+use super::directory::{self, Directory};
+use super::record::Record;
+use super::settings;
 use crate::backend::{Instance, Usage, run_script};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, InstanceName, SnapshotName};
 
-/// Prints what a guest uses.
+/// Prints the guest's usage.
 const USAGE: &str = include_str!("usage.sh");
 
 impl Lima {
-    /// A machine as its files tell of it.
-    pub(crate) fn look(
+    /// Describes a machine by its files.
+    pub(crate) fn inspect(
         &self,
         name: &InstanceName,
         status: EnvStatus,
@@ -27,10 +26,10 @@ impl Lima {
         let record = Record::read(&machine, name)?;
         let yaml = machine.text(directory::YAML);
         let read = yaml.and_then(|yaml| settings::read(&yaml.unwrap_or_default(), record.as_ref()));
-        // One whose settings can't be read is there all the same, with what was asked for. Lima says that it is broken.
+        // A machine with unreadable settings is still listed, with those in its record; Lima reports it as broken.
         let settings = read.unwrap_or_else(|error| {
-            tracing::debug!(?error, %name, "the settings of a machine can't be read");
-            settings::recorded(record.as_ref())
+            tracing::debug!(?error, %name, "cannot read the settings of a machine");
+            settings::requested_settings(record.as_ref())
         });
         let boot = machine.boot();
         let is_up = status == EnvStatus::Running;
@@ -53,34 +52,34 @@ impl Lima {
         })
     }
 
-    /// All machines.
-    pub(crate) fn look_at_all(
+    /// Describes all machines.
+    pub(crate) fn inspect_all(
         &self,
         with_snapshots: bool,
         status: impl Fn(&InstanceName, &Directory) -> EnvStatus,
     ) -> Result<Vec<Instance>> {
         let all = Directory::all(self.limactl.home())?.into_iter();
-        let whole = all.filter(|(name, _)| !drafts::is_draft(name));
-        let seen = whole.filter_map(|(name, machine)| {
+        let complete = all.filter(|(name, _)| !super::super::draft_name::is_draft(name));
+        let instances = complete.filter_map(|(name, machine)| {
             let status = status(&name, &machine);
-            match self.look(&name, status, with_snapshots) {
+            match self.inspect(&name, status, with_snapshots) {
                 Ok(instance) => Some(instance),
-                // It went while we looked, or nobody knows whose it is: not ours to list then.
+                // Deleted meanwhile, or of unknown owner.
                 Err(error) => {
-                    tracing::warn!(?error, %name, "a machine can't be looked at");
+                    tracing::warn!(?error, %name, "cannot inspect a machine");
                     None
                 }
             }
         });
-        Ok(seen.collect())
+        Ok(instances.collect())
     }
 
-    /// What a running guest uses.
-    pub(crate) async fn look_inside(&self, name: &InstanceName) -> Result<Usage> {
+    /// Reads the usage of a running guest.
+    pub(crate) async fn guest_usage(&self, name: &InstanceName) -> Result<Usage> {
         let machine = self.existing(name)?;
         let output = run_script(self, name, USAGE, &[], Vec::new()).await?;
         let mut usage = Usage {
-            disk: machine.disk().ok().map(|disk| copy::held(&disk)),
+            disk: machine.disk().ok().map(|disk| copy::allocated(&disk)),
             ..Usage::default()
         };
         for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -97,9 +96,8 @@ impl Lima {
         Ok(usage)
     }
 
-    /// Bytes that one of a machine's snapshots holds, or the machine with all of them. Where blocks are
-    /// shared it is more than would be free without it: nobody tells how many are.
-    pub(crate) fn weigh(
+    /// Bytes allocated by one snapshot, or by the machine with all its snapshots. An upper bound if blocks are shared.
+    pub(crate) fn allocated_bytes(
         &self,
         name: &InstanceName,
         snapshot: Option<&SnapshotName>,
@@ -114,7 +112,7 @@ impl Lima {
                 Err(Error::new(ErrorKind::NotFound, message))
             }
             (None, snapshots) => {
-                let own = machine.disk().map_or(0, |disk| copy::held(&disk));
+                let own = machine.disk().map_or(0, |disk| copy::allocated(&disk));
                 let mut all = own;
                 if let Some(snapshots) = snapshots {
                     for one in snapshots.all()? {

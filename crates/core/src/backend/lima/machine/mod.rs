@@ -1,4 +1,4 @@
-//! What the files and processes of a machine tell.
+//! State of a machine: its files, processes and settings.
 
 pub(crate) mod agent_log;
 pub(crate) mod directory;

@@ -1,26 +1,23 @@
-//! Which process has a number: numbers are given out anew, after a crash or a reboot to strangers.
+//! Processes by pid, with an identity that detects reuse of the pid.
 //!
-//! Linux tells of processes in `/proc`. macOS has no such place that is read without unsafe code, so `ps`
-//! is asked there, which takes some milliseconds.
+//! Linux provides `/proc`. macOS has no equivalent without unsafe code, so `ps` is called, which takes milliseconds.
 
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-/// A process that lives.
+/// A live process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// What no other process of this number ever has: when it began, by the system's own clock.
+    /// Start time by the system's clock: differs between processes with the same pid.
     pub(crate) identity: String,
-    /// When it began.
     pub(crate) started_at: Timestamp,
-    /// Its program and arguments, in a line; empty where they aren't shown to us.
+    /// Program and arguments; empty if not visible to this user.
     pub(crate) command: String,
 }
 
-/// The process of a number; `None` where none lives. One that has ended and that nobody has looked after yet
-/// lives no more.
+/// Finds a live process; zombies count as ended.
 #[cfg(target_os = "linux")]
-pub(crate) fn look(pid: Pid) -> Option<Process> {
+pub(crate) fn find(pid: Pid) -> Option<Process> {
     use jiff::SignedDuration;
     use procfs::Current;
     let process = procfs::process::Process::new(pid.as_raw_nonzero().get()).ok()?;
@@ -28,8 +25,8 @@ pub(crate) fn look(pid: Pid) -> Option<Process> {
     if matches!(stat.state, 'Z' | 'X') {
         return None;
     }
-    let begun = stat.starttime as f64 / procfs::ticks_per_second() as f64;
-    let age = procfs::Uptime::current().ok()?.uptime - begun;
+    let started = stat.starttime as f64 / procfs::ticks_per_second() as f64;
+    let age = procfs::Uptime::current().ok()?.uptime - started;
     let boot = procfs::sys::kernel::random::boot_id().ok()?;
     let command = process.cmdline().unwrap_or_default().join(" ");
     Some(Process {
@@ -37,21 +34,22 @@ pub(crate) fn look(pid: Pid) -> Option<Process> {
         started_at: Timestamp::now()
             .checked_sub(SignedDuration::try_from_secs_f64(age).ok()?)
             .ok()?,
-        command: match command.is_empty() {
-            true => stat.comm,
-            false => command,
+        command: if command.is_empty() {
+            stat.comm
+        } else {
+            command
         },
     })
 }
 
-/// The process of a number; `None` where none lives.
+/// Finds a live process; zombies count as ended.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn look(pid: Pid) -> Option<Process> {
+pub(crate) fn find(pid: Pid) -> Option<Process> {
     let pid = pid.as_raw_nonzero().to_string();
     let output = std::process::Command::new("/bin/ps")
         .args(ARGUMENTS)
         .arg(pid)
-        // Else the time would be another one in another country.
+        // Locale and time zone change the output.
         .env_clear()
         .envs([("LC_ALL", "C"), ("TZ", "UTC")])
         .stdin(std::process::Stdio::null())
@@ -60,7 +58,7 @@ pub(crate) fn look(pid: Pid) -> Option<Process> {
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// State, begin and command, without a head and as wide as they are.
+/// State, start time and command; no header, unlimited width.
 #[cfg(not(target_os = "linux"))]
 const ARGUMENTS: [&str; 4] = ["-ww", "-o", "state=,lstart=,command=", "-p"];
 
@@ -71,8 +69,8 @@ fn parse(line: &str) -> Option<Process> {
     if words.next()?.starts_with('Z') {
         return None;
     }
-    let begun: Vec<&str> = words.by_ref().take(5).collect();
-    let identity = begun.join(" ");
+    let started: Vec<&str> = words.by_ref().take(5).collect();
+    let identity = started.join(" ");
     let time = jiff::civil::DateTime::strptime("%a %b %d %H:%M:%S %Y", &identity).ok()?;
     Some(Process {
         started_at: jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?,
@@ -87,9 +85,9 @@ mod tests {
     use rustix::process::getpid;
 
     #[test]
-    fn this_process_is_known_and_stays_the_same() {
-        let me = look(getpid()).unwrap();
-        assert_eq!(look(getpid()).unwrap().identity, me.identity);
+    fn finds_own_process_with_stable_identity() {
+        let me = find(getpid()).unwrap();
+        assert_eq!(find(getpid()).unwrap().identity, me.identity);
         assert!(me.started_at <= Timestamp::now());
         let program = std::env::current_exe().unwrap();
         let name = program.file_name().unwrap().to_string_lossy();
@@ -97,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_ended_is_nobody() {
+    fn ended_process_is_not_found() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
         let ended = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), ended).unwrap();
-        assert_eq!(look(pid), None, "nobody has looked after it yet");
+        assert_eq!(find(pid), None, "a zombie");
         child.wait().unwrap();
-        assert_eq!(look(pid), None);
+        assert_eq!(find(pid), None);
     }
 
     #[test]
-    fn what_ps_says_is_read() {
+    fn parses_ps_output() {
         let line =
             "Ss   Thu Nov  5 10:20:54 2026     limactl hostagent --pidfile /a b/ha.pid dev\n";
         let process = parse(line).unwrap();

@@ -1,9 +1,8 @@
-//! What we know of a machine beyond Lima: a file of ours in its directory.
+//! Our record of a machine: a file in its directory.
 //!
-//! Lima's own `rename`, `clone` and `delete` take files along that they don't know, so it is where the
-//! machine is. A machine without one isn't ours. A copy that Lima itself has made carries its source's:
-//! such a one is known by the name in it, while its source has the same. Where nobody else has it, the machine was
-//! renamed.
+//! Lima's `rename`, `clone` and `delete` include unknown files, so the record stays with the machine. A machine
+//! without one is foreign. A copy made by `limactl clone` has the record of its source, and is recognized by the name
+//! in it, as long as another machine has the same id; otherwise the machine was renamed.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,60 +11,56 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::backend::lima::json;
-use crate::backend::lima::machine::directory::Directory;
+use super::super::json;
+use super::directory::Directory;
 use crate::backend::{Marks, Mount, Nesting, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::write_json;
 use crate::model::{Fingerprint, GuestPort, InstanceName, Limits};
 
-/// Its name.
 pub(crate) const FILE: &str = "lxc-dev-manager.json";
 
-/// The file.
+/// Content of the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     version: u32,
-    /// Names what is kept of it elsewhere: its snapshots.
+    /// Name of the directory of its snapshots.
     pub(crate) id: Uuid,
-    /// The machine's name.
     name: String,
-    /// Its name before, while it is renamed: its directory has one of the two.
+    /// The old name during a rename: the directory has one of the two.
     #[serde(default)]
     previous: Option<String>,
     #[serde(default)]
-    marks: Written,
-    /// What was asked for.
+    marks: StoredMarks,
+    /// The requested limits.
     #[serde(default)]
     pub(crate) limits: Limits,
-    /// What that came to in `lima.yaml`: a user may have changed it there since.
+    /// The limits written to `lima.yaml`, which a user may have edited since.
     #[serde(default)]
     pub(crate) written: Limits,
-    /// What its template says where nothing is asked for.
+    /// The template's limits.
     #[serde(default)]
     pub(crate) defaults: Limits,
     #[serde(default)]
     nesting: String,
-    /// Directories that its template has it see, beside the env's own.
     #[serde(default)]
     pub(crate) template_mounts: Vec<Mount>,
-    /// Ports that Lima forwards.
+    /// Ports forwarded by Lima.
     #[serde(default)]
     pub(crate) native_ports: Vec<GuestPort>,
     #[serde(default)]
     pub(crate) rosetta: bool,
-    /// The image that it was made from.
     pub(crate) base_image: Option<Fingerprint>,
-    /// The guest's address on the host's own network, and the host agent of the boot that has it.
+    /// Host agent's pid of a boot, and the guest's address on the host's network in it.
     #[serde(default)]
     pub(crate) address: Option<(u32, IpAddr)>,
-    /// It is a copy, and still has its source's machine id.
-    #[serde(default)]
-    pub(crate) is_new: bool,
+    /// It is a copy and still has the machine id of its source.
+    #[serde(default, rename = "is_new")]
+    pub(crate) has_source_id: bool,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Written {
+struct StoredMarks {
     project: Option<String>,
     env: Option<String>,
     path: Option<PathBuf>,
@@ -73,14 +68,14 @@ struct Written {
 }
 
 impl Record {
-    /// One of a new machine.
+    /// Creates the record of a new machine.
     pub(crate) fn new(name: &InstanceName) -> Self {
         Self {
             version: json::VERSION,
             id: Uuid::new_v4(),
             name: name.to_string(),
             previous: None,
-            marks: Written::default(),
+            marks: StoredMarks::default(),
             limits: Limits::default(),
             written: Limits::default(),
             defaults: Limits::default(),
@@ -90,27 +85,27 @@ impl Record {
             rosetta: false,
             base_image: None,
             address: None,
-            is_new: true,
+            has_source_id: true,
         }
     }
 
-    /// That of a machine; `None` for one that isn't ours.
+    /// Reads a machine's record; `None` for a foreign machine.
     ///
     /// # Errors
-    /// `Config` for a file that can't be read, `Unsupported` for a newer one: nobody knows then whose the
-    /// machine is, so nothing is done to it.
+    /// `Config` if it cannot be read, `Unsupported` for a newer version; such a machine must not be changed.
     pub(crate) fn read(directory: &Directory, name: &InstanceName) -> Result<Option<Self>> {
         let Some(text) = directory.text(FILE)? else {
             return Ok(None);
         };
-        let read: Self = json::parse(&directory.file(FILE), text.as_bytes()).map_err(explained)?;
+        let read: Self =
+            json::parse(&directory.file(FILE), text.as_bytes()).map_err(with_hint_for_invalid)?;
         let names = std::iter::once(&read.name).chain(&read.previous);
-        let is_its_own = names.into_iter().any(|known| known == name.as_str());
-        Ok((is_its_own || read.is_the_only_one(directory)).then_some(read))
+        let has_own_name = names.into_iter().any(|known| known == name.as_str());
+        Ok((has_own_name || read.has_unique_id(directory)).then_some(read))
     }
 
-    /// Whether no other machine has the same id. Of one whose record can't be read nobody knows.
-    fn is_the_only_one(&self, directory: &Directory) -> bool {
+    /// Whether no other machine has the same id; false if a record cannot be read.
+    fn has_unique_id(&self, directory: &Directory) -> bool {
         let own = directory.path();
         let machines = own.parent().and_then(|home| std::fs::read_dir(home).ok());
         let Some(machines) = machines else {
@@ -122,19 +117,19 @@ impl Record {
         })
     }
 
-    /// The name that we gave the machine, where it has another one now.
-    pub(crate) fn other_name(&self, name: &InstanceName) -> Option<String> {
+    /// The recorded name, if the machine was renamed outside of this program.
+    pub(crate) fn previous_name(&self, name: &InstanceName) -> Option<String> {
         let mut names = std::iter::once(&self.name).chain(&self.previous);
         (!names.any(|known| known == name.as_str())).then(|| self.name.clone())
     }
 
-    /// Notes that the machine gets another name. Written before its directory has it, and once more after.
+    /// Sets a new name. Written before and after the directory is renamed.
     pub(crate) fn rename(&mut self, old: Option<&InstanceName>, new: &InstanceName) {
         self.name = new.to_string();
         self.previous = old.map(ToString::to_string);
     }
 
-    /// Writes it, as a whole.
+    /// Writes the record atomically.
     ///
     /// # Errors
     /// `Io`.
@@ -142,7 +137,7 @@ impl Record {
         write_json(&directory.file(FILE), self)
     }
 
-    /// Writes it where its machine is put together.
+    /// Writes the record of a machine that is being assembled.
     ///
     /// # Errors
     /// `Io`.
@@ -150,7 +145,7 @@ impl Record {
         write_json(path, self)
     }
 
-    /// Takes over what a copy has from its source.
+    /// Copies the settings of the source of a copy.
     pub(crate) fn inherit(&mut self, source: &Self) {
         self.written = source.written;
         self.defaults = source.defaults;
@@ -162,9 +157,9 @@ impl Record {
         self.base_image.clone_from(&source.base_image);
     }
 
-    /// Whose the machine is. A name that can't be read is none.
+    /// The machine's owner; invalid names are dropped.
     pub(crate) fn marks(&self) -> Marks {
-        let Written {
+        let StoredMarks {
             project,
             env,
             path,
@@ -179,7 +174,7 @@ impl Record {
     }
 
     pub(crate) fn set_marks(&mut self, marks: &Marks) {
-        self.marks = Written {
+        self.marks = StoredMarks {
             project: marks.project.as_ref().map(ToString::to_string),
             env: marks.env.as_ref().map(ToString::to_string),
             path: marks.path.clone(),
@@ -195,7 +190,7 @@ impl Record {
         }
     }
 
-    /// Notes what was asked for; mounts stand in `lima.yaml`.
+    /// Records the requested settings, except mounts, which are in `lima.yaml`.
     pub(crate) fn set_settings(&mut self, settings: &Settings) {
         self.limits = settings.limits;
         self.native_ports.clone_from(&settings.native_ports);
@@ -209,39 +204,38 @@ impl Record {
     }
 }
 
-/// Notes whether a machine is a copy that still has its source's machine id, if it has a record.
+/// Records whether a machine still has the machine id of its source, if it has a record.
 ///
 /// # Errors
-/// Those of reading and writing it.
-pub(crate) fn note_new(machine: &Directory, is_new: bool) -> Result<()> {
+/// Those of reading and writing the record.
+pub(crate) fn set_source_id(machine: &Directory, has_source_id: bool) -> Result<()> {
     let path = machine.file(FILE);
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    let mut record: Record = json::read(&path).map_err(explained)?;
-    if record.is_new == is_new {
+    let mut record: Record = json::read(&path).map_err(with_hint_for_invalid)?;
+    if record.has_source_id == has_source_id {
         return Ok(());
     }
-    record.is_new = is_new;
+    record.has_source_id = has_source_id;
     record.write(machine)
 }
 
-/// The id in a record; `None` where there is no such file.
+/// Reads the id of a record; `None` if the file is missing.
 ///
 /// # Errors
-/// `Config` for one that can't be read, `Unsupported` for a newer one.
+/// `Config` if it cannot be read, `Unsupported` for a newer version.
 pub(crate) fn id_at(path: &Path) -> Result<Option<Uuid>> {
     #[derive(Deserialize)]
     struct Id {
         id: Uuid,
     }
-    // What isn't below a directory isn't there either.
     match path.symlink_metadata() {
         Ok(_) => {
-            let Id { id } = json::read(path).map_err(explained)?;
+            let Id { id } = json::read(path).map_err(with_hint_for_invalid)?;
             Ok(Some(id))
         }
-        Err(error) if is_absent(path, &error) => Ok(None),
+        Err(error) if is_missing(path, &error) => Ok(None),
         // Nobody knows whose machine it is then.
         Err(error) => Err(Error::io(
             format!("cannot look at {}", path.display()),
@@ -250,8 +244,8 @@ pub(crate) fn id_at(path: &Path) -> Result<Option<Uuid>> {
     }
 }
 
-/// Whether a file isn't there, and neither is what it would be in: a link to a volume that isn't mounted may well lead there.
-fn is_absent(path: &Path, error: &io::Error) -> bool {
+/// Whether a file is missing. Behind a dangling link it may be on an unmounted volume.
+fn is_missing(path: &Path, error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     let is_link = path.parent().is_some_and(Path::is_symlink);
     match error.kind() {
@@ -261,11 +255,11 @@ fn is_absent(path: &Path, error: &io::Error) -> bool {
     }
 }
 
-/// Says what can be done about a record that isn't whole.
-fn explained(error: Error) -> Error {
+/// Adds a hint for an invalid record.
+fn with_hint_for_invalid(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Config => {
-            error.with_hint("delete that file to give the machine up: nothing else of it changes")
+            error.with_hint("delete that file to release the machine, which stays unchanged")
         }
         _ => error,
     }
@@ -276,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back_as_it_was_written_and_only_to_its_own_machine() {
+    fn record_is_read_only_for_its_own_machine() {
         let home = tempfile::tempdir().unwrap();
         let name: InstanceName = "web-dev".parse().unwrap();
         let directory = Directory::new(home.path(), &name);
@@ -297,13 +291,13 @@ mod tests {
         let read = Record::read(&directory, &name).unwrap().unwrap();
         assert_eq!(read.marks(), marks);
         assert_eq!(read.nesting(), Nesting::Docker);
-        // Lima's own clone has copied it.
+        // Copied by `limactl clone`.
         let other: InstanceName = "copy".parse().unwrap();
         let copy = Directory::new(home.path(), &other);
         std::fs::create_dir(copy.path()).unwrap();
         std::fs::copy(directory.file(FILE), copy.file(FILE)).unwrap();
         assert!(Record::read(&copy, &other).unwrap().is_none());
-        // Half renamed, it is ours under both names.
+        // During a rename both names are valid.
         let mut record = read;
         record.rename(Some(&name), &other);
         record.write(&directory).unwrap();
@@ -312,12 +306,12 @@ mod tests {
         }
         record.rename(None, &name);
         record.write(&directory).unwrap();
-        // Lima's own rename is a clone without its source.
+        // `limactl rename` is a clone whose source is gone.
         std::fs::remove_dir_all(directory.path()).unwrap();
         let renamed = Record::read(&copy, &other).unwrap().unwrap();
         assert_eq!(renamed.id, record.id);
-        assert_eq!(renamed.other_name(&other).as_deref(), Some("web-dev"));
-        // Its name may have another machine meanwhile.
+        assert_eq!(renamed.previous_name(&other).as_deref(), Some("web-dev"));
+        // Another machine may have its name meanwhile.
         Record::new(&name).write(&directory).unwrap();
         assert!(Record::read(&copy, &other).unwrap().is_some());
         std::fs::write(directory.file(FILE), "{").unwrap();

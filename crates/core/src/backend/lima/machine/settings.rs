@@ -1,42 +1,45 @@
-//! What is set on a machine: `lima.yaml` says what is, the record says what was asked for.
+//! Settings of a machine: `lima.yaml` has the effective ones, the record the requested ones.
 //!
-//! Lima reads `lima.yaml` at a start only, and `limactl edit` refuses a running machine. So a change is
-//! written to the file, as a whole, and counts from the next start.
+//! Lima reads `lima.yaml` only at a start, and `limactl edit` refuses a running machine. So changes are written to the
+//! file atomically and take effect at the next start.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::backend::lima::images::{Images, fingerprint_of};
-use crate::backend::lima::lifecycle::scripts;
-use crate::backend::lima::machine::directory::{Directory, YAML};
-use crate::backend::lima::machine::record::Record;
+use super::super::images::{ImageStore, fingerprint_of};
+use super::super::lifecycle::scripts;
+use super::directory::{Directory, YAML};
+use super::record::Record;
 use crate::backend::{Image, LaunchSpec, Mount, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
 use crate::model::{Fingerprint, GuestPort, Limits};
-use crate::template::{self, Change, Forwarding, Guest, ImageFile, Template, Templates, Vm};
+use crate::template::{self, Change, Forwarding, ImageFile, MachineSpec, Template, Templates, Vm};
 
-/// The settings of a new machine.
-pub(crate) struct Made {
+/// Settings of a new machine.
+pub(crate) struct NewMachine {
     pub(crate) yaml: String,
-    /// What the limits came to.
+    /// The resulting limits.
     pub(crate) written: Limits,
-    /// What they are where nothing is asked for.
+    /// The template's limits.
     pub(crate) defaults: Limits,
-    /// Directories that its template has it see.
     pub(crate) template_mounts: Vec<Mount>,
     pub(crate) base_image: Option<Fingerprint>,
-    /// Its disk comes from a machine that has run.
+    /// Its disk is a copy of another machine's.
     pub(crate) is_copy: bool,
 }
 
-/// The settings of a new machine, from its image.
+/// Builds the settings of a new machine from its image.
 ///
 /// # Errors
-/// `NotFound` for an image that is gone, `Config` for a template that can't be used, `Unsupported` for an
-/// image of an engine, and for what Lima can't do.
-pub(crate) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) -> Result<Made> {
-    expect_possible(&spec.settings, spec.name.as_str())?;
+/// `NotFound` for the image, `Config` for an invalid template, `Unsupported` for an engine's image or unsupported
+/// settings.
+pub(crate) fn for_new_machine(
+    spec: &LaunchSpec,
+    templates: &Templates,
+    images: &ImageStore,
+) -> Result<NewMachine> {
+    ensure_supported(&spec.settings, spec.name.as_str())?;
     let (template, image, base_image) = match &spec.image {
         Image::Template { name } => {
             let template = templates.get(&name.parse()?)?;
@@ -49,103 +52,108 @@ pub(crate) fn of_new(spec: &LaunchSpec, templates: &Templates, images: &Images) 
                 location,
                 arch: architecture.parse()?,
             };
-            let template = Template::of_machine(&yaml)?;
+            let template = Template::from_machine(&yaml)?;
             (template, Some(file), Some(fingerprint.clone()))
         }
         Image::Simplestreams { .. } | Image::Remote(_) => {
-            let message = "Lima makes machines of templates, not of an engine's images";
+            let message = "Lima creates machines from templates, not from images of LXD or Incus";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     };
     let is_copy = image.is_some();
-    let guest = Guest {
+    let machine = MachineSpec {
         limits: spec.settings.limits,
         mounts: spec.settings.mounts.clone(),
         user: spec.user.clone(),
         nesting: spec.settings.nesting,
         image,
-        vm: vm(),
+        vm: default_driver(),
         rosetta: spec.settings.rosetta,
-        ports: forwarding(&spec.settings.native_ports),
+        ports: forward_same_ports(&spec.settings.native_ports),
     };
-    let yaml = template::instance_yaml(&template, &guest)?;
-    if !guest.mounts.is_empty() && template::read_settings(&yaml)?.is_plain {
-        let message = "its template says `plain: true`, for which Lima mounts nothing";
+    let yaml = template::instance_yaml(&template, &machine)?;
+    if !machine.mounts.is_empty() && template::read_settings(&yaml)?.is_plain {
+        let message = "mounts are not supported by a template with `plain: true`";
         return Err(Error::new(ErrorKind::Unsupported, message)
-            .with_hint("leave `mounts:` out, or take another template"));
+            .with_hint("remove `mounts:`, or use another template"));
     }
-    let without = Guest {
+    let without = MachineSpec {
         limits: Limits::default(),
         mounts: Vec::new(),
-        ..guest
+        ..machine
     };
     let defaults = template::read_settings(&template::instance_yaml(&template, &without)?)?;
-    Ok(Made {
+    Ok(NewMachine {
         written: template::read_settings(&yaml)?.limits,
         defaults: defaults.limits,
         template_mounts: defaults.mounts,
-        yaml: scripts::noting(&yaml)?,
+        yaml: scripts::wrap(&yaml)?,
         base_image,
         is_copy,
     })
 }
 
-/// Each port from the same one of the host.
-fn forwarding(ports: &[GuestPort]) -> Forwarding {
-    let both = ports.iter().map(|port| (*port, port.on_host()));
-    Forwarding::Native(both.collect())
+/// Forwards each port from the same port of the host.
+fn forward_same_ports(ports: &[GuestPort]) -> Forwarding {
+    let pairs = ports.iter().map(|port| (*port, port.on_host()));
+    Forwarding::Native(pairs.collect())
 }
 
+/// Rejects `autostart`: no process of Lima runs before its first machine. `limactl start-at-login` refers to the machine
+/// by name outside of `LIMA_HOME`, so after a rename or deletion it would start or create another one.
+///
 /// # Errors
-/// `Unsupported` for machines that start by themselves: nothing of Lima's runs before the first of them does.
-/// It can have the system start one when its user logs in, by a file outside of `LIMA_HOME` that names the machine:
-/// after a rename or a removal of ours that would start another one, or make one.
-fn expect_possible(settings: &Settings, machine: &str) -> Result<()> {
+/// `Unsupported`.
+fn ensure_supported(settings: &Settings, machine: &str) -> Result<()> {
     if !settings.autostart {
         return Ok(());
     }
-    let message = "Lima starts no machine by itself, so `autostart: true` can't be set";
+    let message = "`autostart: true` is not supported by Lima";
     let hint = format!(
-        "leave it out; `limactl start-at-login {machine}` starts the machine when you log in, until \
+        "remove it; `limactl start-at-login {machine}` starts the machine when you log in, until \
          it is renamed or removed"
     );
     Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint))
 }
 
-/// The driver of this system: on macOS the only one with a network of its own.
-fn vm() -> Option<Vm> {
+/// The driver: on macOS the only one with a network shared with the host.
+fn default_driver() -> Option<Vm> {
     cfg!(target_os = "macos").then_some(Vm::Vz)
 }
 
-/// What is set on a machine.
+/// Reads the settings of a machine.
 ///
 /// # Errors
-/// `Config` for settings that can't be read.
+/// `Config` for invalid settings.
 pub(crate) fn read(yaml: &str, record: Option<&Record>) -> Result<Settings> {
-    let seen = template::read_settings(yaml)?;
+    let current = template::read_settings(yaml)?;
     let Some(record) = record else {
         return Ok(Settings {
-            limits: seen.limits,
-            mounts: seen.mounts,
+            limits: current.limits,
+            mounts: current.mounts,
             ..Settings::default()
         });
     };
-    let (asked, written) = (record.limits, record.written);
-    // What somebody has changed in the file counts as it is there.
+    let (requested, written) = (record.limits, record.written);
+    // Edits in the file take precedence.
     Ok(Settings {
         limits: Limits {
-            cpus: asked_or(asked.cpus, written.cpus, seen.limits.cpus),
-            memory: asked_or(asked.memory, written.memory, seen.limits.memory),
-            disk: asked_or(asked.disk, written.disk, seen.limits.disk),
+            cpus: requested_unless_edited(requested.cpus, written.cpus, current.limits.cpus),
+            memory: requested_unless_edited(
+                requested.memory,
+                written.memory,
+                current.limits.memory,
+            ),
+            disk: requested_unless_edited(requested.disk, written.disk, current.limits.disk),
         },
-        mounts: without(seen.mounts, &record.template_mounts),
-        ..recorded(Some(record))
+        mounts: without_template_mounts(current.mounts, &record.template_mounts),
+        ..requested_settings(Some(record))
     })
 }
 
-/// What was asked for of a machine whose `lima.yaml` can't be read.
-pub(crate) fn recorded(record: Option<&Record>) -> Settings {
-    let asked = |record: &Record| Settings {
+/// The requested settings, for a machine with an unreadable `lima.yaml`.
+pub(crate) fn requested_settings(record: Option<&Record>) -> Settings {
+    let requested = |record: &Record| Settings {
         limits: record.limits,
         nesting: record.nesting(),
         autostart: false,
@@ -153,11 +161,11 @@ pub(crate) fn recorded(record: Option<&Record>) -> Settings {
         native_ports: record.native_ports.clone(),
         rosetta: record.rosetta,
     };
-    record.map(asked).unwrap_or_default()
+    record.map(requested).unwrap_or_default()
 }
 
-/// Without the template's own.
-fn without(mut mounts: Vec<Mount>, templates: &[Mount]) -> Vec<Mount> {
+/// Removes the template's mounts.
+fn without_template_mounts(mut mounts: Vec<Mount>, templates: &[Mount]) -> Vec<Mount> {
     for own in templates {
         if let Some(at) = mounts.iter().position(|mount| mount == own) {
             mounts.remove(at);
@@ -166,30 +174,35 @@ fn without(mut mounts: Vec<Mount>, templates: &[Mount]) -> Vec<Mount> {
     mounts
 }
 
-fn asked_or<T: PartialEq>(asked: Option<T>, written: Option<T>, seen: Option<T>) -> Option<T> {
-    match written == seen {
-        true => asked,
-        false => seen,
+fn requested_unless_edited<T: PartialEq>(
+    requested: Option<T>,
+    written: Option<T>,
+    current: Option<T>,
+) -> Option<T> {
+    if written == current {
+        requested
+    } else {
+        current
     }
 }
 
-/// Sets what stands in `settings`, from the next start on.
+/// Applies settings, from the next start on.
 ///
 /// # Errors
-/// `Unsupported` for a disk that would shrink and for what Lima can't do, with nothing changed.
-pub(crate) fn change(machine: &Directory, mut record: Record, settings: &Settings) -> Result<()> {
-    expect_possible(settings, &machine.name())?;
+/// `Unsupported` for a smaller disk or unsupported settings; then nothing has changed.
+pub(crate) fn apply(machine: &Directory, mut record: Record, settings: &Settings) -> Result<()> {
+    ensure_supported(settings, &machine.name())?;
     let yaml = machine.text(YAML)?.unwrap_or_default();
     let now = template::read_settings(&yaml)?.limits;
     let defaults = record.defaults;
     let mut wanted = settings.limits.or(defaults);
     match (settings.limits.disk, now.disk) {
         (Some(wanted), Some(now)) if wanted < now => {
-            let message = format!("a disk of {now} can't be made one of {wanted}: disks only grow");
+            let message = format!("cannot shrink the disk from {now} to {wanted}");
             return Err(Error::new(ErrorKind::Unsupported, message)
-                .with_hint("make a new env with a smaller disk, and copy what is needed"));
+                .with_hint("create a new env with a smaller disk, then copy your files"));
         }
-        // One that has grown stays.
+        // A disk never shrinks.
         (None, Some(now)) => wanted.disk = Some(now),
         _ => {}
     }
@@ -199,7 +212,8 @@ pub(crate) fn change(machine: &Directory, mut record: Record, settings: &Setting
         &Change {
             limits: wanted,
             mounts: mounts.cloned().collect(),
-            forwards: [&record.native_ports, &settings.native_ports].map(|ports| forwarding(ports)),
+            forwards: [&record.native_ports, &settings.native_ports]
+                .map(|ports| forward_same_ports(ports)),
             rosetta: (record.rosetta != settings.rosetta).then_some(settings.rosetta),
         },
     )?;
@@ -207,35 +221,36 @@ pub(crate) fn change(machine: &Directory, mut record: Record, settings: &Setting
     record.written = template::read_settings(&changed)?.limits;
     let mode = fs::Permissions::from_mode(0o600);
     replace(&machine.file(YAML), changed.as_bytes(), mode)
-        .map_err(|error| Error::io("lima.yaml can't be written", error))?;
+        .map_err(|error| Error::io("cannot write lima.yaml", error))?;
     record.write(machine)
 }
 
-/// Where directories of the host are in a guest, but for places that only Lima can name.
-pub(crate) fn mounted_at(yaml: &str) -> Vec<String> {
-    let seen = template::read_settings(yaml).unwrap_or_default();
-    if seen.is_plain {
-        // Lima does nothing of the kind for it.
+/// Mount points in the guest, except those with Lima's placeholders.
+pub(crate) fn mount_points(yaml: &str) -> Vec<String> {
+    let current = template::read_settings(yaml).unwrap_or_default();
+    if current.is_plain {
+        // Lima mounts nothing for it.
         return Vec::new();
     }
-    let places = seen.mounts.into_iter();
-    let places = places.filter_map(|mount| mount.guest.into_os_string().into_string().ok());
-    places
-        .filter(|place| place.starts_with('/') && !place.contains("{{"))
+    let mount_points = current.mounts.into_iter();
+    let mount_points =
+        mount_points.filter_map(|mount| mount.guest.into_os_string().into_string().ok());
+    mount_points
+        .filter(|path| path.starts_with('/') && !path.contains("{{"))
         .collect()
 }
 
-/// Whether a machine has an address on the host's own network.
+/// Whether a machine has an address on the host's network.
 pub(crate) fn has_own_address(yaml: &str) -> bool {
-    template::read_settings(yaml).is_ok_and(|seen| seen.has_own_address)
+    template::read_settings(yaml).is_ok_and(|current| current.has_own_address)
 }
 
-/// The architecture of a machine, as Lima writes it.
+/// The architecture of a machine, in Lima's spelling.
 pub(crate) fn architecture(yaml: &str) -> String {
-    let said = template::read_settings(yaml)
+    let arch = template::read_settings(yaml)
         .ok()
-        .and_then(|seen| seen.arch);
-    said.map_or_else(
+        .and_then(|current| current.arch);
+    arch.map_or_else(
         || std::env::consts::ARCH.to_owned(),
         |arch| arch.to_string(),
     )

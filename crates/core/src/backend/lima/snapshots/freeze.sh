@@ -1,11 +1,11 @@
-# Holds the disk still, so that a copy of it is one of a moment: its file systems are frozen. POSIX sh.
-# Says `still` when it is, and lets go at the end of stdin, or after $1 seconds: nobody who has to write can end it then.
-# Ends with 0 where it was still all that time, with 3 where it can't be.
+# Freezes the file systems on the disk, so that a copy of it is consistent. POSIX sh.
+# Prints `frozen`, and thaws at the end of stdin or after $1 seconds: no process that has to write could end it then.
+# Exit code 0: frozen for the whole time; 3: cannot freeze.
 for freezer in /usr/sbin/fsfreeze /sbin/fsfreeze /usr/bin/fsfreeze /bin/fsfreeze; do
     [ ! -x "$freezer" ] || break
 done
 [ -x "$freezer" ] && command -v setsid >/dev/null || exit 3
-# What is on disks and can be written; each once, the root last. The firmware's (vfat) can't be frozen.
+# Writable file systems on disks, each once, the root last. vfat (the firmware's) can't be frozen.
 root=$(awk '$2 == "/" { device = $1 } END { print device }' /proc/self/mounts)
 others=$(awk -v root="$root" '$1 ~ /^\/dev\// && $1 != root && $3 != "vfat" && $4 ~ /^rw/ && !seen[$1]++ { print $2 }' \
     /proc/self/mounts)
@@ -13,8 +13,8 @@ longest=$1
 # shellcheck disable=SC2086 # one word each
 set -- $others /
 sync
-# Words, for busybox has no letters. In a session of its own: what ends us doesn't end it.
-# shellcheck disable=SC2016 # the other shell's own
+# Long options: busybox has no short ones. In a session of its own, which survives the end of this script.
+# shellcheck disable=SC2016 # expanded by the inner shell
 setsid sh -c '
     sleep "$1" &
     trap "kill $!; exit" TERM
@@ -22,26 +22,26 @@ setsid sh -c '
     shift
     freezer=$1
     shift
-    for place; do "$freezer" --unfreeze "$place"; done
+    for mount; do "$freezer" --unfreeze "$mount"; done
 ' sh "$longest" "$freezer" "$@" </dev/null >/dev/null 2>&1 &
 guard=$!
 frozen=
 code=0
-for place; do
-    "$freezer" --freeze "$place" || {
+for mount; do
+    "$freezer" --freeze "$mount" || {
         code=3
         break
     }
-    # What was frozen last is let go first.
-    frozen="$place $frozen"
+    # Thawed in reverse order.
+    frozen="$mount $frozen"
 done
 if [ $code = 0 ]; then
-    echo still
+    echo frozen
     cat >/dev/null
 fi
-for place in $frozen; do
-    # Fails where the guard was first.
-    "$freezer" --unfreeze "$place" || code=1
+for mount in $frozen; do
+    # Fails if the guard was first.
+    "$freezer" --unfreeze "$mount" || code=1
 done
 kill "$guard"
 exit "$code"

@@ -1,8 +1,7 @@
-//! Snapshots: copies of a machine's disk while nobody writes to it, beside the machines and on their volume.
+//! Snapshots: copies of a machine's disk while nothing writes to it, on the volume of the machines.
 //!
-//! `LIMA_HOME/.lxc-dev-manager/snapshots/ID/NAME/` holds `disk`, `vz-efi` where there is one, and
-//! `snapshot.json`; Lima passes over what begins with a dot. A snapshot is made under another name and
-//! gets its own when it is whole, so it is there or it isn't. All functions block.
+//! `LIMA_HOME/.lxc-dev-manager/snapshots/ID/NAME/` contains `disk`, `vz-efi` if the machine has one, and
+//! `snapshot.json`. A snapshot is created under a temporary name and renamed when complete. All functions block.
 
 pub(crate) mod freeze;
 pub(crate) mod restore;
@@ -16,73 +15,78 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::backend::lima::copy::{copy, expect_room, held, sync_directory};
-use crate::backend::lima::json;
-use crate::backend::lima::machine::directory::Directory;
+use super::copy::{allocated, copy, ensure_room, sync_directory};
+use super::json;
+use super::machine::directory::Directory;
 use crate::backend::{InstanceSnapshot, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::write_json;
+use crate::home::{create_private_directory, write_json};
 use crate::model::SnapshotName;
 
-/// What describes one.
-const META: &str = "snapshot.json";
+const METADATA_FILE: &str = "snapshot.json";
 /// The snapshot's copy of the disk.
 pub(crate) const DISK: &str = "disk";
-/// The store of the machine's firmware: small, and part of its state.
+/// The firmware's variables.
 pub(crate) const EFI: &str = "vz-efi";
-/// How names of what isn't whole begin.
-const PART: &str = ".part-";
+/// Name prefix of incomplete and deleted snapshots.
+const PARTIAL_PREFIX: &str = ".part-";
 
 /// The snapshots of one machine.
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     pub(crate) root: PathBuf,
-    /// Their machine still has another one's machine id.
-    is_new: bool,
+    /// The machine is a copy and still has the machine id of its source.
+    has_source_id: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Meta {
+struct SnapshotMetadata {
     version: u32,
-    /// What its machine was called then.
+    /// Name of the machine at that time.
     #[serde(default)]
     machine: String,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
-    /// What is kept has another machine's id. Nobody knows it of older ones.
-    #[serde(default)]
-    is_new: Option<bool>,
+    /// The disk has the machine id of another machine; unknown for older snapshots.
+    #[serde(default, rename = "is_new")]
+    has_source_id: Option<bool>,
 }
 
 impl Snapshots {
-    /// Those of the machine with this id, below our directory in `LIMA_HOME`.
-    pub(crate) fn of(ours: &Path, id: Uuid) -> Self {
+    /// The snapshots of the machine with this id, in the state directory.
+    pub(crate) fn new(state_dir: &Path, id: Uuid) -> Self {
         Self {
-            root: ours.join("snapshots").join(id.to_string()),
-            is_new: false,
+            root: state_dir.join("snapshots").join(id.to_string()),
+            has_source_id: false,
         }
     }
 
-    /// The same, of a machine that is a copy and still has its source's machine id, or isn't.
-    pub(crate) fn of_new(self, is_new: bool) -> Self {
-        Self { is_new, ..self }
+    /// Sets whether the machine still has the machine id of its source.
+    pub(crate) fn with_source_id(self, has_source_id: bool) -> Self {
+        Self {
+            has_source_id,
+            ..self
+        }
     }
 
     pub(crate) fn at(&self, snapshot: &SnapshotName) -> PathBuf {
         self.root.join(snapshot.as_str())
     }
 
-    /// All of them, oldest first. One whose record can't be read is broken, and as old as its directory.
+    /// Lists all snapshots, oldest first. One with unreadable metadata is broken, and as old as its directory.
     ///
     /// # Errors
-    /// `Io` where they are there and can't be listed.
+    /// `Io` if they exist and cannot be listed.
     pub(crate) fn all(&self) -> Result<Vec<InstanceSnapshot>> {
         let listed = self
-            .metas()?
+            .read_all()?
             .into_iter()
-            .map(|(name, meta)| InstanceSnapshot {
-                is_broken: meta.is_err(),
-                created_at: meta.map_or_else(|_| self.begun(&name), |meta| meta.created_at),
+            .map(|(name, metadata)| InstanceSnapshot {
+                is_broken: metadata.is_err(),
+                created_at: metadata.map_or_else(
+                    |_| self.created_about(&name),
+                    |metadata| metadata.created_at,
+                ),
                 name,
             });
         let mut all: Vec<_> = listed.collect();
@@ -90,14 +94,14 @@ impl Snapshots {
         Ok(all)
     }
 
-    /// When a snapshot's directory was made, nearly.
-    fn begun(&self, snapshot: &SnapshotName) -> Timestamp {
+    /// Modification time of a snapshot's directory.
+    fn created_about(&self, snapshot: &SnapshotName) -> Timestamp {
         let written = fs::metadata(self.at(snapshot)).and_then(|found| found.modified());
         let written = written.ok().and_then(|time| Timestamp::try_from(time).ok());
         written.unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    fn metas(&self) -> Result<Vec<(SnapshotName, Result<Meta>)>> {
+    fn read_all(&self) -> Result<Vec<(SnapshotName, Result<SnapshotMetadata>)>> {
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -106,79 +110,85 @@ impl Snapshots {
                 return Err(Error::io(message, error));
             }
         };
-        let metas = entries.flatten().filter_map(|entry| {
+        let metadata = entries.flatten().filter_map(|entry| {
             let name = SnapshotName::parse(entry.file_name().to_str()?).ok()?;
-            let path = entry.path().join(META);
-            // It gets its name when it is whole.
+            let path = entry.path().join(METADATA_FILE);
+            // Without metadata it is no snapshot.
             path.symlink_metadata().ok()?;
             Some((name, json::read(&path)))
         });
-        Ok(metas.collect())
+        Ok(metadata.collect())
     }
 
-    /// Whether there is one of this name.
+    /// Checks that a snapshot exists.
     ///
     /// # Errors
     /// `NotFound`.
-    pub(crate) fn expect(&self, snapshot: &SnapshotName) -> Result<()> {
-        match self.at(snapshot).join(META).symlink_metadata().is_ok() {
-            true => Ok(()),
-            false => Err(Error::new(
+    pub(crate) fn ensure_exists(&self, snapshot: &SnapshotName) -> Result<()> {
+        if self
+            .at(snapshot)
+            .join(METADATA_FILE)
+            .symlink_metadata()
+            .is_ok()
+        {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::NotFound,
-                format!("Lima has no snapshot `{snapshot}` of it"),
-            )),
+                format!("there is no snapshot `{snapshot}`"),
+            ))
         }
     }
 
-    /// The disk of a snapshot that can be used.
+    /// Path of a usable snapshot's disk.
     ///
     /// # Errors
     /// `NotFound`; `Config` and `Unsupported` for a broken one.
     pub(crate) fn disk(&self, snapshot: &SnapshotName) -> Result<PathBuf> {
-        self.meta(snapshot)?;
+        self.metadata(snapshot)?;
         Ok(self.at(snapshot).join(DISK))
     }
 
-    /// Whether what it keeps has another machine's id, where that is known.
-    pub(crate) fn has_anothers_id(&self, snapshot: &SnapshotName) -> Option<bool> {
-        self.meta(snapshot).ok()?.is_new
+    /// Whether its disk has the machine id of another machine, if known.
+    pub(crate) fn has_source_id(&self, snapshot: &SnapshotName) -> Option<bool> {
+        self.metadata(snapshot).ok()?.has_source_id
     }
 
-    fn meta(&self, snapshot: &SnapshotName) -> Result<Meta> {
-        self.expect(snapshot)?;
-        let meta: Result<Meta> = json::read(&self.at(snapshot).join(META));
-        meta.map_err(|error| {
-            let error = error.context(format!("the snapshot `{snapshot}` is broken"));
+    fn metadata(&self, snapshot: &SnapshotName) -> Result<SnapshotMetadata> {
+        self.ensure_exists(snapshot)?;
+        let metadata: Result<SnapshotMetadata> = json::read(&self.at(snapshot).join(METADATA_FILE));
+        metadata.map_err(|error| {
+            let error = error.context(format!("snapshot `{snapshot}` is broken"));
             match error.kind() {
-                ErrorKind::Config => error.with_hint("it can be deleted, and nothing else"),
+                ErrorKind::Config => error.with_hint("delete the snapshot"),
                 _ => error,
             }
         })
     }
 
-    /// Refuses a snapshot that can't be made, before the machine is stopped for it.
+    /// Checks whether a snapshot can be created, before the machine is stopped for it.
     ///
     /// # Errors
-    /// `AlreadyExists`; `Engine` where there is no room.
-    pub(crate) fn expect_possible(
+    /// `AlreadyExists`; `Engine` without enough space.
+    pub(crate) fn ensure_possible(
         &self,
         machine: &Directory,
         snapshot: &SnapshotName,
     ) -> Result<()> {
         self.sweep();
-        if self.expect(snapshot).is_ok() {
-            let message = format!("there is a snapshot `{snapshot}` already");
+        if self.ensure_exists(snapshot).is_ok() {
+            let message = format!("snapshot `{snapshot}` already exists");
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
-        make_directory(&self.root)?;
-        expect_room(&self.root, &[&machine.disk()?])
+        create_private_directory(&self.root)?;
+        ensure_room(&self.root, &[&machine.disk()?])
     }
 
-    /// Keeps the state of a stopped machine.
+    /// Creates a snapshot of a stopped machine.
     ///
     /// # Errors
-    /// Those of [`Snapshots::expect_possible`]; `Io`, with nothing left of it.
-    pub(crate) fn keep(
+    /// As for [`Snapshots::ensure_possible`]; `Io`, with nothing left behind.
+    pub(crate) fn take(
         &self,
         machine: &Directory,
         snapshot: &SnapshotName,
@@ -186,15 +196,15 @@ impl Snapshots {
         expires_at: Option<Timestamp>,
         progress: &Progress,
     ) -> Result<()> {
-        self.expect_possible(machine, snapshot)?;
+        self.ensure_possible(machine, snapshot)?;
         let begin = || self.begin(machine, snapshot, now, expires_at, progress);
         while_stopped(machine, begin)?.finish()
     }
 
-    /// Copies what a snapshot is made of. Who calls sees to it that nothing writes to the disk meanwhile.
+    /// Copies the state of a machine. The caller ensures that nothing writes to the disk meanwhile.
     ///
     /// # Errors
-    /// `Io`, with nothing left of it.
+    /// `Io`, with nothing left behind.
     pub(crate) fn begin(
         &self,
         machine: &Directory,
@@ -202,44 +212,44 @@ impl Snapshots {
         now: Timestamp,
         expires_at: Option<Timestamp>,
         progress: &Progress,
-    ) -> Result<Part> {
-        let part = Part {
-            path: self.part(),
-            whole: self.at(snapshot),
+    ) -> Result<PartialSnapshot> {
+        let part = PartialSnapshot {
+            path: self.partial_path(),
+            final_path: self.at(snapshot),
         };
-        make_directory(&part.path)?;
+        create_private_directory(&part.path)?;
         copy(&machine.disk()?, &part.path.join(DISK), progress)?;
         let efi = machine.file(EFI);
         if efi.is_file() {
             copy(&efi, &part.path.join(EFI), &Progress::none())?;
         }
-        let meta = Meta {
+        let metadata = SnapshotMetadata {
             version: json::VERSION,
             machine: machine.name(),
             created_at: now,
             expires_at,
-            is_new: Some(self.is_new),
+            has_source_id: Some(self.has_source_id),
         };
-        write_json(&part.path.join(META), &meta)?;
+        write_json(&part.path.join(METADATA_FILE), &metadata)?;
         sync_directory(&part.path)?;
         Ok(part)
     }
 
-    /// Deletes one.
+    /// Deletes a snapshot.
     ///
     /// # Errors
     /// `NotFound`, `Io`.
     pub(crate) fn delete(&self, snapshot: &SnapshotName) -> Result<()> {
-        self.expect(snapshot)?;
-        let part = self.part();
+        self.ensure_exists(snapshot)?;
+        let part = self.partial_path();
         rename(&self.at(snapshot), &part)?;
         sync_directory(&self.root)?;
-        // It is gone by its name; what is left of it is swept.
+        // Already renamed; the rest is swept later.
         let _ = fs::remove_dir_all(&part);
         Ok(())
     }
 
-    /// Deletes them all.
+    /// Deletes all snapshots.
     ///
     /// # Errors
     /// `Io`.
@@ -253,114 +263,119 @@ impl Snapshots {
         }
     }
 
-    /// Bytes that one of them holds.
+    /// Allocated bytes of a snapshot.
     ///
     /// # Errors
     /// `NotFound`.
     pub(crate) fn held_by(&self, snapshot: &SnapshotName) -> Result<u64> {
-        self.expect(snapshot)?;
-        Ok(held(&self.at(snapshot).join(DISK)))
+        self.ensure_exists(snapshot)?;
+        Ok(allocated(&self.at(snapshot).join(DISK)))
     }
 
-    /// What their machine was called last, how many there are, and how many bytes they hold.
+    /// Last known name of the machine, number of snapshots, and their allocated bytes.
     pub(crate) fn summary(&self) -> (Option<String>, usize, u64) {
-        let all = self.metas().unwrap_or_default();
-        let read = all.iter().filter_map(|(_, meta)| meta.as_ref().ok());
-        let latest = read.max_by_key(|meta| meta.created_at);
-        let machine = latest.map(|meta| meta.machine.clone());
+        let all = self.read_all().unwrap_or_default();
+        let read = all
+            .iter()
+            .filter_map(|(_, metadata)| metadata.as_ref().ok());
+        let latest = read.max_by_key(|metadata| metadata.created_at);
+        let machine = latest.map(|metadata| metadata.machine.clone());
         let machine = machine.filter(|name| !name.is_empty());
-        let disks = all.iter().map(|(name, _)| held(&self.at(name).join(DISK)));
+        let disks = all
+            .iter()
+            .map(|(name, _)| allocated(&self.at(name).join(DISK)));
         (machine, all.len(), disks.sum())
     }
 
-    /// Deletes those whose time is over.
+    /// Deletes expired snapshots.
     ///
     /// # Errors
     /// `Io`.
     pub(crate) fn expire(&self, now: Timestamp) -> Result<()> {
-        let over = self.metas()?.into_iter();
-        let is_over = |meta: &Meta| meta.expires_at.is_some_and(|until| until <= now);
-        let mut over = over.filter(|(_, meta)| meta.as_ref().is_ok_and(is_over));
+        let over = self.read_all()?.into_iter();
+        let is_over =
+            |metadata: &SnapshotMetadata| metadata.expires_at.is_some_and(|until| until <= now);
+        let mut over = over.filter(|(_, metadata)| metadata.as_ref().is_ok_and(is_over));
         over.try_for_each(|(name, _)| self.delete(&name))
     }
 
-    /// Deletes what never became a snapshot, or is none any more.
+    /// Deletes incomplete and deleted snapshots.
     pub(crate) fn sweep(&self) {
         for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PART) {
-                // The next one tries again.
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(PARTIAL_PREFIX)
+            {
+                // Retried by the next sweep.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 
-    fn part(&self) -> PathBuf {
-        self.root.join(format!("{PART}{}", Uuid::new_v4()))
+    fn partial_path(&self) -> PathBuf {
+        self.root
+            .join(format!("{PARTIAL_PREFIX}{}", Uuid::new_v4()))
     }
 }
 
-/// A snapshot that has no name yet. Without one it goes.
-pub(crate) struct Part {
+/// A snapshot without a name; deleted when dropped.
+pub(crate) struct PartialSnapshot {
     path: PathBuf,
-    whole: PathBuf,
+    final_path: PathBuf,
 }
 
-impl Part {
-    /// Gives it its name.
+impl PartialSnapshot {
+    /// Gives the snapshot its name.
     ///
     /// # Errors
-    /// `Io`, with nothing left of it.
+    /// `Io`, with nothing left behind.
     pub(crate) fn finish(self) -> Result<()> {
-        rename(&self.path, &self.whole)?;
-        sync_directory(self.whole.parent().unwrap_or(Path::new("/")))
+        rename(&self.path, &self.final_path)?;
+        sync_directory(self.final_path.parent().unwrap_or(Path::new("/")))
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialSnapshot {
     fn drop(&mut self) {
-        // With a name there is nothing here any more. What can't be deleted now is swept with the next one.
+        // Already renamed if finished; anything left is swept later.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Copies what nobody may write to meanwhile.
+/// Runs `work` and checks that the machine has not run meanwhile.
 ///
 /// # Errors
-/// `Conflict` where the machine has run meanwhile; those of `work`.
+/// `Conflict` if it has; those of `work`.
 pub(crate) fn while_stopped<T>(machine: &Directory, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    expect_still(machine)?;
+    ensure_not_started(machine)?;
     let before = machine.disk_written()?;
     let done = work()?;
-    expect_still(machine)?;
-    // It may have been stopped again.
-    match machine.disk_written()? == before {
-        true => Ok(done),
-        false => Err(was_started(machine)),
+    ensure_not_started(machine)?;
+    // It may have been started and stopped.
+    if machine.disk_written()? == before {
+        Ok(done)
+    } else {
+        Err(started_meanwhile(machine))
     }
 }
 
 /// # Errors
-/// `Conflict` where a process of the machine lives, which may write to its disk.
-pub(crate) fn expect_still(machine: &Directory) -> Result<()> {
-    match machine.is_alive() {
-        false => Ok(()),
-        true => Err(was_started(machine)),
+/// `Conflict` if a process of the machine is alive, which may write to its disk.
+pub(crate) fn ensure_not_started(machine: &Directory) -> Result<()> {
+    if machine.is_alive() {
+        Err(started_meanwhile(machine))
+    } else {
+        Ok(())
     }
 }
 
-fn was_started(machine: &Directory) -> Error {
-    let message = format!("{} was started meanwhile", machine.path().display());
-    Error::new(ErrorKind::Conflict, message).with_hint("stop it, and try again")
-}
-
-/// Makes a directory of ours, and those above it.
-pub(crate) fn make_directory(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|error| Error::io(format!("cannot make {}", path.display()), error))
+fn started_meanwhile(machine: &Directory) -> Error {
+    let message = format!(
+        "{} was started during the operation",
+        machine.path().display()
+    );
+    Error::new(ErrorKind::Conflict, message).with_hint("stop it, then try again")
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -384,13 +399,13 @@ pub(crate) mod tests {
     use crate::model::InstanceName;
 
     /// A machine with a disk, and its snapshots.
-    pub(crate) struct Place {
+    pub(crate) struct TestHome {
         _home: tempfile::TempDir,
         pub(crate) machine: Directory,
         pub(crate) snapshots: Snapshots,
     }
 
-    pub(crate) fn place() -> Place {
+    pub(crate) fn test_home() -> TestHome {
         let home = tempfile::tempdir().unwrap();
         let name: InstanceName = "web-dev".parse().unwrap();
         fs::create_dir(home.path().join("web-dev")).unwrap();
@@ -398,20 +413,20 @@ pub(crate) mod tests {
         fs::write(machine.file("lima.yaml"), "cpus: 1\n").unwrap();
         fs::write(machine.file(DISK), "one").unwrap();
         fs::write(machine.file(EFI), "firmware one").unwrap();
-        let snapshots = Snapshots::of(&home.path().join(".ours"), Uuid::new_v4());
-        Place {
+        let snapshots = Snapshots::new(&home.path().join(".state"), Uuid::new_v4());
+        TestHome {
             _home: home,
             machine,
             snapshots,
         }
     }
 
-    impl Place {
-        pub(crate) fn keep(&self, name: &str, expires_at: Option<Timestamp>) -> Result<()> {
+    impl TestHome {
+        pub(crate) fn take(&self, name: &str, expires_at: Option<Timestamp>) -> Result<()> {
             let (now, progress) = (Timestamp::now(), Progress::none());
             let name = name.parse().unwrap();
             self.snapshots
-                .keep(&self.machine, &name, now, expires_at, &progress)
+                .take(&self.machine, &name, now, expires_at, &progress)
         }
 
         pub(crate) fn names(&self) -> Vec<String> {
@@ -425,50 +440,54 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_no_snapshot_and_is_swept() {
-        let place = place();
-        let part = place.snapshots.part();
-        make_directory(&part).unwrap();
+    fn incomplete_snapshots_are_not_listed_and_swept() {
+        let home = test_home();
+        let part = home.snapshots.partial_path();
+        create_private_directory(&part).unwrap();
         fs::write(part.join(DISK), "half").unwrap();
-        make_directory(&place.snapshots.at(&"odd".parse().unwrap())).unwrap();
-        assert!(place.names().is_empty());
-        place.keep("whole", None).unwrap();
+        create_private_directory(&home.snapshots.at(&"odd".parse().unwrap())).unwrap();
+        assert!(home.names().is_empty());
+        home.take("complete", None).unwrap();
         assert!(!part.exists());
     }
 
     #[test]
-    fn what_is_over_goes() {
-        let place = place();
+    fn expired_snapshots_are_deleted() {
+        let home = test_home();
         let now = Timestamp::now();
-        place.keep("kept", None).unwrap();
-        place.keep("over", Some(now)).unwrap();
-        place.snapshots.expire(now).unwrap();
-        assert_eq!(place.names(), ["kept"]);
-        assert!(place.snapshots.held_by(&"kept".parse().unwrap()).is_ok());
-        place.snapshots.delete_all().unwrap();
-        assert!(place.names().is_empty());
+        home.take("permanent", None).unwrap();
+        home.take("over", Some(now)).unwrap();
+        home.snapshots.expire(now).unwrap();
+        assert_eq!(home.names(), ["permanent"]);
+        assert!(
+            home.snapshots
+                .held_by(&"permanent".parse().unwrap())
+                .is_ok()
+        );
+        home.snapshots.delete_all().unwrap();
+        assert!(home.names().is_empty());
     }
 
     #[test]
-    fn one_whose_record_cannot_be_read_is_broken_and_keeps_its_name() {
-        let place = place();
+    fn snapshot_with_unreadable_metadata_is_broken_and_keeps_its_name() {
+        let home = test_home();
         for (name, text) in [("odd", "{"), ("newer", "{\"version\": 2}")] {
-            place.keep(name, None).unwrap();
+            home.take(name, None).unwrap();
             let name: SnapshotName = name.parse().unwrap();
-            let path = place.snapshots.at(&name).join(META);
+            let path = home.snapshots.at(&name).join(METADATA_FILE);
             fs::write(&path, text).unwrap();
-            let listed = place.snapshots.all().unwrap();
+            let listed = home.snapshots.all().unwrap();
             assert!(listed.len() == 1 && listed[0].is_broken, "{listed:?}");
-            let taken = place.keep(name.as_str(), None).unwrap_err();
+            let taken = home.take(name.as_str(), None).unwrap_err();
             assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
             let progress = Progress::none();
-            let refused = place.snapshots.put_back(&place.machine, &name, &progress);
+            let refused = home.snapshots.restore(&home.machine, &name, &progress);
             let refused = refused.unwrap_err().report();
             assert!(refused.message.contains("is broken"), "{refused:?}");
             let causes = format!("{refused:?}");
-            assert!(causes.contains(META), "{causes}");
-            place.snapshots.delete(&name).unwrap();
-            assert!(place.names().is_empty());
+            assert!(causes.contains(METADATA_FILE), "{causes}");
+            home.snapshots.delete(&name).unwrap();
+            assert!(home.names().is_empty());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The instance that a route leads to, in one boot of it.
+//! The instance of a route, in one boot.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,31 +16,31 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::local_tcp;
 use crate::model::{EnvStatus, GuestPort, InstanceName};
 
-/// How long a connection within this machine may take until the engine is asked what is the matter.
-const USUAL: Duration = Duration::from_millis(200);
-/// How long it may take at all.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// After this time without a connection, the engine is asked for the cause.
+const SLOW_CONNECT: Duration = Duration::from_millis(200);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An instance, and where it answers.
+/// A running instance and its address.
 #[derive(Clone)]
 pub(super) struct Guest {
     pub(super) client: Client,
     pub(super) name: InstanceName,
     pub(super) address: IpAddr,
-    /// As the kernel calls it.
+    /// The kernel's name.
     pub(super) architecture: String,
-    hardware: BTreeSet<String>,
+    hardware_addresses: BTreeSet<String>,
     started_at: Option<Timestamp>,
 }
 
 impl Guest {
-    /// Asks the engine where a running instance is.
+    /// Looks up a running instance.
     pub(super) async fn find(client: &Client, name: &InstanceName) -> Result<Self> {
-        let raw = ask(client, name, "?recursion=1").await?;
-        let (architecture, hardware) = (raw.architecture().to_owned(), raw.hardware_addresses());
+        let raw = fetch(client, name, "?recursion=1").await?;
+        let (architecture, hardware_addresses) =
+            (raw.architecture().to_owned(), raw.hardware_addresses());
         let instance = raw.into_instance()?;
         if instance.status != EnvStatus::Running {
-            return Err(gone(name, "doesn't run"));
+            return Err(state_error(name, "is not running"));
         }
         let address = instance
             .address
@@ -50,64 +50,64 @@ impl Guest {
             name: name.clone(),
             address,
             architecture,
-            hardware,
+            hardware_addresses,
             started_at: instance.started_at,
         })
     }
 
-    /// Whether both are the same boot of the same instance, at the same place.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    /// Whether both are the same boot of the same instance, at the same address.
+    pub(super) fn is_same_boot(&self, other: &Self) -> bool {
         (&self.name, self.address, self.started_at)
             == (&other.name, other.address, other.started_at)
     }
 
-    /// Asks the engine whether this boot is still there.
-    pub(super) async fn expect_present(&self) -> Result<()> {
-        let now = ask(&self.client, &self.name, "").await?.into_instance()?;
-        match now.status {
-            EnvStatus::Running if now.started_at == self.started_at => Ok(()),
-            EnvStatus::Running => Err(gone(&self.name, "was started anew")),
-            _ => Err(gone(&self.name, "doesn't run any more")),
+    /// Fails if the engine no longer runs this boot.
+    pub(super) async fn ensure_running(&self) -> Result<()> {
+        let instance = fetch(&self.client, &self.name, "").await?.into_instance()?;
+        match instance.status {
+            EnvStatus::Running if instance.started_at == self.started_at => Ok(()),
+            EnvStatus::Running => Err(state_error(&self.name, "was restarted")),
+            _ => Err(state_error(&self.name, "is no longer running")),
         }
     }
 
-    /// Connects to a port at its address; `None` where that is refused.
+    /// Connects to a port of the address; `None` if refused.
     ///
     /// # Errors
-    /// Those that end a route.
+    /// Any error ends the route.
     pub(super) async fn connect(&self, port: GuestPort) -> Result<Option<TcpStream>> {
         let attempt = local_tcp::connect(SocketAddr::new(self.address, port.get()));
         tokio::pin!(attempt);
-        let connected = match timeout(USUAL, &mut attempt).await {
+        let connected = match timeout(SLOW_CONNECT, &mut attempt).await {
             Ok(connected) => connected,
             Err(_) => {
-                self.expect_present().await?;
-                let rest = timeout(TIMEOUT, attempt).await;
-                rest.map_err(|_| self.silent(ErrorKind::Timeout))?
+                self.ensure_running().await?;
+                let result = timeout(CONNECT_TIMEOUT, attempt).await;
+                result.map_err(|_| self.no_response(ErrorKind::Timeout))?
             }
         };
         match connected {
-            Ok(stream) if neighbour::is_stranger(self.address, &self.hardware) => {
+            Ok(stream) if neighbour::is_foreign(self.address, &self.hardware_addresses) => {
                 drop(stream);
-                let message = format!("{} doesn't belong to `{}` now", self.address, self.name);
+                let message = format!("{} no longer belongs to `{}`", self.address, self.name);
                 Err(Error::new(ErrorKind::Conflict, message))
             }
             Ok(stream) => Ok(Some(stream)),
-            Err(error) => self.explain(error).await,
+            Err(error) => self.classify(error).await,
         }
     }
 
-    async fn explain<T>(&self, error: io::Error) -> Result<Option<T>> {
+    async fn classify<T>(&self, error: io::Error) -> Result<Option<T>> {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Ok(None),
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::TimedOut => {
-                self.expect_present().await?;
-                Err(self.silent(ErrorKind::Unreachable).caused_by(error))
+                self.ensure_running().await?;
+                Err(self.no_response(ErrorKind::Unreachable).caused_by(error))
             }
-            // No descriptors or no ports left, a firewall of this machine's.
+            // A local cause: no descriptors or ports left, a firewall.
             _ => {
                 let message = format!("cannot connect to {} of `{}`", self.address, self.name);
                 Err(Error::io(message, error))
@@ -115,13 +115,13 @@ impl Guest {
         }
     }
 
-    fn silent(&self, kind: ErrorKind) -> Error {
-        let message = format!("`{}` gives no answer at {}", self.name, self.address);
-        Error::new(kind, message).with_hint("see what is the matter: `lxc-dev-manager doctor`")
+    fn no_response(&self, kind: ErrorKind) -> Error {
+        let message = format!("`{}` is not responding at {}", self.name, self.address);
+        Error::new(kind, message).with_hint("find the cause: `lxc-dev-manager doctor`")
     }
 }
 
-async fn ask(client: &Client, name: &InstanceName, query: &str) -> Result<wire::Instance> {
+async fn fetch(client: &Client, name: &InstanceName, query: &str) -> Result<wire::Instance> {
     let path = format!("/1.0/instances/{name}{query}");
     let found = client.get(&path).await;
     found.map_err(|error| match error.kind() {
@@ -133,6 +133,6 @@ async fn ask(client: &Client, name: &InstanceName, query: &str) -> Result<wire::
     })
 }
 
-fn gone(name: &InstanceName, how: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("`{name}` {how}"))
+fn state_error(name: &InstanceName, state: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("`{name}` {state}"))
 }

@@ -1,10 +1,9 @@
-//! The ways to a guest's ports on an engine of this machine: straight to its address, and by a relay of
-//! ours in the guest to what listens on its own loopback.
+//! Routes to a guest's ports on an engine of this machine: directly to its address, or by our relay
+//! in the guest to its loopback.
 //!
-//! An address is known by instance and boot. After each straight connection the kernel's table of
-//! neighbours says who has answered, and a relay shows a key: an address may have become another guest's
-//! while nobody looked.
-//! Deliberately absent: ports at a remote, whose networks are none of this machine's.
+//! An address may move to another guest. So a route is bound to instance and boot, a direct
+//! connection is checked in the kernel's neighbour table, and a relay proves its key.
+//! Deliberately absent: ports at a remote, whose networks this machine does not reach.
 
 mod guest;
 mod neighbour;
@@ -28,83 +27,83 @@ use guest::Guest;
 use relay::Relay;
 pub(super) use relay::Relays;
 
-/// Pause between two tries to connect straight while a relay is being started.
-const AGAIN: Duration = Duration::from_millis(20);
+/// Interval of direct attempts while a relay starts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The way to one boot of an instance.
-struct Local {
+/// The route to one boot of an instance.
+struct LocalRoute {
     guest: Arc<Guest>,
     relay: Arc<Relay>,
-    /// Ports to which the relay was the way last; the others are tried straight first.
-    inside: Mutex<HashSet<GuestPort>>,
+    /// Ports reached by the relay last; others are tried directly first.
+    relay_ports: Mutex<HashSet<GuestPort>>,
 }
 
-/// Looks for the way to a running instance.
+/// Returns the route to a running instance.
 pub(super) async fn route(
     client: &Client,
     relays: &Relays,
     name: &InstanceName,
 ) -> Result<Arc<dyn Route>> {
     if let Transport::Remote(remote) = &client.transport {
-        // Its address belongs to a network of that machine, and may be another's here.
+        // The address belongs to the remote's network; here it may be another host's.
         let message = format!(
-            "the network of `{name}` can't be reached from here: it is on the remote `{}`",
+            "the network of `{name}` is not reachable: it is on remote `{}`",
             remote.name
         );
-        return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
-            "run what needs the port in the env: `lxc-dev-manager exec NAME -- COMMAND`",
-        ));
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .with_hint("run the client in the env: `lxc-dev-manager exec NAME -- COMMAND`"));
     }
     let guest = Arc::new(Guest::find(client, name).await?);
-    Ok(Arc::new(Local {
-        relay: relays.of(&guest),
+    Ok(Arc::new(LocalRoute {
+        relay: relays.get(&guest),
         guest,
-        inside: Mutex::default(),
+        relay_ports: Mutex::default(),
     }))
 }
 
 #[async_trait]
-impl Route for Local {
+impl Route for LocalRoute {
     async fn dial(&self, port: GuestPort) -> Result<GuestStream> {
-        if self.inside().contains(&port) {
-            // It may have ended meanwhile, or the service may listen elsewhere now.
+        if self.relay_ports().contains(&port) {
+            // The relay may have ended, or the service may listen on another address now.
             if let Ok(Some(stream)) = self.relay.dial(port).await {
                 return Ok(GuestStream::Socket(stream));
             }
-            self.inside().remove(&port);
+            self.relay_ports().remove(&port);
         }
         if let Some(stream) = self.guest.connect(port).await? {
             return Ok(GuestStream::Socket(stream));
         }
-        let at_once = self.relay.is_open();
-        let answered = match at_once {
-            true => self.relay.dial(port).await?,
-            false => self.while_it_starts(port).await?,
+        let was_open = self.relay.is_open();
+        let stream = if was_open {
+            self.relay.dial(port).await?
+        } else {
+            self.dial_starting_relay(port).await?
         };
-        match answered {
+        match stream {
             Some(stream) => {
-                if at_once {
-                    self.inside().insert(port);
+                if was_open {
+                    self.relay_ports().insert(port);
                 }
                 Ok(GuestStream::Socket(stream))
             }
             None => {
-                let message = format!("nobody listens on port {port} of `{}`", self.guest.name);
+                let message = format!("port {port} of `{}` is closed", self.guest.name);
                 Err(Error::new(ErrorKind::Guest, message))
             }
         }
     }
 }
 
-impl Local {
-    /// Asks a relay that has to be started first, which takes longer than a client should wait for a service
-    /// that begins to listen on all addresses in the meantime.
-    async fn while_it_starts(&self, port: GuestPort) -> Result<Option<TcpStream>> {
-        let answered = self.relay.dial(port);
-        tokio::pin!(answered);
+impl LocalRoute {
+    /// Dials while a relay starts. Also retries directly, as the service may begin to listen on all
+    /// addresses in the meantime.
+    async fn dial_starting_relay(&self, port: GuestPort) -> Result<Option<TcpStream>> {
+        let dialled = self.relay.dial(port);
+        tokio::pin!(dialled);
         loop {
-            if let Ok(answered) = timeout(AGAIN, &mut answered).await {
-                return answered;
+            if let Ok(result) = timeout(RETRY_INTERVAL, &mut dialled).await {
+                return result;
             }
             if let Some(stream) = self.guest.connect(port).await? {
                 return Ok(Some(stream));
@@ -112,7 +111,9 @@ impl Local {
         }
     }
 
-    fn inside(&self) -> MutexGuard<'_, HashSet<GuestPort>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn relay_ports(&self) -> MutexGuard<'_, HashSet<GuestPort>> {
+        self.relay_ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,28 +1,28 @@
-//! Who answers at an address, as this machine's kernel has learnt it.
+//! Owners of addresses in the kernel's neighbour table.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The kernel's table of IPv4 neighbours.
-const TABLE: &str = "/proc/net/arp";
-/// Flag of an entry that the neighbour has confirmed (`ATF_COM` of `linux/if_arp.h`).
+const ARP_TABLE: &str = "/proc/net/arp";
+/// Flag of a confirmed entry (`ATF_COM` of `linux/if_arp.h`).
 const COMPLETE: u32 = 2;
 
-/// Whether the neighbour at an address is known to be none of these. One of whom the kernel knows
-/// nothing is behind a router or has IPv6, where no address is given to another guest.
-pub(super) fn is_stranger(address: IpAddr, hardware: &BTreeSet<String>) -> bool {
+/// Whether another host owns the address. An unknown neighbour is behind a router or uses IPv6,
+/// where addresses are not reused.
+pub(super) fn is_foreign(address: IpAddr, expected: &BTreeSet<String>) -> bool {
     let IpAddr::V4(address) = address else {
         return false;
     };
-    // A read of the kernel's memory, which takes microseconds.
-    let table = std::fs::read_to_string(TABLE).unwrap_or_default();
-    let mut known = hardware_addresses(&table, address).peekable();
-    !hardware.is_empty()
-        && known.peek().is_some()
-        && !known.any(|one| hardware.contains(&one.to_lowercase()))
+    // Takes microseconds.
+    let table = std::fs::read_to_string(ARP_TABLE).unwrap_or_default();
+    let mut found = hardware_addresses(&table, address).peekable();
+    !expected.is_empty()
+        && found.peek().is_some()
+        && !found.any(|one| expected.contains(&one.to_lowercase()))
 }
 
-/// Columns: address, kind, flags, hardware address, mask, device. One row a device.
+/// Columns: address, type, flags, hardware address, mask, device. One row per device.
 fn hardware_addresses(table: &str, address: Ipv4Addr) -> impl Iterator<Item = &str> {
     let rows = table.lines().skip(1);
     rows.filter_map(move |row| {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_neighbour_has_confirmed_counts() {
+    fn ignores_unconfirmed_neighbours() {
         assert_eq!(of("10.1.2.3"), ["00:16:3e:11:22:33"]);
         assert_eq!(of("10.1.2.30"), ["00:16:3e:44:55:66"]);
         assert!(of("10.1.2.4").is_empty());
@@ -61,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_a_stranger_of_whom_nothing_is_known() {
+    fn unknown_neighbour_is_not_foreign() {
         let hardware = BTreeSet::from(["00:16:3e:11:22:33".to_owned()]);
-        // No neighbour is ever at these.
-        assert!(!is_stranger("127.0.0.1".parse().unwrap(), &hardware));
-        assert!(!is_stranger("::1".parse().unwrap(), &hardware));
+        // These have no neighbour entry.
+        assert!(!is_foreign("127.0.0.1".parse().unwrap(), &hardware));
+        assert!(!is_foreign("::1".parse().unwrap(), &hardware));
     }
 }

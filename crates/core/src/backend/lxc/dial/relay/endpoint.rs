@@ -1,6 +1,6 @@
-//! An open relay, and how a connection begins: with our key and a port, answered by its key and a byte.
+//! Connections through an open relay: we send our key and a port, it responds with its key and a
+//! status byte.
 
-use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,110 +12,99 @@ use uuid::Uuid;
 
 use crate::backend::lxc::dial::guest::Guest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 use crate::local_tcp;
 use crate::model::GuestPort;
 
-/// Bytes of a key.
-const KEY: usize = 16;
-/// How long a relay may take to answer: the service that it asks is in its own guest.
+const KEY_BYTES: usize = 16;
+/// Includes the relay's connection to the service in its guest.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the byte says.
+// Status bytes.
 const CONNECTED: u8 = 0;
 const REFUSED: u8 = 1;
 
-/// What the two sides know of each other. Never shown.
+/// Secrets that authenticate both sides. Never shown.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    ours: [u8; KEY],
-    its: [u8; KEY],
+    host: [u8; KEY_BYTES],
+    relay: [u8; KEY_BYTES],
 }
 
 impl Keys {
-    /// Keys that nobody else knows.
     pub(super) fn random() -> Self {
-        let [ours, its] = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
-        Self { ours, its }
+        let [host, relay] = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
+        Self { host, relay }
     }
 
-    /// The line that a relay begins with; see `crates/relay/src/order.rs`.
-    pub(super) fn order(&self, address: IpAddr, visitor: IpAddr) -> String {
-        let mut line = String::new();
-        for key in [self.ours, self.its] {
-            for byte in key {
-                // Writing into a string doesn't fail.
-                let _ = write!(line, "{byte:02x}");
-            }
-            line.push(' ');
-        }
-        format!("{line}{address} {visitor}\n")
+    /// The line that starts a relay; see `crates/relay/src/config.rs`.
+    pub(super) fn config_line(&self, relay: IpAddr, host: IpAddr) -> String {
+        let keys = [self.host, self.relay].map(|key| hex::encode(&key));
+        format!("{} {} {relay} {host}\n", keys[0], keys[1])
     }
 }
 
-/// Where a relay listens.
 #[derive(Clone, Copy)]
 pub(super) struct RelayEndpoint {
     pub(super) address: SocketAddr,
     pub(super) keys: Keys,
 }
 
-/// What became of a connection.
-pub(super) enum Entered {
-    /// It stands.
+/// Outcome of a connection.
+pub(super) enum Connection {
     Connected(TcpStream),
-    /// Nobody listens on the port.
+    /// The guest's port is closed.
     Refused,
-    /// The relay isn't there, or is just ending.
+    /// The relay has ended or is ending.
     Closed,
 }
 
 impl RelayEndpoint {
     /// Connects to a port of the relay's loopback.
-    pub(super) async fn enter(&self, port: GuestPort, guest: &Guest) -> Result<Entered> {
-        let asked = timeout(TIMEOUT, self.ask(port)).await;
-        let asked = match asked {
-            Ok(asked) => asked,
+    pub(super) async fn connect(&self, port: GuestPort, guest: &Guest) -> Result<Connection> {
+        let result = match timeout(TIMEOUT, self.request(port)).await {
+            Ok(result) => result,
             Err(_) => {
-                guest.expect_present().await?;
-                let message = format!("port {port} of `{}` gives no answer", guest.name);
+                guest.ensure_running().await?;
+                let message = format!("port {port} of `{}` is not responding", guest.name);
                 return Err(Error::new(ErrorKind::Timeout, message));
             }
         };
-        match asked {
-            Ok((answer, _)) if answer[..KEY] != self.keys.its => {
-                let message = format!("{} doesn't belong to `{}` now", self.address, guest.name);
+        match result {
+            Ok((response, _)) if response[..KEY_BYTES] != self.keys.relay => {
+                let message = format!("{} no longer belongs to `{}`", self.address, guest.name);
                 Err(Error::new(ErrorKind::Conflict, message))
             }
-            Ok((answer, stream)) => match answer[KEY] {
-                CONNECTED => Ok(Entered::Connected(stream)),
-                REFUSED => Ok(Entered::Refused),
+            Ok((response, stream)) => match response[KEY_BYTES] {
+                CONNECTED => Ok(Connection::Connected(stream)),
+                REFUSED => Ok(Connection::Refused),
                 _ => {
-                    let message = format!("`{}` can't take more connections now", guest.name);
+                    let message = format!("`{}` accepts no more connections", guest.name);
                     Err(Error::new(ErrorKind::Guest, message))
                 }
             },
-            Err(error) if is_ours(&error) => {
+            Err(error) if is_local(&error) => {
                 let message = format!("cannot connect to {} of `{}`", self.address, guest.name);
                 Err(Error::io(message, error))
             }
-            Err(_) => Ok(Entered::Closed),
+            Err(_) => Ok(Connection::Closed),
         }
     }
 
-    async fn ask(&self, port: GuestPort) -> io::Result<([u8; KEY + 1], TcpStream)> {
+    async fn request(&self, port: GuestPort) -> io::Result<([u8; KEY_BYTES + 1], TcpStream)> {
         let mut stream = local_tcp::connect(self.address).await?;
-        let mut question = [0; KEY + 2];
-        question[..KEY].copy_from_slice(&self.keys.ours);
-        question[KEY..].copy_from_slice(&port.get().to_be_bytes());
-        stream.write_all(&question).await?;
-        let mut answer = [0; KEY + 1];
-        stream.read_exact(&mut answer).await?;
-        Ok((answer, stream))
+        let mut request = [0; KEY_BYTES + 2];
+        request[..KEY_BYTES].copy_from_slice(&self.keys.host);
+        request[KEY_BYTES..].copy_from_slice(&port.get().to_be_bytes());
+        stream.write_all(&request).await?;
+        let mut response = [0; KEY_BYTES + 1];
+        stream.read_exact(&mut response).await?;
+        Ok((response, stream))
     }
 }
 
-/// Whether it is this machine that has no descriptors or ports left, or a firewall.
-fn is_ours(error: &io::Error) -> bool {
+/// Whether the cause is on this machine: no descriptors or ports left, or a firewall.
+fn is_local(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
         NetworkUnreachable, NotConnected, TimedOut, UnexpectedEof,
@@ -139,14 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_has_both_keys_and_both_addresses() {
+    fn config_line_has_both_keys_and_addresses() {
         let mut keys = Keys::random();
-        keys.ours = [0xab; KEY];
-        let order = keys.order([10, 1, 2, 3].into(), [10, 1, 2, 1].into());
-        let words: Vec<&str> = order.trim_end().split(' ').collect();
-        assert_eq!(words[0], "ab".repeat(KEY));
-        assert_eq!(words[1].len(), 2 * KEY);
+        keys.host = [0xab; KEY_BYTES];
+        let line = keys.config_line([10, 1, 2, 3].into(), [10, 1, 2, 1].into());
+        let words: Vec<&str> = line.trim_end().split(' ').collect();
+        assert_eq!(words[0], "ab".repeat(KEY_BYTES));
+        assert_eq!(words[1].len(), 2 * KEY_BYTES);
         assert_eq!(words[2..], ["10.1.2.3", "10.1.2.1"]);
-        assert!(order.ends_with('\n'));
+        assert!(line.ends_with('\n'));
     }
 }

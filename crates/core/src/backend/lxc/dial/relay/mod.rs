@@ -1,15 +1,12 @@
-//! The way to services on a guest's own loopback: a relay of ours that runs in the guest.
+//! Access to services on a guest's loopback: our relay in the guest.
 //!
-//! It is a static program, embedded here, put into the guest once a boot and started by one exec. It
-//! listens at the guest's address for this host alone. Both sides show a key, so that neither talks to
-//! a stranger: whoever has got the address in the meantime can't answer. It ends by itself when nobody
-//! has come for a minute, with the guest, and with us.
+//! The relay is an embedded static program, written into the guest once per boot and started by one
+//! exec. It listens at the guest's address for this host only; both sides prove a key. It ends
+//! after a minute without connections, with the guest, or with us.
 //!
-//! One task starts it for all who wait, and a failure is remembered for a while. The task has no owner
-//! that ends it: connections through a relay outlive the route that dialled them, and it ends with the
-//! relay.
-//! Deliberately absent: guests of another architecture, and what a guest forbids to run. There the
-//! answer is `Unsupported`, and the caller knows another way.
+//! One task starts it for all callers; a failure is cached for a while. No owner ends the task:
+//! connections outlive the route that dialled them, and the task ends with the relay.
+//! Deliberately absent: guests of another architecture or that forbid the program: `Unsupported`.
 
 mod endpoint;
 mod start;
@@ -26,23 +23,23 @@ use super::guest::Guest;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::model::{GuestPort, InstanceName};
 
-use endpoint::{Entered, RelayEndpoint};
+use endpoint::{Connection, RelayEndpoint};
 
-/// How long a failed start is remembered.
-const MEMORY: Duration = Duration::from_secs(5);
-/// How long a relay that lets nobody in may take to end.
+/// How long a failed start is cached.
+const FAILURE_CACHE_DURATION: Duration = Duration::from_secs(5);
+/// How long a relay that refuses connections may take to end.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The relays of an engine's instances, one an instance.
+/// An engine's relays: one per instance.
 #[derive(Default)]
 pub(in crate::backend::lxc) struct Relays(Mutex<HashMap<InstanceName, Arc<Relay>>>);
 
 impl Relays {
-    /// The relay of a boot: the one that is there, or one that isn't started yet.
-    pub(super) fn of(&self, guest: &Arc<Guest>) -> Arc<Relay> {
+    /// The relay of a boot: existing, or not started yet.
+    pub(super) fn get(&self, guest: &Arc<Guest>) -> Arc<Relay> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(&guest.name) {
-            Some(known) if known.guest.is(guest) => known.clone(),
+            Some(relay) if relay.guest.is_same_boot(guest) => relay.clone(),
             _ => {
                 let new = Arc::new(Relay::new(guest.clone()));
                 all.insert(guest.name.clone(), new.clone());
@@ -55,18 +52,17 @@ impl Relays {
 /// The relay of one boot of an instance.
 pub(super) struct Relay {
     guest: Arc<Guest>,
-    /// What the last task that started it says.
+    /// State of the latest task.
     current: Mutex<Option<watch::Receiver<State>>>,
 }
 
-/// How far a relay has come.
 #[derive(Clone)]
 enum State {
     Starting,
     Open(RelayEndpoint),
-    /// It is over, and until then it won't be tried again.
+    /// Not retried before the given time, if any.
     Failed(Arc<ErrorReport>, Option<Instant>),
-    /// It is over, and can be started anew.
+    /// Can be started again.
     Ended,
 }
 
@@ -86,71 +82,71 @@ impl Relay {
         Self { guest, current }
     }
 
-    /// Whether it can be asked at once.
+    /// Whether it can be dialled without starting it.
     pub(super) fn is_open(&self) -> bool {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let state = current.as_ref().map(|state| state.borrow().clone());
         matches!(state, Some(State::Open(_)))
     }
 
-    /// Connects to a port of the guest's loopback; `None` where nobody listens.
+    /// Connects to a port of the guest's loopback; `None` if the port is closed.
     ///
     /// # Errors
-    /// `Unsupported` where it can't be run in this guest; else those that end a route.
+    /// `Unsupported` if this guest cannot run it; any other error ends the route.
     pub(super) async fn dial(&self, port: GuestPort) -> Result<Option<TcpStream>> {
-        // One that has just ended, for want of visitors, is started once more.
+        // A relay that has just ended (idle) is restarted once.
         for _ in 0..2 {
             let mut state = self.state();
-            let endpoint = opened(&mut state).await?;
-            match endpoint.enter(port, &self.guest).await? {
-                Entered::Connected(stream) => return Ok(Some(stream)),
-                Entered::Refused => return Ok(None),
-                Entered::Closed => {
-                    let over = |state: &State| !matches!(state, State::Open(_));
-                    // Where it doesn't end, the next attempt tells.
-                    let _ = timeout(END_TIMEOUT, state.wait_for(over)).await;
+            let endpoint = wait_until_open(&mut state).await?;
+            match endpoint.connect(port, &self.guest).await? {
+                Connection::Connected(stream) => return Ok(Some(stream)),
+                Connection::Refused => return Ok(None),
+                Connection::Closed => {
+                    let is_over = |state: &State| !matches!(state, State::Open(_));
+                    // If it does not end, the next attempt fails too.
+                    let _ = timeout(END_TIMEOUT, state.wait_for(is_over)).await;
                 }
             }
         }
-        self.guest.expect_present().await?;
-        let message = format!("nothing gets through to `{}`", self.guest.name);
+        self.guest.ensure_running().await?;
+        let message = format!("the relay in `{}` refuses connections", self.guest.name);
         Err(Error::new(ErrorKind::Unreachable, message))
     }
 
-    /// What the task says that starts it, and such a task where there is none.
+    /// The state of the current task; starts a task if needed.
     fn state(&self) -> watch::Receiver<State> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match current.as_ref() {
             Some(state) if !state.borrow().may_start() => state.clone(),
             _ => {
-                let (tell, state) = watch::channel(State::Starting);
-                tokio::spawn(keep(self.guest.clone(), tell));
+                let (sender, state) = watch::channel(State::Starting);
+                tokio::spawn(run(self.guest.clone(), sender));
                 current.insert(state).clone()
             }
         }
     }
 }
 
-/// Starts a relay and stays with it to its end.
-async fn keep(guest: Arc<Guest>, tell: watch::Sender<State>) {
-    let over = match start::run(&guest, |endpoint| drop(tell.send(State::Open(endpoint)))).await {
+/// Runs a relay to its end.
+async fn run(guest: Arc<Guest>, sender: watch::Sender<State>) {
+    let end = match start::run(&guest, |endpoint| drop(sender.send(State::Open(endpoint)))).await {
         Ok(()) => State::Ended,
         Err(error) => {
             tracing::debug!(%error, instance = %guest.name, "no relay");
-            // What can't be run there can't be run later either.
-            let again = error.kind() != ErrorKind::Unsupported;
-            let until = again.then(|| Instant::now() + MEMORY);
+            // What cannot run there is not retried.
+            let is_transient = error.kind() != ErrorKind::Unsupported;
+            let until = is_transient.then(|| Instant::now() + FAILURE_CACHE_DURATION);
             State::Failed(Arc::new(error.report()), until)
         }
     };
-    // Nobody may be waiting.
-    let _ = tell.send(over);
+    // There may be no receiver.
+    let _ = sender.send(end);
 }
 
-/// Waits until it is open or over.
-async fn opened(state: &mut watch::Receiver<State>) -> Result<RelayEndpoint> {
-    let known = state.wait_for(|state| !matches!(state, State::Starting));
-    match known.await.map(|state| state.clone()) {
+/// Waits until the relay is open or has failed.
+async fn wait_until_open(state: &mut watch::Receiver<State>) -> Result<RelayEndpoint> {
+    let current = state.wait_for(|state| !matches!(state, State::Starting));
+    match current.await.map(|state| state.clone()) {
         Ok(State::Open(endpoint)) => Ok(endpoint),
         Ok(State::Failed(why, _)) => Err(Error::from(why.as_ref().clone())),
         Ok(State::Starting | State::Ended) | Err(_) => {

@@ -1,7 +1,6 @@
-//! Putting a relay into a guest, and running it there.
+//! Writes a relay into a guest and runs it.
 
 use std::env::consts::ARCH;
-use std::fmt::Write;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -14,101 +13,100 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::endpoint::{Keys, RelayEndpoint};
-use crate::backend::listener::RELAY as RELAY_NAME;
+use crate::backend::listener::RELAY_NAME_PREFIX;
 use crate::backend::lxc::dial::guest::Guest;
 use crate::backend::lxc::{exec, files};
 use crate::backend::{Content, ExecIo, ExecSpec, GuestFile, Ownership};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 
-/// The relay, packed, where this program runs on Linux.
+/// The compressed relay; `None` if this program does not run on Linux.
 const RELAY: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/relay.rs"));
-/// Becomes the relay. `$1` its path, `$2` where it has just been written, or nothing.
+/// Executes the relay: `$1` its path, `$2` the path of a new copy, or empty.
 const START: &str = include_str!("start.sh");
-/// Where programs may be put: gone with the boot, and, where nothing there may be run, kept.
-const PLACES: [&str; 2] = ["/run", "/var/lib"];
+/// Parent directories: the first is cleared at boot but may be mounted `noexec`, the second is
+/// persistent.
+const PARENTS: [&str; 2] = ["/run", "/var/lib"];
 const DIRECTORY: &str = "lxc-dev-manager";
-/// How long it may take from the exec until it listens.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-/// More than a line with a port has, or what a failed relay says.
-const LINE: usize = 512;
+/// From the exec until the relay listens.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Exceeds the line with the port, and the message of a failed relay.
+const MAX_LINE_BYTES: usize = 512;
 
-/// Its exit code where the address isn't the guest's.
+/// The relay's exit code if the address is not the guest's.
 const NO_SUCH_ADDRESS: i32 = 75;
-/// Exit codes of what can't be run, and of what isn't there.
-const NOT_RUN: i32 = 126;
-const MISSING: i32 = 127;
+// Exit codes of the shell.
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
 
-/// Runs a relay to its end; `opened` is told where it listens.
+/// Runs a relay to its end; calls `on_open` when it listens.
 ///
 /// # Errors
-/// `Unsupported` where this guest can't run it; `Conflict` where it isn't the boot that was meant;
-/// the engine's.
-pub(super) async fn run(guest: &Arc<Guest>, opened: impl Fn(RelayEndpoint)) -> Result<()> {
+/// `Unsupported` if this guest cannot run it; `Conflict` for another boot; the engine's.
+pub(super) async fn run(guest: &Arc<Guest>, on_open: impl Fn(RelayEndpoint)) -> Result<()> {
     let relay = RELAY.filter(|_| guest.architecture == ARCH);
     let Some(relay) = relay else {
         let message = format!(
-            "`{}` has another processor ({})",
+            "`{}` has an unsupported architecture: {}",
             guest.name, guest.architecture
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     };
-    guest.expect_present().await?;
-    for place in PLACES {
-        let directory = format!("{place}/{DIRECTORY}");
+    guest.ensure_running().await?;
+    for parent in PARENTS {
+        let directory = format!("{parent}/{DIRECTORY}");
         let path = format!("{directory}/{}", file_name(relay));
-        match attempt(guest, &path, "", &opened).await? {
-            MISSING => {}
-            NOT_RUN => continue,
-            code => return ended(guest, code),
+        match attempt(guest, &path, "", &on_open).await? {
+            NOT_FOUND => {}
+            NOT_EXECUTABLE => continue,
+            code => return exit_result(guest, code),
         }
-        let Ok(written) = put(guest, &directory, &path, &unpacked(relay)?).await else {
+        let Ok(new) = write(guest, &directory, &path, &decompress(relay)?).await else {
             continue;
         };
-        match attempt(guest, &path, &written, &opened).await? {
-            MISSING | NOT_RUN => {}
-            code => return ended(guest, code),
+        match attempt(guest, &path, &new, &on_open).await? {
+            NOT_FOUND | NOT_EXECUTABLE => {}
+            code => return exit_result(guest, code),
         }
     }
-    let message = format!("no program of ours can be run in `{}`", guest.name);
+    let message = format!("cannot run a program in `{}`", guest.name);
     Err(Error::new(ErrorKind::Unsupported, message))
 }
 
-fn ended(guest: &Guest, code: i32) -> Result<()> {
+fn exit_result(guest: &Guest, code: i32) -> Result<()> {
     match code {
         0 => Ok(()),
         NO_SUCH_ADDRESS => {
             let message = format!(
-                "{} isn't the address of `{}` now",
+                "{} is no longer the address of `{}`",
                 guest.address, guest.name
             );
             Err(Error::new(ErrorKind::Conflict, message))
         }
         _ => {
-            let message = format!("the relay in `{}` ended with {code}", guest.name);
+            let message = format!("the relay in `{}` exited with code {code}", guest.name);
             Err(Error::new(ErrorKind::Unreachable, message))
         }
     }
 }
 
-fn unpacked(packed: &[u8]) -> Result<Vec<u8>> {
+fn decompress(packed: &[u8]) -> Result<Vec<u8>> {
     let mut relay = Vec::new();
-    let unpacked = ZlibDecoder::new(packed).read_to_end(&mut relay);
-    unpacked.map_err(|error| Error::io("the relay that is carried along is damaged", error))?;
+    let read = ZlibDecoder::new(packed).read_to_end(&mut relay);
+    read.map_err(|error| Error::io("the embedded relay is damaged", error))?;
     Ok(relay)
 }
 
-/// Of every content a name of its own, so that programs of several versions don't meet.
+/// Depends on the content, so that versions do not overwrite each other.
 fn file_name(relay: &[u8]) -> String {
-    let mut name = RELAY_NAME.to_owned();
-    for byte in &Sha256::digest(relay)[..6] {
-        // Writing into a string doesn't fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    format!(
+        "{RELAY_NAME_PREFIX}{}",
+        hex::encode(&Sha256::digest(relay)[..6])
+    )
 }
 
-/// Writes it beside its path, in a directory of root's alone.
-async fn put(guest: &Guest, directory: &str, path: &str, relay: &[u8]) -> Result<String> {
+/// Writes a relay beside its path, in a directory of root's, and returns the new file's path.
+async fn write(guest: &Guest, directory: &str, path: &str, relay: &[u8]) -> Result<String> {
     let ownership = Ownership {
         uid: 0,
         gid: 0,
@@ -117,77 +115,72 @@ async fn put(guest: &Guest, directory: &str, path: &str, relay: &[u8]) -> Result
     let (client, name) = (&guest.client, &guest.name);
     let content = Content::Directory(Vec::new());
     files::write(client, name, directory, GuestFile { ownership, content }).await?;
-    let beside = format!("{path}.{}", Uuid::new_v4().simple());
-    files::write(client, name, &beside, GuestFile::of_root(0o700, relay)).await?;
-    Ok(beside)
+    let new = format!("{path}.{}", Uuid::new_v4().simple());
+    files::write(client, name, &new, GuestFile::of_root(0o700, relay)).await?;
+    Ok(new)
 }
 
-/// Runs what is at a path to its end. The code is that of one that didn't begin.
+/// Runs the relay to its end. Returns the exit code if it did not start to listen.
 async fn attempt(
     guest: &Guest,
     path: &str,
-    written: &str,
-    opened: &impl Fn(RelayEndpoint),
+    new: &str,
+    on_open: &impl Fn(RelayEndpoint),
 ) -> Result<i32> {
     let keys = Keys::random();
-    let order = keys.order(guest.address, own_address(guest.address)?);
-    let (mut input, stdin) = duplex(LINE);
-    let (stdout, output) = duplex(LINE);
-    let given = input.write_all(order.as_bytes()).await;
-    given.map_err(|error| Error::io("a relay can't be told what to do", error))?;
-    let spec = ExecSpec::new(["sh", "-c", START, "sh", path, written]);
+    let line = keys.config_line(guest.address, own_address(guest.address)?);
+    let (mut input, stdin) = duplex(MAX_LINE_BYTES);
+    let (stdout, output) = duplex(MAX_LINE_BYTES);
+    let sent = input.write_all(line.as_bytes()).await;
+    sent.map_err(|error| Error::io("cannot send a relay's configuration", error))?;
+    let spec = ExecSpec::new(["sh", "-c", START, "sh", path, new]);
     let io = ExecIo::new(stdin, stdout, tokio::io::sink());
     let run = exec::run(&guest.client, &guest.name, &spec, io);
     tokio::pin!(run);
     let port = tokio::select! {
-        // It ended without a word.
-        ended = &mut run => return ended,
-        port = timeout(START_PATIENCE, port(output)) => port,
+        result = &mut run => return result,
+        port = timeout(START_TIMEOUT, read_port(output)) => port,
     };
-    let Ok(Some((port, _rest))) = port else {
-        let message = format!("the relay in `{}` doesn't begin", guest.name);
+    let Ok(Some((port, _output))) = port else {
+        let message = format!("the relay in `{}` did not start in time", guest.name);
         return match port {
-            // What it ended with says more.
+            // The exit code has the cause.
             Ok(None) => run.await,
             _ => Err(Error::new(ErrorKind::Timeout, message)),
         };
     };
     let address = SocketAddr::new(guest.address, port);
-    opened(RelayEndpoint { address, keys });
+    on_open(RelayEndpoint { address, keys });
     run.await?;
-    // Its end would be the relay's, too.
+    // The relay ends with its input.
     drop(input);
-    // However it ends, with its guest most often: it could be run, and may be again.
+    // It worked once, so it may be started again, whatever ended it.
     Ok(0)
 }
 
-/// The port that it says first, and the stream, which has to stay open.
-async fn port(output: DuplexStream) -> Option<(u16, impl Sized)> {
-    let mut output = BufReader::new(output.take(LINE as u64));
+/// Reads the relay's port, and returns the stream, which must stay open.
+async fn read_port(output: DuplexStream) -> Option<(u16, impl Sized)> {
+    let mut output = BufReader::new(output.take(MAX_LINE_BYTES as u64));
     let mut line = String::new();
     output.read_line(&mut line).await.ok()?;
     Some((line.trim().parse().ok()?, output))
 }
 
-/// The address of this machine from which the guest is reached.
+/// This machine's address on the route to the guest.
 fn own_address(guest: IpAddr) -> Result<IpAddr> {
     let any: IpAddr = match guest {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    // Connecting a datagram socket sends nothing; the kernel only chooses the way.
-    let chosen = UdpSocket::bind((any, 0)).and_then(|socket| {
+    // Connecting a datagram socket only chooses the route.
+    let address = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((guest, 9))?;
         socket.local_addr()
     });
-    let chosen = chosen.map_err(|error| {
-        Error::new(
-            ErrorKind::Unreachable,
-            format!("there is no way to {guest}"),
-        )
-        .caused_by(error)
+    let address = address.map_err(|error| {
+        Error::new(ErrorKind::Unreachable, format!("no route to {guest}")).caused_by(error)
     })?;
-    Ok(chosen.ip())
+    Ok(address.ip())
 }
 
 #[cfg(test)]
@@ -195,20 +188,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_relay_is_a_static_program_of_this_machine() {
+    fn relay_is_a_static_program() {
         let packed = RELAY.unwrap();
-        let relay = unpacked(packed).unwrap();
+        let relay = decompress(packed).unwrap();
         assert!(relay.starts_with(b"\x7fELF"));
-        // Nothing in it asks for a loader, whose path would stand in it.
+        // A dynamic program contains the path of its loader.
         let loader = b"/ld-linux";
         assert!(!relay.windows(loader.len()).any(|part| part == loader));
         let name = file_name(packed);
-        assert_eq!(name.len(), RELAY_NAME.len() + 12);
+        assert_eq!(name.len(), RELAY_NAME_PREFIX.len() + 12);
         assert_ne!(name, file_name(b"another"));
     }
 
     #[test]
-    fn the_way_to_loopback_is_from_loopback() {
+    fn own_address_for_loopback_is_loopback() {
         let own = own_address(Ipv4Addr::LOCALHOST.into()).unwrap();
         assert_eq!(own, IpAddr::from(Ipv4Addr::LOCALHOST));
     }

@@ -1,5 +1,6 @@
-# Becomes a program that was put into this guest. $1 where it is, $2 where it has just been written, or nothing. POSIX sh.
-# A program that is half written has another name, so whatever is found is whole.
+# Executes a program that was written into this guest. $1 its path, $2 the path of a new copy, or
+# empty. POSIX sh.
+# A partially written program has another name, so an existing one is complete.
 if [ -n "$2" ]; then
     mv -f "$2" "$1" || exit 126
 fi

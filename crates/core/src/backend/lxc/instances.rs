@@ -1,0 +1,381 @@
+//! Instances over the REST API: creation, state, settings and marks.
+
+use crate::backend::Instance;
+use crate::backend::Instances;
+use crate::backend::Usage;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::ports::strip_socket_forwards;
+use super::restrictions::{self, Allowed};
+use super::wire::is_root_disk;
+use super::wire::{AUTOSTART, DOCKER, MOUNT_PREFIX, NESTING};
+use super::wire::{Config, Profile, mark_config};
+use super::{LxcBackend, operation, retry};
+use crate::backend::{
+    CloneSpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Secret, Settings,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{EnvStatus, InstanceName};
+
+/// Set together with nesting: Docker needs device nodes and attributes that a container may not
+/// create.
+const INTERCEPTIONS: [&str; 2] = [
+    "security.syscalls.intercept.mknod",
+    "security.syscalls.intercept.setxattr",
+];
+
+const CPUS: &str = "limits.cpu";
+const MEMORY: &str = "limits.memory";
+
+fn source(image: &Image) -> Result<Value> {
+    Ok(match image {
+        Image::Template { name } => {
+            let message = format!("`{name}` is a Lima template");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Image::Local { fingerprint } => json!({ "type": "image", "fingerprint": fingerprint }),
+        Image::Simplestreams {
+            server,
+            alias,
+            certificate,
+        } => json!({
+            "type": "image",
+            "mode": "pull",
+            "protocol": "simplestreams",
+            "server": server,
+            "alias": alias,
+            "certificate": certificate.as_deref().unwrap_or_default(),
+        }),
+        Image::Remote(remote) => json!({
+            "type": "image",
+            "mode": "pull",
+            "protocol": remote.protocol,
+            "server": remote.server,
+            "fingerprint": remote.fingerprint,
+            "certificate": remote.certificate,
+            "secret": remote.secret.as_ref().map_or("", Secret::reveal),
+        }),
+    })
+}
+
+/// Settings as config keys; an empty value removes a key. Nesting is on by default, so it is set
+/// only as far as the project allows.
+fn settings_config(settings: &Settings, allowed: Allowed) -> Config {
+    let flag = |set: bool| if set { "true" } else { "" }.to_owned();
+    let is_nested = settings.nesting != Nesting::Off && allowed.nesting;
+    let interceptions = INTERCEPTIONS.map(|key| (key, is_nested && allowed.interception));
+    let docker = (DOCKER, is_nested && settings.nesting == Nesting::Docker);
+    let nesting = [(NESTING, is_nested), docker]
+        .into_iter()
+        .chain(interceptions);
+    let nesting = nesting.map(|(key, set)| (key.to_owned(), flag(set)));
+    let text = |value: Option<String>| value.unwrap_or_default();
+    Config::from_iter(nesting.chain([
+        (
+            CPUS.to_owned(),
+            text(settings.limits.cpus.map(|n| n.to_string())),
+        ),
+        (
+            MEMORY.to_owned(),
+            text(settings.limits.memory.map(|n| n.to_string())),
+        ),
+        (AUTOSTART.to_owned(), flag(settings.autostart)),
+    ]))
+}
+
+/// The default profile's root disk: a disk limit needs an own copy of it.
+async fn profile_root(client: &Client) -> Result<(String, Config)> {
+    let profile: Profile = client.get("/1.0/profiles/default").await?;
+    let mut devices = profile.devices.unwrap_or_default().into_iter();
+    devices
+        .rfind(|(_, device)| is_root_disk(device))
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "the engine's default profile has no root disk",
+            )
+            .with_hint("initialise the engine: `lxd init` or `incus admin init`")
+        })
+}
+
+fn mount_devices(mounts: &[Mount]) -> BTreeMap<String, Config> {
+    let devices = mounts.iter().enumerate().map(|(number, mount)| {
+        let mut device = Config::from([
+            ("type".to_owned(), "disk".to_owned()),
+            ("source".to_owned(), mount.host.display().to_string()),
+            ("path".to_owned(), mount.guest.display().to_string()),
+            // Maps users of the guest to the host's by number.
+            ("shift".to_owned(), "true".to_owned()),
+        ]);
+        if mount.readonly {
+            device.insert("readonly".to_owned(), "true".to_owned());
+        }
+        (format!("{MOUNT_PREFIX}{number}"), device)
+    });
+    devices.collect()
+}
+
+/// `null` is an empty map.
+fn parse_map<T: DeserializeOwned + Default>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap_or_default()
+}
+
+/// How long the init may take to end before a stop without force fails.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const RENAME_ATTEMPTS: u32 = 4;
+const RENAME_DELAY: Duration = Duration::from_millis(300);
+
+impl LxcBackend {
+    async fn fetch_instance(&self, name: &InstanceName, query: &str) -> Result<Instance> {
+        let path = format!("/1.0/instances/{name}{query}");
+        let found: Result<super::wire::Instance> = self.client.get(&path).await;
+        let found = found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(
+                ErrorKind::NotFound,
+                format!("{} has no instance `{name}`", self.client.kind()),
+            ),
+            _ => error,
+        })?;
+        found.into_instance()
+    }
+
+    async fn attempt_stop(&self, name: &InstanceName, force: bool) -> Result<()> {
+        let started = Instant::now();
+        match self.change_state(name, "stop", force).await {
+            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
+                Ok(instance) if instance.status == EnvStatus::Stopped => {
+                    Err(conflict(name, "stopped", error))
+                }
+                // Only the message tells, and each engine words it differently.
+                Ok(_) if !force && started.elapsed() >= STOP_TIMEOUT => {
+                    let seconds = STOP_TIMEOUT.as_secs();
+                    let message = format!("the init of `{name}` did not end within {seconds} s");
+                    Err(Error::new(ErrorKind::Timeout, message).caused_by(error))
+                }
+                _ => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    async fn change_state(&self, name: &InstanceName, action: &str, force: bool) -> Result<()> {
+        let timeout = STOP_TIMEOUT.as_secs();
+        let body = json!({ "action": action, "force": force, "timeout": timeout });
+        let path = format!("/1.0/instances/{name}/state");
+        self.client.change("PUT", &path, &body).await
+    }
+}
+
+/// Error of a state change that was not needed.
+fn conflict(name: &InstanceName, state: &str, error: Error) -> Error {
+    let message = format!("instance `{name}` is already {state}");
+    Error::new(ErrorKind::Conflict, message).caused_by(error)
+}
+
+#[async_trait]
+impl Instances for LxcBackend {
+    async fn instances(&self) -> Result<Vec<Instance>> {
+        let found: Vec<super::wire::Instance> =
+            self.client.get("/1.0/instances?recursion=2").await?;
+        // Names of other tools' instances may not parse.
+        Ok(found
+            .into_iter()
+            .filter_map(|instance| instance.into_instance().ok())
+            .collect())
+    }
+
+    async fn instance(&self, name: &InstanceName) -> Result<Instance> {
+        self.fetch_instance(name, "?recursion=1").await
+    }
+
+    async fn list_brief(&self) -> Result<Vec<Instance>> {
+        super::list_brief::all(&self.client).await
+    }
+
+    async fn brief(&self, name: &InstanceName) -> Result<Instance> {
+        self.fetch_instance(name, "").await
+    }
+
+    async fn usage(&self, name: &InstanceName) -> Result<Usage> {
+        let path = format!("/1.0/instances/{name}/state");
+        let state: super::wire::State = self.client.get(&path).await?;
+        Ok(state.into_usage())
+    }
+
+    async fn create(
+        &self,
+        spec: &LaunchSpec,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let client = &self.client;
+        let mut config = mark_config(&spec.marks);
+        let allowed = restrictions::allowed(client).await?;
+        config.extend(settings_config(&spec.settings, allowed));
+        config.retain(|_, value| !value.is_empty());
+        let mut devices = BTreeMap::new();
+        if let Some(disk) = spec.settings.limits.disk {
+            let (name, mut root) = profile_root(client).await?;
+            root.insert("size".to_owned(), disk.to_string());
+            devices.insert(name, root);
+        }
+        devices.extend(mount_devices(&spec.settings.mounts));
+        let body = json!({
+            "name": spec.name,
+            "type": "container",
+            "source": source(&spec.image)?,
+            "config": config,
+            "devices": devices,
+        });
+        operation::change(client, "/1.0/instances", &body, progress, cancel)
+            .await
+            .map(drop)
+    }
+
+    async fn clone_instance(
+        &self,
+        spec: &CloneSpec,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let client = &self.client;
+        let (source, path) = match &spec.snapshot {
+            Some(snapshot) => (
+                format!("{}/{snapshot}", spec.source),
+                format!("/1.0/instances/{}/snapshots/{snapshot}", spec.source),
+            ),
+            None => (
+                spec.source.to_string(),
+                format!("/1.0/instances/{}", spec.source),
+            ),
+        };
+        // LXD copies the source's config, but not its profiles and devices.
+        let mut original: Value = client.get(&path).await?;
+        strip_socket_forwards(&mut original["devices"]);
+        let mut config = mark_config(&spec.marks);
+        config.retain(|_, value| !value.is_empty());
+        let body = json!({
+            "name": spec.name,
+            "type": "container",
+            "source": {
+                "type": "copy",
+                "source": source,
+                "instance_only": true,
+                // A running source is copied without unwritten data, as after a power cut.
+                "allow_inconsistent": true,
+            },
+            "config": config,
+            "profiles": original["profiles"],
+            "devices": original["devices"],
+        });
+        retry::on_vanished_file(|| {
+            operation::change(client, "/1.0/instances", &body, progress, cancel)
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn configure(&self, name: &InstanceName, settings: &Settings) -> Result<()> {
+        let client = &self.client;
+        let path = format!("/1.0/instances/{name}");
+        let mut instance: Value = client.get(&path).await?;
+        let mut config: Config = parse_map(&instance["config"]);
+        let allowed = restrictions::allowed(client).await?;
+        for (key, value) in settings_config(settings, allowed) {
+            if value.is_empty() {
+                config.remove(&key)
+            } else {
+                config.insert(key, value)
+            };
+        }
+        let mut devices: BTreeMap<String, Config> = parse_map(&instance["devices"]);
+        devices.retain(|name, _| !name.starts_with(MOUNT_PREFIX));
+        devices.extend(mount_devices(&settings.mounts));
+        let own_root = devices.iter_mut().find(|(_, device)| is_root_disk(device));
+        match (own_root, settings.limits.disk) {
+            (Some((_, root)), Some(disk)) => drop(root.insert("size".to_owned(), disk.to_string())),
+            (Some((_, root)), None) => drop(root.remove("size")),
+            (None, Some(disk)) => {
+                let (name, mut root) = profile_root(client).await?;
+                root.insert("size".to_owned(), disk.to_string());
+                devices.insert(name, root);
+            }
+            (None, None) => {}
+        }
+        instance["config"] = json!(config);
+        instance["devices"] = json!(devices);
+        client.change("PUT", &path, &instance).await
+    }
+
+    async fn start(&self, name: &InstanceName) -> Result<()> {
+        match self.change_state(name, "start", false).await {
+            Err(error) if error.kind() == ErrorKind::Engine => match self.instance(name).await {
+                Ok(instance) if instance.status == EnvStatus::Running => {
+                    Err(conflict(name, "running", error))
+                }
+                Ok(instance) if instance.status == EnvStatus::Frozen => {
+                    self.change_state(name, "unfreeze", false).await
+                }
+                _ => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    async fn stop(&self, name: &InstanceName, force: bool) -> Result<()> {
+        let started = Instant::now();
+        match self.attempt_stop(name, force).await {
+            // LXC reports a failure if the guest ends before LXC hears of it.
+            Err(error) if error.kind() == ErrorKind::Engine && started.elapsed() < STOP_TIMEOUT => {
+                match self.attempt_stop(name, force).await {
+                    Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+                    stopped => stopped,
+                }
+            }
+            result => result,
+        }
+    }
+
+    async fn delete(&self, name: &InstanceName) -> Result<()> {
+        self.client
+            .change("DELETE", &format!("/1.0/instances/{name}"), &json!({}))
+            .await
+    }
+
+    async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
+        let path = format!("/1.0/instances/{name}");
+        let body = json!({ "name": new });
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.client.change("POST", &path, &body).await {
+                // Right after a stop the engine may still write its logs: the rename fails and is rolled back.
+                Err(error) if error.kind() == ErrorKind::Engine && attempts < RENAME_ATTEMPTS => {
+                    tracing::debug!(?error, %name, "retrying the rename");
+                    tokio::time::sleep(RENAME_DELAY).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {
+        let client = &self.client;
+        let body = json!({ "config": mark_config(marks) });
+        client
+            .change("PATCH", &format!("/1.0/instances/{name}"), &body)
+            .await
+    }
+
+    async fn settle(&self, name: &InstanceName) -> Result<()> {
+        operation::settle(&self.client, name).await
+    }
+}
