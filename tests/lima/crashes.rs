@@ -99,7 +99,7 @@ fn a_newer_record(stage: &LimaStage) -> Result<()> {
     fs::write(of_machine.join("before/snapshot.json"), "{")?;
     let listed = project.ok(&["list", "--json"])?;
     ensure!(
-        listed.contains("broken: it can only be deleted"),
+        listed.contains("broken: can only be deleted"),
         "{listed}"
     );
     project.refused(&["container", "reset", "dev", "before"], "snapshot.json")?;

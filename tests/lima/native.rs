@@ -48,9 +48,9 @@ fn forwards(stage: &LimaStage) -> Result<()> {
 
     write_file(stage, &entry("ours"))?;
     let applied = project.ok(&["config", "apply", "dev"])?;
-    ensure!(applied.contains("from the next start"), "{applied}");
+    ensure!(applied.contains("effective after"), "{applied}");
     let applied = project.ok(&["config", "apply", "dev"])?;
-    ensure!(applied.contains("as the file says"), "{applied}");
+    ensure!(applied.contains("already up to date"), "{applied}");
     project.ok(&["restart", "dev"])?;
     project.ok(&serve)?;
     // The service answers in the guest; here nobody listens.
