@@ -98,10 +98,7 @@ fn a_newer_record(stage: &LimaStage) -> Result<()> {
         .path();
     fs::write(of_machine.join("before/snapshot.json"), "{")?;
     let listed = project.ok(&["list", "--json"])?;
-    ensure!(
-        listed.contains("broken: can only be deleted"),
-        "{listed}"
-    );
+    ensure!(listed.contains("broken: can only be deleted"), "{listed}");
     project.refused(&["container", "reset", "dev", "before"], "snapshot.json")?;
     project.refused(
         &["container", "snapshot", "create", "dev", "before"],

@@ -57,10 +57,7 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     project.write_note("dev", "one")?;
     let refused = project.run(&["container", "snapshot", "create", "dev", "x", "--no-stop"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(
-        refused.stderr.contains("stopped for a moment"),
-        "{refused:?}"
-    );
+    ensure!(refused.stderr.contains("for a snapshot"), "{refused:?}");
     project.ok(&["container", "snapshot", "create", "dev", "before"])?;
     ensure!(project.note("dev")? == "one", "it doesn't run again");
     project.write_note("dev", "it's $(two)")?;
@@ -214,12 +211,7 @@ fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
     stage.create("web-dev", "")?;
     let refused = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
-    ensure!(
-        refused
-            .stderr
-            .contains("was not created by lxc-dev-manager"),
-        "{refused:?}"
-    );
+    ensure!(refused.stderr.contains("is not an env"), "{refused:?}");
     // Not even where the file names it.
     let text = "project: web\nbackend: lima\ncontainers: {dev: {image: \"debian:12\"}}\n";
     fs::write(stage.path("project/containers.yaml"), text)?;

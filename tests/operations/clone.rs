@@ -96,11 +96,11 @@ async fn rejects_used_names_and_missing_sources() {
 async fn failed_clone_leaves_nothing() {
     for call in [
         "instance",
-        "copy",
+        "clone_instance",
         "write_file",
         "read_file",
         "set_marks",
-        "snapshot",
+        "create_snapshot",
         "start",
     ] {
         let stage = stage(Pool::Btrfs).await;

@@ -35,7 +35,7 @@ async fn failed_create_leaves_nothing() {
         "exec",
         "capabilities",
         "set_marks",
-        "snapshot",
+        "create_snapshot",
     ] {
         let stage = Stage::new(Pool::Btrfs);
         let before = stage.file();

@@ -198,7 +198,7 @@ async fn drops_journal_after_three_failed_recoveries() {
             assert_eq!(left, [1, 1, 0]);
             let notices = notices(&mut events);
             assert!(
-                notices[2].contains("dropping it: a fault before `restore`"),
+                notices[2].contains("dropping it: injected fault before `restore`"),
                 "{notices:?}"
             );
             return;

@@ -69,7 +69,14 @@ async fn rejects_used_alias_before_the_stop() {
 
 #[tokio::test]
 async fn failed_publish_does_not_change_the_env() {
-    for call in ["instance", "images", "stop", "snapshot", "start", "publish"] {
+    for call in [
+        "instance",
+        "images",
+        "stop",
+        "create_snapshot",
+        "start",
+        "publish",
+    ] {
         let stage = stage(Pool::Btrfs).await;
         stage.fake.fail_next(call);
         publish(&stage).await.unwrap_err();

@@ -134,7 +134,7 @@ async fn recorded_journals_are_recovered() {
     assert_eq!(
         outcomes,
         [
-            "an interrupted create of `new` was dropped: nothing was created yet",
+            "an interrupted create of `new` was dropped: nothing was created",
             "an interrupted file copy of `dev` was dropped: the env is gone",
             "an interrupted removal of `dev` was rolled back",
             "an interrupted rename of `dev` was dropped: the env is gone",

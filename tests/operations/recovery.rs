@@ -9,7 +9,7 @@ use super::{Stage, env, notices};
 
 #[tokio::test]
 async fn next_process_completes_failed_rollback() {
-    for call in ["start", "exec", "set_marks", "snapshot"] {
+    for call in ["start", "exec", "set_marks", "create_snapshot"] {
         let stage = Stage::new(Pool::Btrfs);
         stage.fake.fail_next(call);
         // The rollback fails, too.

@@ -16,7 +16,7 @@ pub fn survives_invalid_messages_and_stale_socket(engine: &TestEngine) -> Result
     std::fs::create_dir_all(socket.parent().context("no directory")?)?;
     std::fs::write(&socket, "stale")?;
     let _proxy = stage.proxy(&["a"])?;
-    let greeting = r#"{"v":1,"role":"cli","version":"0"}"#;
+    let greeting = r#"{"v":2,"role":"cli","version":"0"}"#;
     let endless = format!(
         "{greeting}\n{{\"id\":1,\"request\":\"{}",
         "x".repeat(100_000)

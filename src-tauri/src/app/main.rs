@@ -78,11 +78,11 @@ fn run_app(runtime: &Runtime) -> anyhow::Result<()> {
     operations.registry().all()?;
     let mut events = event_loop();
     let wakes = events.create_proxy();
-    let Some(mut holder) = runtime.block_on(take_over(&home))? else {
+    let Some(mut control_socket) = runtime.block_on(take_over(&home))? else {
         return Ok(());
     };
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let starting = Forwarding::start(&operations, &mut holder, &tasks, &shutdown);
+    let starting = Forwarding::start(&operations, &mut control_socket, &tasks, &shutdown);
     let (watch, forwarding) = runtime.block_on(starting)?;
     let lease = runtime.block_on(forwarding.lease(Scope::Answering))?;
     let (view, forwards) = (watch.clone(), forwarding.clone());
@@ -90,7 +90,7 @@ fn run_app(runtime: &Runtime) -> anyhow::Result<()> {
     let desktop = Arc::new(desktop);
     let end_answers = CancellationToken::new();
     let served = runtime.spawn(control::serve(
-        holder,
+        control_socket,
         desktop.clone(),
         tasks.clone(),
         end_answers.clone(),
@@ -124,7 +124,7 @@ fn run_app(runtime: &Runtime) -> anyhow::Result<()> {
     runtime.block_on(async {
         let served = async { served.await.ok() };
         let handover = forwarding
-            .hand_over(&home, (1, false), end_answers, served)
+            .hand_over(&home, 1, false, end_answers, served)
             .await;
         shutdown.cancel();
         drain(&tasks).await;
@@ -171,8 +171,8 @@ async fn show_running(home: &Home) -> anyhow::Result<bool> {
 async fn take_over(home: &Home) -> anyhow::Result<Option<ControlSocket>> {
     let started = Instant::now();
     loop {
-        if let Some(holder) = ControlSocket::claim(home)? {
-            return Ok(Some(holder));
+        if let Some(control_socket) = ControlSocket::claim(home)? {
+            return Ok(Some(control_socket));
         }
         if show_running(home).await? {
             return Ok(None);

@@ -109,7 +109,7 @@ export function allowedActions(env: EnvView): EnvView["actions"] {
     actions[kind] = reason?.replace("main", env.name) ?? null;
   }
   if (env.snapshots.length === 0) actions.restore ??= `${env.name} has no snapshots`;
-  if (!env.undo) actions.undo ??= "nothing to undo";
+  if (!env.undo) actions.undo ??= `${env.name} has nothing to undo`;
   return actions;
 }
 

@@ -8,9 +8,9 @@ export type DisabledReason = string | null;
 export type DisabledReasons = Readonly<Record<ActionKind, DisabledReason>>;
 
 /** The app's reasons. `pending`: an earlier action on the env has no response yet. */
-export function disabledReasons({ actions }: EnvView, pending: boolean): DisabledReasons {
+export function disabledReasons({ name, actions }: EnvView, pending: boolean): DisabledReasons {
   if (!pending) return actions;
-  const reason = (kind: ActionKind) => actions[kind] ?? "Waiting for the previous action";
+  const reason = (kind: ActionKind) => actions[kind] ?? `${name} is waiting for the previous action`;
   return {
     terminal: actions.terminal,
     start: reason("start"),

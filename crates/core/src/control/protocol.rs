@@ -21,8 +21,8 @@ pub(super) const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that does not read a message in time loses the connection.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Version of the protocol.
-const VERSION: u32 = 1;
+/// Version of the protocol. 2: `stop` has `force`, an env has `actions`.
+const VERSION: u32 = 2;
 
 /// The kind of process at one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -207,15 +207,15 @@ pub enum Handover {
 impl HandoverServer {
     /// Releases the control socket and sends the listeners to its next owner. Forwarding must continue until this
     /// returns.
-    pub(super) async fn hand_over(self, home: &Home, holder: ControlSocket) -> Handover {
+    pub(super) async fn hand_over(self, home: &Home, control_socket: ControlSocket) -> Handover {
         let offer = match HandoverSocket::new(home) {
             Ok(offer) => offer,
             Err(error) => {
                 tracing::warn!(%error, "cannot hand over listeners");
-                return Handover::NotTaken(Some(holder));
+                return Handover::NotTaken(Some(control_socket));
             }
         };
-        if let Err(error) = holder.hand_over(&offer.path) {
+        if let Err(error) = control_socket.hand_over(&offer.path) {
             tracing::warn!(?error, "cannot hand over listeners");
             return Handover::NotTaken(None);
         }
@@ -255,7 +255,7 @@ mod tests {
         let old_process = tokio::spawn(async move { server.hand_over(&old_home, first).await });
         let mut second = loop {
             match ControlSocket::claim(&home).unwrap() {
-                Some(holder) => break holder,
+                Some(control_socket) => break control_socket,
                 None => tokio::task::yield_now().await,
             }
         };

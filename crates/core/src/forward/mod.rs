@@ -121,11 +121,11 @@ impl Forwarding {
     /// `Io` and `Config` if the stored state is not readable.
     pub async fn start(
         operations: &Arc<Operations>,
-        holder: &mut ControlSocket,
+        control_socket: &mut ControlSocket,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<(Watch, Self)> {
-        let inherited = Inherited::receive(holder).await;
+        let inherited = Inherited::receive(control_socket).await;
         let watch = Watch::start(operations.clone(), tasks, shutdown.clone());
         let forwarding = Self::spawn(
             operations.clone(),
@@ -240,23 +240,24 @@ impl Forwarding {
         }
     }
 
-    /// Hands control socket and listeners over to the next process, if there are leases besides this process's `own`, or
-    /// if another process requested it (`must`). Must be called during forwarding. `served` returns the control socket
+    /// Hands control socket and listeners over to the next process, if there are leases besides `own_leases`, or if
+    /// another process requested it. Must be called during forwarding. `served` returns the control socket
     /// after `answers` is cancelled.
     pub async fn hand_over(
         &self,
         home: &Home,
-        (own, must): (usize, bool),
+        own_leases: usize,
+        is_requested: bool,
         answers: CancellationToken,
         served: impl Future<Output = Option<ControlSocket>>,
     ) -> Handover {
         // Count leases before clients disconnect.
         let server = self.prepare_handover().await.ok();
-        let server = server.filter(|server| must || server.leases > own);
+        let server = server.filter(|server| is_requested || server.leases > own_leases);
         answers.cancel();
         match (server, served.await) {
-            (Some(server), Some(holder)) => server.hand_over(home, holder).await,
-            (_, holder) => Handover::NotTaken(holder),
+            (Some(server), Some(control_socket)) => server.hand_over(home, control_socket).await,
+            (_, control_socket) => Handover::NotTaken(control_socket),
         }
     }
 

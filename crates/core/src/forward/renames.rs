@@ -72,11 +72,11 @@ impl Renames {
     pub(super) fn take_new(&mut self) -> Result<Vec<(EnvRef, EnvRef)>> {
         self.log.refresh()?;
         let file = self.log.file();
-        let take_new = file.renames.iter().filter(|known| known.number > self.seen);
-        let take_new = take_new.map(|known| (known.old.clone(), known.new.clone()));
-        let take_new = take_new.collect();
+        let new_renames = file.renames.iter().filter(|known| known.number > self.seen);
+        let new_renames = new_renames.map(|known| (known.old.clone(), known.new.clone()));
+        let new_renames = new_renames.collect();
         self.seen = file.last;
-        Ok(take_new)
+        Ok(new_renames)
     }
 }
 
@@ -120,13 +120,13 @@ mod tests {
         writer.add(&env("a"), &env("b")).unwrap();
         let mut late = Renames::read(&home).unwrap();
         writer.add(&env("b"), &env("c")).unwrap();
-        let take_new = early.take_new().unwrap();
-        assert_eq!(resolve(&env("a"), &take_new), env("c"));
+        let new_renames = early.take_new().unwrap();
+        assert_eq!(resolve(&env("a"), &new_renames), env("c"));
         assert_eq!(early.take_new().unwrap(), []);
         // A later env with the old name is a different one.
-        let take_new = late.take_new().unwrap();
-        assert_eq!(resolve(&env("a"), &take_new), env("a"));
-        assert_eq!(resolve(&env("b"), &take_new), env("c"));
+        let new_renames = late.take_new().unwrap();
+        assert_eq!(resolve(&env("a"), &new_renames), env("a"));
+        assert_eq!(resolve(&env("b"), &new_renames), env("c"));
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
             renames.add(&env("a"), &env("b")).unwrap();
         }
         renames.add(&env("b"), &env("c")).unwrap();
-        let take_new = renames.take_new().unwrap();
-        assert_eq!(take_new.len(), MAX_RENAMES);
-        assert_eq!(take_new.last(), Some(&(env("b"), env("c"))));
+        let new_renames = renames.take_new().unwrap();
+        assert_eq!(new_renames.len(), MAX_RENAMES);
+        assert_eq!(new_renames.last(), Some(&(env("b"), env("c"))));
     }
 }

@@ -252,7 +252,7 @@ async fn run_until_shutdown(
     let mut waiting_since: Option<Instant> = None;
     loop {
         let result = match ControlSocket::claim(operations.home())? {
-            Some(holder) => forward_local(operations, holder, publisher, shutdown)
+            Some(control_socket) => forward_local(operations, control_socket, publisher, shutdown)
                 .await
                 .map(|()| Some(STEP_DOWN_DELAY)),
             None => lease_remote(operations, publisher, shutdown).await,
@@ -294,17 +294,18 @@ fn not_responding(home: &Home) -> Error {
 /// Forwards until shutdown or until the app takes over.
 async fn forward_local(
     operations: &Arc<Operations>,
-    mut holder: ControlSocket,
+    mut control_socket: ControlSocket,
     publisher: &mut Publisher,
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let (tasks, connections) = (TaskTracker::new(), TaskTracker::new());
     let (end, end_answers) = (shutdown.child_token(), CancellationToken::new());
     let stop = CancellationToken::new();
-    let (watch, forwarding) = Forwarding::start(operations, &mut holder, &tasks, &stop).await?;
+    let (watch, forwarding) =
+        Forwarding::start(operations, &mut control_socket, &tasks, &stop).await?;
     let host = Headless::new(watch, forwarding.clone(), end.clone());
     let serving = control::serve(
-        holder,
+        control_socket,
         Arc::new(host),
         connections.clone(),
         end_answers.clone(),
@@ -333,9 +334,15 @@ async fn forward_local(
         // A panic released the control socket.
         served.await.ok()
     };
-    let own_and_must = (leases.len(), !shutdown.is_cancelled());
+    let is_requested = !shutdown.is_cancelled();
     let handover = forwarding
-        .hand_over(operations.home(), own_and_must, end_answers, served)
+        .hand_over(
+            operations.home(),
+            leases.len(),
+            is_requested,
+            end_answers,
+            served,
+        )
         .await;
     // Free the ports before the lock.
     stop.cancel();

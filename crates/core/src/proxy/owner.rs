@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use listeners::Protocol;
+use listeners::{Listener, Protocol, SocketState};
 
 use crate::model::HostPort;
 
@@ -31,17 +31,20 @@ pub struct Listening {
 impl Listening {
     /// The process that occupies an address, or its user where the process cannot be inspected.
     pub(super) fn owner(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
+        // The crate also returns accepted connections: they occupy nothing.
         let listeners = listeners::get_all().unwrap_or_default().into_iter();
         let of_port: Vec<_> = listeners
-            .filter(|one| one.protocol == Protocol::TCP && one.socket.port() == port.get())
+            .filter(|one| one.protocol == Protocol::TCP && one.state == SocketState::Listen)
+            .filter(|one| one.socket.port() == port.get())
             .collect();
-        match nearest(&of_port, |one| one.socket.ip(), address) {
-            Some(found) => Some(Owner::Process {
-                name: found.process.name.clone(),
-                pid: found.process.pid,
-            }),
-            None => self.user(address, port),
-        }
+        self.choose(&of_port, address, port)
+    }
+}
+
+fn process(listener: &Listener) -> Owner {
+    Owner::Process {
+        name: listener.process.name.clone(),
+        pid: listener.process.pid,
     }
 }
 
@@ -84,8 +87,11 @@ impl Listening {
         self.at(address, port).is_none()
     }
 
-    fn user(&self, address: IpAddr, port: HostPort) -> Option<Owner> {
-        Some(Owner::User(self.at(address, port)?.1))
+    /// The kernel's tables name every socket, `listeners` only those of processes that may be inspected.
+    fn choose(&self, listeners: &[Listener], address: IpAddr, port: HostPort) -> Option<Owner> {
+        let (socket, user) = self.at(address, port)?;
+        let found = listeners.iter().find(|one| one.socket == socket);
+        Some(found.map_or(Owner::User(user), process))
     }
 
     fn at(&self, address: IpAddr, port: HostPort) -> Option<(SocketAddr, u32)> {
@@ -119,8 +125,8 @@ impl Listening {
         TcpStream::connect_timeout(&SocketAddr::new(host, port.get()), CONNECT_TIMEOUT).is_err()
     }
 
-    fn user(&self, _: IpAddr, _: HostPort) -> Option<Owner> {
-        None
+    fn choose(&self, listeners: &[Listener], address: IpAddr, _: HostPort) -> Option<Owner> {
+        nearest(listeners, |one| one.socket.ip(), address).map(process)
     }
 }
 
@@ -162,5 +168,26 @@ mod tests {
             let is_own = matches!(found, Some(Owner::Process { pid, .. }) if pid == own);
             assert!(is_own, "{address}: {found:?}");
         }
+    }
+
+    #[test]
+    fn accepted_connection_is_no_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let _accepted = listener.accept().unwrap();
+        drop(listener);
+        let port = HostPort::new(address.port()).unwrap();
+        let listening = Listening::read();
+        assert_eq!(listening.owner(address.ip(), port), None);
+        // The same number at another address: that process isn't the owner of this one.
+        let other = std::net::TcpListener::bind(("127.0.0.3", port.get())).unwrap();
+        let listening = Listening::read();
+        assert_eq!(listening.owner(address.ip(), port), None);
+        assert!(
+            listening
+                .owner(other.local_addr().unwrap().ip(), port)
+                .is_some()
+        );
     }
 }

@@ -45,6 +45,12 @@ impl AllowedActions {
         Self(ActionKind::ALL.into_iter().map(reason).collect())
     }
 
+    /// Whether no action is allowed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(Option::is_some)
+    }
+
     /// Whether an action is allowed.
     #[must_use]
     pub fn contains(&self, kind: ActionKind) -> bool {
@@ -56,8 +62,10 @@ fn disabled_reason(env: &EnvView, kind: ActionKind) -> Option<String> {
     let name = &env.name;
     let state = || Some(format!("{name} is {}", env.status.description()));
     match env.status {
-        EnvStatus::NotFound | EnvStatus::Unreachable | EnvStatus::Error => return state(),
-        EnvStatus::Running | EnvStatus::Stopped | EnvStatus::Frozen => {}
+        EnvStatus::NotFound | EnvStatus::Unreachable => return state(),
+        // What may repair a broken env stays allowed.
+        EnvStatus::Error if kind == ActionKind::Stop => return state(),
+        EnvStatus::Running | EnvStatus::Stopped | EnvStatus::Frozen | EnvStatus::Error => {}
     }
     if kind == ActionKind::Terminal {
         return if env.status == EnvStatus::Running {
@@ -77,7 +85,7 @@ fn disabled_reason(env: &EnvView, kind: ActionKind) -> Option<String> {
         (ActionKind::Restore, _) if env.snapshots.is_empty() => {
             Some(format!("{name} has no snapshots"))
         }
-        (ActionKind::Undo, _) if env.undo.is_none() => Some("nothing to undo".to_owned()),
+        (ActionKind::Undo, _) if env.undo.is_none() => Some(format!("{name} has nothing to undo")),
         _ => None,
     }
 }

@@ -183,9 +183,14 @@ fn env_entries(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         nodes.push(Node::item("dismiss", "Dismiss", dismiss));
         nodes.push(Node::separator("after-dismiss"));
     }
-    if env.actions.contains(ActionKind::Terminal) {
-        let terminal = TrayAction::Act(Action::Terminal { env: target() });
-        nodes.push(Node::item("terminal", "Terminal", terminal));
+    if env.actions.contains(ActionKind::Terminal) || env.operation.is_some() {
+        let terminal = Action::Terminal { env: target() };
+        nodes.push(item(
+            ActionKind::Terminal,
+            "terminal",
+            "Terminal".into(),
+            terminal,
+        ));
         nodes.push(Node::separator("after-terminal"));
     }
     let ports = env.ports.iter();
@@ -194,7 +199,7 @@ fn env_entries(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         nodes.extend(ports);
         nodes.push(Node::separator("after-ports"));
     }
-    if !env.status.is_up() && env.status != EnvStatus::Stopped {
+    if env.operation.is_none() && env.actions.is_empty() {
         nodes.push(Node::text("state", env.status.description()));
         return nodes;
     }

@@ -29,7 +29,7 @@ pub(super) const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest time that the engine holds one request for an operation's end.
 const LONG_POLL: Duration = Duration::from_secs(600);
-/// Status codes of operations from here on are final: 200 success, 400 engine_error, 401 cancelled.
+/// Status codes of operations from here on are final: 200 success, 400 failure, 401 cancelled.
 pub(super) const FIRST_FINAL_STATUS: u16 = 200;
 
 /// An engine's address and transport.
@@ -138,10 +138,9 @@ impl Client {
                     Ok(envelope) => envelope.metadata,
                     Err(_) if error.kind() == ErrorKind::NotFound => {
                         // The outcome is unknown.
-                        return Err(self.engine_error(
-                            ErrorKind::Timeout,
-                            "the engine connection_lost the operation",
-                        ));
+                        return Err(
+                            self.engine_error(ErrorKind::Timeout, "the engine lost the operation")
+                        );
                     }
                     Err(_) => return Err(error),
                 },

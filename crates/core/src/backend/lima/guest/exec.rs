@@ -1,23 +1,22 @@
 //! Commands in a guest: each has an SSH session to itself ([`session_pool`](super::session_pool)) and runs as root by sudo.
 //!
-//! SSH joins arguments to one line for the user's shell, so they are quoted ([`quote`]). Variables are sent ahead on
+//! SSH joins arguments to one line for the user's shell, so they are quoted by [`shlex`]. Variables are sent ahead on
 //! another command's stdin, because arguments are visible to every process in the guest.
 
-use crate::backend::Exec;
-use crate::backend::lima::backend::Lima;
-use crate::model::InstanceName;
-use async_trait::async_trait;
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::connection::SshTarget;
 use super::session_pool::SessionPool;
+use crate::backend::lima::backend::Lima;
 use crate::backend::ssh::SessionUse;
-use crate::backend::{ExecControl, ExecIo, ExecSpec, WindowSize};
+use crate::backend::{Exec, ExecControl, ExecIo, ExecSpec, WindowSize};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::InstanceName;
 
 const RUN: &str = include_str!("run.sh");
 const VARIABLES: &str = include_str!("variables.sh");
@@ -307,6 +306,8 @@ impl Exec for Lima {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -319,6 +320,20 @@ mod tests {
         assert!(command_line(["a\0b"].into_iter()).is_err());
         let long = "x".repeat(MAX_COMMAND_BYTES);
         assert!(command_line([long.as_str()].into_iter()).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn shell_splits_the_line_into_the_same_words(
+            words in prop::collection::vec("[^\0]{0,40}|['\"$`\\\\!\n*?~#; \t]{0,12}", 1..8)
+        ) {
+            let head = ["printf", "%s\\0"];
+            let line = command_line(head.into_iter().chain(words.iter().map(String::as_str))).unwrap();
+            let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            let expected: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
+            prop_assert_eq!(output.stdout, expected);
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 const WRAPPER: &str = include_str!("note.sh");
 /// Creates the directory for exit codes, before all other scripts.
 const PREPARE: &str = include_str!("prepare.sh");
+/// Lines by which scripts are recognized that any version has written.
+const WRAPPER_END: &str = "\n# ---- the script ----\n";
+const PREPARE_LINE: &str = "\nmkdir -m 1777 /run/lxc-dev-manager-provision\n";
 /// The modes that are wrapped: run in this order, after Lima's own scripts.
 const WRAPPED_MODES: [&str; 2] = ["system", "user"];
 /// Modes that run no script of the template.
@@ -56,7 +59,8 @@ pub(crate) fn all_wrapped(yaml: &str) -> bool {
             .get("script")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        SAFE_MODES.contains(&mode(entry)) || script == PREPARE || script.contains(WRAPPER)
+        let is_ours = script.contains(PREPARE_LINE) || script.contains(WRAPPER_END);
+        SAFE_MODES.contains(&mode(entry)) || is_ours
     })
 }
 
@@ -141,6 +145,14 @@ mod tests {
         }
         assert!(all_wrapped(&yaml));
         assert!(!all_wrapped(YAML));
+    }
+
+    #[test]
+    fn recognizes_wrappers_of_other_versions() {
+        let yaml = wrap(YAML).unwrap();
+        let other = yaml.replace("records its exit code", "notes its exit code");
+        assert_ne!(other, yaml);
+        assert!(all_wrapped(&other));
     }
 
     #[test]

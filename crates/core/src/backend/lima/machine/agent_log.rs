@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use super::super::limactl::messages;
+use super::super::log_tail;
+use super::directory::Directory;
+
 const FILE: &str = "ha.stderr.log";
 /// Another process took the SSH port after Lima had found it free; the same for the DNS server's port (both strings).
 const SSH_PORT_IN_USE: &str = "Could not set up host forwarding rule";
@@ -88,9 +92,6 @@ fn find_conflicts(log: &str, each: usize) -> BTreeSet<u16> {
     let conflicts = ports.into_iter().filter(|(_, counts)| is_conflict(*counts));
     conflicts.map(|(port, _)| port).collect()
 }
-use super::super::limactl::messages;
-use super::super::log_tail;
-use super::directory::Directory;
 
 #[cfg(test)]
 mod tests {
