@@ -10,7 +10,7 @@ help:
 	@echo 'make bench          measurements, on private daemons; WRITE=1 writes docs/benchmarks.md'
 	@echo 'make soak           forwards under load while envs and processes come and go; SECONDS=600'
 	@echo 'make lint           formatting and lints'
-	@echo 'make types          write the page'\''s types anew from the Rust ones'
+	@echo 'make types          write the page'\''s types, the JSON schema and tables of the docs from the Rust code'
 	@echo 'make engines        start the private daemons that tests and benches use'
 	@echo 'make clean-engines  delete them and all that they hold'
 	@echo
@@ -39,7 +39,8 @@ lint:
 	@scripts/lint.sh
 
 types:
-	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-tests --test files bindings::
+	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-tests --test files up_to_date
+	@LDM_WRITE_TYPES=1 cargo test --quiet --locked -p lxc-dev-manager-cli up_to_date
 
 engines:
 	@scripts/setup.sh test

@@ -23,11 +23,11 @@ fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
     let embedded = out.join("relay.rs");
     let text = if variable("CARGO_CFG_TARGET_OS") == "linux" {
-        let packed = out.join("relay.zlib");
-        write(&packed, &pack(&build(&out)));
-        format!("Some(include_bytes!({:?}))", packed.display().to_string())
+        write(&out.join("relay.zlib"), &pack(&build(&out)));
+        // Not an absolute path: the target directory may be moved.
+        r#"Some(include_bytes!(concat!(env!("OUT_DIR"), "/relay.zlib")))"#
     } else {
-        "None".to_owned()
+        "None"
     };
     write(&embedded, text.as_bytes());
 }

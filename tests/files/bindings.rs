@@ -113,7 +113,7 @@ fn envs() -> String {
 }
 
 #[test]
-fn files_of_the_page_are_up_to_date() {
+fn page_files_are_up_to_date() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui/src");
     for (file, fresh) in [
         ("lib/types.gen.ts", declarations()),

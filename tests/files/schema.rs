@@ -1,13 +1,10 @@
-//! `docs/containers.schema.json`, what editors check a file against, says what the program says.
+//! `docs/containers.schema.json`, which editors check a file against, accepts what the program accepts.
 
-mod keys;
-
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
 use lxc_dev_manager_core::model::{EnvName, GuestPort};
-use lxc_dev_manager_core::project::{Entry, File, MountEntry, SnapshotEntry, UserEntry};
+use lxc_dev_manager_core::project::{File, json_schema};
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -55,31 +52,56 @@ fn is_taken(text: &str) -> bool {
     all.into_iter().all(|taken| taken)
 }
 
+/// Each field with its default and description, from the schema.
+fn fields() -> String {
+    let schema = json_schema();
+    let mut rows = Vec::new();
+    let mut add = |prefix: &str, place: &Value| {
+        for (name, field) in place["properties"].as_object().unwrap() {
+            let default = match field.get("default") {
+                Some(default) => format!(
+                    "`{}`",
+                    default.as_str().map_or(default.to_string(), str::to_owned)
+                ),
+                None => String::new(),
+            };
+            let description = field["description"].as_str().unwrap();
+            let description = description.replace('\n', " ");
+            rows.push(format!(
+                "| `{prefix}{name}` | {default} | {description} |\n"
+            ));
+        }
+    };
+    let schema = schema.as_value();
+    let definitions = &schema["definitions"];
+    add("", schema);
+    add("", &definitions["env"]);
+    add("user.", &definitions["user"]);
+    add("mounts[].", &definitions["mount"]);
+    rows.concat()
+}
+
 #[test]
-fn it_knows_exactly_the_keys_that_the_types_know() {
-    let schema = schema();
-    let written = |place: &Value| -> BTreeSet<String> {
-        place["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
-    };
-    let at = |name: &str| written(&schema["definitions"][name]);
-    assert_eq!(written(&schema), keys::of::<File>());
-    assert_eq!(at("env"), keys::of::<Entry>());
-    assert_eq!(at("user"), keys::of::<UserEntry>());
-    assert_eq!(at("mount"), keys::of::<MountEntry>());
-    assert_eq!(at("snapshot"), keys::of::<SnapshotEntry>());
-    let described = |place: &Value| {
-        let described = place["properties"].as_object().unwrap().values();
-        described
-            .into_iter()
-            .all(|field| field["description"].is_string())
-    };
-    for place in ["env", "user", "mount", "snapshot", "listed"] {
-        assert!(described(&schema["definitions"][place]), "{place}");
+fn schema_and_docs_are_up_to_date() {
+    let docs = repository().join("docs");
+    let schema = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+    let page = std::fs::read_to_string(docs.join("containers-yaml.md")).unwrap();
+    let (head, rest) = page.split_once("<!-- fields -->\n").unwrap();
+    let (_, tail) = rest.split_once("<!-- end -->").unwrap();
+    let page = format!(
+        "{head}<!-- fields -->\n| field | default | meaning |\n|---|---|---|\n{}<!-- end -->{tail}",
+        fields()
+    );
+    for (file, fresh) in [
+        ("containers.schema.json", schema),
+        ("containers-yaml.md", page),
+    ] {
+        let path = docs.join(file);
+        if std::env::var_os("LDM_WRITE_TYPES").is_some() {
+            std::fs::write(&path, &fresh).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert!(committed == fresh, "{file} is stale: run `make types`");
     }
 }
 

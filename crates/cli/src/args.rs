@@ -86,6 +86,8 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a project in this directory
+    ///
+    /// Writes containers.yaml, unless it exists.
     Create(CreateProject),
     /// Manage projects
     #[command(subcommand)]
@@ -94,28 +96,50 @@ pub(crate) enum Command {
     #[command(subcommand, visible_alias = "c")]
     Container(ContainerCommand),
     /// List the envs of this project
+    ///
+    /// A project becomes known with the first command in it.
     #[command(visible_alias = "ls")]
     List(List),
     /// Show limits, usage, addresses and snapshots of an env
     Info(EnvOnly),
     /// Start envs; create those that exist only in the file
+    ///
+    /// Waits for their addresses. An env that `down` stopped starts again only with this command.
     Up(Up),
     /// Stop envs
+    ///
+    /// An env that does not stop within 30 seconds is killed, with a message.
     Down(Envs),
     /// Restart envs
+    ///
+    /// An env that does not stop within 30 seconds is killed, with a message.
     Restart(Envs),
     /// Open a login shell in an env
+    ///
+    /// The shell runs through the engine and needs no network. `-A` is not available at remotes and
+    /// with Lima.
     Ssh(Ssh),
     /// Run a command in one or more envs
+    ///
+    /// The command runs in the user's home. Streams, signals and the window size pass through. A
+    /// pattern runs it in all matching envs, without input: each line of output starts with the
+    /// env's name, and the exit code is the highest.
     Exec(Exec),
     /// Copy files into, out of and between envs
+    ///
+    /// The source stays. Relative paths in an env start in its user's home. A target directory that
+    /// exists receives the source under its own name.
     #[command(visible_alias = "cp")]
     Mv(Mv),
     /// Forward the ports of envs until Ctrl+C
+    ///
+    /// The env becomes the default target of its ports.
     Proxy(Proxy),
     /// Forward the ports of all running envs until Ctrl+C
     Serve,
     /// Make an env the default target of its ports
+    ///
+    /// Connections that name no env reach the default target.
     Focus(Focus),
     /// Show listening services, forwards and port conflicts
     Ports(ListPorts),
@@ -128,10 +152,16 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Snapshot(TakeSnapshot),
     /// Undo the last reset, removal or project deletion
+    ///
+    /// Restores a deleted project in its directory.
     Undo(Undo),
     /// Rename an env
+    ///
+    /// In the engine, the file, the env itself and undo. A running env is restarted.
     Rename(Rename),
     /// Remove envs
+    ///
+    /// Removes them from the engine and the file.
     #[command(visible_alias = "rm")]
     Remove(Remove),
     /// Manage the images that envs are created from
@@ -147,14 +177,25 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show the envs of this project and update on changes
+    ///
+    /// Without a terminal like `events`.
     Watch(List),
     /// Print changes, one event per line
     Events(List),
     /// Delete expired undo copies, or all of them
+    ///
+    /// Includes copies that exceed `undo.max_share`. `--all` also deletes the snapshots of machines
+    /// that `limactl delete` has deleted.
     Gc(Gc),
     /// Diagnose problems and suggest fixes
+    ///
+    /// Recovers interrupted operations; checks engines, storage, network, firewall and the
+    /// program's own state.
     Doctor,
     /// Print a block for ~/.ssh/config
+    ///
+    /// With the env's host keys from the engine, and the variables that select engine or state, if
+    /// they are set.
     SshConfig(EnvOnly),
     /// Print shell completions
     Completions(Completions),
@@ -173,16 +214,26 @@ pub(crate) enum ProjectCommand {
     /// Create a project in this directory
     Create(CreateProject),
     /// Delete this project: its envs and its file
+    ///
+    /// Envs that another existing directory has created stay.
     Delete(DeleteProject),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// Create an env from an image
+    ///
+    /// Sets up its user and SSH, runs `setup:` and takes the snapshot `initial-state`. Options are
+    /// written to the file.
     Create(CreateEnv),
     /// Clone an env
+    ///
+    /// Clones its current state (Lima: of a stopped env) or a snapshot, and starts the clone. It
+    /// has its own hostname, machine ID, host keys, hardware address and `initial-state`.
     Clone(CloneEnv),
     /// Restore an env to a snapshot
+    ///
+    /// A running env is started again, a stopped one stays stopped.
     Reset(Reset),
     /// Manage the snapshots of an env
     #[command(subcommand)]
@@ -210,16 +261,22 @@ pub(crate) enum ContainerCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// Take a snapshot
+    ///
+    /// Lima stops a running env for it.
     Create(TakeSnapshot),
     /// List snapshots
     List(EnvOnly),
     /// Delete a snapshot
+    ///
+    /// `initial-state` cannot be deleted.
     Delete(DeleteSnapshot),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Apply limits, mounts, nesting and autostart from the file
+    ///
+    /// Running envs change, too.
     Apply(Up),
     /// Show preferences
     Show,

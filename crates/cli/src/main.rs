@@ -10,6 +10,8 @@ mod output;
 mod output_file;
 mod prefixed_writer;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod ssh_quote;
 mod table;
 mod terminal;

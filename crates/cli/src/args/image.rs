@@ -8,19 +8,27 @@ use lxc_dev_manager_core::model::{EnvName, ImageName};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Create an image from an env
+    ///
+    /// A running env is stopped until its snapshot is taken.
     Create(CreateImage),
     /// List named images
     #[command(visible_alias = "ls")]
     List(ListImages),
     /// Show an image
+    ///
+    /// With the instances that were created from it.
     Info(OneImage),
     /// Delete an image
+    ///
+    /// With all its names. Instances that were created from it stay.
     Delete(DeleteImage),
     /// Rename an image
     Rename(RenameImage),
     /// Export an image to a file
     Export(ExportImage),
     /// Import an image from a file
+    ///
+    /// From an engine of the same kind.
     Import(ImportImage),
 }
 

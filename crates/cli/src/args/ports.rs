@@ -39,11 +39,17 @@ pub(crate) struct Open {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PortCommand {
     /// Add a port to an env
+    ///
+    /// Changes `ports:` of the file; active forwards change at once.
     Add(EditPort),
     /// Remove a port from an env
+    ///
+    /// Changes `ports:` of the file; active forwards change at once.
     #[command(visible_alias = "rm")]
     Remove(EditPort),
     /// Stop listening on a host port
+    ///
+    /// Until the next `proxy`.
     Release(ReleasePort),
 }
 

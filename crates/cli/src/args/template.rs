@@ -15,11 +15,17 @@ pub(crate) enum TemplateCommand {
     /// Create a user template from another one
     New(NewTemplate),
     /// Edit a template; a built-in one is copied first
+    ///
+    /// Opens it in $VISUAL, $EDITOR or vi, and saves valid changes.
     Edit(OneTemplate),
     /// Delete a user template
+    ///
+    /// A built-in template of that name becomes visible again.
     #[command(visible_alias = "rm")]
     Delete(DeleteTemplate),
     /// Validate templates
+    ///
+    /// Exit code 1 if one is invalid.
     Validate(ValidateTemplates),
     /// Export a template for `limactl create`
     Export(ExportTemplate),

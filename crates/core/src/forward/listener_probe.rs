@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,8 +21,10 @@ use crate::operations::Operations;
 use crate::project::Project;
 use crate::view::EnvRef;
 
-/// Poll intervals: doubled from the first to the second.
-const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const POLL_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(500))
+    .with_max_delay(Duration::from_secs(60))
+    .without_max_times();
 
 pub(super) struct ListenerProbe {
     operations: Arc<Operations>,
@@ -96,8 +99,7 @@ async fn probe(
     mut missing: Vec<GuestPort>,
     detected: &mpsc::UnboundedSender<Key>,
 ) {
-    let mut interval = POLL_INTERVALS.0;
-    loop {
+    for delay in POLL_BACKOFF.build() {
         match list_listening(operations, env).await {
             Ok(ports) => missing.retain(|port| {
                 let listens = ports.contains(port);
@@ -112,8 +114,7 @@ async fn probe(
         if missing.is_empty() {
             return;
         }
-        tokio::time::sleep(interval).await;
-        interval = (interval * 2).min(POLL_INTERVALS.1);
+        tokio::time::sleep(delay).await;
     }
 }
 

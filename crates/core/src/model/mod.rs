@@ -12,6 +12,7 @@ mod status;
 
 pub use engine::{BackendChoice, EngineId};
 pub use limits::{ByteSize, Limits};
+pub(crate) use name::RESERVED_WORDS;
 pub use name::{
     EngineProject, EnvName, Fingerprint, ImageName, InstanceName, OperationId, ProjectName,
     RemoteName, SnapshotName, UserName, VariableName,

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_INSTANCE_NAME_LENGTH: usize = 63;
 
 /// Not allowed as env names: they are keywords on the command line.
-const RESERVED_WORDS: [&str; 8] = [
+pub(crate) const RESERVED_WORDS: [&str; 8] = [
     "list", "create", "delete", "start", "stop", "snapshot", "image", "config",
 ];
 

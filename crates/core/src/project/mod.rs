@@ -24,7 +24,7 @@ mod store;
 pub use change::{Change, NewEnv};
 pub use file_backup::{FileBackup, restore_file};
 pub use registry::{KnownProject, Registry};
-pub use schema::{Entry, File, MountEntry, UserEntry};
+pub use schema::{Entry, File, MountEntry, UserEntry, json_schema};
 pub use setup::Setup;
 pub use snapshots::SnapshotEntry;
 pub use store::{FILE_NAME, Project, create_file, find_directory};

@@ -3,29 +3,50 @@
 use std::fmt;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::schema::json;
+
 /// The file's entry of a snapshot. The engine knows whether it exists.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(expecting = "a map with `description` and `created_at`")]
+#[schemars(rename = "snapshot")]
 pub struct SnapshotEntry {
     /// One-line description.
     #[serde(default)]
+    #[schemars(schema_with = "json::text")]
     pub description: Option<String>,
-    /// Creation time as text.
+    /// Creation time, RFC 3339.
     #[serde(default)]
+    #[schemars(schema_with = "json::text")]
     pub created_at: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// A snapshot in the list of an early version.
+#[derive(Deserialize, JsonSchema)]
 #[serde(expecting = "a map with `name`")]
-struct ListEntry {
+#[schemars(rename = "listed")]
+pub(super) struct ListEntry {
+    #[schemars(schema_with = "json::text")]
     name: String,
     #[serde(default)]
+    #[schemars(schema_with = "json::text")]
     description: Option<String>,
     #[serde(default)]
+    #[schemars(schema_with = "json::text")]
     created: Option<String>,
+}
+
+/// Both formats, for the JSON schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "read only by the derive")]
+pub(super) enum MapOrListSchema {
+    Map(IndexMap<String, Option<SnapshotEntry>>),
+    List(Vec<ListEntry>),
+    None(()),
 }
 
 /// Reads `{name: {description, created_at}}` and `[{name, description, created}]`.

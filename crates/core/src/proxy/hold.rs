@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::upstream::Upstream;
 use crate::backend::GuestStream;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Retry intervals, doubled from the first to the second. Short, so that a service that starts is reached at once.
-const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+/// Short delays, so that a service that starts is reached at once.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(5))
+    .with_max_delay(Duration::from_millis(40))
+    .without_max_times();
 
 /// Whether an error may be temporary: nothing listens yet, the env is not running, the engine restarts.
 #[must_use]
@@ -39,7 +43,7 @@ pub(super) async fn dial_once(upstream: &Upstream, end: Instant) -> Result<Guest
 /// # Errors
 /// That of the last try.
 pub(super) async fn dial(upstream: &Upstream, end: Instant) -> Result<GuestStream> {
-    let mut interval = RETRY_INTERVALS.0;
+    let mut delays = BACKOFF.build();
     let mut last = None;
     loop {
         let error = match timeout_at(end, upstream.service.dial()).await {
@@ -47,12 +51,12 @@ pub(super) async fn dial(upstream: &Upstream, end: Instant) -> Result<GuestStrea
             Ok(Err(error)) => error,
             Err(_) => return Err(last.unwrap_or_else(|| not_responding(upstream))),
         };
-        if !is_transient(&error) || Instant::now() + interval >= end {
+        let delay = delays.next().unwrap_or_default();
+        if !is_transient(&error) || Instant::now() + delay >= end {
             return Err(error);
         }
         last = Some(error);
-        sleep(interval).await;
-        interval = (interval * 2).min(RETRY_INTERVALS.1);
+        sleep(delay).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -16,9 +17,11 @@ use super::table::Table;
 use crate::backend::GuestStream;
 use crate::model::HostPort;
 
-/// Retry intervals after a failed accept, doubled from the first to the second.
-const ACCEPT_RETRY_INTERVALS: (Duration, Duration) =
-    (Duration::from_millis(5), Duration::from_secs(1));
+/// Delays after a failed accept.
+const ACCEPT_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(5))
+    .with_max_delay(Duration::from_secs(1))
+    .without_max_times();
 
 /// Current routing tables of a port.
 #[derive(Default)]
@@ -90,18 +93,17 @@ pub async fn serve(
 }
 
 async fn accept(listener: &TcpListener, port: HostPort, routes: &Arc<Routes>, shared: &Shared) {
-    let mut interval = ACCEPT_RETRY_INTERVALS.0;
+    let mut delays = ACCEPT_BACKOFF.build();
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                interval = ACCEPT_RETRY_INTERVALS.0;
+                delays = ACCEPT_BACKOFF.build();
                 let opening = handle(client, port, routes.clone(), shared.pipes.clone());
                 shared.connections.spawn(opening);
             }
             Err(error) => {
                 tracing::warn!(%error, %port, "cannot accept");
-                tokio::time::sleep(interval).await;
-                interval = (interval * 2).min(ACCEPT_RETRY_INTERVALS.1);
+                tokio::time::sleep(delays.next().unwrap_or_default()).await;
             }
         }
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -39,8 +40,10 @@ const ECHOED_LINE: &[u8] = b"\r\n";
 /// then.
 const NOT_ATTACHED: i32 = -1;
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// First and longest delay between attempts.
-const ATTACH_DELAY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
+const ATTACH_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(10))
+    .with_max_delay(Duration::from_millis(160))
+    .without_max_times();
 const SIGKILL: i32 = 9;
 
 /// Runs a command; retries if the engine could not attach.
@@ -58,7 +61,7 @@ pub(super) async fn run(
     } = io;
     let mut stdin = Replay::new(stdin);
     let started = Instant::now();
-    let mut delay = ATTACH_DELAY.0;
+    let mut delays = ATTACH_BACKOFF.build();
     let code = loop {
         let local = LocalStreams {
             stdin: &mut stdin,
@@ -74,8 +77,7 @@ pub(super) async fn run(
             let message = format!("cannot run commands in `{name}` now");
             return Err(Error::new(ErrorKind::Engine, message).with_hint("try again"));
         }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(ATTACH_DELAY.1);
+        tokio::time::sleep(delays.next().unwrap_or_default()).await;
     };
     // Their readers may be gone.
     let _ = tokio::join!(stdout.shutdown(), stderr.shutdown());

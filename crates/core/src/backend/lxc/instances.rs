@@ -4,6 +4,7 @@ use crate::backend::Instance;
 use crate::backend::Instances;
 use crate::backend::Usage;
 use async_trait::async_trait;
+use backon::{ConstantBuilder, Retryable};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
@@ -130,8 +131,9 @@ fn parse_map<T: DeserializeOwned + Default>(value: &Value) -> T {
 
 /// How long the init may take to end before a stop without force fails.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const RENAME_ATTEMPTS: u32 = 4;
-const RENAME_DELAY: Duration = Duration::from_millis(300);
+const RENAME_BACKOFF: ConstantBuilder = ConstantBuilder::new()
+    .with_delay(Duration::from_millis(300))
+    .with_max_times(3);
 
 impl LxcBackend {
     async fn fetch_instance(&self, name: &InstanceName, query: &str) -> Result<Instance> {
@@ -353,18 +355,13 @@ impl Instances for LxcBackend {
     async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()> {
         let path = format!("/1.0/instances/{name}");
         let body = json!({ "name": new });
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.client.change("POST", &path, &body).await {
-                // Right after a stop the engine may still write its logs: the rename fails and is rolled back.
-                Err(error) if error.kind() == ErrorKind::Engine && attempts < RENAME_ATTEMPTS => {
-                    tracing::debug!(?error, %name, "retrying the rename");
-                    tokio::time::sleep(RENAME_DELAY).await;
-                }
-                result => return result,
-            }
-        }
+        let rename = || self.client.change("POST", &path, &body);
+        // Right after a stop the engine may still write its logs: the rename fails and is rolled back.
+        rename
+            .retry(RENAME_BACKOFF)
+            .when(|error| error.kind() == ErrorKind::Engine)
+            .notify(|error, _| tracing::debug!(?error, %name, "retrying the rename"))
+            .await
     }
 
     async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()> {

@@ -2,51 +2,44 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use backon::{ConstantBuilder, ExponentialBuilder, Retryable};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long to retry while the engine is busy: longer than its own timeouts for such work.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(45);
-/// First and longest delay between two attempts.
-const BUSY_DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Attempts of a copy that loses a race with the guest.
-const COPY_ATTEMPTS: usize = 4;
+/// Delays while the engine is busy; in total longer than its own timeouts for such work.
+const BUSY_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(20))
+    .with_max_delay(Duration::from_secs(1))
+    .with_total_delay(Some(Duration::from_secs(45)))
+    .without_max_times();
+/// Retries of a copy that loses a race with the guest.
+const COPY_RETRIES: usize = 3;
 
 /// Retries while the engine still works on the instance: LXD 5.0.2 tears down network and disks of
 /// a stopped instance after the operation's end, and mounts a snapshot read-only while publishing it.
-pub(super) async fn while_busy<T, F>(mut attempt: impl FnMut() -> F) -> Result<T>
+pub(super) async fn while_busy<T, F>(attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
-    let (started, mut delay) = (Instant::now(), BUSY_DELAY.0);
-    loop {
-        match attempt().await {
-            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
-                tracing::info!(?error, "the engine is busy: retrying");
-            }
-            result => return result,
-        }
-        sleep(delay).await;
-        delay = (delay * 2).min(BUSY_DELAY.1);
-    }
+    attempt
+        .retry(BUSY_BACKOFF)
+        .when(is_busy)
+        .notify(|error, _| tracing::info!(?error, "the engine is busy: retrying"))
+        .await
 }
 
 /// Retries a copy that failed because a file vanished: on btrfs the engines walk all files of a
 /// running guest to find subvolumes (seen with LXD 5.0.2 and dhclient's temporary files).
-pub(super) async fn on_vanished_file<T, F>(mut attempt: impl FnMut() -> F) -> Result<T>
+pub(super) async fn on_vanished_file<T, F>(attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
-    for _ in 1..COPY_ATTEMPTS {
-        match attempt().await {
-            Err(error) if is_vanished_file(&error) => {
-                tracing::info!(?error, "a file vanished during the copy: retrying");
-            }
-            result => return result,
-        }
-    }
-    attempt().await
+    let at_once = ConstantBuilder::new().with_delay(Duration::ZERO);
+    attempt
+        .retry(at_once.with_max_times(COPY_RETRIES))
+        .when(is_vanished_file)
+        .notify(|error, _| tracing::info!(?error, "a file vanished during the copy: retrying"))
+        .await
 }
 
 // The engines have no error codes for these cases, only messages.
@@ -135,7 +128,7 @@ mod tests {
     async fn retries_a_copy_a_few_times_after_a_vanished_file() {
         let file = |succeeds_at| Flaky::new(VANISHED_FILE, succeeds_at);
         assert_eq!(file(3).on_vanished_file().await, (3, true));
-        assert_eq!(file(9).on_vanished_file().await, (COPY_ATTEMPTS, false));
+        assert_eq!(file(9).on_vanished_file().await, (COPY_RETRIES + 1, false));
         let directory = Flaky::new(VANISHED_DIRECTORY, 2);
         assert_eq!(directory.on_vanished_file().await, (2, true));
         let other = Flaky::new("no space left", 9);

@@ -4,6 +4,7 @@
 //! ignored. The format is the original's plus documented additions.
 
 mod entry;
+pub(super) mod json;
 mod merged;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 use std::fmt;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -18,26 +20,33 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BackendChoice, EnvName, InstanceName, ProjectName, RemoteName};
 
 pub use entry::{Entry, MountEntry, UserEntry};
+pub use json::schema as json_schema;
 pub(super) use merged::default_ports;
 
-/// A `containers.yaml`.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// The Linux dev environments (envs) of one project.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(expecting = "a map with `project`, `defaults` and `containers`")]
+#[schemars(title = "containers.yaml of LXC Dev Manager", extend("type" = ["object", "null"]))]
 pub struct File {
-    /// Prefix of instance names, if any.
+    /// Prefix of the instances: `webapp-main`. Without it an instance has the name of its env.
     #[serde(default)]
+    #[schemars(schema_with = "json::project")]
     pub project: Option<String>,
-    /// `auto`, `lxc` or `lima`.
+    /// `lxc` (LXD or Incus) or `lima`. `auto` is Lima on a Mac, and `lxc` elsewhere.
     #[serde(default)]
+    #[schemars(schema_with = "json::backend", extend("default" = "auto"))]
     pub backend: Option<String>,
-    /// The remote with the envs, from the engines' clients.
+    /// The remote (`lxc remote list`, `incus remote list`) that has the envs.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[^-:/\s][^:/\s]{0,63}$"))]
     pub remote: Option<String>,
-    /// Default values of envs.
+    /// Values of every env that has none of its own.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[schemars(with = "Option<Entry>")]
     pub defaults: Entry,
-    /// The envs, in the file's order.
+    /// The envs by name: a letter, then letters, digits and single hyphens. The order is kept.
     #[serde(default, deserialize_with = "unique_envs")]
+    #[schemars(schema_with = "json::containers")]
     pub containers: IndexMap<String, Entry>,
 }
 
