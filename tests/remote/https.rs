@@ -172,7 +172,7 @@ pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
     ))?;
     let ran = workspace.run(&["--remote", "other", "down", "dev"])?;
     ensure!(ran.code == Some(0), "{ran:#?}");
-    ensure!(ran.stderr.contains("`other` is not used"), "{ran:#?}");
+    ensure!(ran.stderr.contains("Ignoring remote `other`"), "{ran:#?}");
     // A colleague who has no remote of that name.
     visitor.configure("  other:\n    addr: https://127.0.0.1:1\n")?;
     let ran = workspace.run(&["up", "dev"])?;

@@ -100,7 +100,7 @@ pub fn a_route_ends_with_the_stop(engine: &TestEngine) -> Result<()> {
         service::echo(route.dial(port(8003)?).await?, b"before").await?;
         guest.lab.stop(&guest.name, true).await?;
         let stopped = route.dial(port(8003)?).await;
-        expect(stopped, ErrorKind::Conflict, &["is not running"])?;
+        expect(stopped, ErrorKind::Conflict, &["is no longer running"])?;
         expect(
             guest.route().await,
             ErrorKind::Conflict,

@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn rejects_other_protocol_versions() {
         let hello = Hello {
-            v: 2,
+            v: VERSION + 1,
             ..Hello::new(Role::Window)
         };
         assert_eq!(hello.check().unwrap_err().kind(), ErrorKind::Unsupported);

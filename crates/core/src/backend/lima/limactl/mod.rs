@@ -7,7 +7,6 @@
 pub(crate) mod calls;
 pub(crate) mod list;
 pub(crate) mod messages;
-pub(crate) mod version_cache;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +25,6 @@ use crate::backend::Progress;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 use calls::RunningCalls;
-use version_cache::ProgramId;
 
 /// The oldest supported version.
 const MIN_VERSION: (u32, u32) = (2, 1);
@@ -163,13 +161,6 @@ impl Limactl {
                     .with_hint("run this command as a normal user, without sudo"),
             );
         }
-        let program_id = self.program.as_deref().and_then(ProgramId::of);
-        let cached = program_id
-            .as_ref()
-            .and_then(|program_id| program_id.cached_version(&self.home));
-        if let Some(cached) = cached.filter(|cached| parse_version(cached) >= Some(MIN_VERSION)) {
-            return Ok(cached);
-        }
         let output = self
             .run_any(&Call::new(&["--version"], QUERY_TIMEOUT))
             .await?;
@@ -188,11 +179,7 @@ impl Limactl {
                 "run `brew upgrade lima`, or see https://lima-vm.io/docs/installation",
             ));
         }
-        let version = version.trim_start_matches('v').to_owned();
-        if let Some(program_id) = program_id {
-            program_id.store_version(&self.home, &version);
-        }
-        Ok(version)
+        Ok(version.trim_start_matches('v').to_owned())
     }
 
     fn named(&self) -> String {
