@@ -111,6 +111,7 @@ pub fn mounts_a_host_directory(engine: &TestEngine) -> Result<()> {
     let mount = "    mounts: [{host: shared, guest: /mnt/shared, readonly: true}]\n    snapshots:";
     let file = file.replacen("    snapshots:", mount, 1);
     std::fs::write(workspace.directory().join("containers.yaml"), file)?;
+    workspace.ok(&["trust"])?;
     let applied = workspace.run(&["config", "apply", "dev"])?;
     if engine.kind == EngineKind::Lxd && applied.code == Some(3) {
         // LXD 5.0 does not support it on every kernel and file system; the env must keep working.

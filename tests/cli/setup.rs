@@ -55,6 +55,7 @@ pub fn failed_setup_fails_create(engine: &TestEngine) -> Result<()> {
 
 pub fn host_variables_are_passed(engine: &TestEngine) -> Result<()> {
     let workspace = with(engine, "    env: [LDM_T_TOKEN, LDM_T_UNSET]\n")?;
+    workspace.ok(&["trust"])?;
     workspace.ok(&["up"])?;
     let mut command = workspace.command(&["exec", "dev", "--", "env"])?;
     command

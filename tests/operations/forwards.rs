@@ -71,6 +71,11 @@ async fn stage() -> (Stage, GuestPort) {
     let port = free.local_addr().unwrap().port();
     let text = format!("project: web\ndefaults: {{ports: [{port}], wake: true}}\ncontainers:\n");
     std::fs::write(stage.directory().join("containers.yaml"), text).unwrap();
+    stage
+        .operations
+        .trust()
+        .add(&stage.project(), false)
+        .unwrap();
     for name in ["other", "dev"] {
         stage.create(name).await.unwrap();
     }

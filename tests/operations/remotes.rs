@@ -111,6 +111,9 @@ async fn overview_includes_all_engines() {
     let cancel = CancellationToken::new();
     stage.create("dev").await.unwrap();
     let mut project = Project::open(&directories[1]).unwrap();
+    let refused = here.for_project(&project).err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::Untrusted));
+    here.trust().add(&project, false).unwrap();
     let there = here.for_project(&project).unwrap();
     there
         .create(&mut project, request("dev"), &cancel)
@@ -139,6 +142,8 @@ async fn unknown_remote_affects_only_its_project() {
     let here = operations(&stage, &remote);
     stage.create("dev").await.unwrap();
     let directories = [stage.directory(), other(&stage, "nope")];
+    let project = Project::open(&directories[1]).unwrap();
+    here.trust().add(&project, false).unwrap();
     let view = here.overview(&directories).await.unwrap();
     let [other, web] = view.projects.as_slice() else {
         panic!("{view:?}");
@@ -193,6 +198,7 @@ async fn both() -> (Stage, Arc<Fake>, Arc<Operations>) {
     let here = operations(&stage, &remote);
     stage.create("dev").await.unwrap();
     let mut project = Project::open(&other(&stage, "lab")).unwrap();
+    here.trust().add(&project, false).unwrap();
     let there = here.for_project(&project).unwrap();
     let cancel = CancellationToken::new();
     let made = there.create(&mut project, request("dev"), &cancel).await;

@@ -204,6 +204,7 @@ pub fn connection_starts_env(engine: &TestEngine) -> Result<()> {
     let path = stage.workspace.directory().join("containers.yaml");
     let text = std::fs::read_to_string(&path)?.replace("  a:\n", "  a:\n    wake: true\n");
     std::fs::write(&path, text)?;
+    stage.workspace.ok(&["trust"])?;
     let _proxy = stage.proxy(&["a"])?;
     stage.workspace.ok(&["down", "a"])?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
@@ -347,6 +348,15 @@ pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
     let listen = format!("  a:\n    listen: {{{}: everywhere}}\n", stage.port);
     let text = std::fs::read_to_string(&path)?.replace("  a:\n", &listen);
     std::fs::write(&path, text)?;
+    // The guest may have written it: nothing opens before the user allows it.
+    let refused = stage.workspace.run(&["trust", "--show"])?;
+    ensure!(
+        refused.stdout.contains("everywhere in `a` (not trusted)"),
+        "{refused:?}"
+    );
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    ensure!(request_remotely("x").is_err(), "port open without consent");
+    stage.workspace.ok(&["trust"])?;
     until("it is open", || Ok(request_remotely("x")?.ends_with("a\n")))?;
     // Remote clients reach only open envs, even if the default target is another one.
     ensure!(stage.ask()? == "b");

@@ -149,6 +149,14 @@ pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
     let path = workspace.directory().join("containers.yaml");
     let text = std::fs::read_to_string(&path)?;
     std::fs::write(&path, format!("remote: {LAB}\n{text}"))?;
+    let refused = workspace.run(&["container", "create", "dev", "debian:12"])?;
+    ensure!(
+        refused
+            .stderr
+            .contains("is not trusted: it uses the remote `lab`"),
+        "{refused:#?}"
+    );
+    workspace.ok(&["trust"])?;
     workspace.create("dev")?;
     ensure!(workspace.file()?.starts_with("remote: lab\n"));
     ensure!(workspace.ok(&["exec", "dev", "--", "echo", "named"])? == "named\n");

@@ -182,6 +182,13 @@ pub(crate) enum Command {
     Watch(List),
     /// Print changes, one event per line
     Events(List),
+    /// Allow what the project's file does to this machine
+    ///
+    /// Needed for mounts, set-up scripts outside the project, `env`, `listen`, `remote`, `wake` and `autostart`, and
+    /// after each change of them.
+    Trust(TrustArgs),
+    /// Withdraw `trust`
+    Untrust,
     /// Delete expired undo copies, or all of them
     ///
     /// Includes copies that exceed `undo.max_share`. `--all` also deletes the snapshots of machines
@@ -207,6 +214,21 @@ pub(crate) enum Command {
     /// Print the SSH host keys of an env
     #[command(hide = true)]
     HostKeys(HostKeys),
+}
+
+impl Command {
+    /// Whether it uses what a project's file does to the host.
+    pub(crate) fn needs_trust(&self) -> bool {
+        use ContainerCommand as C;
+        match self {
+            Self::Container(command) => {
+                matches!(command, C::Create(_) | C::Up(_) | C::Ssh(_) | C::Proxy(_))
+            }
+            Self::Config(command) => matches!(command, ConfigCommand::Apply(_)),
+            Self::Up(_) | Self::Restart(_) | Self::Ssh(_) | Self::Exec(_) | Self::Proxy(_) => true,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -297,6 +319,16 @@ pub(crate) struct CreateProject {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteProject {
     /// Do not ask for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Show these parts of the file instead
+    #[arg(long, conflicts_with = "force")]
+    pub(crate) show: bool,
+    /// Include your home, its hidden directories, and others
     #[arg(short, long)]
     pub(crate) force: bool,
 }

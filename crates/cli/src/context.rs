@@ -12,6 +12,7 @@ use lxc_dev_manager_core::{Error, ErrorKind, ErrorReport, Result, assemble};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
+use crate::commands::trust;
 use crate::output::Printer;
 
 /// Conventional exit code after SIGINT.
@@ -31,7 +32,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) async fn new(global: &Global, printer: Printer) -> Result<Self> {
+    /// With `needs_trust` it asks for consent to what the project's file does to the host.
+    pub(crate) async fn new(global: &Global, printer: Printer, needs_trust: bool) -> Result<Self> {
         let here = std::env::current_dir()
             .map_err(|error| Error::io("cannot determine the current directory", error))?;
         let directory = match &global.directory {
@@ -42,6 +44,9 @@ impl Context {
         let operations = assemble::operations(&lookup, global.remote.as_ref()).await?;
         // An unreadable file is reported by `project`.
         let opened = open(&directory);
+        if let (true, Ok(project)) = (needs_trust, &opened) {
+            trust::ask(&operations.trust(), project)?;
+        }
         let file_remote = match &opened {
             Ok(project) => project.file().remote(),
             Err(_) => Ok(None),
@@ -54,13 +59,10 @@ impl Context {
             ));
         }
         let default_operations = operations.clone();
-        let selected = file_remote.and_then(|remote| match remote {
-            Some(remote) => operations.for_remote(&remote),
-            None => opened.as_ref().map_or_else(
-                |_| Ok(operations.clone()),
-                |project| operations.for_project(project),
-            ),
-        });
+        let selected = match &opened {
+            Ok(project) => operations.for_project(project),
+            Err(_) => Ok(operations.clone()),
+        };
         let (operations, remote_error) = match selected {
             Ok(selected) => (selected, None),
             Err(error) => (operations, Some(error.report())),
@@ -108,12 +110,21 @@ impl Context {
         if let Some(report) = &self.remote_error {
             return Err(report.clone().into());
         }
-        let project = match self.opened.take() {
-            Some(opened) => opened?,
-            None => open(&self.directory)?,
-        };
-        self.operations.registry().add(project.directory())?;
+        let project = self.project_of_any_trust()?;
+        // A stranger's project is not shown in the tray.
+        let untrusted = self.operations.trust().untrusted(&project);
+        if untrusted.is_ok_and(|parts| parts.is_empty()) {
+            self.operations.registry().add(project.directory())?;
+        }
         Ok(project)
+    }
+
+    /// Returns the project of the directory.
+    pub(crate) fn project_of_any_trust(&self) -> Result<Project> {
+        match self.opened.take() {
+            Some(opened) => opened,
+            None => open(&self.directory),
+        }
     }
 
     /// Returns the project of the directory, if there is one.

@@ -176,6 +176,7 @@ pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::NotOurs
         | ErrorKind::Conflict
         | ErrorKind::NeedsConfirmation
+        | ErrorKind::Untrusted
         | ErrorKind::Cancelled
         | ErrorKind::Io => 1,
         ErrorKind::Unreachable

@@ -50,6 +50,10 @@ pub async fn operations(
     lookup: Lookup<'_>,
     remote: Option<&RemoteName>,
 ) -> Result<Arc<Operations>> {
+    let sudo_user = lookup("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok());
+    if let Some(uid) = sudo_user {
+        crate::project::set_sudo_user(uid);
+    }
     let home = home(lookup)?;
     let clients = LxcRemotes::new(HostEnvironment::read(lookup)).await;
     let backends = match remote {

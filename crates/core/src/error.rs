@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Conflict,
     /// The action needs a confirmation.
     NeedsConfirmation,
+    /// The project's file reaches the host without the user's consent.
+    Untrusted,
     /// The engine is not reachable.
     Unreachable,
     /// This user may not use the engine.

@@ -61,6 +61,12 @@ impl Home {
         self.root.join("projects.json")
     }
 
+    /// The user's answers about projects' files.
+    #[must_use]
+    pub fn trust_file(&self) -> PathBuf {
+        self.root.join("trust.json")
+    }
+
     /// The user's preferences.
     #[must_use]
     pub fn preferences_file(&self) -> PathBuf {

@@ -74,7 +74,7 @@ async fn run_prefixed(
     let user = user(project, name, requested)?;
     let running_env = context.operations.running_env(project, name).await?;
     let mut spec = provision::as_user(&user, command);
-    spec.environment = variables(project, name)?;
+    spec.environment = variables(context, project, name)?;
     let label = context.printer.dim(&format!("{name:width$} | "));
     let io = ExecIo::new(
         tokio::io::empty(),
@@ -103,8 +103,12 @@ fn user(project: &Project, env: &EnvName, requested: Option<UserName>) -> Result
 }
 
 /// Returns the host variables that the file passes to the env, if set.
-fn variables(project: &Project, env: &EnvName) -> Result<BTreeMap<String, String>> {
-    let names = project.file().host_variables(env)?.into_iter();
+fn variables(
+    context: &Context,
+    project: &Project,
+    env: &EnvName,
+) -> Result<BTreeMap<String, String>> {
+    let names = context.operations.host_variables(project, env)?.into_iter();
     Ok(names
         .filter_map(|name| Some((name.to_string(), std::env::var(name.as_str()).ok()?)))
         .collect())
@@ -129,7 +133,7 @@ async fn enter(
         project, env, user, ..
     } = &target;
     let running_env = context.operations.running_env(project, env).await?;
-    let mut variables = variables(project, env)?;
+    let mut variables = variables(context, project, env)?;
     let forwarded = if target.agent {
         Some(forward_agent(context, &target).await?)
     } else {

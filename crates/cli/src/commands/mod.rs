@@ -26,6 +26,7 @@ mod sessions;
 mod snapshot;
 mod ssh_config;
 mod template;
+pub(crate) mod trust;
 mod undo;
 mod up_down;
 mod watch;
@@ -96,7 +97,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8> {
         .build()
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot start").caused_by(error))?;
     let result = runtime.block_on(async {
-        let context = Context::new(&cli.global, printer.clone()).await?;
+        let needs_trust = cli.command.needs_trust();
+        let context = Context::new(&cli.global, printer.clone(), needs_trust).await?;
         dispatch(&context, cli.command).await
     });
     // A blocked read of stdin must not keep the process alive.
@@ -135,6 +137,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         C::Config(command) => return config::run(context, command).await,
         C::Watch(args) => watch::watch(context, args).await?,
         C::Events(args) => watch::events(context, args).await?,
+        C::Trust(args) => trust::trust(context, &args)?,
+        C::Untrust => trust::untrust(context)?,
         C::Gc(args) => gc::run(context, args).await?,
         C::Doctor => return doctor::run(context).await,
         C::SshConfig(args) => ssh_config::run(context, args)?,

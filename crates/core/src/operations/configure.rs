@@ -50,7 +50,7 @@ impl Operations {
         operation: &Operation,
     ) -> Result<Configured> {
         let project = &project.reopen()?;
-        let now = project.settings(env, self.home.user_home())?;
+        let now = self.settings(project, env)?;
         let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
         let capabilities = backend.capabilities().await?;
         let now = now.within(&capabilities);

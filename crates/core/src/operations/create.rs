@@ -146,7 +146,7 @@ impl Operations {
         if let Some(name) = &user_name {
             user.name = name.clone();
         }
-        let mut settings = project.settings(&env, self.home.user_home())?;
+        let mut settings = self.settings(project, &env)?;
         settings.limits = limits.or(settings.limits);
         let setup = project.setup(&env)?;
         let plan = Plan {

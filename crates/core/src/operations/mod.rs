@@ -45,13 +45,14 @@ mod wake;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Remotes};
+use crate::backend::{Backend, Remotes, Settings};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{EventBus, EventKind};
 use crate::home::Home;
+use crate::model::{EnvName, VariableName};
 use crate::preferences::Preferences;
-use crate::project::Registry;
+use crate::project::{Project, Registry, Trust};
 
 pub use clone::{CloneRequest, Cloned};
 pub use configure::Configured;
@@ -125,6 +126,33 @@ impl Operations {
     #[must_use]
     pub fn registry(&self) -> Registry {
         Registry::new(self.home.clone())
+    }
+
+    /// The user's answers about projects' files.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust::new(self.home.clone())
+    }
+
+    /// The settings of an env's instance.
+    ///
+    /// # Errors
+    /// `Untrusted` if the file reaches the host without consent; those of [`Project::settings`].
+    fn settings(&self, project: &Project, env: &EnvName) -> Result<Settings> {
+        self.trust().ensure(project)?;
+        project.settings(env, self.home.user_home())
+    }
+
+    /// The host variables that commands in an env receive.
+    ///
+    /// # Errors
+    /// `Untrusted` as above; `InvalidName` for an invalid name.
+    pub fn host_variables(&self, project: &Project, env: &EnvName) -> Result<Vec<VariableName>> {
+        let names = project.file().host_variables(env)?;
+        if !names.is_empty() {
+            self.trust().ensure(project)?;
+        }
+        Ok(names)
     }
 
     /// Publishes a notice for the user.

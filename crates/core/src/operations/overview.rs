@@ -15,7 +15,7 @@ use crate::model::{
     BackendChoice, EngineId, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, ListenScope,
     PortState, RemoteName,
 };
-use crate::project::Project;
+use crate::project::{Project, Trust};
 use crate::view::{
     AllowedActions, EngineView, EnvRef, EnvView, OperationKind, OperationView, PortView,
     ProjectView, SnapshotView, UndoView, View,
@@ -28,6 +28,8 @@ pub(crate) struct Overlay {
     pub(crate) operation: Option<OperationView>,
     pub(crate) problem: Option<ErrorReport>,
     pub(crate) undo: Option<UndoView>,
+    /// Whether the file may reach the host. Otherwise it opens no port to the network and wakes no env.
+    pub(crate) is_trusted: bool,
 }
 
 /// Instances by name; of two engines with the same name, the first one counts.
@@ -66,6 +68,7 @@ struct EngineStates {
 struct LocalState {
     undo: Vec<(EnvRef, UndoView)>,
     sessions: HashMap<InstanceName, u32>,
+    trust: Trust,
 }
 
 impl Operations {
@@ -92,7 +95,8 @@ impl Operations {
             list,
             remote_answers: None,
         };
-        self.overview_of(read_projects(directories), query).await
+        self.overview_of(read_projects(directories, &self.trust()), query)
+            .await
     }
 
     /// Reads the view with the last answers of remote engines, which would delay it.
@@ -145,6 +149,7 @@ impl Operations {
         let local = LocalState {
             undo: self.undoable()?,
             sessions: session::count(&self.home)?,
+            trust: self.trust(),
         };
         let queries = files.by_engines.iter();
         let queries = queries.map(|((remote, choice), projects)| {
@@ -228,11 +233,11 @@ impl Operations {
     }
 }
 
-pub(crate) fn read_projects(directories: &[PathBuf]) -> ProjectFiles {
+pub(crate) fn read_projects(directories: &[PathBuf], trust: &Trust) -> ProjectFiles {
     let (mut by_engines, mut unreadable) = (ByEngines::new(), Vec::new());
     for directory in directories {
         let opened = Project::open(directory);
-        match opened.and_then(|project| Ok((engines_of(&project)?, project))) {
+        match opened.and_then(|project| Ok((engines_of(&project, trust)?, project))) {
             Ok((engines, project)) => by_engines.entry(engines).or_default().push(project),
             Err(error) => unreadable.push(unreadable_view(directory, &error)),
         }
@@ -248,8 +253,12 @@ pub(crate) fn read_projects(directories: &[PathBuf]) -> ProjectFiles {
 }
 
 /// The remote and kind of engine that a project's file names.
-fn engines_of(project: &Project) -> Result<(Option<RemoteName>, BackendChoice)> {
-    Ok((project.file().remote()?, project.file().backend()?))
+fn engines_of(project: &Project, trust: &Trust) -> Result<(Option<RemoteName>, BackendChoice)> {
+    let remote = project.file().remote()?;
+    if remote.is_some() {
+        trust.ensure(project)?;
+    }
+    Ok((remote, project.file().backend()?))
 }
 
 fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
@@ -262,7 +271,12 @@ fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
 }
 
 fn project_view(project: &Project, states: &EngineStates, local: &LocalState) -> ProjectView {
-    let mut problem = None;
+    let mut problem = local
+        .trust
+        .ensure(project)
+        .err()
+        .map(|error| error.report());
+    let is_trusted = problem.is_none();
     let mut envs = Vec::new();
     for name in project.file().env_names() {
         let instance = project
@@ -279,6 +293,7 @@ fn project_view(project: &Project, states: &EngineStates, local: &LocalState) ->
             sessions: instance
                 .and_then(|(_, found)| local.sessions.get(&found.name).copied())
                 .unwrap_or_default(),
+            is_trusted,
             ..Overlay::default()
         };
         match env_view(
@@ -333,8 +348,8 @@ pub(crate) fn env_view(
         address: instance
             .and_then(|found| found.address)
             .map(|address| address.to_string()),
-        ports: port_views(project, name, instance)?,
-        wake: file.wake(name),
+        ports: port_views(project, name, instance, overlay.is_trusted)?,
+        wake: overlay.is_trusted && file.wake(name),
         snapshots: instance
             .map(|found| snapshot_views(project, name, found))
             .unwrap_or_default(),
@@ -356,10 +371,17 @@ fn port_views(
     project: &Project,
     env: &EnvName,
     instance: Option<&Instance>,
+    is_trusted: bool,
 ) -> Result<Vec<PortView>> {
     let native = instance.map_or(&[][..], |found| &found.settings.native_ports);
     let view = |port: GuestPort| {
-        let mut view = port_view(port, project.file().reach(env, port)?);
+        let reach = project.file().reach(env, port)?;
+        let reach = if is_trusted {
+            reach
+        } else {
+            ListenScope::Loopback
+        };
+        let mut view = port_view(port, reach);
         if native.contains(&port) {
             view.state = PortState::Native;
         }

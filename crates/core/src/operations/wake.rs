@@ -17,7 +17,8 @@ impl Operations {
     #[must_use]
     pub fn may_wake(&self, project: &Project, env: &EnvName) -> bool {
         let asleep = || -> Result<bool> { Ok(self.sleep_mark(&project.instance(env)?).exists()) };
-        project.file().wake(env) && !asleep().unwrap_or(true)
+        let may_wake = project.file().wake(env) && !asleep().unwrap_or(true);
+        may_wake && self.trust().ensure(project).is_ok()
     }
 
     /// Sets the sleep mark of an env with `wake: true`.

@@ -4,16 +4,46 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// The user who runs this program by sudo; their files are as trustworthy as root's.
+static SUDO_USER: OnceLock<u32> = OnceLock::new();
+
+/// Accepts files of the user who runs this program by sudo.
+pub(crate) fn set_sudo_user(uid: u32) {
+    // Set once per process.
+    let _ = SUDO_USER.set(uid);
+}
+
+/// Refuses a file or directory that another user can change, as git's `safe.directory` does.
+fn ensure_owned(path: &Path, metadata: &fs::Metadata) -> Result<()> {
+    let user = rustix::process::geteuid();
+    let sudo_user = SUDO_USER.get().filter(|_| user.is_root());
+    let is_own = [user.as_raw(), 0].contains(&metadata.uid()) || sudo_user == Some(&metadata.uid());
+    let (writable, sticky) = (metadata.mode() & 0o002 != 0, metadata.mode() & 0o1000 != 0);
+    let display = path.display();
+    if !is_own {
+        let message = format!("{display} belongs to another user (uid {})", metadata.uid());
+        return Err(Error::new(ErrorKind::Untrusted, message)
+            .with_hint("copy the project to a directory of your own"));
+    }
+    if writable && !(metadata.is_dir() && sticky) {
+        let message = format!("{display} can be changed by every user");
+        return Err(Error::new(ErrorKind::Untrusted, message)
+            .with_hint(format!("make it private: `chmod o-w {display}`")));
+    }
+    Ok(())
+}
+
 /// Reads the file.
 ///
 /// # Errors
-/// `NotFound` if missing; `Config` for anything but a text file of up to 1 MiB; `Io` if unreadable.
+/// `NotFound` if missing; `Untrusted` if other users can change it; `Config` for anything but a text file of up to 1 MiB; `Io` if unreadable.
 pub(super) fn read(path: &Path) -> Result<String> {
     let display = path.display();
     let refuse = |reason: String, hint: &'static str| {
@@ -42,6 +72,9 @@ pub(super) fn read(path: &Path) -> Result<String> {
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(failed)?;
+    ensure_owned(path, &file.metadata().map_err(failed)?)?;
+    let directory = path.parent().unwrap_or(path);
+    ensure_owned(directory, &fs::metadata(directory).map_err(failed)?)?;
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;

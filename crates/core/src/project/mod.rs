@@ -20,14 +20,17 @@ mod schema;
 mod setup;
 mod snapshots;
 mod store;
+mod trust;
 
 pub use change::{Change, NewEnv};
+pub(crate) use disk::set_sudo_user;
 pub use file_backup::{FileBackup, restore_file};
 pub use registry::{KnownProject, Registry};
 pub use schema::{Entry, File, MountEntry, UserEntry, json_schema};
 pub use setup::Setup;
 pub use snapshots::SnapshotEntry;
 pub use store::{FILE_NAME, Project, create_file, find_directory};
+pub use trust::{HostPart, Trust};
 
 /// A string as YAML: quoted where it would parse as a number, a date or similar.
 fn plain_or_quoted(word: &str) -> String {

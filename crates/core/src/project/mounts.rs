@@ -1,7 +1,7 @@
 //! `mounts:` of an env: directories of the host in the guest.
 //!
-//! The file may come with a cloned repository, so a mount must be in the project or the user's home
-//! after resolving symbolic links, unless it has `force: true`. The engine gets the resolved path.
+//! The file may come with a cloned repository, so [`trust`](super::trust) asks about each mount. The engine gets the
+//! path after resolving symbolic links.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -68,12 +68,22 @@ fn host_path(entry: &MountEntry, allowed: &Allowed<'_>) -> Result<PathBuf> {
         let message = format!("the path {} is not UTF-8", real.display());
         return Err(Error::new(ErrorKind::Config, message));
     }
-    if entry.force || is_inside(&real, allowed) {
-        return Ok(real);
+    Ok(real)
+}
+
+/// Whether a path of the host, without links, needs a consent of its own: it is neither in the project nor in the home,
+/// it contains one of them, or it is in a dot-directory of the home, with keys and settings.
+pub(super) fn is_sensitive(real: &Path, directory: &Path, user_home: Option<&Path>) -> bool {
+    let home = user_home.and_then(|home| home.canonicalize().ok());
+    if home.as_ref().is_some_and(|home| home.starts_with(real)) || real.parent().is_none() {
+        return true;
     }
-    let message = format!("{} is not in the project or your home", real.display());
-    Err(Error::new(ErrorKind::Config, message)
-        .with_hint("to allow it, add `force: true` to the mount"))
+    if real.starts_with(directory) {
+        return false;
+    }
+    let below_home = home.as_ref().and_then(|home| real.strip_prefix(home).ok());
+    let first = below_home.and_then(|below| below.components().next());
+    first.is_none_or(|first| first.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
 /// The path before resolving links.
@@ -93,19 +103,6 @@ fn named_path(text: &str, allowed: &Allowed<'_>) -> Result<PathBuf> {
         Some(home) => Ok(home.join(rest.trim_start_matches('/'))),
         None => refuse("cannot resolve `~`: no home directory"),
     }
-}
-
-/// Whether a resolved path is in the project or the home. Ignores a home that is the root
-/// directory.
-fn is_inside(real: &Path, allowed: &Allowed<'_>) -> bool {
-    let roots = [Some(allowed.directory), allowed.home];
-    let real_roots = roots
-        .into_iter()
-        .flatten()
-        .filter_map(|root| root.canonicalize().ok());
-    real_roots
-        .filter(|root| root.parent().is_some())
-        .any(|root| real.starts_with(root))
 }
 
 fn guest_path(text: &str) -> Result<PathBuf> {
@@ -167,12 +164,11 @@ mod tests {
             self.0.path().canonicalize().unwrap().join(below)
         }
 
-        fn mount(&self, host: &str, guest: &str, force: bool) -> Result<Mount> {
+        fn mount(&self, host: &str, guest: &str) -> Result<Mount> {
             let entry = MountEntry {
                 host: host.to_owned(),
                 guest: guest.to_owned(),
                 readonly: true,
-                force,
             };
             let (directory, home) = (self.path("project"), self.path("home"));
             let allowed = Allowed {
@@ -197,42 +193,37 @@ mod tests {
             ("~//cache/", "home/cache"),
             (outside.to_str().unwrap(), "home/cache"),
         ] {
-            let mount = tree.mount(host, "/work", false).unwrap();
+            let mount = tree.mount(host, "/work").unwrap();
             assert_eq!(mount.host, tree.path(real), "{host}");
             assert!(mount.readonly);
         }
     }
 
     #[test]
-    fn outside_paths_need_force_even_behind_a_link() {
+    fn home_its_hidden_directories_and_the_rest_of_the_host_are_sensitive() {
         let tree = TestTree::new();
-        let outside = tree.path("outside");
-        for host in [
-            "../outside",
-            "escape",
-            "escape/.",
-            "/",
-            outside.to_str().unwrap(),
+        let (directory, home) = (tree.path("project"), tree.path("home"));
+        for (path, expected) in [
+            ("project", false),
+            ("project/data", false),
+            ("home/cache", false),
+            ("home", true),
+            ("home/.ssh", true),
+            ("home/.config/x", true),
+            ("outside", true),
+            ("", true),
         ] {
-            let error = tree.mount(host, "/work", false).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config, "{host}");
-            assert!(error.hint().unwrap().contains("force: true"), "{host}");
-            assert!(tree.mount(host, "/work", true).is_ok(), "{host}");
+            let sensitive = is_sensitive(&tree.path(path), &directory, Some(&home));
+            assert_eq!(sensitive, expected, "{path}");
         }
-        let forced = tree.mount("escape", "/work", true).unwrap();
-        assert_eq!(forced.host, outside);
-    }
-
-    #[test]
-    fn ignores_a_home_that_is_the_root_directory() {
-        let tree = TestTree::new();
-        let directory = tree.path("project");
-        let allowed = Allowed {
-            directory: &directory,
-            home: Some(Path::new("/")),
-        };
-        assert!(!is_inside(&tree.path("outside"), &allowed));
-        assert!(is_inside(&tree.path("project/data"), &allowed));
+        // A project that is the home.
+        assert!(is_sensitive(&home, &home, Some(&home)));
+        assert!(is_sensitive(
+            Path::new("/"),
+            &directory,
+            Some(Path::new("/"))
+        ));
+        assert!(is_sensitive(&tree.path("home/cache"), &directory, None));
     }
 
     #[test]
@@ -245,11 +236,9 @@ mod tests {
             ("~root/x", "other users"),
             ("", "empty"),
         ] {
-            for force in [false, true] {
-                let error = tree.mount(host, "/work", force).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Config, "{host}");
-                assert!(error.report().message.contains(word), "{host}: {error:?}");
-            }
+            let error = tree.mount(host, "/work").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{host}");
+            assert!(error.report().message.contains(word), "{host}: {error:?}");
         }
     }
 
@@ -257,7 +246,7 @@ mod tests {
     fn guest_paths_must_be_absolute_without_dots() {
         let tree = TestTree::new();
         assert_eq!(
-            tree.mount(".", "//srv/a b//", false).unwrap().guest,
+            tree.mount(".", "//srv/a b//").unwrap().guest,
             Path::new("/srv/a b")
         );
         for (guest, word) in [
@@ -271,7 +260,7 @@ mod tests {
             ("/srv/./etc", "`.`"),
             ("/srv/a\nb", "control character"),
         ] {
-            let error = tree.mount(".", guest, true).unwrap_err();
+            let error = tree.mount(".", guest).unwrap_err();
             assert!(error.report().message.contains(word), "{guest}: {error:?}");
         }
     }
@@ -283,7 +272,6 @@ mod tests {
             host: ".".to_owned(),
             guest: guest.to_owned(),
             readonly: false,
-            force: false,
         };
         let directory = tree.path("project");
         let allowed = Allowed {

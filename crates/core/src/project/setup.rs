@@ -6,7 +6,10 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,7 +34,10 @@ impl Setup {
         let line = text.trim();
         let path = directory.join(line);
         if path.is_file() {
-            return Ok(Self::File(path));
+            let real = path.canonicalize();
+            let real = real
+                .map_err(|error| Error::io(format!("cannot resolve {}", path.display()), error))?;
+            return Ok(Self::File(real));
         }
         // `/usr/bin/env …` is a script.
         let one_word = !line.contains(char::is_whitespace);
@@ -54,7 +60,12 @@ impl Setup {
             Self::File(path) => path,
         };
         let failed = |error| Error::io(format!("cannot read the script {}", path.display()), error);
-        let file = fs::File::open(path).map_err(failed)?;
+        // It was resolved for the user's consent: a link is new.
+        let mut options = fs::OpenOptions::new();
+        let options = options
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(MAX_SCRIPT_BYTES + 1)
             .read_to_end(&mut bytes)
@@ -86,7 +97,7 @@ mod tests {
         let absolute = directory.path().join("make");
         for (text, name) in [
             ("setup.sh", "setup.sh"),
-            ("./setup.sh", "./setup.sh"),
+            ("./setup.sh", "setup.sh"),
             ("scripts/dev", "scripts/dev"),
             ("make", "make"),
             ("with blank.sh", "with blank.sh"),

@@ -110,7 +110,7 @@ impl WatchedPaths {
         let is_file = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| {
-                name == FILE_NAME || name == "projects.json" || is_session_file(name)
+                [FILE_NAME, "projects.json", "trust.json"].contains(&name) || is_session_file(name)
             })
         };
         let is_directory = |path: &Path| self.wanted.iter().any(|wanted| wanted.starts_with(path));

@@ -172,7 +172,7 @@ impl ViewState {
 
     /// Reads all projects and local engines again, and remote engines on request; else their last answers count.
     async fn refresh(&mut self, query_remotes: bool) {
-        let files = read_projects(&self.directories());
+        let files = read_projects(&self.directories(), &self.operations.trust());
         let remotes = self.operations.remote_engines(&files);
         self.subscriptions.set(&remotes);
         if query_remotes {

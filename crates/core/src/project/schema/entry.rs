@@ -119,7 +119,4 @@ pub struct MountEntry {
     /// Whether the env may only read it.
     #[serde(default)]
     pub readonly: bool,
-    /// Allows a directory outside the project and the user's home.
-    #[serde(default)]
-    pub force: bool,
 }
