@@ -1,4 +1,4 @@
-//! Envs on Lima after a crash or a reboot: what was left, and what others have meanwhile.
+//! Envs on Lima after a crash or a reboot: stale pid files, and records of a newer program.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,11 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.fake_trial(
-            "crashes::a_foreign_with_a_machines_pid_lives_on",
-            a_foreign_with_its_pid,
+            "crashes::a_foreign_process_with_a_reused_pid_is_not_killed",
+            foreign_process_with_its_pid,
         ),
         lima.fake_trial(
-            "crashes::what_a_newer_program_wrote_is_named_and_left_alone",
+            "crashes::records_of_a_newer_program_are_reported_and_kept",
             a_newer_record,
         ),
     ]
@@ -25,7 +25,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-/// A process that nobody of Lima's has started.
+/// A process that Lima has not started.
 struct ForeignProcess(Child);
 
 impl ForeignProcess {
@@ -35,7 +35,7 @@ impl ForeignProcess {
         Ok(Self(command.spawn()?))
     }
 
-    /// Has the pid files of a machine name it, as they would after a reboot.
+    /// Writes its pid to the pid files of a machine, as after a reboot.
     fn take_over(&self, machine: &Path) -> Result<()> {
         for name in ["ha.pid", "qemu.pid"] {
             let path = machine.join(name);
@@ -56,13 +56,13 @@ impl ForeignProcess {
 
 impl Drop for ForeignProcess {
     fn drop(&mut self) {
-        // It may be gone, which the test has said then.
+        // It may have ended, which the test has reported.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
+fn foreign_process_with_its_pid(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     let machine = stage.instance("web-dev");
@@ -73,7 +73,7 @@ fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
     ensure!(project.status("dev")? == "stopped", "it isn't stopped");
     let told = project.run(&["doctor"])?;
     ensure!(told.stdout.contains("has crashed"), "{told:?}");
-    // Looking changes nothing.
+    // Diagnosis changes nothing.
     ensure!(machine.join("ha.pid").exists(), "its file is gone");
     project.ok(&["up", "dev"])?;
     ensure!(project.status("dev")? == "running", "it doesn't run");

@@ -15,7 +15,7 @@ const OFF: &str = "portForwards:\n\
     - {guestIP: \"0.0.0.0\", guestIPMustBeZero: false, guestPortRange: [1, 1023], proto: any, ignore: true}\n\
     - {guestIP: \"0.0.0.0\", guestIPMustBeZero: false, guestPortRange: [1024, 65535], proto: any, ignore: true}\n";
 
-pub fn the_log_begins_anew_and_tells_running_and_exiting(stage: &LimaStage) -> Result<()> {
+pub fn each_start_has_a_new_log_with_running_and_exiting(stage: &LimaStage) -> Result<()> {
     stage.running("a", OFF)?;
     let port = stage.listed("a")?["sshLocalPort"].clone();
     let events = stage.events("a")?;
@@ -58,25 +58,25 @@ fn forward(event: &Value) -> Option<(&str, &str)> {
     Some((forward["type"].as_str()?, forward["guestAddr"].as_str()?))
 }
 
-pub fn a_listener_is_told_and_stays_in_the_lines(stage: &LimaStage) -> Result<()> {
+pub fn a_listener_is_logged_and_stays_in_the_lines(stage: &LimaStage) -> Result<()> {
     stage.running("a", OFF)?;
     guest::serve(stage, 7002)?;
     let wanted = ("not-forwarding", "127.0.0.1:7002");
-    stage.until("the listener is told", || {
+    stage.until("the listener is logged", || {
         Ok(stage
             .events("a")?
             .iter()
             .any(|event| forward(event) == Some(wanted)))
     })?;
     let events = stage.events("a")?;
-    let told = events
+    let logged = events
         .iter()
         .find(|event| forward(event) == Some(wanted))
-        .context("not told")?;
-    ensure!(told["status"]["running"] == true, "{told}");
+        .context("not logged")?;
+    ensure!(logged["status"]["running"] == true, "{logged}");
     ensure!(
-        told["status"]["portForward"].get("hostAddr").is_none(),
-        "{told}"
+        logged["status"]["portForward"].get("hostAddr").is_none(),
+        "{logged}"
     );
     Ok(())
 }
@@ -91,7 +91,7 @@ pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
     )?;
     guest::serve(stage, 7003)?;
     let wanted = ("forwarding", "127.0.0.1:7003");
-    stage.until("the forward is told", || {
+    stage.until("the forward is logged", || {
         Ok(stage
             .events("a")?
             .iter()

@@ -1,10 +1,8 @@
-//! What we rely on in `limactl`, one function a fact. Those of `both` hold for the real one too; those of `fake` say what the
-//! stand-in can be told to do.
+//! Facts about `limactl` that our backend relies on, one function each. Only a real one can prove them.
 
 mod changes;
 mod creation;
 mod events;
-mod faults;
 pub mod guest;
 mod lifecycle;
 mod listing;
@@ -23,18 +21,7 @@ macro_rules! facts {
 }
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, fact) in both() {
-        trials.extend(lima.trials(name, fact));
-    }
-    for (name, fact) in fake() {
-        trials.extend(lima.fake_trial(name, fact));
-    }
-    trials
-}
-
-fn both() -> Vec<(&'static str, Fact)> {
-    facts![
+    let facts = facts![
         usage::the_version_is_a_line,
         usage::an_unknown_command_or_flag_is_refused,
         usage::the_number_of_arguments_is_checked,
@@ -83,29 +70,13 @@ fn both() -> Vec<(&'static str, Fact)> {
         guest::ssh_by_its_config_reaches_it,
         guest::a_port_on_the_guests_loopback_is_reached,
         guest::host_keys_change_with_each_boot,
-        events::the_log_begins_anew_and_tells_running_and_exiting,
-        events::a_listener_is_told_and_stays_in_the_lines,
+        events::each_start_has_a_new_log_with_running_and_exiting,
+        events::a_listener_is_logged_and_stays_in_the_lines,
         events::a_rule_forwards_a_port,
         events::watch_names_the_instance,
-    ]
-    .to_vec()
-}
-
-fn fake() -> Vec<(&'static str, Fact)> {
-    facts![
-        creation::unknown_fields_are_refused,
-        creation::an_image_of_another_architecture_is_refused,
-        creation::nothing_is_downloaded,
-        creation::start_makes_what_is_unknown,
-        changes::vz_is_taken_where_it_is_allowed,
-        changes::snapshots_are_not_there,
-        faults::it_says_to_be_another_version,
-        faults::it_hangs_and_dies_where_told,
-        faults::it_writes_rubbish_and_warnings_first,
-        faults::a_full_disk_leaves_the_instance_behind,
-        faults::a_killed_pack_leaves_the_old_disk,
-        faults::a_power_cut_loses_what_was_not_packed,
-        faults::calls_are_written_down,
-    ]
-    .to_vec()
+    ];
+    facts
+        .into_iter()
+        .flat_map(|(name, fact)| lima.real_trial(name, fact))
+        .collect()
 }
