@@ -32,6 +32,18 @@ pub struct Limactl {
 }
 
 impl Limactl {
+    /// `$LIMACTL` or the `limactl` in PATH.
+    pub fn real() -> Option<Self> {
+        let named = std::env::var_os("LIMACTL").filter(|path| !path.is_empty());
+        let path = named.map(PathBuf::from).or_else(|| {
+            let directories = std::env::var_os("PATH")?;
+            std::env::split_paths(&directories)
+                .map(|directory| directory.join("limactl"))
+                .find(|path| path.is_file())
+        })?;
+        Some(Self { path, fake: false })
+    }
+
     /// The word before its tests' names.
     pub fn label(&self) -> &'static str {
         if self.fake { FAKE } else { REAL }
@@ -52,30 +64,17 @@ impl Lima {
     ///
     /// The stand-in isn't built, or root has no user to run tests as.
     pub fn find() -> Result<Self> {
-        let found = Self::find_without_user()?;
+        let fake = Limactl {
+            path: beside_tests("limactl")?,
+            fake: true,
+        };
+        let found: Vec<Limactl> = std::iter::once(fake).chain(Limactl::real()).collect();
         let delegate = if user::is_root() {
             Some(Arc::new(Delegate::new(&found)?))
         } else {
             None
         };
         Ok(Self { found, delegate })
-    }
-
-    /// The programs alone, for what runs no tests.
-    ///
-    /// # Errors
-    ///
-    /// The stand-in isn't built.
-    pub fn find_without_user() -> Result<Vec<Limactl>> {
-        let fake = beside_tests("limactl")?;
-        let mut found = vec![Limactl {
-            path: fake,
-            fake: true,
-        }];
-        if let Some(path) = real() {
-            found.push(Limactl { path, fake: false });
-        }
-        Ok(found)
     }
 
     /// A test of this name on each limactl.
@@ -162,15 +161,13 @@ impl Lima {
     }
 }
 
-/// This program once more as the tests' user, for what is no test. It finds our command line and `also` beside itself; the
-/// directory of the copies has to outlive the command.
+/// This program as the tests' user, with copies of our programs beside it. Their directory has to outlive the command.
 ///
 /// # Errors
 ///
-/// There is no such user, or the programs can't be laid out.
-pub fn as_user(limactl: &Limactl, also: &Path) -> Result<(impl Drop + use<>, Command)> {
+/// There is no such user, or the copies cannot be written.
+pub fn as_user(limactl: &Limactl) -> Result<(impl Drop + use<>, Command)> {
     let delegate = Delegate::new(std::slice::from_ref(limactl))?;
-    delegate.add(also)?;
     let command = delegate.command();
     Ok((delegate.into_directory(), command))
 }
@@ -221,14 +218,4 @@ fn beside_tests(name: &str) -> Result<PathBuf> {
             directory.display()
         ),
     }
-}
-
-fn real() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LIMACTL").filter(|path| !path.is_empty()) {
-        return Some(path.into());
-    }
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join("limactl"))
-        .find(|path| path.is_file())
 }

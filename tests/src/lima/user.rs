@@ -53,11 +53,6 @@ impl Delegate {
         })
     }
 
-    pub(super) fn add(&self, program: &Path) -> Result<()> {
-        let name = program.file_name().context("a program without a name")?;
-        lay_out(program, &self.directory.path().join(name))
-    }
-
     /// The copies alone.
     pub(super) fn into_directory(self) -> TempDir {
         self.directory
