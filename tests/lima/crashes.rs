@@ -1,4 +1,4 @@
-//! Envs on Lima after a crash or a reboot: stale pid files, and records of a newer program.
+//! Envs on Lima after a crash or a reboot: stale pid files, and records of a newer program, and killed VMs.
 
 use std::fs;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use rustix::process::{Pid, Signal, kill_process};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
@@ -18,6 +19,10 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         lima.fake_trial(
             "crashes::records_of_a_newer_program_are_reported_and_kept",
             a_newer_record,
+        ),
+        lima.fake_trial(
+            "crashes::a_killed_vm_is_stopped_and_starts_again",
+            killed_vm,
         ),
     ]
     .into_iter()
@@ -84,6 +89,23 @@ fn foreign_process_with_its_pid(stage: &LimaStage) -> Result<()> {
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!machine.exists(), "it is still there");
     ensure!(foreign.lives()?, "deleting has killed it");
+    Ok(())
+}
+
+fn killed_vm(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["exec", "dev", "--", "touch", "unsaved"])?;
+    let driver = fs::read_to_string(stage.instance("web-dev").join("qemu.pid"))?;
+    let driver = Pid::from_raw(driver.trim().parse()?).context("no driver")?;
+    kill_process(driver, Signal::KILL)?;
+    stage.until("the env is stopped", || {
+        Ok(project.status("dev")? == "stopped")
+    })?;
+    project.ok(&["up", "dev"])?;
+    // Like a power cut, and with the set-up of the env.
+    let lost = project.run(&["exec", "dev", "--", "test", "-e", "unsaved"])?;
+    ensure!(lost.code == Some(1), "{lost:?}");
     Ok(())
 }
 

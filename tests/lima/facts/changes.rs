@@ -1,59 +1,9 @@
-//! `edit`, `clone`, `rename`, `protect`, `snapshot`.
+//! Changes of an instance: size of the disk, `clone`, `rename`, `protect`.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::lima::LimaStage;
-
-pub fn an_edit_changes_and_says_so(stage: &LimaStage) -> Result<()> {
-    stage.create("a", "")?;
-    let output = stage.call(&["edit", "--tty=false", "--cpus=3", "--memory=2", "a"])?;
-    ensure!(output.code == 0, "{output:?}");
-    ensure!(
-        output.stderr.contains("Instance `a` configuration edited"),
-        "{output:?}"
-    );
-    stage.ok(&["edit", "--tty=false", "--set", ".timezone = \"UTC\"", "a"])?;
-    let listed = stage.listed("a")?;
-    ensure!(
-        listed["cpus"] == 3 && listed["memory"] == 2u64 << 30,
-        "{listed}"
-    );
-    ensure!(listed["config"]["timezone"] == "UTC", "{listed}");
-    Ok(())
-}
-
-pub fn an_edit_without_change_is_no_error(stage: &LimaStage) -> Result<()> {
-    stage.create("a", "")?;
-    stage.ok(&["edit", "--tty=false", "--cpus=1", "a"])?;
-    let before = fs::read(stage.instance("a").join("lima.yaml"))?;
-    let output = stage.call(&["edit", "--tty=false", "--cpus=1", "a"])?;
-    ensure!(output.code == 0, "{output:?}");
-    ensure!(
-        output.stderr.contains("no changes made to the instance"),
-        "{output:?}"
-    );
-    ensure!(fs::read(stage.instance("a").join("lima.yaml"))? == before);
-    Ok(())
-}
-
-pub fn a_running_one_is_not_changed(stage: &LimaStage) -> Result<()> {
-    stage.running("a", "")?;
-    stage.refused(
-        &["edit", "--tty=false", "--cpus=2", "a"],
-        "cannot edit a running instance",
-    )?;
-    stage.refused(
-        &["clone", "--tty=false", "a", "b"],
-        "cannot clone a running instance",
-    )?;
-    stage.refused(
-        &["rename", "--tty=false", "a", "b"],
-        "cannot rename a running instance",
-    )?;
-    ensure!(!stage.instance("b").exists());
-    Ok(())
-}
 
 pub fn a_disk_grows_and_does_not_shrink(stage: &LimaStage) -> Result<()> {
     stage.create("a", "")?;

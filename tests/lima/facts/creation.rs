@@ -1,10 +1,8 @@
 //! `create`.
 
 use std::fs;
-use std::io::Write;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::lima::LimaStage;
 
 fn create(name: &str) -> [String; 3] {
@@ -88,28 +86,6 @@ pub fn bad_yaml_is_refused_and_leaves_nothing(stage: &LimaStage) -> Result<()> {
         "provision:\n- mode: system\n",
         "field `provision[0].script` must not be empty",
     )
-}
-
-pub fn an_unused_param_is_refused(stage: &LimaStage) -> Result<()> {
-    refused(stage, "param: {Lonely: x}\n", "`Lonely` is not used")?;
-    let used = "param: {Used: x}\nprovision:\n- mode: system\n  script: |\n    #!/bin/sh\n    echo \"$PARAM_Used\"\n";
-    stage.create("a", used)
-}
-
-pub fn a_template_comes_by_stdin_too(stage: &LimaStage) -> Result<()> {
-    let text = fs::read(stage.yaml("")?)?;
-    let mut child = stage
-        .command(&["create", "--tty=false", "--name=a", "-"])
-        .stdin(Stdio::piped())
-        .spawn()?;
-    child.stdin.take().context("no stdin")?.write_all(&text)?;
-    ensure!(child.wait()?.success());
-    ensure!(stage.status("a")? == "Stopped");
-    stage.refused(
-        &["create", "--tty=false", "-"],
-        "must pass instance name with --name",
-    )?;
-    Ok(())
 }
 
 pub fn unknown_fields_are_warned_of(stage: &LimaStage) -> Result<()> {

@@ -1,9 +1,6 @@
-//! The host agent's log, and `watch`.
+//! The host agent's log.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::LimaStage;
@@ -58,29 +55,6 @@ fn forward(event: &Value) -> Option<(&str, &str)> {
     Some((forward["type"].as_str()?, forward["guestAddr"].as_str()?))
 }
 
-pub fn a_listener_is_logged_and_stays_in_the_lines(stage: &LimaStage) -> Result<()> {
-    stage.running("a", OFF)?;
-    guest::serve(stage, 7002)?;
-    let wanted = ("not-forwarding", "127.0.0.1:7002");
-    stage.until("the listener is logged", || {
-        Ok(stage
-            .events("a")?
-            .iter()
-            .any(|event| forward(event) == Some(wanted)))
-    })?;
-    let events = stage.events("a")?;
-    let logged = events
-        .iter()
-        .find(|event| forward(event) == Some(wanted))
-        .context("not logged")?;
-    ensure!(logged["status"]["running"] == true, "{logged}");
-    ensure!(
-        logged["status"]["portForward"].get("hostAddr").is_none(),
-        "{logged}"
-    );
-    Ok(())
-}
-
 pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = free.local_addr()?.port();
@@ -103,32 +77,4 @@ pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
         };
         Ok(guest::ask(&stream, &stream).unwrap_or(false))
     })
-}
-
-pub fn watch_names_the_instance(stage: &LimaStage) -> Result<()> {
-    stage.create("a", OFF)?;
-    let mut watch = stage
-        .command(&["watch", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut said = BufReader::new(watch.stderr.take().context("no stderr")?);
-    let mut line = String::new();
-    said.read_line(&mut line)?;
-    ensure!(line.contains("Watching for events"), "{line:?}");
-    stage.ok(&["start", "--tty=false", "a"])?;
-    let mut lines = BufReader::new(watch.stdout.take().context("no stdout")?).lines();
-    let running = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find(|line| line.contains("\"running\":true"));
-    watch.kill()?;
-    watch.wait()?;
-    let event: Value = serde_json::from_str(&running.context("no event")?)?;
-    ensure!(
-        event["instance"] == "a" && event["event"]["status"]["running"] == true,
-        "{event}"
-    );
-    ensure!(fs::metadata(stage.instance("a").join("ha.stdout.log"))?.len() > 0);
-    Ok(())
 }
