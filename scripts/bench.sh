@@ -1,8 +1,7 @@
 #!/bin/bash
 # Measures the release binaries against real engines (private ones, as the tests).
 #
-#   bench.sh [PART...]    start, list, raw, exec, snapshot, restore, clone, files, create, bare, ports, app, many, lima;
-#                         all without an argument
+#   bench.sh [PART...]    start, list, exec, clone, files, create, ports, app, lima; all without an argument
 #   WRITE=1 bench.sh      writes what it has measured into docs/benchmarks.md
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -12,8 +11,6 @@ scripts/setup.sh test
 tests/engines/engines.sh up
 tests/engines/lima.sh up
 scripts/build.sh
-# The stand-in is no program of the release.
-cargo build --quiet --release --locked -p lxc-dev-manager-limactl
 set -a
 eval "$(tests/engines/engines.sh env)"
 set +a

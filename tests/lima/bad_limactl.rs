@@ -1,5 +1,4 @@
-//! Our commands with a limactl that isn't there, doesn't answer, dies, or says odd things, and with what people do to
-//! its files.
+//! Our commands with a limactl that is missing, hangs, dies, or prints unexpected output, and with edited or deleted files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,19 +15,19 @@ const CREATE: [&str; 4] = ["container", "create", "dev", "debian:12"];
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     type Test = fn(&LimaStage) -> Result<()>;
     let on_the_stand_in: [(&str, Test); 10] = [
-        ("one_that_hangs_is_given_up_and_named", hangs),
-        ("ctrl_c_ends_one_that_hangs", interrupted),
-        ("one_that_dies_is_told_and_leaves_nothing", dies),
-        ("rubbish_among_its_answers_is_passed_over", rubbish),
-        ("one_that_is_not_there_is_named", not_there),
+        ("a_hanging_one_times_out_with_a_reason", hangs),
+        ("ctrl_c_ends_a_hanging_one", interrupted),
+        ("a_killed_one_is_reported_and_leaves_nothing", dies),
+        ("unexpected_output_is_skipped", rubbish),
+        ("a_missing_one_is_reported", not_there),
         ("a_lima_home_that_is_too_long_is_refused", too_long),
         (
-            "settings_broken_by_hand_are_told_and_removed",
+            "invalid_settings_are_reported_and_removable",
             broken_settings,
         ),
-        ("a_machine_deleted_past_us_is_not_found", deleted),
+        ("a_machine_deleted_by_limactl_is_not_found", deleted),
         ("a_broken_machine_is_reported_and_fixed", broken),
-        ("a_start_that_loses_its_port_is_tried_again", loses_its_port),
+        ("a_start_that_loses_its_port_is_retried", loses_its_port),
     ];
     let trials = on_the_stand_in
         .into_iter()
@@ -59,7 +58,7 @@ fn call_of(stage: &LimaStage, command: &str) -> Result<u32> {
     Ok(found.context("no call")?.pid)
 }
 
-/// Whether a process has ended. Nobody may have looked after it yet.
+/// Whether a process has ended; a zombie has.
 fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ")
@@ -94,8 +93,8 @@ fn interrupted(stage: &LimaStage) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()?;
     let limactl = call_of(stage, "create")?;
-    let ours = Pid::from_raw(child.id().try_into()?).context("no process")?;
-    kill_process(ours, Signal::INT)?;
+    let command_pid = Pid::from_raw(child.id().try_into()?).context("no process")?;
+    kill_process(command_pid, Signal::INT)?;
     let ended: Ran = child.wait_with_output()?.into();
     ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
     ensure!(ended.stderr.contains("cancelled by the user"), "{ended:?}");
@@ -196,14 +195,13 @@ fn broken_settings(stage: &LimaStage) -> Result<()> {
     let agent: u32 = fs::read_to_string(machine.join("ha.pid"))?.trim().parse()?;
     fs::write(&yaml, "cpus: [\n")?;
     ensure!(project.status("dev")? == "error", "it isn't broken");
-    // Nor may it be read at all.
     fs::write(&yaml, b"cpus: \xff\n")?;
     ensure!(project.status("dev")? == "error", "it is no text");
     fs::set_permissions(&yaml, fs::Permissions::from_mode(0o0))?;
-    ensure!(project.status("dev")? == "error", "it is nobody's to read");
+    ensure!(project.status("dev")? == "error", "it is unreadable");
     fs::set_permissions(&yaml, fs::Permissions::from_mode(0o600))?;
     fs::write(&yaml, "cpus: [\n")?;
-    // Lima kills nothing of it, and would let it run without its directory.
+    // Lima finds no processes of a machine with invalid settings.
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(is_gone(agent), "its host agent was left");
     ensure!(!machine.exists(), "it is left");
@@ -260,14 +258,17 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     ensure!(project.status("dev")? == "running", "it doesn't run");
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
 
-    // A process that takes every port is not retried for ever.
+    // Not retried for ever.
     project.ok(&["down", "dev"])?;
     stage.faults(&["taken port 99"])?;
     let before = starts()?;
     let words = "Could not set up host forwarding rule";
     project.refused(&["up", "dev"], words)?;
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
-    ensure!(project.status("dev")? == "stopped", "it is half started");
+    ensure!(
+        project.status("dev")? == "stopped",
+        "it is partially started"
+    );
     stage.faults(&[])?;
     project.ok(&["up", "dev"]).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Envs on Lima after a crash or a reboot: what was left, and what others have meanwhile.
+//! Envs on Lima after a crash or a reboot: stale pid files, and records of a newer program, and killed VMs.
 
 use std::fs;
 use std::path::Path;
@@ -8,16 +8,21 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
+use rustix::process::{Pid, Signal, kill_process};
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.fake_trial(
-            "crashes::a_foreign_with_a_machines_pid_lives_on",
-            a_foreign_with_its_pid,
+            "crashes::a_foreign_process_with_a_reused_pid_is_not_killed",
+            foreign_process_with_its_pid,
         ),
         lima.fake_trial(
-            "crashes::what_a_newer_program_wrote_is_named_and_left_alone",
+            "crashes::records_of_a_newer_program_are_reported_and_kept",
             a_newer_record,
+        ),
+        lima.fake_trial(
+            "crashes::a_killed_vm_is_stopped_and_starts_again",
+            killed_vm,
         ),
     ]
     .into_iter()
@@ -25,7 +30,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-/// A process that nobody of Lima's has started.
+/// A process that Lima has not started.
 struct ForeignProcess(Child);
 
 impl ForeignProcess {
@@ -35,7 +40,7 @@ impl ForeignProcess {
         Ok(Self(command.spawn()?))
     }
 
-    /// Has the pid files of a machine name it, as they would after a reboot.
+    /// Writes its pid to the pid files of a machine, as after a reboot.
     fn take_over(&self, machine: &Path) -> Result<()> {
         for name in ["ha.pid", "qemu.pid"] {
             let path = machine.join(name);
@@ -56,13 +61,13 @@ impl ForeignProcess {
 
 impl Drop for ForeignProcess {
     fn drop(&mut self) {
-        // It may be gone, which the test has said then.
+        // It may have ended, which the test has reported.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
+fn foreign_process_with_its_pid(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     let machine = stage.instance("web-dev");
@@ -73,7 +78,7 @@ fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
     ensure!(project.status("dev")? == "stopped", "it isn't stopped");
     let told = project.run(&["doctor"])?;
     ensure!(told.stdout.contains("has crashed"), "{told:?}");
-    // Looking changes nothing.
+    // Diagnosis changes nothing.
     ensure!(machine.join("ha.pid").exists(), "its file is gone");
     project.ok(&["up", "dev"])?;
     ensure!(project.status("dev")? == "running", "it doesn't run");
@@ -84,6 +89,23 @@ fn a_foreign_with_its_pid(stage: &LimaStage) -> Result<()> {
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(!machine.exists(), "it is still there");
     ensure!(foreign.lives()?, "deleting has killed it");
+    Ok(())
+}
+
+fn killed_vm(stage: &LimaStage) -> Result<()> {
+    let project = LimaProject::new(stage, Guest::Busybox)?;
+    project.ok(&["container", "create", "dev", "debian:12"])?;
+    project.ok(&["exec", "dev", "--", "touch", "unsaved"])?;
+    let driver = fs::read_to_string(stage.instance("web-dev").join("qemu.pid"))?;
+    let driver = Pid::from_raw(driver.trim().parse()?).context("no driver")?;
+    kill_process(driver, Signal::KILL)?;
+    stage.until("the env is stopped", || {
+        Ok(project.status("dev")? == "stopped")
+    })?;
+    project.ok(&["up", "dev"])?;
+    // Like a power cut, and with the set-up of the env.
+    let lost = project.run(&["exec", "dev", "--", "test", "-e", "unsaved"])?;
+    ensure!(lost.code == Some(1), "{lost:?}");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! `nesting: docker` in a real machine, which gets Docker of its distribution's servers. The stand-in's guests are namespaces of
-//! an ordinary user, who may make no devices and mount no overlay: Docker doesn't start there.
+//! an ordinary user, who may not create devices or mount overlays: Docker doesn't start there.
 
 use std::fs;
 

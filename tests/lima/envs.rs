@@ -9,16 +9,16 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.trials(
-            "envs::an_env_is_made_snapshotted_and_reset",
-            made_snapshotted_and_reset,
+            "envs::an_env_is_created_snapshotted_and_reset",
+            created_snapshotted_and_reset,
         ),
         lima.trials(
-            "envs::a_removed_env_comes_back_where_it_is_kept",
-            removed_and_back,
+            "envs::removal_is_undone_from_an_undo_copy",
+            removal_is_undone,
         ),
         lima.trials(
-            "envs::a_strangers_machine_is_never_touched",
-            a_strangers_machine,
+            "envs::a_foreign_machine_is_never_touched",
+            a_foreign_machine,
         ),
         lima.fake_trial(
             "envs::a_create_that_fails_leaves_nothing",
@@ -26,16 +26,19 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         ),
         lima.fake_trial("envs::an_old_limactl_is_named", old_limactl),
         lima.trials(
-            "envs::a_clone_has_an_id_of_its_own_wherever_it_goes_back",
+            "envs::a_clone_has_its_own_id_after_each_restore",
             a_clones_identity,
         ),
         lima.trials(
             "envs::one_that_starts_never_looks_broken",
             never_looks_broken,
         ),
-        lima.trials("envs::autostart_is_refused_in_words", autostart_is_refused),
+        lima.trials(
+            "envs::autostart_is_rejected_with_a_reason",
+            autostart_is_refused,
+        ),
         lima.trials("envs::mounts_and_setup_are_there", mounts_and_setup),
-        lima.fake_trial("envs::a_mount_that_is_not_there_is_told", mount_is_missing),
+        lima.fake_trial("envs::a_missing_mount_is_reported", mount_is_missing),
         lima.trials("envs::templates_pass_limas_own_check", templates_are_valid),
     ]
     .into_iter()
@@ -43,7 +46,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
+fn created_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     let listed = project.ok(&["list"])?;
@@ -72,7 +75,7 @@ fn made_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     let empty = stage.path("state/run/limactl").canonicalize()?;
     let odd = calls
         .filter(|call| call.args.iter().any(|word| word == "--tty=false"))
-        .find(|call| call.env.contains_key("XPC_SERVICE_NAME") || call.cwd != empty);
+        .find(|call| call.service.is_some() || call.cwd != empty);
     ensure!(odd.is_none(), "{odd:?}");
     Ok(())
 }
@@ -89,17 +92,17 @@ fn a_clones_identity(stage: &LimaStage) -> Result<()> {
     project.ok(&["down", "dev"])?;
     project.ok(&["container", "clone", "dev", "copy"])?;
     ensure!(id("copy")? != known, "the clone is its source");
-    // What every env begins with is a clone's source as it was.
+    // The initial state of a clone has the id of its source.
     project.ok(&["container", "reset", "copy"])?;
     ensure!(id("copy")? != known, "the clone is its source again");
     let before = id("copy")?;
     project.ok(&["container", "snapshot", "create", "copy", "s"])?;
     project.ok(&["down", "copy"])?;
-    // To the begin, and from there to what has an id already: nothing has run in between.
+    // First to the initial state, then to a state with its own id, without a boot in between.
     project.ok(&["container", "reset", "copy"])?;
     project.ok(&["container", "reset", "copy", "s"])?;
     project.ok(&["up", "copy"])?;
-    ensure!(id("copy")? == before, "it has become another one");
+    ensure!(id("copy")? == before, "its id has changed");
     Ok(())
 }
 
@@ -136,6 +139,7 @@ fn mounts_and_setup(stage: &LimaStage) -> Result<()> {
                 setup: |\n      #!/bin/sh\n      cat /srv/shared/file \"/srv/it's fixed/file\" >note\n      \
                 sudo -n touch /etc/was-set-up\n      echo \"a line of it's own\"\n";
     fs::write(directory.join("containers.yaml"), text)?;
+    project.ok(&["trust"])?;
     let made = project.run(&["container", "create", "dev"])?;
     ensure!(made.code == Some(0), "{made:?}");
     let shown = [&made.stdout, &made.stderr].map(|text| text.contains("a line of it's own"));
@@ -172,6 +176,7 @@ fn mount_is_missing(stage: &LimaStage) -> Result<()> {
     let text = "project: web\nbackend: lima\ncontainers:\n  dev:\n    image: debian:12\n    mounts:\n    \
                 - {host: ./shared, guest: \"/srv/it's shared\"}\n    setup: touch \"/srv/it's shared/file\"\n";
     fs::write(directory.join("containers.yaml"), text)?;
+    project.ok(&["trust"])?;
     stage.faults(&["no mounts"])?;
     let words = "`/srv/it's shared` is not mounted in `web-dev`";
     let refused = project.refused(&["container", "create", "dev"], words)?;
@@ -189,7 +194,7 @@ fn mount_is_missing(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn removed_and_back(stage: &LimaStage) -> Result<()> {
+fn removal_is_undone(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "true"])?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
@@ -206,7 +211,7 @@ fn removed_and_back(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn a_strangers_machine(stage: &LimaStage) -> Result<()> {
+fn a_foreign_machine(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     stage.create("web-dev", "")?;
     let refused = project.run(&["container", "create", "dev", "debian:12"])?;
@@ -289,6 +294,7 @@ fn autostart_is_refused(stage: &LimaStage) -> Result<()> {
         &path,
         text.replace("defaults: {", "defaults: {autostart: true, "),
     )?;
+    project.ok(&["trust"])?;
     let refused = project.refused(&create, words)?;
     ensure!(
         refused.stderr.contains("start-at-login web-dev"),

@@ -1,4 +1,4 @@
-//! The snapshot that an env begins with: taken while its guest has its disk frozen, and after a stop where it can't.
+//! The initial snapshot of an env: of a frozen guest, or after a stop if it cannot be frozen.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root, setting};
 
-/// What holds it still.
-const STILL: &str = include_str!("../../crates/core/src/backend/lima/snapshots/freeze.sh");
+/// The freezing script.
+const FREEZE: &str = include_str!("../../crates/core/src/backend/lima/snapshots/freeze.sh");
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     let mut trials = lima.trials("freeze::a_guest_thaws_by_itself", thaws);
@@ -40,7 +40,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     trials
 }
 
-/// The kernel's own freezing, and a copy under a writer that never rests; of a qcow2 disk by qemu's own code.
+/// Freezing by the kernel and a copy under a constant writer; of a qcow2 disk by qemu's code.
 fn on_ext4(format: &str) -> Result<()> {
     let image = setting("LDM_TEST_LIMA_IMAGE")?;
     let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/freeze_on_ext4.sh");
@@ -67,7 +67,7 @@ fn made_with(stage: &LimaStage, starts: usize, stops: usize) -> Result<LimaProje
         "starts and stops: {found:?}, {:#?}",
         stage.calls()?
     );
-    // It is what the env was: set up, and with nothing of later.
+    // It has the set-up, and no later files.
     project.write_note("dev", "later")?;
     project.ok(&["container", "reset", "dev"])?;
     ensure!(project.run(&["exec", "dev", "--", "cat", "note"])?.code != Some(0));
@@ -78,7 +78,7 @@ fn made_with(stage: &LimaStage, starts: usize, stops: usize) -> Result<LimaProje
 
 fn one_boot(stage: &LimaStage) -> Result<()> {
     let project = made_with(stage, 1, 0)?;
-    // Others are what they say that they are: of a machine that was stopped.
+    // Other snapshots are of a stopped machine.
     project.ok(&["up", "dev"])?;
     let before = stage.called("stop")?;
     project.ok(&["container", "snapshot", "create", "dev", "other"])?;
@@ -96,7 +96,7 @@ fn not_frozen(stage: &LimaStage) -> Result<()> {
     made_with(stage, 2, 1).map(drop)
 }
 
-/// A swap, or what writes without a file system.
+/// For example by swapping, without a file system.
 fn written(stage: &LimaStage) -> Result<()> {
     let machine = stage.instance("web-dev");
     let (disk, agent) = (machine.join("disk"), machine.join("ha.pid"));
@@ -104,7 +104,7 @@ fn written(stage: &LimaStage) -> Result<()> {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                // Only a machine that runs writes. Its disk is not there yet, or on its way.
+                // Only while it runs. The disk may not exist yet.
                 if agent.exists() {
                     let _ = File::options()
                         .write(true)
@@ -114,13 +114,13 @@ fn written(stage: &LimaStage) -> Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        // Also where that panics: the other one would never end.
+        // Also after a panic: the other thread would never end.
         let _end = OnDrop(&is_over);
         made_with(stage, 2, 1).map(drop)
     })
 }
 
-/// Says that something is over.
+/// Sets a flag when dropped.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
@@ -129,13 +129,13 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// Whoever held it may be gone, and its input may never end.
+/// The host's process may be dead, and the input may never end.
 fn thaws(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     for (timeout, ends_early) in [("1", false), ("60", true)] {
         let began = Instant::now();
-        let words = ["exec", "-u", "root", "dev", "--", "sh", "-c", STILL, "sh"];
+        let words = ["exec", "-u", "root", "dev", "--", "sh", "-c", FREEZE, "sh"];
         let mut command = project.command(&words);
         command.arg(timeout).stdin(Stdio::piped());
         let mut child = command.spawn()?;
@@ -159,7 +159,10 @@ fn thaws(stage: &LimaStage) -> Result<()> {
             status.success() == ends_early,
             "{timeout}: {status}, {errors}"
         );
-        ensure!(began.elapsed() < Duration::from_secs(30), "it held on");
+        ensure!(
+            began.elapsed() < Duration::from_secs(30),
+            "it stayed frozen"
+        );
         // It writes again.
         project.write_note("dev", timeout)?;
     }

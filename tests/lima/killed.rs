@@ -1,5 +1,5 @@
-//! SIGKILL in the middle of operations on Lima: at each step that a command tells, and at each point of the
-//! `limactl` that it has called. The next command completes it or rolls it back, and says so.
+//! SIGKILL during operations on Lima: at each reported step, and at each point of the `limactl` call. The next command
+//! completes the operation or rolls it back, and reports that.
 
 use std::process::Child;
 
@@ -18,7 +18,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         ("killed::snapshot_is_there_or_not", snapshot),
         ("killed::removal_is_completed_or_rolled_back", removal),
         ("killed::clone_is_there_or_not", clone),
-        ("killed::rename_is_done_or_taken_back", rename),
+        ("killed::rename_is_completed_or_rolled_back", rename),
         ("killed::image_is_there_or_not", image),
         ("killed::in_the_middle_of_a_copy", copy),
     ];
@@ -31,13 +31,13 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
 /// Where to kill.
 #[derive(Debug, Clone, Copy)]
 enum At {
-    /// The command, when it says that it is at this step; its `limactl` may go on.
+    /// The command, when it reports this step; its `limactl` continues.
     Step(&'static str),
-    /// The command and its `limactl`, when that is at this point.
+    /// The command and its `limactl`, at this point of the latter.
     Limactl(&'static str),
 }
 
-/// Kills a command somewhere. Whether it came so far.
+/// Kills a command.
 fn kill(project: &LimaProject, arguments: &[&str], at: At) -> Result<()> {
     let stage = project.stage();
     let killed = match at {
@@ -73,16 +73,19 @@ fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()>
     Ok(())
 }
 
-/// The next change recovers what was interrupted, and reports it.
+/// The next command recovers the operation and reports it.
 fn recovered(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ran> {
     let next = project.run(arguments)?;
     let told = format!("an interrupted {what}");
-    ensure!(next.stderr.contains(&told), "no word of {what}: {next:#?}");
+    ensure!(
+        next.stderr.contains(&told),
+        "{what} is not reported: {next:#?}"
+    );
     Ok(next)
 }
 
-/// What envs, machines and files are there: all of a project, without a trace of what was begun.
-fn whole(project: &LimaProject, envs: &[&str]) -> Result<()> {
+/// Checks that the project has these envs and machines, without incomplete files.
+fn ensure_complete(project: &LimaProject, envs: &[&str]) -> Result<()> {
     let listed = project.ok(&["--json", "list"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     let mut names: Vec<_> = listed["envs"]
@@ -122,8 +125,8 @@ fn parts(place: &std::path::Path) -> Result<Vec<String>> {
         if name == ".fake" {
             continue;
         }
-        let begun = [".part-", "ldm-new-", "restoring"];
-        if begun.iter().any(|begin| name.starts_with(begin)) || name.ends_with(".restoring") {
+        let prefixes = [".part-", "ldm-new-", "restoring"];
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".restoring") {
             found.push(entry.path().display().to_string());
         } else if entry.file_type()?.is_dir() {
             found.extend(parts(&entry.path())?);
@@ -158,17 +161,17 @@ fn create(stage: &LimaStage) -> Result<()> {
         kill(&project, &["container", "create", "dev", "debian:12"], at)?;
         let next = recovered(&project, &["down", "dev"], "create of `dev`")?;
         if project.file()? != before {
-            // Killed between the last write and the end: everything was done.
+            // Killed after the last write.
             ensure!(next.stderr.contains("was completed"), "{at:?}: {next:?}");
-            whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+            ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
             project.ok(&["remove", "dev", "-f"])?;
             project.ok(&["gc", "--all", "-f"])?;
             continue;
         }
-        whole(&project, &[]).with_context(|| format!("{at:?}: {next:?}"))?;
+        ensure_complete(&project, &[]).with_context(|| format!("{at:?}: {next:?}"))?;
     }
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    whole(&project, &["dev"])
+    ensure_complete(&project, &["dev"])
 }
 
 fn reset(stage: &LimaStage) -> Result<()> {
@@ -194,7 +197,7 @@ fn reset(stage: &LimaStage) -> Result<()> {
         let left = note(&project, "dev").with_context(|| format!("{at:?}"))?;
         let wanted = if dropped { "late" } else { "early" };
         ensure!(left == wanted, "{at:?}: {left}; {next:?}");
-        whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+        ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
     }
     Ok(())
 }
@@ -222,8 +225,8 @@ fn snapshot(stage: &LimaStage) -> Result<()> {
         )?;
         let next = recovered(&project, &["up", "dev"], "snapshot of `dev`")?;
         ensure!(note(&project, "dev")? == name, "{at:?}: {next:?}");
-        whole(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
-        // It is there with all that was there, or its name is free.
+        ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}"))?;
+        // It is complete, or its name is free.
         let listed = project.ok(&["container", "snapshot", "list", "dev"])?;
         if listed.contains(&name) {
             project.write_note("dev", "later")?;
@@ -245,12 +248,12 @@ fn removal(stage: &LimaStage) -> Result<()> {
         kill(&project, &["remove", "dev", "-f"], at)?;
         let next = recovered(&project, &["undo"], "removal of `dev`")?;
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
-        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+        ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
         project.ok(&["remove", "dev", "-f"])?;
         project.ok(&["gc", "--all", "-f"])?;
-        whole(&project, &[])?;
+        ensure_complete(&project, &[])?;
     }
-    // Without a copy for undo there is no way back once it has begun to go.
+    // Without an undo copy a deletion cannot be rolled back.
     project.ok(&["config", "set", "undo.on_dir", "false"])?;
     for at in [
         At::Step("deleting"),
@@ -265,7 +268,7 @@ fn removal(stage: &LimaStage) -> Result<()> {
         } else {
             &[]
         };
-        whole(&project, envs).with_context(|| format!("{at:?}"))?;
+        ensure_complete(&project, envs).with_context(|| format!("{at:?}"))?;
         if !envs.is_empty() {
             project.ok(&["up", "dev"])?;
             project.ok(&["remove", "dev", "-f"])?;
@@ -291,12 +294,12 @@ fn clone(stage: &LimaStage) -> Result<()> {
         let next = recovered(&project, &["up", "dev"], "clone")?;
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
         if project.file()?.contains("copy:") {
-            whole(&project, &["copy", "dev"]).with_context(|| format!("{at:?}"))?;
+            ensure_complete(&project, &["copy", "dev"]).with_context(|| format!("{at:?}"))?;
             ensure!(note(&project, "copy")? == "here", "{at:?}: {next:?}");
             project.ok(&["remove", "copy", "-f"])?;
             project.ok(&["gc", "--all", "-f"])?;
         }
-        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+        ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
     }
     Ok(())
 }
@@ -323,7 +326,7 @@ fn rename(stage: &LimaStage) -> Result<()> {
             "dev"
         };
         ensure!(note(&project, is)? == "here", "{at:?}: {next:?}");
-        whole(&project, &[is]).with_context(|| format!("{at:?}: {next:?}"))?;
+        ensure_complete(&project, &[is]).with_context(|| format!("{at:?}: {next:?}"))?;
         if is == "new" {
             project.ok(&["rename", "new", "dev"])?;
         }
@@ -346,12 +349,12 @@ fn image(stage: &LimaStage) -> Result<()> {
         let next = project.run(&["up", "dev"])?;
         ensure!(next.code == Some(0), "{at:?}: {next:?}");
         ensure!(note(&project, "dev")? == "here", "{at:?}: {next:?}");
-        // Its name is free, or the image is whole.
+        // It is complete, or its name is free.
         let listed = project.ok(&["image", "list"])?;
         if !listed.contains("base") {
             project.ok(&["image", "create", "dev", "base"])?;
         }
-        whole(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
+        ensure_complete(&project, &["dev"]).with_context(|| format!("{at:?}: {next:?}"))?;
         project.ok(&["container", "create", "other", "base"])?;
         ensure!(note(&project, "other")? == "here", "{at:?}: {listed}");
         project.ok(&["remove", "other", "-f"])?;
@@ -361,7 +364,7 @@ fn image(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that the disk holds, so that a copy takes long enough to be met.
+/// Data on the disk, so that a copy takes long enough to be killed.
 const HOLDS: u64 = 384 << 20;
 
 /// A snapshot and a restore of a stopped machine, killed while they copy its disk.
@@ -383,19 +386,19 @@ fn copy(stage: &LimaStage) -> Result<()> {
         ),
     ] {
         let mut child = project.command(arguments).spawn()?;
-        let meets = stage.until("a copy that has begun", || {
+        let has_started = stage.until("a copy has started", || {
             ensure!(child.try_wait()?.is_none(), "it ended by itself");
             Ok(!parts(&stage.lima_home())?.is_empty())
         });
         child.kill()?;
         let said = child.wait_with_output()?;
-        meets.with_context(|| format!("{arguments:?}: {said:?}"))?;
+        has_started.with_context(|| format!("{arguments:?}: {said:?}"))?;
         let next = recovered(&project, &["up", "dev"], what)?;
-        whole(&project, &["dev"]).with_context(|| what.to_owned())?;
+        ensure_complete(&project, &["dev"]).with_context(|| what.to_owned())?;
         let ran = project.ok(&["exec", "dev", "--", "ls"])?;
-        // Who went back has it no more.
-        let went_back = what.starts_with("restore") && next.stderr.contains("completed");
-        ensure!(ran.contains("note") != went_back, "{ran}: {next:?}");
+        // A completed restore has deleted it.
+        let is_restored = what.starts_with("restore") && next.stderr.contains("completed");
+        ensure!(ran.contains("note") != is_restored, "{ran}: {next:?}");
         project.ok(&["down", "dev"])?;
     }
     Ok(())

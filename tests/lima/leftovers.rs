@@ -9,7 +9,7 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.trials(
-            "leftovers::snapshots_of_a_deleted_machine_go_with_gc",
+            "leftovers::gc_deletes_snapshots_of_a_deleted_machine",
             deleted_by_limactl,
         ),
         lima.trials(
@@ -17,17 +17,14 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
             renamed_by_limactl,
         ),
         lima.trials(
-            "leftovers::half_a_machine_of_ours_is_cleared_away",
-            half_a_machine,
+            "leftovers::a_partial_machine_of_ours_is_deleted",
+            partial_machine,
         ),
         lima.trials(
-            "leftovers::what_is_no_machine_is_named_and_left_alone",
-            no_machine,
+            "leftovers::a_foreign_directory_is_reported_and_kept",
+            foreign_directory,
         ),
-        lima.trials(
-            "leftovers::unfinished_machines_are_swept_once_their_maker_is_gone",
-            unfinished,
-        ),
+        lima.trials("leftovers::drafts_of_killed_processes_are_swept", drafts),
     ]
     .into_iter()
     .flatten()
@@ -53,7 +50,7 @@ fn deleted_by_limactl(stage: &LimaStage) -> Result<()> {
     ensure!(told.stdout.contains(words), "{told:?}");
     project.ok(&["gc"])?;
     project.refused(&["gc", "--all"], words)?;
-    ensure!(snapshots(stage)? == 2, "they went unasked");
+    ensure!(snapshots(stage)? == 2, "they were deleted without --all -f");
     let said = project.ok(&["gc", "--all", "-f"])?;
     ensure!(said.contains("the data of one deleted instance"), "{said}");
     ensure!(snapshots(stage)? == 1, "they are still there");
@@ -75,7 +72,7 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
         refused.stderr.contains("limactl rename web-x web-dev"),
         "{refused:?}"
     );
-    // The env is not lost by it either.
+    // Nor is the env deleted.
     project.refused(&["remove", "dev", "-f"], "was renamed to `web-x`")?;
     let told = project.run(&["doctor"])?;
     ensure!(told.stdout.contains("was renamed to `web-x`"), "{told:?}");
@@ -88,7 +85,7 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn half_a_machine(stage: &LimaStage) -> Result<()> {
+fn partial_machine(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
@@ -103,12 +100,12 @@ fn half_a_machine(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn no_machine(stage: &LimaStage) -> Result<()> {
+fn foreign_directory(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
     let machine = stage.instance("web-dev");
-    // Lima began with what makes it ours.
+    // Lima has deleted our record first.
     for file in ["lima.yaml", "lxc-dev-manager.json"] {
         fs::remove_file(machine.join(file))?;
     }
@@ -128,7 +125,7 @@ fn no_machine(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn unfinished(stage: &LimaStage) -> Result<()> {
+fn drafts(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let (dead, living) = ("ldm-new-0000dead", "ldm-new-11110000");
     for name in [dead, living] {
@@ -137,16 +134,16 @@ fn unfinished(stage: &LimaStage) -> Result<()> {
     let new = stage.lima_home().join(".lxc-dev-manager/new");
     fs::create_dir_all(new.join(format!("{dead}.d")))?;
     let draft = new.join(format!("{living}.yaml"));
-    let maker = fs::File::create(&draft)?;
-    maker.lock()?;
+    let process = fs::File::create(&draft)?;
+    process.lock()?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    ensure!(!stage.instance(dead).exists(), "nobody makes it any more");
-    ensure!(!new.join(format!("{dead}.d")).exists(), "nobody copies it");
+    ensure!(!stage.instance(dead).exists(), "its process is dead");
+    ensure!(!new.join(format!("{dead}.d")).exists(), "its copy is left");
     ensure!(
         stage.instance(living).exists() && draft.exists(),
-        "its maker lives"
+        "its process is alive"
     );
-    drop(maker);
+    drop(process);
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(
         !stage.instance(living).exists() && !draft.exists(),

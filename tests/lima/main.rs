@@ -1,4 +1,4 @@
-//! Lima: what limactl does, seen on the stand-in of the tests and on a real one where there is one.
+//! Lima: our backend on the stand-in for limactl, and on a real one if it is installed.
 
 mod bad_limactl;
 mod crashes;

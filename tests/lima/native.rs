@@ -12,9 +12,9 @@ use crate::facts::guest::SERVE;
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
-        lima.trials("native::lima_forwards_while_nothing_of_ours_runs", forwards),
-        lima.trials("native::a_port_that_somebody_has_is_told", taken),
-        lima.trials("native::two_envs_never_want_one_port", two_envs),
+        lima.trials("native::lima_forwards_without_our_processes", forwards),
+        lima.trials("native::a_port_in_use_is_reported", taken),
+        lima.trials("native::two_envs_with_the_same_port_are_rejected", two_envs),
     ]
     .into_iter()
     .flatten()
@@ -53,7 +53,7 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     ensure!(applied.contains("already up to date"), "{applied}");
     project.ok(&["restart", "dev"])?;
     project.ok(&serve)?;
-    // The service answers in the guest; here nobody listens.
+    // The service responds in the guest; nothing listens here.
     ensure!(
         request(port, "localhost", "").is_err(),
         "a process still forwards"
@@ -74,10 +74,10 @@ fn taken(stage: &LimaStage) -> Result<()> {
     write_file(stage, &entry)?;
     project.ok(&["up", "dev"])?;
     let words = format!("Lima cannot forward port {port} of `web-dev`");
-    let told = || -> Result<bool> { Ok(project.run(&["doctor"])?.stdout.contains(&words)) };
-    ensure!(!told()?, "nobody listens there yet");
+    let is_reported = || -> Result<bool> { Ok(project.run(&["doctor"])?.stdout.contains(&words)) };
+    ensure!(!is_reported()?, "nothing listens there yet");
     project.ok(&["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()])?;
-    stage.until("doctor tells it", told)
+    stage.until("doctor reports it", is_reported)
 }
 
 fn two_envs(stage: &LimaStage) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What listens in a guest, as `ports` shows it.
+//! Services of a guest, as shown by `ports`.
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -15,7 +15,7 @@ fn services(stage: &LimaStage) -> Result<()> {
     let shown = ports(&project)?;
     ensure!(shown.iter().all(|row| row["guest"] != 8003), "{shown:?}");
     for (port, address) in [("8000", "0.0.0.0"), ("8003", "127.0.0.1")] {
-        // It goes on in the background once it listens.
+        // It continues in the background once it listens.
         let service = format!("{address}:{port}");
         project.ok(&["exec", "-u", "root", "dev", "--", "httpd", "-p", &service])?;
         let shown = ports(&project)?;
@@ -32,6 +32,6 @@ fn services(stage: &LimaStage) -> Result<()> {
 }
 
 fn ports(project: &LimaProject) -> Result<Vec<Value>> {
-    let told: Value = serde_json::from_str(&project.ok(&["--json", "ports", "dev"])?)?;
-    Ok(told["ports"].as_array().context("no ports")?.clone())
+    let output: Value = serde_json::from_str(&project.ok(&["--json", "ports", "dev"])?)?;
+    Ok(output["ports"].as_array().context("no ports")?.clone())
 }

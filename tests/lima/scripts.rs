@@ -1,4 +1,4 @@
-//! Scripts of templates: one that fails fails the env, by its exit code and not by what it says.
+//! Scripts of templates: their exit code counts, not their output.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -10,13 +10,10 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 pub fn trials(lima: &Lima) -> Vec<Trial> {
     [
         lima.fake_trial(
-            "scripts::one_that_fails_fails_the_env_and_its_log_is_shown",
+            "scripts::a_failing_one_fails_the_env_and_shows_its_log",
             fails,
         ),
-        lima.fake_trial(
-            "scripts::one_that_only_speaks_of_failures_is_good",
-            speaks_of_failures,
-        ),
+        lima.fake_trial("scripts::a_warning_in_the_output_is_no_failure", warns),
     ]
     .into_iter()
     .flatten()
@@ -51,7 +48,7 @@ fn fails(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-fn speaks_of_failures(stage: &LimaStage) -> Result<()> {
+fn warns(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let words = "#!/bin/sh\necho \"LIMA now| WARNING: Failed to execute /mnt/lima-cidata/provision.system/00000000\"\n\
         printf '%s' \"$0 $(id -u)\" >>\"/tmp/ran-$(id -u)\"\n";
@@ -59,7 +56,7 @@ fn speaks_of_failures(stage: &LimaStage) -> Result<()> {
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
     project.ok(&["up", "dev"])?;
-    // Both ran in every boot; nothing of them is left but that.
+    // Both ran in each boot, and left nothing else.
     let ran = project.ok(&["exec", "dev", "--", "cat", "/tmp/ran-0", "/tmp/ran-1000"])?;
     let count = |home: &str| ran.matches(&format!("{home}/.ldm-provision.")).count();
     ensure!(

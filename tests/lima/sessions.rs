@@ -1,4 +1,6 @@
-//! SSH sessions of commands: one is used again once its command has ended, and no longer than it is good.
+//! SSH sessions of commands: one is reused after the end of its command, while it works.
+
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -7,15 +9,15 @@ use lxc_dev_manager_core::model::InstanceName;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 use lxc_dev_manager_tests::terminal::follows_size;
 
-/// Prints which process of sshd it is run by.
+/// Prints the pid of its sshd.
 const WHO: &str = "p=$PPID; while [ \"$p\" -gt 1 ]; do read -r name </proc/$p/comm; case $name in sshd*) break ;; esac; \
     p=$(awk '/^PPid/ { print $2 }' /proc/$p/status); done; echo $p; sleep \"$1\"";
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let again = "sessions::one_is_used_again_while_it_is_good";
+    let reuse = "sessions::one_is_reused_while_it_works";
     let size = "sessions::a_terminal_has_our_size_and_follows_it";
     let both = [
-        lima.trials(again, used_again),
+        lima.trials(reuse, reused),
         lima.trials(size, follows_our_size),
     ];
     both.into_iter().flatten().collect()
@@ -27,7 +29,7 @@ fn follows_our_size(stage: &LimaStage) -> Result<()> {
     follows_size(|command| Ok(project.command(&[&["exec", "dev", "--"], command].concat())))
 }
 
-fn used_again(stage: &LimaStage) -> Result<()> {
+fn reused(stage: &LimaStage) -> Result<()> {
     stage.running("m", "")?;
     let backend = stage.backend(Guest::Busybox)?;
     let name = InstanceName::parse("m")?;
@@ -51,20 +53,16 @@ fn used_again(stage: &LimaStage) -> Result<()> {
         ensure!(one? != other?, "two commands in one session");
         let kept = who("0").await?;
         ensure!(who("0").await? == kept, "two were kept, or none");
-        stage.ok(&[
-            "shell",
-            "--tty=false",
-            "--workdir=/",
-            "m",
-            "sudo",
-            "kill",
-            "-9",
-            &kept,
-        ])?;
+        let killed = Command::new("ssh")
+            .arg("-F")
+            .arg(stage.instance("m").join("ssh.config"))
+            .args(["lima-m", "sudo", "kill", "-9", &kept])
+            .status()?;
+        ensure!(killed.success(), "cannot kill its process: {killed}");
         ensure!(who("0").await? != kept, "its process is dead");
-        // One that nobody waits for any more takes its session along.
-        let broken_off = who("60");
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), broken_off).await;
+        // A cancelled command ends its session.
+        let cancelled = who("60");
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), cancelled).await;
         who("0").await?;
         stage.ok(&["stop", "m"])?;
         stage.ok(&["start", "--tty=false", "m"])?;

@@ -1,4 +1,4 @@
-//! Volumes on which copies share their blocks: a snapshot and a way back take next to no room. And full ones.
+//! Volumes on which copies share blocks, so snapshots and restores need little space; and full volumes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -7,13 +7,13 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
-/// What a disk holds, and where it begins: behind what the stand-in reads of it.
+/// Data on the disk, and its offset: after the tar of the stand-in.
 const HOLDS: u64 = 256 << 20;
 const BEGIN: u64 = 2 << 30;
-/// What records, tables and logs may take.
+/// Space for records, tables and logs.
 const ROOM: u64 = 32 << 20;
 
-/// What is left of a full volume: less than what copies always leave.
+/// Free space of a full volume: less than copies must leave.
 const LEFT: u64 = 60 << 20;
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
@@ -47,7 +47,7 @@ fn blocks_are_shared(stage: &LimaStage) -> Result<()> {
     stage.fill_disk("web-dev", BEGIN, HOLDS)?;
     let before = used(stage)?;
     project.ok(&["container", "snapshot", "create", "dev", "s"])?;
-    // What it was is kept as well, for undo.
+    // With an undo copy.
     project.ok(&["container", "reset", "dev", "s"])?;
     project.ok(&["undo", "dev"])?;
     let disk = fs::metadata(stage.instance("web-dev").join("disk"))?;

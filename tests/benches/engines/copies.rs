@@ -1,4 +1,4 @@
-//! Copies of envs and of files, each against the same by the engine's own client.
+//! Copies of envs and of files, compared with the engine's own client.
 
 use std::fs;
 use std::path::Path;
@@ -7,66 +7,58 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::commands::ended;
+use crate::commands::run;
 use crate::pairs::Pairs;
-use crate::row::{Part, Row, Verdict};
+use crate::row::{Row, Section, Target};
 use crate::stage::Stage;
 
-/// Pairs of what takes seconds, and how many come before the counted ones.
-const SLOW: (usize, usize) = (1, 5);
-/// What a clone may take beyond the engine's own calls: their tenth, and this for the identity, in seconds.
+/// Seconds that a clone may take beyond 1.1 times the engine's own calls, for the identity.
 const IDENTITY: f64 = 0.150;
-/// Size of the one big file.
-const BIG: u64 = 1 << 30;
-/// Directories and files in each of the many small ones.
+const BIG_BYTES: u64 = 1 << 30;
+/// Directories, and files in each of them.
 const MANY: (usize, usize) = (200, 100);
-/// Our memory while files travel, at most, in KiB.
-const MEMORY: u64 = 64 * 1024;
+/// Limit of our memory during a transfer, in MiB.
+const MEMORY_LIMIT: f64 = 64.0;
 
-/// `container clone` of an env that runs, until the copy runs; by hand it takes three commands.
+/// `container clone` of a running env until the copy runs; the peer needs three commands.
 pub fn clone(stage: &Stage) -> Result<Vec<Row>> {
     let (workspace, peer) = (&stage.workspace, &stage.peer);
     let instance = stage.instance("main");
-    let (take, _) = peer.snapshot_words();
+    let snapshot: &[&str] = match peer.program() {
+        "lxc" => &["snapshot"],
+        _ => &["snapshot", "create"],
+    };
     let mut number = 0;
     let pairs = Pairs::take(
-        SLOW.0,
-        SLOW.1,
+        (1, 5),
         || {
             number += 1;
             let name = format!("copy-{number}");
-            let taken = ended(workspace.command(&["container", "clone", "main", &name])?)?;
+            let duration = run(workspace.command(&["container", "clone", "main", &name])?)?;
             workspace.ok(&["remove", "-f", &name])?;
             workspace.ok(&["gc", "--all", "-f"])?;
-            Ok(taken)
+            Ok(duration)
         },
         || {
-            let name = peer.new_instance();
-            let mut taken = Duration::ZERO;
-            let copy = ["copy", "--instance-only", &instance, &name];
-            let snapshot = [take, &[name.as_str(), "initial-state"]].concat();
-            for arguments in [&copy[..], &snapshot, &["start", &name]] {
-                taken += ended(peer.command(arguments)?)?;
-            }
-            peer.delete(&name)?;
-            Ok(taken)
+            let copy = peer.new_instance();
+            let name = copy.name.as_str();
+            let created = run(peer.command(&["copy", "--instance-only", &instance, name])?)?;
+            let snapshot = [snapshot, &[name, "initial-state"]].concat();
+            let taken = run(peer.command(&snapshot)?)?;
+            Ok(created + taken + run(peer.command(&["start", name])?)?)
         },
     )?;
-    let beyond = pairs.beyond(1.1);
     let what = format!(
         "`container clone` / `{} copy`, `snapshot`, `start`",
         peer.program()
     );
-    Ok(vec![Row {
-        compared: format!(
-            "{:.2}, {:+.0} ms beyond 1.1 ×",
-            pairs.ratio().median,
-            beyond.median * 1000.0
-        ),
-        wanted: format!("≤ 1.1 × + {:.0} ms", IDENTITY * 1000.0),
-        verdict: Verdict::below(beyond.median, IDENTITY),
-        ..Row::pairs(&stage.engine, &what, &pairs)
-    }])
+    let beyond = pairs.median(|ours, peer| ours - 1.1 * peer);
+    let row = Row::commands(&stage.engine, &what, &pairs, Target::None);
+    Ok(vec![row.with_difference(
+        beyond,
+        IDENTITY,
+        "s beyond 1.1 ×",
+    )])
 }
 
 /// `mv` of one big file and of many small ones into an env.
@@ -76,7 +68,7 @@ pub fn files(stage: &Stage) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, what, limit) in [
         ("big", "1 GiB in one file", 1.0),
-        ("many", "20,000 small files", 1.0 / 3.0),
+        ("many", "20,000 small files", 0.33),
     ] {
         rows.extend(push(stage, &source.join(name), what, limit)?);
     }
@@ -84,12 +76,12 @@ pub fn files(stage: &Stage) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What can't be packed any smaller, so that no filesystem does.
+/// The big file is random, so no file system can compress it.
 fn make_files(source: &Path) -> Result<()> {
     fs::create_dir_all(source.join("big"))?;
     let random = fs::File::open("/dev/urandom")?;
     let mut big = fs::File::create(source.join("big/file"))?;
-    std::io::copy(&mut std::io::Read::take(random, BIG), &mut big)?;
+    std::io::copy(&mut std::io::Read::take(random, BIG_BYTES), &mut big)?;
     for directory in 0..MANY.0 {
         let directory = source.join(format!("many/{directory}"));
         fs::create_dir_all(&directory)?;
@@ -102,105 +94,59 @@ fn make_files(source: &Path) -> Result<()> {
 
 fn push(stage: &Stage, source: &Path, what: &str, limit: f64) -> Result<Vec<Row>> {
     let (workspace, peer) = (&stage.workspace, &stage.peer);
-    let from = source.to_str().context("a path that is no text")?;
-    let clear = || workspace.ok(&["exec", "-u", "root", "main", "--", "rm", "-rf", "/srv/in"]);
-    let make = || {
-        clear()?;
-        workspace.ok(&["exec", "-u", "root", "main", "--", "mkdir", "-p", "/srv/in"])
+    let from = source.to_str().context("no UTF-8 path")?;
+    let clear = || {
+        let script = "rm -rf /srv/in && mkdir -p /srv/in";
+        workspace.ok(&["exec", "-u", "root", "main", "--", "sh", "-c", script])
     };
     let target = format!("{}/srv/in/", stage.instance("main"));
-    let mut peaks = Vec::new();
+    let mut memory = 0.0_f64;
     let pairs = Pairs::take(
-        1,
-        3,
+        (1, 3),
         || {
-            make()?;
-            let (taken, peak) = measured(workspace.command(&["mv", from, "main:/srv/in/"])?)?;
-            peaks.push(peak);
-            Ok(taken)
+            clear()?;
+            let (duration, peak) = measured(&workspace.command(&["mv", from, "main:/srv/in/"])?)?;
+            memory = memory.max(peak);
+            Ok(duration)
         },
         || {
-            make()?;
-            ended(peer.command(&["file", "push", "--quiet", "-r", from, &target])?)
+            clear()?;
+            run(peer.command(&["file", "push", "--quiet", "-r", from, &target])?)
         },
     )?;
     clear()?;
-    let peak = peaks.iter().copied().max().unwrap_or_default();
     let title = format!("`mv` of {what} / `{} file push -r`", peer.program());
-    let memory = Row {
-        wanted: format!("≤ {} MiB", MEMORY / 1024),
-        verdict: if peak <= MEMORY {
-            Verdict::Reached
-        } else {
-            Verdict::Missed
-        },
-        ..Row::figure(
-            Part::Commands,
-            &stage.engine,
-            &format!("greatest memory of `mv` of {what}"),
-            format!("{} MiB", peak / 1024),
-        )
-    };
-    let row = Row {
-        wanted: format!("≤ {limit:.2}"),
-        verdict: Verdict::below(pairs.ratio().median, limit),
-        ..Row::pairs(&stage.engine, &title, &pairs)
-    };
-    Ok(vec![row, memory])
+    let peak_title = format!("greatest memory of `mv` of {what}");
+    let figure = format!("{memory:.0} MiB");
+    Ok(vec![
+        Row::commands(&stage.engine, &title, &pairs, Target::AtMost(limit)),
+        Row::figure(Section::Commands, &stage.engine, &peak_title, figure).with_target(
+            memory,
+            Target::AtMost(MEMORY_LIMIT),
+            "MiB",
+        ),
+    ])
 }
 
-/// How long a command takes, and the most memory that it had, in KiB, as GNU `time` tells.
-fn measured(command: Command) -> Result<(Duration, u64)> {
+/// Duration and peak memory (MiB) of a command, by GNU `time`.
+fn measured(command: &Command) -> Result<(Duration, f64)> {
     let out = tempfile::NamedTempFile::new()?;
     let mut timed = Command::new("/usr/bin/time");
     timed
         .args(["-f", "%M", "-o"])
         .arg(out.path())
         .arg(command.get_program())
-        .args(command.get_args());
-    timed.env_clear();
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
-            timed.env(name, value);
-        }
-    }
+        .args(command.get_args())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
     if let Some(directory) = command.get_current_dir() {
         timed.current_dir(directory);
     }
-    let taken = ended(timed)?;
-    let peak = fs::read_to_string(out.path())?;
-    Ok((taken, peak.trim().parse()?))
-}
-
-/// How long the command line itself takes to start, against a program that does nothing at all.
-pub fn start(stage: &Stage) -> Result<Vec<Row>> {
-    let pairs = Pairs::take(
-        10,
-        100,
-        || ended(stage.workspace.command(&["--version"])?),
-        || ended(Command::new("true")),
-    )?;
-    let what = "`--version` / `true`";
-    Ok(vec![Row::pairs_below(&stage.engine, what, &pairs, 2.0)])
-}
-
-/// `list` against one request of the same data by a program that does nothing else.
-pub fn raw_list(stage: &Stage) -> Result<Vec<Row>> {
-    let socket = stage.workspace.engine().socket.clone();
-    let request = || {
-        let mut command = Command::new("curl");
-        command.args(["-sS", "-o", "/dev/null", "--unix-socket"]);
-        command
-            .arg(&socket)
-            .arg("http://engine/1.0/instances?recursion=2");
-        command
-    };
-    let pairs = Pairs::take(
-        4,
-        40,
-        || ended(stage.workspace.command(&["list"])?),
-        || ended(request()),
-    )?;
-    let what = "`list` of 5 envs / `curl` of one raw request";
-    Ok(vec![Row::pairs_below(&stage.engine, what, &pairs, 1.3)])
+    let duration = run(timed)?;
+    let kib: f64 = fs::read_to_string(out.path())?.trim().parse()?;
+    Ok((duration, kib / 1024.0))
 }

@@ -2,137 +2,92 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::{Pairs, Spread};
+use crate::pairs::{Pairs, spread};
 
-/// Where a line stands in the docs.
+/// The table of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Part {
-    /// Commands against the engine's own client.
+pub enum Section {
     Commands,
-    /// Forwards against what does the like.
     Ports,
-    /// Memory of the app.
-    Memory,
-    /// Other properties of the app.
     App,
 }
 
-/// How a figure compares with what is wanted. Nothing fails by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// As wanted.
-    Reached,
-    /// Not as wanted.
-    Missed,
-    /// Nothing is wanted.
-    Open,
-    /// There is no figure; the note says why.
-    Unmeasured,
+/// Limit of a figure. Nothing fails if it is missed.
+#[derive(Debug, Clone, Copy)]
+pub enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+    None,
 }
 
-/// The line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
-    /// Its table.
-    pub part: Part,
-    /// What was measured.
+    pub section: Section,
+    /// The cells of the table.
     pub what: String,
-    /// The engine under it.
     pub engine: String,
-    /// Our figure.
     pub ours: String,
-    /// The peer's.
     pub peer: String,
-    /// Ratio or difference.
     pub compared: String,
     pub wanted: String,
-    /// Whether it is so.
-    pub verdict: Verdict,
-    /// What a reader has to know besides.
-    pub note: Option<String>,
+    pub verdict: String,
 }
 
 impl Row {
-    /// A figure without a peer and without a target.
-    pub fn figure(part: Part, engine: &str, what: &str, ours: String) -> Self {
+    /// A figure without peer and target.
+    pub fn figure(section: Section, engine: &str, what: &str, ours: String) -> Self {
         let none = || "–".to_owned();
         Self {
-            part,
+            section,
             what: what.to_owned(),
             engine: engine.to_owned(),
             ours,
             peer: none(),
             compared: none(),
             wanted: none(),
-            verdict: Verdict::Open,
-            note: None,
+            verdict: none(),
         }
     }
 
-    /// Pairs, with the median of their ratios.
-    pub fn pairs(engine: &str, what: &str, pairs: &Pairs) -> Self {
-        Self {
-            peer: pairs.peer().seconds(),
-            compared: format!("{:.2}", pairs.ratio().median),
-            ..Self::figure(Part::Commands, engine, what, pairs.ours().seconds())
-        }
+    /// Pairs of figures, with a target for the median of their ratios.
+    pub fn pairs(
+        section: Section,
+        engine: &str,
+        what: &str,
+        unit: &str,
+        pairs: &Pairs,
+        target: Target,
+    ) -> Self {
+        let ratio = pairs.median(|ours, peer| ours / peer);
+        let row = Self::figure(section, engine, what, spread(&pairs.ours, unit));
+        let row = Self {
+            peer: spread(&pairs.peer, unit),
+            compared: format!("{ratio:.2}"),
+            ..row
+        };
+        row.with_target(ratio, target, "")
     }
 
-    /// The same with the ratio that is wanted at most.
-    pub fn pairs_below(engine: &str, what: &str, pairs: &Pairs, limit: f64) -> Self {
-        Self {
-            wanted: format!("≤ {limit}"),
-            verdict: Verdict::below(pairs.ratio().median, limit),
-            ..Self::pairs(engine, what, pairs)
-        }
+    /// Pairs of durations of commands, with a target for their ratio.
+    pub fn commands(engine: &str, what: &str, pairs: &Pairs, target: Target) -> Self {
+        Self::pairs(Section::Commands, engine, what, "s", pairs, target)
     }
 
-    /// Something that couldn't be measured.
-    pub fn unmeasured(part: Part, engine: &str, what: &str, why: String) -> Self {
-        Self {
-            verdict: Verdict::Unmeasured,
-            note: Some(why),
-            ..Self::figure(part, engine, what, "–".to_owned())
-        }
+    /// Adds a difference in seconds, with a limit.
+    pub fn with_difference(mut self, difference: f64, limit: f64, unit: &str) -> Self {
+        self.compared.push_str(&format!(", {difference:+.2} s"));
+        self.with_target(difference, Target::AtMost(limit), unit)
     }
 
-    /// Adds a note.
-    pub fn noting(mut self, note: Option<String>) -> Self {
-        self.note = note;
+    /// Compares a value with a target, whose text ends with `unit`.
+    pub fn with_target(mut self, value: f64, target: Target, unit: &str) -> Self {
+        let (limit, reached) = match target {
+            Target::AtMost(limit) => (format!("≤ {limit} {unit}"), value <= limit),
+            Target::AtLeast(limit) => (format!("≥ {limit} {unit}"), value >= limit),
+            Target::None => return self,
+        };
+        self.wanted = limit.trim_end().to_owned();
+        self.verdict = if reached { "reached" } else { "missed" }.to_owned();
         self
     }
-}
-
-impl Verdict {
-    /// Of a figure that should be small.
-    pub fn below(value: f64, limit: f64) -> Self {
-        if value <= limit {
-            Self::Reached
-        } else {
-            Self::Missed
-        }
-    }
-
-    /// Of a figure that should be large.
-    pub fn above(value: f64, limit: f64) -> Self {
-        Self::below(limit, value)
-    }
-
-    /// The word in the tables.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Reached => "reached",
-            Self::Missed => "missed",
-            Self::Open => "–",
-            Self::Unmeasured => "not measured",
-        }
-    }
-}
-
-/// Seconds of steps, each with its name, as one line.
-pub fn split(steps: &[(String, Spread)]) -> String {
-    let parts = steps
-        .iter()
-        .map(|(name, spread)| format!("{name} {:.2} s", spread.median));
-    parts.collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Three envs with a web server in each that comes up with its env, and two processes that want them forwarded.
+//! Three envs with a web server each, and two processes that forward them or have a lease.
 
 use std::fs;
 use std::io::Write;
@@ -10,11 +10,9 @@ use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::stage::{Running, SERVICE, Stage, ask, until};
 use rustix::net::sockopt::socket_peercred;
 
-/// The envs.
 pub const ENVS: [&str; 3] = ["a", "b", "c"];
-/// The snapshot to which envs are restored.
 pub const SNAPSHOT: &str = "ready";
-/// Has the service of its input come up with the env, and answer with a word on a port.
+/// Installs the service on its input, which starts with the env and answers with a word ($1) on a port ($2).
 const SET_UP: &str = "cat >/usr/local/bin/web.py && cat >/etc/systemd/system/web.service <<END
 [Service]
 ExecStart=/usr/bin/python3 /usr/local/bin/web.py $1 0.0.0.0 $2
@@ -24,29 +22,24 @@ WantedBy=multi-user.target
 END
 systemctl enable --quiet --now web.service";
 
-/// The place.
 pub struct Place {
     /// Processes that forward or have a lease.
     sessions: Vec<Running>,
-    /// The ports that are an env's own, in the order of [`ENVS`].
-    pub own: Vec<u16>,
-    /// The project.
+    /// The env's own ports, in the order of [`ENVS`].
+    pub own_ports: Vec<u16>,
     pub stage: Stage,
 }
 
-/// How who forwards is.
+/// State of the forwarder.
 #[derive(Debug)]
 pub struct Health {
-    /// Open descriptors.
     pub descriptors: usize,
-    /// Those of them that are sockets.
     pub sockets: usize,
     /// PSS in MiB.
     pub memory: f64,
 }
 
 impl Place {
-    /// Makes it.
     pub fn new(engine: &TestEngine) -> Result<Self> {
         let stage = Stage::new(engine, &ENVS)?;
         for env in ENVS {
@@ -57,7 +50,7 @@ impl Place {
         }
         let mut place = Self {
             sessions: Vec::new(),
-            own: Vec::new(),
+            own_ports: Vec::new(),
             stage,
         };
         for _ in 0..2 {
@@ -68,49 +61,47 @@ impl Place {
             let forwards = place.stage.forwards()?;
             let forward = forwards.get(index).context("no forward")?;
             ensure!(forward["env"]["env"] == *env, "{forward}");
-            let own = forward["stable"].as_u64().context("no port of its own")?;
-            place.own.push(u16::try_from(own)?);
+            let own_port = forward["stable"].as_u64().context("no port of its own")?;
+            place.own_ports.push(u16::try_from(own_port)?);
         }
         Ok(place)
     }
 
-    /// One more process that wants all envs forwarded.
+    /// Starts another process that forwards all envs, or gets a lease.
     pub fn add_session(&mut self) -> Result<()> {
         let session = self.stage.proxy(&["*"])?;
         self.sessions.push(session);
         Ok(())
     }
 
-    /// Which of the processes forwards: who answers on the control socket, as the kernel says.
-    fn holder(&self) -> Result<usize> {
+    /// Index of the process that forwards, by the peer of its control socket.
+    fn forwarder(&self) -> Result<usize> {
         let socket = self.stage.workspace.home().join("run/control.sock");
         let pid = socket_peercred(UnixStream::connect(socket)?)?.pid;
         let pid = u32::try_from(pid.as_raw_nonzero().get())?;
         let mut sessions = self.sessions.iter();
-        let holder = sessions.position(|session| session.child.id() == pid);
-        holder.context("a foreign process forwards")
+        let index = sessions.position(|session| session.child.id() == pid);
+        index.context("a foreign process forwards")
     }
 
-    /// Kills who forwards.
-    pub fn kill_holder(&mut self) -> Result<()> {
-        let holder = self.holder()?;
-        let mut holder = self.sessions.remove(holder);
-        holder.kill()
+    pub fn kill_forwarder(&mut self) -> Result<()> {
+        let index = self.forwarder()?;
+        self.sessions.remove(index).kill()
     }
 
-    /// Asks who forwards to end, as Ctrl+C does, and waits until it has: others take its ports over.
-    pub fn end_holder(&mut self) -> Result<()> {
-        let holder = self.holder()?;
-        let mut holder = self.sessions.remove(holder);
-        holder.signal("-INT")?;
-        until("who forwarded has ended", || {
-            Ok(holder.child.try_wait()?.is_some())
+    /// Ends the forwarder like Ctrl+C.
+    pub fn end_forwarder(&mut self) -> Result<()> {
+        let index = self.forwarder()?;
+        let mut forwarder = self.sessions.remove(index);
+        forwarder.signal("-INT")?;
+        until("the forwarder has ended", || {
+            Ok(forwarder.child.try_wait()?.is_some())
         })
     }
 
-    /// Starts what is stopped, and waits until all answer.
-    pub fn all_up(&self) -> Result<()> {
-        for (env, own) in ENVS.iter().zip(&self.own) {
+    /// Starts all envs, and waits until they answer.
+    pub fn start_all(&self) -> Result<()> {
+        for (env, own) in ENVS.iter().zip(&self.own_ports) {
             self.stage.workspace.ok(&["up", env])?;
             until(&format!("{env} answers"), || {
                 Ok(self.stage.ask_for(env)? == *env && ask(*own, "localhost")? == *env)
@@ -129,7 +120,7 @@ impl Place {
         })
     }
 
-    /// Whether who forwards says that an env is who is asked where nobody is named.
+    /// Whether an env is the default target.
     pub fn has_focus(&self, env: &str) -> Result<bool> {
         let forwards = self.stage.forwards()?;
         let of_env = |forward: &&serde_json::Value| forward["env"]["env"] == env;
@@ -137,10 +128,9 @@ impl Place {
         Ok(forward.is_some_and(|forward| forward["focused"] == true))
     }
 
-    /// How who forwards is now.
     pub fn health(&self) -> Result<Health> {
-        let holder = &self.sessions[self.holder()?];
-        let pid = holder.child.id();
+        let forwarder = &self.sessions[self.forwarder()?];
+        let pid = forwarder.child.id();
         let all: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))?
             .flatten()
             .filter_map(|entry| fs::read_link(entry.path()).ok())

@@ -1,9 +1,6 @@
-//! The host agent's log, and `watch`.
+//! The host agent's log.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::LimaStage;
@@ -15,7 +12,7 @@ const OFF: &str = "portForwards:\n\
     - {guestIP: \"0.0.0.0\", guestIPMustBeZero: false, guestPortRange: [1, 1023], proto: any, ignore: true}\n\
     - {guestIP: \"0.0.0.0\", guestIPMustBeZero: false, guestPortRange: [1024, 65535], proto: any, ignore: true}\n";
 
-pub fn the_log_begins_anew_and_tells_running_and_exiting(stage: &LimaStage) -> Result<()> {
+pub fn each_start_has_a_new_log_with_running_and_exiting(stage: &LimaStage) -> Result<()> {
     stage.running("a", OFF)?;
     let port = stage.listed("a")?["sshLocalPort"].clone();
     let events = stage.events("a")?;
@@ -58,29 +55,6 @@ fn forward(event: &Value) -> Option<(&str, &str)> {
     Some((forward["type"].as_str()?, forward["guestAddr"].as_str()?))
 }
 
-pub fn a_listener_is_told_and_stays_in_the_lines(stage: &LimaStage) -> Result<()> {
-    stage.running("a", OFF)?;
-    guest::serve(stage, 7002)?;
-    let wanted = ("not-forwarding", "127.0.0.1:7002");
-    stage.until("the listener is told", || {
-        Ok(stage
-            .events("a")?
-            .iter()
-            .any(|event| forward(event) == Some(wanted)))
-    })?;
-    let events = stage.events("a")?;
-    let told = events
-        .iter()
-        .find(|event| forward(event) == Some(wanted))
-        .context("not told")?;
-    ensure!(told["status"]["running"] == true, "{told}");
-    ensure!(
-        told["status"]["portForward"].get("hostAddr").is_none(),
-        "{told}"
-    );
-    Ok(())
-}
-
 pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = free.local_addr()?.port();
@@ -91,7 +65,7 @@ pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
     )?;
     guest::serve(stage, 7003)?;
     let wanted = ("forwarding", "127.0.0.1:7003");
-    stage.until("the forward is told", || {
+    stage.until("the forward is logged", || {
         Ok(stage
             .events("a")?
             .iter()
@@ -103,32 +77,4 @@ pub fn a_rule_forwards_a_port(stage: &LimaStage) -> Result<()> {
         };
         Ok(guest::ask(&stream, &stream).unwrap_or(false))
     })
-}
-
-pub fn watch_names_the_instance(stage: &LimaStage) -> Result<()> {
-    stage.create("a", OFF)?;
-    let mut watch = stage
-        .command(&["watch", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut said = BufReader::new(watch.stderr.take().context("no stderr")?);
-    let mut line = String::new();
-    said.read_line(&mut line)?;
-    ensure!(line.contains("Watching for events"), "{line:?}");
-    stage.ok(&["start", "--tty=false", "a"])?;
-    let mut lines = BufReader::new(watch.stdout.take().context("no stdout")?).lines();
-    let running = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find(|line| line.contains("\"running\":true"));
-    watch.kill()?;
-    watch.wait()?;
-    let event: Value = serde_json::from_str(&running.context("no event")?)?;
-    ensure!(
-        event["instance"] == "a" && event["event"]["status"]["running"] == true,
-        "{event}"
-    );
-    ensure!(fs::metadata(stage.instance("a").join("ha.stdout.log"))?.len() > 0);
-    Ok(())
 }

@@ -7,65 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::lima::LimaStage;
 
-pub fn a_command_gives_its_code_and_streams(stage: &LimaStage) -> Result<()> {
-    stage.running("a", "")?;
-    let script = "cat; echo problem >&2; exit 7";
-    let mut child = stage
-        .command(&[
-            "shell",
-            "--tty=false",
-            "--workdir=/",
-            "a",
-            "sh",
-            "-c",
-            script,
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("no stdin")?
-        .write_all(b"through\0it")?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.code() == Some(7), "{output:?}");
-    ensure!(output.stdout == b"through\0it", "{output:?}");
-    ensure!(
-        String::from_utf8_lossy(&output.stderr).contains("problem"),
-        "{output:?}"
-    );
-    let output = stage.call(&["shell", "--tty=false", "--workdir=/nowhere", "a", "true"])?;
-    ensure!(output.code == 1, "{output:?}");
-    Ok(())
-}
-
-pub fn arguments_arrive_as_they_are(stage: &LimaStage) -> Result<()> {
-    stage.running("a", "")?;
-    let odd = [
-        "", "a b", "it's", "$HOME", "`id`", "\\", "\"", "*", "x;y", "a\nb", "--", "ü",
-    ];
-    let mut command = vec!["printf", "%s|"];
-    command.extend(odd);
-    let expected: String = odd.iter().map(|word| format!("{word}|")).collect();
-    ensure!(stage.run("a", &command)? == expected);
-    Ok(())
-}
-
-pub fn a_stopped_one_has_no_shell(stage: &LimaStage) -> Result<()> {
-    stage.create("a", "")?;
-    stage.refused(
-        &["shell", "--tty=false", "a", "true"],
-        "instance `a` is stopped",
-    )?;
-    stage.refused(
-        &["shell", "--tty=false", "zz", "true"],
-        "instance `zz` does not exist",
-    )?;
-    Ok(())
-}
-
 pub fn the_user_is_as_asked_for(stage: &LimaStage) -> Result<()> {
     stage.running("a", "")?;
     let script = "id -un; id -u; echo $HOME; sudo -n id -u; hostname";

@@ -20,7 +20,7 @@ fn kill(pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// A zombie that nobody has waited for yet is gone.
+/// A zombie has ended.
 fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat
@@ -167,7 +167,7 @@ pub fn nothing_outlives_a_stop_or_a_delete(stage: &LimaStage) -> Result<()> {
         let before = family(&stage.lima_home(), &stage.listed("a")?)?;
         ensure!(before.len() > 2, "{before:?}");
         stage.ok(end)?;
-        // A connection that others share is told, and may take a moment.
+        // The shared SSH connection ends a moment later.
         stage.until("all have ended", || {
             Ok(!before.iter().any(|&pid| lives(pid)))
         })?;
@@ -195,8 +195,9 @@ fn family(home: &Path, listed: &serde_json::Value) -> Result<Vec<i32>> {
                 .next()
                 .and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
             let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-            let ours = parent.is_some_and(|parent| all.contains(&parent)) || line.contains(&home);
-            if ours && id != i32::try_from(std::process::id())? && !all.contains(&id) {
+            let is_member =
+                parent.is_some_and(|parent| all.contains(&parent)) || line.contains(&home);
+            if is_member && id != i32::try_from(std::process::id())? && !all.contains(&id) {
                 all.push(id);
                 added = true;
             }

@@ -1,14 +1,11 @@
-//! What we rely on in `limactl`, one function a fact. Those of `both` hold for the real one too; those of `fake` say what the
-//! stand-in can be told to do.
+//! Facts about `limactl` that our backend relies on, one function each. Only a real one can prove them.
 
 mod changes;
 mod creation;
 mod events;
-mod faults;
 pub mod guest;
 mod lifecycle;
 mod listing;
-mod usage;
 
 use anyhow::Result;
 use libtest_mimic::Trial;
@@ -23,25 +20,9 @@ macro_rules! facts {
 }
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, fact) in both() {
-        trials.extend(lima.trials(name, fact));
-    }
-    for (name, fact) in fake() {
-        trials.extend(lima.fake_trial(name, fact));
-    }
-    trials
-}
-
-fn both() -> Vec<(&'static str, Fact)> {
-    facts![
-        usage::the_version_is_a_line,
-        usage::an_unknown_command_or_flag_is_refused,
-        usage::the_number_of_arguments_is_checked,
-        usage::tty_and_yes_exclude_each_other,
+    let facts = facts![
+        listing::the_version_is_a_line,
         listing::an_empty_list_is_nothing_and_a_warning,
-        listing::an_unknown_name_fails_after_the_known_ones,
-        listing::fields_that_are_zero_are_left_out,
         listing::a_broken_yaml_has_no_status,
         listing::hidden_directories_are_no_instances,
         creation::an_instance_is_made_stopped,
@@ -49,8 +30,6 @@ fn both() -> Vec<(&'static str, Fact)> {
         creation::bad_names_are_refused,
         creation::names_are_as_long_as_sockets_allow,
         creation::bad_yaml_is_refused_and_leaves_nothing,
-        creation::an_unused_param_is_refused,
-        creation::a_template_comes_by_stdin_too,
         creation::unknown_fields_are_warned_of,
         creation::a_newer_minimum_version_is_refused,
         creation::keys_are_made_once,
@@ -65,16 +44,10 @@ fn both() -> Vec<(&'static str, Fact)> {
         lifecycle::a_directory_without_yaml_is_broken_and_not_deleted,
         lifecycle::nothing_outlives_a_stop_or_a_delete,
         lifecycle::a_start_that_takes_too_long_leaves_it_running,
-        changes::an_edit_changes_and_says_so,
-        changes::an_edit_without_change_is_no_error,
-        changes::a_running_one_is_not_changed,
         changes::a_disk_grows_and_does_not_shrink,
         changes::a_clone_has_the_files_and_no_pids,
         changes::a_rename_forgets_the_protection,
         changes::a_protected_one_is_not_deleted,
-        guest::a_command_gives_its_code_and_streams,
-        guest::arguments_arrive_as_they_are,
-        guest::a_stopped_one_has_no_shell,
         guest::the_user_is_as_asked_for,
         guest::provision_scripts_run_at_each_boot,
         guest::a_failing_script_fails_no_start_and_leaves_a_trace,
@@ -83,29 +56,11 @@ fn both() -> Vec<(&'static str, Fact)> {
         guest::ssh_by_its_config_reaches_it,
         guest::a_port_on_the_guests_loopback_is_reached,
         guest::host_keys_change_with_each_boot,
-        events::the_log_begins_anew_and_tells_running_and_exiting,
-        events::a_listener_is_told_and_stays_in_the_lines,
+        events::each_start_has_a_new_log_with_running_and_exiting,
         events::a_rule_forwards_a_port,
-        events::watch_names_the_instance,
-    ]
-    .to_vec()
-}
-
-fn fake() -> Vec<(&'static str, Fact)> {
-    facts![
-        creation::unknown_fields_are_refused,
-        creation::an_image_of_another_architecture_is_refused,
-        creation::nothing_is_downloaded,
-        creation::start_makes_what_is_unknown,
-        changes::vz_is_taken_where_it_is_allowed,
-        changes::snapshots_are_not_there,
-        faults::it_says_to_be_another_version,
-        faults::it_hangs_and_dies_where_told,
-        faults::it_writes_rubbish_and_warnings_first,
-        faults::a_full_disk_leaves_the_instance_behind,
-        faults::a_killed_pack_leaves_the_old_disk,
-        faults::a_power_cut_loses_what_was_not_packed,
-        faults::calls_are_written_down,
-    ]
-    .to_vec()
+    ];
+    facts
+        .into_iter()
+        .flat_map(|(name, fact)| lima.real_trial(name, fact))
+        .collect()
 }

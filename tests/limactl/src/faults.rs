@@ -1,32 +1,21 @@
-//! What the stand-in is told to do wrong, and the log of its calls. `main.rs` says how.
+//! Simulated faults, and the log of calls. `main.rs` describes both.
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 
 use crate::home::Home;
 
 const VERSION: &str = "2.2.0";
 
-/// The variables that a call's log carries.
-const TOLD: &[&str] = &[
-    "PATH",
-    "HOME",
-    "LIMA_HOME",
-    "LIMA_SHELL",
-    "SSH",
-    "XPC_SERVICE_NAME",
-    "TERM",
-];
-
 /// The lines of the file `faults`.
-#[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
-    lines: Vec<Vec<String>>,
+    lines: Vec<String>,
     control: PathBuf,
 }
 
@@ -34,170 +23,119 @@ impl Faults {
     pub(crate) fn read(home: &Home) -> Self {
         let control = home.control();
         let text = std::fs::read_to_string(control.join("faults")).unwrap_or_default();
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
-        let lines = text
-            .lines()
-            .map(words)
-            .filter(|words: &Vec<String>| !words.is_empty())
-            .collect();
+        let lines = text.lines().map(str::to_owned).collect();
         Self { lines, control }
     }
 
-    /// What follows the words, where a line begins with them.
-    fn find(&self, words: &[&str]) -> Option<&[String]> {
-        let line = self.lines.iter().find(|line| {
-            line.len() >= words.len() && line.iter().zip(words).all(|(a, b)| a == b)
-        })?;
-        Some(&line[words.len()..])
+    fn has(&self, fault: &str) -> bool {
+        self.lines.iter().any(|line| line == fault)
     }
 
-    pub(crate) fn version(&self) -> &str {
-        self.find(&["version"])
-            .and_then(|rest| rest.first())
-            .map_or(VERSION, String::as_str)
+    /// The rest of the line that begins with these words.
+    fn value(&self, words: &str) -> Option<&str> {
+        let mut lines = self.lines.iter();
+        lines.find_map(|line| line.strip_prefix(words)?.strip_prefix(' '))
     }
 
-    pub(crate) fn allows_vz(&self) -> bool {
-        self.find(&["vz"]).is_some()
+    fn number(&self, words: &str) -> Option<u64> {
+        self.value(words)?.parse().ok()
     }
 
-    /// The beginning of a command: where it hangs, is slow, or writes rubbish.
+    /// The start of a command.
     pub(crate) fn begin(&self, command: &str) {
-        if self
-            .find(&["hang", command])
-            .is_some_and(<[String]>::is_empty)
-        {
+        if self.has(&format!("hang {command}")) {
             self.hang(command, "begin");
         }
-        if let Some(millis) = self.number(&["slow", command]) {
-            std::thread::sleep(Duration::from_millis(millis));
-        }
-        if self.find(&["rubbish", command]).is_some() {
-            let _ = writeln!(std::io::stdout(), "\u{1b}[31m<<not json>>\u{1b}[0m {{");
-        }
-        if self.find(&["warn", command]).is_some() {
-            let _ = writeln!(
-                std::io::stdout(),
-                "time=\"2026-01-01T00:00:00Z\" level=warning msg=\"something deprecated\""
-            );
-        }
         self.point(command, "begin");
+        let mut out = std::io::stdout();
+        if self.has(&format!("rubbish {command}")) {
+            let _ = writeln!(out, "\u{1b}[31m<<not json>>\u{1b}[0m {{");
+        }
+        if self.has(&format!("warn {command}")) {
+            let _ = writeln!(out, "level=warning msg=\"something deprecated\"");
+        }
     }
 
-    /// Dies here, as if killed, where it was told to.
+    /// Whether it hangs or dies at this point.
+    pub(crate) fn has_point(&self, command: &str, point: &str) -> bool {
+        ["die", "hang"]
+            .iter()
+            .any(|fault| self.has(&format!("{fault} {command} {point}")))
+    }
+
+    /// Hangs or dies, if a fault says so.
     pub(crate) fn point(&self, command: &str, point: &str) {
-        if self.find(&["die", command, point]).is_some() {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-            std::process::abort();
+        if self.has(&format!("die {command} {point}")) {
+            let _ = kill_process(getpid(), Signal::KILL);
         }
-        if self.find(&["hang", command, point]).is_some() {
+        if self.has(&format!("hang {command} {point}")) {
             self.hang(command, point);
         }
     }
 
-    /// Stops for ever, and says that it has come so far.
     fn hang(&self, command: &str, point: &str) -> ! {
-        let told = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.control.join("hung"))
-            .and_then(|mut file| writeln!(file, "{command} {point} {}", std::process::id()));
-        if let Err(error) = told {
-            let _ = writeln!(
-                std::io::stderr(),
-                "limactl: hangs, and can't say so: {error}"
-            );
-        }
+        let pid = std::process::id();
+        self.append("hung", &format!("{command} {point} {pid}\n"));
         loop {
             std::thread::park();
         }
     }
 
-    /// Whether it is told to stop in the middle of a command, which then has to come there.
-    pub(crate) fn dies_half(&self, command: &str) -> bool {
-        self.find(&["die", command, "half"]).is_some()
-            || self.find(&["hang", command, "half"]).is_some()
+    /// In one write, because processes run at the same time.
+    fn append(&self, file: &str, text: &str) {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.control.join(file));
+        // A test that waits for it fails.
+        let _ = file.and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
-    /// Fails as a write to a full disk does.
-    pub(crate) fn disk(&self, command: &str, path: &std::path::Path) -> Result<()> {
-        if self.find(&["full", command]).is_some() {
+    /// Fails like a write on a full volume.
+    pub(crate) fn disk(&self, command: &str, path: &Path) -> Result<()> {
+        if self.has(&format!("full {command}")) {
             bail!("write {}: no space left on device", path.display());
         }
         Ok(())
     }
 
-    fn number(&self, words: &[&str]) -> Option<u64> {
-        self.find(words)?.first()?.parse().ok()
+    pub(crate) fn version(&self) -> &str {
+        self.value("version").unwrap_or(VERSION)
     }
 
-    /// Whether this start is one of the first that lose their port of SSH.
+    /// Whether this start finds its SSH port in use.
     pub(crate) fn loses_port(&self) -> bool {
-        let Some(times) = self.number(&["taken", "port"]) else {
+        let Some(times) = self.number("taken port") else {
             return false;
         };
-        let path = self.control.join("taken");
-        let before = std::fs::metadata(&path).map_or(0, |file| file.len());
-        let told = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(b"."));
-        before < times && told.is_ok()
+        let before = std::fs::metadata(self.control.join("taken")).map_or(0, |file| file.len());
+        self.append("taken", ".");
+        before < times
     }
 
-    /// How much longer than usual a guest takes to boot.
     pub(crate) fn boot_delay(&self) -> Duration {
-        Duration::from_millis(self.number(&["slow", "boot"]).unwrap_or(0))
+        Duration::from_millis(self.number("slow boot").unwrap_or(0))
     }
 
-    /// Whether the guest never comes up.
-    pub(crate) fn boot_hangs(&self) -> bool {
-        self.find(&["hang", "boot"]).is_some()
-    }
-
-    /// Whether guests know the file systems of mounts.
+    /// Whether guests have the file systems of mounts.
     pub(crate) fn mounts(&self) -> bool {
-        self.find(&["no", "mounts"]).is_none()
+        !self.has("no mounts")
     }
 
     /// Whether guests can freeze their disks.
     pub(crate) fn freezes(&self) -> bool {
-        self.find(&["no", "freeze"]).is_none()
+        !self.has("no freeze")
     }
 
-    /// Writes a call down, where the log is wanted: its file is there.
     pub(crate) fn log_call(&self, args: &[String]) {
-        let path = self.control.join("calls.jsonl");
-        let Ok(mut file) = OpenOptions::new().append(true).open(path) else {
-            return;
-        };
-        let environment: serde_json::Map<_, _> = TOLD
-            .iter()
-            .filter_map(|&name| Some((name.to_owned(), json!(std::env::var(name).ok()?))))
-            .collect();
-        let call = json!({
-            "args": args,
-            "cwd": std::env::current_dir().ok(),
-            "env": environment,
-            "pid": std::process::id(),
-        });
-        // One write a line: calls may run at the same time.
-        let _ = file.write_all(format!("{call}\n").as_bytes());
-    }
-}
-
-/// Whether a version is at least another one; what is no version is the newest.
-pub(crate) fn version_at_least(version: &str, wanted: &str) -> bool {
-    let parts = |text: &str| -> Option<Vec<u64>> {
-        let core = text.trim_start_matches('v').split(['-', '+']).next()?;
-        core.split('.').map(|part| part.parse().ok()).collect()
-    };
-    match (parts(version), parts(wanted)) {
-        (Some(version), Some(wanted)) => version >= wanted,
-        _ => true,
+        if self.control.join("calls.jsonl").exists() {
+            let call = json!({
+                "args": args,
+                "cwd": std::env::current_dir().ok(),
+                "service": std::env::var("XPC_SERVICE_NAME").ok(),
+                "pid": std::process::id(),
+            });
+            self.append("calls.jsonl", &format!("{call}\n"));
+        }
     }
 }

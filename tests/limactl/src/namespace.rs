@@ -1,4 +1,4 @@
-//! Namespaces of guests: made and entered with the system's own programs, which may do so for an ordinary user.
+//! Namespaces of guests, created and entered with programs of the system, which may do so for an ordinary user.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::commands::stop::{ended, signal};
+use crate::process::{signal, wait_for_end};
 use crate::yaml::User;
 
-/// In a guest's scratch directory: its first process, as the host sees it.
+/// In a guest's scratch directory: the pid of its first process on the host.
 pub(crate) const INIT: &str = "init.pid";
-/// How long the kernel may take to end a guest.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A user namespace in which the guest's user is the user outside, so that mounted directories are theirs, and every other
-/// id comes from /etc/subuid.
+/// A user namespace in which the guest's user is this one, who owns mounted directories; all other ids come from /etc/subuid.
 fn user_namespace(command: &mut Command, user: &User) {
     command
         .args(["--user", "--map-auto", "--setuid", "0", "--setgid", "0"])
@@ -23,7 +21,7 @@ fn user_namespace(command: &mut Command, user: &User) {
         .arg(format!("--map-group={}", user.uid));
 }
 
-/// Runs what follows as the guest's root, on the host's files.
+/// Runs a command as the guest's root, on the host's files.
 pub(crate) fn as_guest_root(user: &User) -> Command {
     let mut command = Command::new("unshare");
     user_namespace(&mut command, user);
@@ -31,7 +29,7 @@ pub(crate) fn as_guest_root(user: &User) -> Command {
     command
 }
 
-/// This program again, as the first process of a guest. It dies with its parent, which is the "driver".
+/// This program as the first process of a guest. It dies with its parent, the "driver".
 pub(crate) fn guest(user: &User) -> Result<Command> {
     let program = own_program()?;
     let mut command = Command::new("unshare");
@@ -44,7 +42,7 @@ pub(crate) fn guest(user: &User) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs what follows in a guest, as its root.
+/// Runs a command in a guest, as its root.
 pub(crate) fn enter(init: u32) -> Command {
     let mut command = Command::new("nsenter");
     command
@@ -60,7 +58,7 @@ pub(crate) fn enter(init: u32) -> Command {
     command
 }
 
-/// Ends a guest that may have outlived those who started it. When its first process is dead, all of it is.
+/// Kills the first process of a guest that may have outlived its agent; the kernel kills the others.
 pub(crate) fn end_guest(scratch: &Path) {
     let text = std::fs::read_to_string(scratch.join(INIT)).unwrap_or_default();
     let Ok(pid) = text.parse::<u32>() else { return };
@@ -68,7 +66,7 @@ pub(crate) fn end_guest(scratch: &Path) {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim() == "limactl" {
         signal(pid, rustix::process::Signal::KILL);
-        ended(&[pid], TIMEOUT);
+        wait_for_end(&[pid], KILL_TIMEOUT);
     }
 }
 

@@ -1,6 +1,5 @@
-//! Lima for tests: the stand-in of `tests/limactl` with the label `lima-fake`, and a real `limactl`, where there is one, with
-//! the label `lima`. Neither runs as root, so a test that was started by root is run again, alone, by a user that
-//! `tests/engines/lima.sh` has made.
+//! Lima for tests: the stand-in of `tests/limactl` with the label `lima-fake`, and a real `limactl`, if it is installed, with
+//! the label `lima`. A real one refuses root, so root runs each test again as a user created by `tests/engines/lima.sh`.
 
 mod project;
 mod stage;
@@ -17,65 +16,63 @@ pub use project::LimaProject;
 pub use stage::{Call, Guest, LimaStage, Output};
 use user::Delegate;
 
-/// The word before the names of the stand-in's tests.
+/// Prefix of the names of tests on the stand-in.
 pub const FAKE: &str = "lima-fake";
-/// The word before the names of the real one's tests.
+/// Prefix of the names of tests on a real limactl.
 pub const REAL: &str = "lima";
 
-/// A limactl that tests may use.
+/// A limactl for tests.
 #[derive(Debug, Clone)]
 pub struct Limactl {
-    /// Where it is.
     pub path: PathBuf,
     /// Whether it is the stand-in.
     pub fake: bool,
 }
 
 impl Limactl {
-    /// The word before its tests' names.
+    /// `$LIMACTL` or the `limactl` in PATH.
+    pub fn real() -> Option<Self> {
+        let named = std::env::var_os("LIMACTL").filter(|path| !path.is_empty());
+        let path = named.map(PathBuf::from).or_else(|| {
+            let directories = std::env::var_os("PATH")?;
+            std::env::split_paths(&directories)
+                .map(|directory| directory.join("limactl"))
+                .find(|path| path.is_file())
+        })?;
+        Some(Self { path, fake: false })
+    }
+
+    /// Prefix of the names of its tests.
     pub fn label(&self) -> &'static str {
         if self.fake { FAKE } else { REAL }
     }
 }
 
-/// What runs tests of Lima.
+/// The programs that run tests of Lima.
 pub struct Lima {
-    /// The stand-in, and a real one if there is one.
+    /// The stand-in, and a real one if it is installed.
     pub found: Vec<Limactl>,
     delegate: Option<Arc<Delegate>>,
 }
 
 impl Lima {
-    /// The stand-in of the build directory, and `$LIMACTL` or the `limactl` in PATH.
+    /// Finds the stand-in in the build directory, and a real limactl.
     ///
     /// # Errors
     ///
     /// The stand-in isn't built, or root has no user to run tests as.
     pub fn find() -> Result<Self> {
-        let found = Self::find_without_user()?;
+        let fake = Limactl {
+            path: beside_tests("limactl")?,
+            fake: true,
+        };
+        let found: Vec<Limactl> = std::iter::once(fake).chain(Limactl::real()).collect();
         let delegate = if user::is_root() {
             Some(Arc::new(Delegate::new(&found)?))
         } else {
             None
         };
         Ok(Self { found, delegate })
-    }
-
-    /// The programs alone, for what runs no tests.
-    ///
-    /// # Errors
-    ///
-    /// The stand-in isn't built.
-    pub fn find_without_user() -> Result<Vec<Limactl>> {
-        let fake = beside_tests("limactl")?;
-        let mut found = vec![Limactl {
-            path: fake,
-            fake: true,
-        }];
-        if let Some(path) = real() {
-            found.push(Limactl { path, fake: false });
-        }
-        Ok(found)
     }
 
     /// A test of this name on each limactl.
@@ -87,7 +84,7 @@ impl Lima {
         self.found.iter().map(on).collect()
     }
 
-    /// The same on the stand-in alone: tests that tell it to do wrong.
+    /// The same on the stand-in alone: tests of simulated faults.
     pub fn fake_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -98,7 +95,7 @@ impl Lima {
             .collect()
     }
 
-    /// The same on a real limactl alone: tests of what takes a whole machine.
+    /// The same on a real limactl alone: facts, and tests that need a VM.
     pub fn real_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -108,7 +105,7 @@ impl Lima {
             .collect()
     }
 
-    /// A test of what root is told, on the stand-in. Skipped with a note for any other user.
+    /// A test as root, on the stand-in. Skipped with a message for other users.
     pub fn root_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -124,8 +121,7 @@ impl Lima {
         as_root.fake_trial(name, test)
     }
 
-    /// A test on the stand-in, on a volume that `make` makes in a file, for which it takes root. Nothing, and a word of that,
-    /// for any other user.
+    /// A test on the stand-in, on a volume whose file system `make` creates in a file. Skipped with a message without root.
     pub fn volume_trial<T>(&self, name: &str, make: &'static [&str], test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -142,7 +138,7 @@ impl Lima {
         vec![Trial::test(whole.clone(), move || run(&whole))]
     }
 
-    /// One test on one limactl, `LABEL::NAME`, with a stage of its own. As root it is this program again that runs it.
+    /// One test on one limactl, `LABEL::NAME`, with its own stage. As root it runs in another process of this program.
     pub fn trial<T>(&self, limactl: &Limactl, name: &str, test: T) -> Trial
     where
         T: FnOnce(&LimaStage) -> Result<()> + Send + 'static,
@@ -155,27 +151,24 @@ impl Lima {
         let limactl = limactl.clone();
         Trial::test(name, move || {
             let stage = LimaStage::new(&limactl).map_err(failed)?;
-            test(&stage).map_err(|error| {
-                failed(error.context(format!("what it has left:\n{}", stage.traces())))
-            })
+            test(&stage)
+                .map_err(|error| failed(error.context(format!("logs:\n{}", stage.traces()))))
         })
     }
 }
 
-/// This program once more as the tests' user, for what is no test. It finds our command line and `also` beside itself; the
-/// directory of the copies has to outlive the command.
+/// This program as the tests' user, with copies of our programs beside it. Their directory has to outlive the command.
 ///
 /// # Errors
 ///
-/// There is no such user, or the programs can't be laid out.
-pub fn as_user(limactl: &Limactl, also: &Path) -> Result<(impl Drop + use<>, Command)> {
+/// There is no such user, or the copies cannot be written.
+pub fn as_user(limactl: &Limactl) -> Result<(impl Drop + use<>, Command)> {
     let delegate = Delegate::new(std::slice::from_ref(limactl))?;
-    delegate.add(also)?;
     let command = delegate.command();
     Ok((delegate.into_directory(), command))
 }
 
-/// Whether it is root who runs this, whom limactl refuses.
+/// Whether this runs as root, whom limactl refuses.
 pub fn is_root() -> bool {
     user::is_root()
 }
@@ -204,7 +197,7 @@ pub fn setting(name: &str) -> Result<String> {
         .with_context(missing)
 }
 
-/// A program of the build directory, or the copy that was made for the tests' user.
+/// A program of the build directory, or its copy for the tests' user.
 fn beside_tests(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let directory = test.parent().context("no build directory")?;
@@ -221,14 +214,4 @@ fn beside_tests(name: &str) -> Result<PathBuf> {
             directory.display()
         ),
     }
-}
-
-fn real() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("LIMACTL").filter(|path| !path.is_empty()) {
-        return Some(path.into());
-    }
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join("limactl"))
-        .find(|path| path.is_file())
 }

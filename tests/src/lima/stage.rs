@@ -1,4 +1,4 @@
-//! A LIMA_HOME of a test's own.
+//! A private `LIMA_HOME` for one test.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,31 +15,32 @@ use tempfile::TempDir;
 
 use super::{Limactl, setting};
 
-/// How long something may take that takes a moment, with other tests beside it.
+/// Allows for other tests at the same time.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The same in a virtual machine, which may be an emulated one.
-const PATIENCE_WITH_VM: Duration = Duration::from_secs(300);
+/// The same for a virtual machine, which may be emulated.
+const VM_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a call has answered.
+/// The result of a call.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// -1 where a signal has ended it.
+    /// -1 after a signal.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// A call that the stand-in was asked for.
+/// A call in the stand-in's log.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Call {
     pub args: Vec<String>,
     pub cwd: PathBuf,
-    pub env: std::collections::BTreeMap<String, String>,
+    /// `XPC_SERVICE_NAME`.
+    pub service: Option<String>,
     pub pid: u32,
 }
 
-/// Which system a stand-in's guests have.
+/// The system of the stand-in's guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
     /// A small one, quick to start.
@@ -57,7 +58,7 @@ impl Guest {
     }
 }
 
-/// A LIMA_HOME, a home and a working directory that nobody else uses. Dropping it ends every process of its instances.
+/// A private `LIMA_HOME`, home and working directory. Dropping it ends all processes of its instances.
 pub struct LimaStage {
     limactl: Limactl,
     directory: TempDir,
@@ -112,20 +113,20 @@ impl LimaStage {
         self.lima_home().join(".fake")
     }
 
-    /// Tells the stand-in what to do wrong from now on; its head says how.
+    /// Sets the simulated faults; the stand-in's `main.rs` lists them.
     ///
     /// # Errors
     ///
     /// The file can't be written.
     pub fn faults(&self, lines: &[&str]) -> Result<()> {
-        // Agents read it as well: never half of it.
+        // Atomic, because agents read it as well.
         let new = self.control().join("faults.new");
         fs::write(&new, lines.join("\n"))?;
         fs::rename(new, self.control().join("faults"))?;
         Ok(())
     }
 
-    /// Every call until now, those of host agents too.
+    /// All calls, including those of host agents.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl LimaStage {
         text.lines().map(call).collect()
     }
 
-    /// How often it was called with this command.
+    /// The number of calls of this command.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl LimaStage {
         Ok(self.calls()?.into_iter().filter(is_it).count())
     }
 
-    /// Puts so many bytes, which are no hole, on a stopped instance's disk, behind `begin`: farther than the stand-in reads.
+    /// Fills a stopped instance's disk with data from `begin`, after the tar of the stand-in.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl LimaStage {
         Ok(())
     }
 
-    /// limactl with the stage's own surroundings.
+    /// A call of limactl in the environment of this stage.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(self.limactl());
         command
@@ -174,7 +175,6 @@ impl LimaStage {
             .env("LIMA_HOME", self.lima_home())
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
-            .env_remove("FAKE_LIMACTL")
             .env_remove("XPC_SERVICE_NAME")
             .current_dir(self.path("cwd"))
             .stdin(Stdio::null());
@@ -363,11 +363,7 @@ impl LimaStage {
     ///
     /// It fails, or isn't so in time.
     pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
-        let timeout = if self.is_fake() {
-            TIMEOUT
-        } else {
-            PATIENCE_WITH_VM
-        };
+        let timeout = if self.is_fake() { TIMEOUT } else { VM_TIMEOUT };
         let end = Instant::now() + timeout;
         while !is()? {
             ensure!(Instant::now() < end, "not so in time: {what}");
@@ -408,7 +404,7 @@ impl LimaStage {
 
 impl Drop for LimaStage {
     fn drop(&mut self) {
-        // A fault would be in the way.
+        // A fault would prevent the deletion.
         let _ = fs::remove_file(self.control().join("faults"));
         for name in self.names() {
             let _ = fs::remove_file(self.instance(&name).join("protected"));
@@ -418,7 +414,6 @@ impl Drop for LimaStage {
             for path in [
                 self.instance(&name).join("ha.pid"),
                 self.instance(&name).join("qemu.pid"),
-                scratch.join("driver.pid"),
                 scratch.join("init.pid"),
             ] {
                 kill(&path);

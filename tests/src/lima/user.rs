@@ -1,4 +1,4 @@
-//! Tests as an ordinary user, where root has started them.
+//! Tests as an ordinary user, started by root.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,13 @@ pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where a test's stage is, if it has to be on a certain volume.
+/// Directory of a test's stage on a certain volume.
 pub(super) const VOLUME: &str = "LDM_TEST_VOLUME";
 const VOLUME_BYTES: u64 = 4 << 30;
-/// Mounts an image ($1) at a directory ($2), which belongs to a user ($3) then, and runs the rest there.
+/// Mounts an image ($1) at a directory ($2), gives that to a user ($3), and runs the rest.
 const MOUNT: &str = r#"mount -o loop "$1" "$2" && chown "$3" "$2" && shift 3 && exec "$@""#;
 
-/// A directory with copies of the programs, for the build directory may be root's alone, and the user who runs them.
+/// A user, and a directory with copies of the programs: only root may be able to read the build directory.
 pub(super) struct Delegate {
     directory: TempDir,
     test: PathBuf,
@@ -40,7 +40,7 @@ impl Delegate {
         for limactl in limactls.iter().filter(|limactl| limactl.fake) {
             lay_out(&limactl.path, &directory.path().join("limactl"))?;
         }
-        // What the command line's tests start, where it is built.
+        // Started by tests of the command line, if it is built.
         let built = own.parent().and_then(Path::parent);
         let built = built.map(|directory| directory.join("lxc-dev-manager"));
         if let Some(built) = built.filter(|path| path.is_file()) {
@@ -53,12 +53,7 @@ impl Delegate {
         })
     }
 
-    pub(super) fn add(&self, program: &Path) -> Result<()> {
-        let name = program.file_name().context("a program without a name")?;
-        lay_out(program, &self.directory.path().join(name))
-    }
-
-    /// The copies alone.
+    /// The directory of the copies.
     pub(super) fn into_directory(self) -> TempDir {
         self.directory
     }
@@ -76,10 +71,10 @@ impl Delegate {
             .args(["--clear-groups", "--"])
             .arg(&self.test)
             .current_dir(self.directory.path())
-            // They would be root's.
+            // Root's are not accessible.
             .env("HOME", self.directory.path())
             .env("USER", &self.user)
-            // Other engines are none of its business, not even where they have to run.
+            // It needs no other engines, not even required ones.
             .env_remove("CI")
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CARGO_TARGET_DIR")
@@ -87,12 +82,12 @@ impl Delegate {
         command
     }
 
-    /// Runs one test of this program, and nothing else.
+    /// Runs one test of this program.
     pub(super) fn run(&self, name: &str) -> Result<()> {
         ensure_passed(self.command(), name)
     }
 
-    /// The same on a volume of its own, which nobody else sees. `make` makes a file system in the file that follows.
+    /// The same on a private volume. `make` creates a file system in the file given as its last argument.
     pub(super) fn run_on_volume(&self, name: &str, make: &[&str]) -> Result<()> {
         let place = tempfile::Builder::new()
             .prefix("lv")
@@ -114,7 +109,7 @@ impl Delegate {
     }
 }
 
-/// Runs one test by this program, and nothing else.
+/// Runs one test, and fails unless it has run.
 fn ensure_passed(mut command: Command, name: &str) -> Result<()> {
     let output = command
         .args(["--exact", "--nocapture", "--color=never", name])
@@ -122,27 +117,27 @@ fn ensure_passed(mut command: Command, name: &str) -> Result<()> {
         .with_context(|| format!("cannot run {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        // Set apart, so that its lines aren't taken for ours by what counts results.
+        // Indented, so that its lines are not counted as results of this process.
         let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
         bail!("{}", all.replace('\n', "\n  | "));
     }
-    // A name that the other side doesn't list would be a green test that never ran.
+    // A name unknown to the other process runs no test, successfully.
     if !text.contains("1 passed") {
         bail!("{name} was not run: {text}");
     }
     Ok(())
 }
 
-/// A link where that can be, for test programs are large.
+/// A link if possible, because test programs are large.
 fn lay_out(program: &Path, copy: &Path) -> Result<()> {
     if let Err(error) = fs::hard_link(program, copy) {
-        // It may be that very file, which a copy onto itself would empty.
+        // It may be the same file, which copying would empty.
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             bail!("{} is laid out already", copy.display());
         }
         fs::copy(program, copy).with_context(|| format!("cannot copy {}", program.display()))?;
     }
-    // A link has its program's mode.
+    // A link has the mode of the program.
     if fs::metadata(copy)?.permissions().mode() & 0o005 != 0o005 {
         fs::remove_file(copy)?;
         fs::copy(program, copy)?;

@@ -1,7 +1,6 @@
 //! A service. A connection's first byte says what it wants:
 //!
 //! - `s`: zeros, as fast as they are taken;
-//! - `p` and eight bytes, the highest first: zeros, so many a second;
 //! - `e`: what it sends, back;
 //! - `h`: the same byte, and then nothing for as long as it stays;
 //! - `l` and two bytes, the highest first: that something listens on this port, until one has come there and been told in
@@ -12,7 +11,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,8 +19,6 @@ use crate::http;
 
 /// Bytes of one write.
 const CHUNK: usize = 256 * 1024;
-/// Bytes of one write where the rate is given.
-const SMALL: usize = 64 * 1024;
 
 /// Serves until it is killed; says that it listens.
 pub(crate) fn serve(address: &str) -> io::Result<()> {
@@ -63,7 +60,6 @@ fn greet(
     client.read_exact(&mut first)?;
     match first[0] {
         b's' => flood(client),
-        b'p' => pace(client),
         b'e' => io::copy(&mut client.try_clone()?, &mut client).map(drop),
         b'h' => {
             client.write_all(b"h")?;
@@ -79,22 +75,6 @@ fn flood(mut client: TcpStream) -> io::Result<()> {
     let zeros = vec![0; CHUNK];
     loop {
         client.write_all(&zeros)?;
-    }
-}
-
-fn pace(mut client: TcpStream) -> io::Result<()> {
-    let mut rate = [0; 8];
-    client.read_exact(&mut rate)?;
-    let rate = u64::from_be_bytes(rate) as f64;
-    let (zeros, begun, mut sent) = (vec![0; SMALL], Instant::now(), 0.0);
-    loop {
-        let due = Duration::from_secs_f64(sent / rate);
-        // What is late is made up for, as a sender would whose data comes at that rate.
-        if let Some(early) = due.checked_sub(begun.elapsed()) {
-            thread::sleep(early);
-        }
-        client.write_all(&zeros)?;
-        sent += SMALL as f64;
     }
 }
 

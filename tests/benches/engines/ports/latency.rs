@@ -1,117 +1,75 @@
-//! What a way adds to the time of a request, and of a connection.
+//! Delays: of a request, of a connection, and of the first connection to a service that starts late.
+
+use std::io::{Read, Write};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use super::Wanted;
-use super::load::{self, Kept};
-use super::place::{Place, Way};
-use crate::row::{Part, Row};
+use super::load::{self, connect};
+use super::place::{Place, here};
+use crate::pairs::{Pairs, quantile, spread};
+use crate::row::{Row, Section, Target};
 
-/// Requests and connections of each way.
-const REQUESTS: usize = 4000;
-const CONNECTIONS: usize = 1000;
-/// Those that aren't counted.
-const WARM_UP: usize = 50;
+/// Pairs of warm-up and counted pairs.
+const REQUESTS: (usize, usize) = (50, 4000);
+const CONNECTIONS: (usize, usize) = (50, 1000);
+const LATE_ROUNDS: u64 = 25;
 
-/// Seconds of all, of one way.
-struct Times(Vec<f64>);
-
-/// The rows.
+/// Compares our route with a direct connection.
 pub fn latency(place: &Place, engine: &str) -> Result<Vec<Row>> {
-    let ways = &place.outside[..4];
-    let mut kept = Vec::new();
-    for way in ways {
-        kept.push(Kept::new(way.address)?);
+    let (ours, direct) = (place.ours().address, place.direct().address);
+    let [mut our_stream, mut direct_stream] = [connect(ours)?, connect(direct)?];
+    for stream in [&mut our_stream, &mut direct_stream] {
+        stream.write_all(b"e")?;
     }
-    let asked = in_turns(ways, REQUESTS, |index| kept[index].ask())?;
-    drop(kept);
-    let connected = in_turns(ways, CONNECTIONS, |index| {
-        load::first_byte(ways[index].address)
-    })?;
-    let mut rows = Vec::new();
-    for (what, times, limit) in [
-        ("a request", &asked, 30.0),
-        ("a connection with its first byte", &connected, 150.0),
-    ] {
-        rows.extend(added(what, ways, times, limit, engine));
-    }
-    Ok(rows)
-}
-
-/// Times of ways, one of each after the other.
-fn in_turns(
-    ways: &[Way],
-    count: usize,
-    mut one: impl FnMut(usize) -> Result<f64>,
-) -> Result<Vec<Times>> {
-    let mut all: Vec<Times> = ways.iter().map(|_| Times(Vec::new())).collect();
-    for round in 0..WARM_UP + count {
-        for turn in 0..ways.len() {
-            let index = (round + turn) % ways.len();
-            let taken = one(index)?;
-            if round >= WARM_UP {
-                all[index].0.push(taken * 1e6);
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// Ours less straight, with the same of others.
-fn added(what: &str, ways: &[Way], times: &[Times], limit: f64, engine: &str) -> Vec<Row> {
-    let straight = &times[0];
-    let others = ways.iter().zip(times).skip(2);
-    let others: Vec<String> = others
-        .map(|(way, times)| {
-            let (half, most) = times.beyond(straight);
-            format!("{} {half:+.0} µs, p99 {most:+.0} µs", way.name)
-        })
-        .collect();
-    let (half, most) = times[1].beyond(straight);
-    let row = |what: String, quantile: f64, added: f64, wanted: Wanted| Row {
-        peer: format!("{:.0} µs", straight.at(quantile)),
-        compared: format!("{added:+.0} µs"),
-        wanted: match wanted {
-            Wanted::Nothing => wanted.text(),
-            _ => format!("{} µs more", wanted.text()),
-        },
-        verdict: wanted.verdict(added),
-        ..Row::figure(
-            Part::Ports,
-            engine,
-            &what,
-            format!("{:.0} µs", times[1].at(quantile)),
-        )
+    let requests = Pairs::take(
+        REQUESTS,
+        || load::request(&mut our_stream),
+        || load::request(&mut direct_stream),
+    )?;
+    let connections = Pairs::take(
+        CONNECTIONS,
+        || load::first_byte(ours),
+        || load::first_byte(direct),
+    )?;
+    let row = |what: &str, pairs: &Pairs, limit: f64| {
+        let [ours, direct] = [&pairs.ours, &pairs.peer].map(|values| quantile(values, 0.5) * 1e6);
+        let what = format!("{what} / straight, p50");
+        let row = Row {
+            peer: format!("{direct:.0} µs"),
+            compared: format!("{:+.0} µs", ours - direct),
+            ..Row::figure(Section::Ports, engine, &what, format!("{ours:.0} µs"))
+        };
+        row.with_target(ours - direct, Target::AtMost(limit), "µs more")
     };
-    let note = Some(format!("others add: {}", others.join("; ")));
-    vec![
-        row(
-            format!("{what} / straight, p50"),
-            0.5,
-            half,
-            Wanted::AtMost(limit),
-        )
-        .noting(note),
-        row(
-            format!("{what} / straight, p99"),
-            0.99,
-            most,
-            Wanted::Nothing,
-        ),
-    ]
+    Ok(vec![
+        row("a request", &requests, 30.0),
+        row("a connection with its first byte", &connections, 150.0),
+    ])
 }
 
-impl Times {
-    fn at(&self, quantile: f64) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        let place = (sorted.len() as f64 * quantile) as usize;
-        sorted[place.min(sorted.len() - 1)]
+/// From the moment a service listens until a waiting client has an answer.
+pub fn late_service(place: &Place, engine: &str) -> Result<Row> {
+    let mut delays = Vec::new();
+    for round in 0..LATE_ROUNDS {
+        // The retry interval depends on how long the client has waited.
+        delays.push(late_answer(place, Duration::from_millis(40 + 37 * round))? * 1000.0);
     }
+    let what = "a service listens until a waiting client is answered (the slowest counts)";
+    let row = Row::figure(Section::Ports, engine, what, spread(&delays, "ms"));
+    Ok(row.with_target(quantile(&delays, 1.0), Target::AtMost(50.0), "ms"))
+}
 
-    /// The difference of both medians, and of both 99th percentiles.
-    fn beyond(&self, other: &Self) -> (f64, f64) {
-        let at = |quantile| self.at(quantile) - other.at(quantile);
-        (at(0.5), at(0.99))
-    }
+fn late_answer(place: &Place, wait: Duration) -> Result<f64> {
+    let mut client = connect(here(place.late_port))?;
+    client.write_all(b"?")?;
+    std::thread::sleep(wait);
+    let mut order = connect(place.direct().address)?;
+    order.write_all(&[b"l", place.late_port.to_be_bytes().as_slice()].concat())?;
+    let mut started = [0; 8];
+    client.read_exact(&mut started)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    // Env and host have the same clock.
+    let started = Duration::from_nanos(u64::from_be_bytes(started));
+    Ok(now.saturating_sub(started).as_secs_f64())
 }

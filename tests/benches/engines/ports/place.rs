@@ -1,6 +1,8 @@
-//! An env with services, and every way to them.
+//! An env with services, and all routes to them.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,157 +12,197 @@ use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::stage::{Running, Stage, free_port};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::cost::Cost;
+use super::load;
 use crate::peer::Peer;
+use crate::processes;
 
-/// The env.
-pub const ENV: &str = "a";
-/// As many descriptors as the largest number of connections wants of one process, and some.
+const ENV: &str = "a";
+/// Enough for the forwarder's idle connections.
 const DESCRIPTORS: u64 = 40_000;
-/// The program for both ends, in the env.
+/// Service and client, in the env.
 const GUEST_PROGRAM: &str = "/usr/local/bin/ldm-traffic";
-/// How long a route may take until it is open.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A way to a service.
+/// A route to a service.
 pub struct Way {
-    /// As it is called in rows.
     pub name: String,
-    /// Where it begins.
     pub address: SocketAddr,
-    /// Who works for it.
     pub cost: Cost,
 }
 
-/// The place. Everything in it ends with it.
-pub struct Place {
-    /// Who forwards for us.
-    pub proxy: Running,
-    /// To the service on all of the env's addresses: straight, ours, and the others'.
-    pub outside: Vec<Way>,
-    /// To the one on the env's loopback: ours, and the engine's device.
-    pub inside: Vec<Way>,
-    /// Where nobody listens yet, on this machine and in the env.
-    pub late: u16,
-    /// The program for both ends, on this machine.
-    pub program: PathBuf,
-    /// Our project.
-    pub stage: Stage,
-    _others: Vec<Ended>,
+/// Processes that work for a route.
+pub enum Cost {
+    /// The kernel alone.
+    None,
+    /// A process and its descendants.
+    Tree(u32),
+    /// Our process, and the relay in this instance.
+    Relayed { proxy: u32, instance: String },
+    /// The engine's processes for the device with this address.
+    Device { listen: String },
 }
 
-/// A foreign process that ends with the place.
-pub struct Ended(pub Child);
+impl Cost {
+    /// Seconds of processor time until now.
+    pub fn seconds(&self) -> Result<f64> {
+        let pids = match self {
+            Self::None => Vec::new(),
+            Self::Tree(root) => processes::tree(*root)?,
+            Self::Relayed { proxy, instance } => {
+                let relays = processes::all()?.into_iter();
+                let relays = relays.filter(|pid| is_relay(*pid, instance));
+                relays.chain(processes::tree(*proxy)?).collect()
+            }
+            Self::Device { listen } => {
+                let all = processes::all()?.into_iter();
+                all.filter(|pid| is_device(*pid, listen)).collect()
+            }
+        };
+        let ticks = processes::ticks(&pids) as f64;
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+}
 
-impl Drop for Ended {
+fn is_relay(pid: u32, instance: &str) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    read("comm").starts_with("ldm-relay") && read("cgroup").contains(instance)
+}
+
+fn is_device(pid: u32, listen: &str) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+    words.contains(&b"forkproxy".as_slice()) && words.contains(&listen.as_bytes())
+}
+
+/// Ends its processes when dropped.
+pub struct Place {
+    pub proxy: Running,
+    /// To the service on all addresses: a direct connection, ours, the engine's device, socat.
+    pub outside: Vec<Way>,
+    /// To the service on the env's loopback: ours, the engine's device.
+    pub inside: Vec<Way>,
+    /// A port without a service.
+    pub late_port: u16,
+    /// Service and client, on the host.
+    pub program: PathBuf,
+    _children: Vec<KilledOnDrop>,
+    _stage: Stage,
+}
+
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Allows as many descriptors as are needed, where this user may have them.
-pub fn raise_descriptors() {
+/// Raises the limit of descriptors as far as allowed.
+pub fn raise_descriptor_limit() {
     let now = getrlimit(Resource::Nofile);
-    let raised = now.maximum.map(|most| most.max(DESCRIPTORS));
     let both = |value| Rlimit {
         current: value,
         maximum: value,
     };
-    // Who isn't root has what is allowed now.
+    let raised = now.maximum.map(|limit| limit.max(DESCRIPTORS));
+    // Only root may raise the maximum.
     if setrlimit(Resource::Nofile, both(raised)).is_err() {
         let _ = setrlimit(Resource::Nofile, both(now.maximum));
     }
 }
 
 impl Place {
-    /// Makes the env, starts the services and opens the ways.
     pub fn new(engine: &TestEngine) -> Result<Self> {
-        let program = build()?;
+        let program = build_traffic()?;
         let stage = Stage::new(engine, &[ENV])?;
-        let (port, inside, late) = (stage.port, free_port()?, free_port()?);
+        let (port, inside_port, late_port) = (stage.port, free_port()?, free_port()?);
         let proxy = stage.proxy(&[ENV])?;
-        for more in [inside, late] {
-            stage
-                .workspace
-                .ok(&["port", "add", ENV, &more.to_string()])?;
+        for more in [inside_port, late_port] {
+            let port = more.to_string();
+            stage.workspace.ok(&["port", "add", ENV, &port])?;
         }
-        let guest = Guest::new(engine, &stage, &program)?;
-        let mut others = guest.serve(&[("0.0.0.0", port), ("127.0.0.1", inside)])?;
-        let straight = SocketAddr::new(guest.address, port);
-        let mut outside = vec![
-            Way {
-                name: "straight".to_owned(),
-                address: straight,
-                cost: Cost::Nobody,
-            },
-            ours(&proxy, port, None),
-            guest.device(port)?,
+        let peer = Peer::new(engine)?;
+        let instance = format!("{}-{ENV}", stage.workspace.project);
+        let target = format!("{instance}{GUEST_PROGRAM}");
+        let source = program.to_str().context("no UTF-8 path")?;
+        peer.ok(&["file", "push", "--mode", "0755", source, &target])?;
+        let direct = SocketAddr::new(peer.wait_for_address(&instance)?, port);
+        let (socat, child) = socat(direct)?;
+        let children = vec![
+            serve(&peer, &instance, "0.0.0.0", port)?,
+            serve(&peer, &instance, "127.0.0.1", inside_port)?,
+            child,
         ];
-        for peer in [guest.socat(straight)?, guest.ssh(&stage, port)?] {
-            let (way, child) = peer;
-            outside.push(way);
-            others.push(child);
-        }
-        let relay = Some(guest.instance.clone());
-        let inside = vec![ours(&proxy, inside, relay), guest.device(inside)?];
+        let forwarder = proxy.child.id();
+        let outside = vec![
+            way("straight", direct, Cost::None),
+            way("ours", here(port), Cost::Tree(forwarder)),
+            device(&peer, &instance, port)?,
+            socat,
+        ];
+        let device = device(&peer, &instance, inside_port)?;
+        let proxy_and_relay = Cost::Relayed {
+            proxy: forwarder,
+            instance,
+        };
+        let inside = vec![way("ours", here(inside_port), proxy_and_relay), device];
         for way in outside.iter().chain(&inside) {
-            passable(way)?;
+            wait_until_open(way)?;
         }
         Ok(Self {
             proxy,
             outside,
             inside,
-            late,
+            late_port,
             program,
-            stage,
-            _others: others,
+            _children: children,
+            _stage: stage,
         })
     }
 
-    /// The way of this name to the service on all addresses.
-    pub fn straight(&self) -> &Way {
+    /// The direct connection to the service on all addresses.
+    pub fn direct(&self) -> &Way {
         &self.outside[0]
     }
 
-    /// Our way to it.
+    /// Our route to it.
     pub fn ours(&self) -> &Way {
         &self.outside[1]
     }
 }
 
-/// An address on this machine's loopback.
+fn way(name: &str, address: SocketAddr, cost: Cost) -> Way {
+    Way {
+        name: name.to_owned(),
+        address,
+        cost,
+    }
+}
+
+/// An address on this host's loopback.
 pub fn here(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-fn ours(proxy: &Running, port: u16, relay_of: Option<String>) -> Way {
-    Way {
-        name: "ours".to_owned(),
-        address: here(port),
-        cost: Cost::Ours {
-            proxy: proxy.child.id(),
-            relay_of,
-        },
-    }
-}
-
-/// Waits until a way lets a byte there and back.
-pub fn passable(way: &Way) -> Result<()> {
-    let begun = Instant::now();
+/// Waits until a byte passes.
+fn wait_until_open(way: &Way) -> Result<()> {
+    let started = Instant::now();
     loop {
-        match super::load::first_byte(way.address) {
+        match load::first_byte(way.address) {
             Ok(_) => return Ok(()),
-            // Programs of others don't say when they listen.
-            Err(_) if begun.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(50)),
-            Err(error) => return Err(error.context(format!("no way: {}", way.name))),
+            // Peers don't report when they listen.
+            Err(_) if started.elapsed() < ROUTE_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error.context(format!("no connection by {}", way.name))),
         }
     }
 }
 
-/// Builds the program for both ends: static, so that it runs in any env.
-pub fn build() -> Result<PathBuf> {
+/// Builds service and client as a static program, which runs in any env.
+fn build_traffic() -> Result<PathBuf> {
     let bench = std::env::current_exe()?;
     let target = bench.ancestors().nth(3).context("no build directory")?;
     let target = target.join("traffic");
@@ -170,133 +212,48 @@ pub fn build() -> Result<PathBuf> {
         .arg(&target)
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .status()?;
-    ensure!(built.success(), "the program for both ends can't be built");
+    ensure!(built.success(), "cannot build lxc-dev-manager-traffic");
     Ok(target.join("release/lxc-dev-manager-traffic"))
 }
 
-/// The env as the engine's own client sees it.
-struct Guest {
-    peer: Peer,
-    instance: String,
-    address: IpAddr,
+fn serve(peer: &Peer, instance: &str, address: &str, port: u16) -> Result<KilledOnDrop> {
+    let port = port.to_string();
+    let serve = ["exec", instance, "--", GUEST_PROGRAM, "serve"];
+    let mut command = peer.command(&[&serve[..], &[address, &port]].concat())?;
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    ensure!(line == "listening\n", "no service: {line:?}");
+    Ok(KilledOnDrop(child))
 }
 
-impl Guest {
-    fn new(engine: &TestEngine, stage: &Stage, program: &std::path::Path) -> Result<Self> {
-        let peer = Peer::new(engine)?;
-        let instance = format!("{}-{ENV}", stage.workspace.project);
-        let address = peer.wait_for_address(&instance)?;
-        let program = program.to_str().context("a path that is no text")?;
-        let place = format!("{instance}{GUEST_PROGRAM}");
-        peer.ok(&["file", "push", "--mode", "0755", program, &place])?;
-        Ok(Self {
-            peer,
-            instance,
-            address,
-        })
-    }
-
-    fn serve(&self, addresses: &[(&str, u16)]) -> Result<Vec<Ended>> {
-        let serve = |(address, port): &(&str, u16)| {
-            let port = port.to_string();
-            let words = [
-                "exec",
-                &self.instance,
-                "--",
-                GUEST_PROGRAM,
-                "serve",
-                address,
-                &port,
-            ];
-            let mut child = self.peer.command(&words)?.stdout(Stdio::piped()).spawn()?;
-            let output = child.stdout.take().context("no output")?;
-            let mut line = String::new();
-            std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
-            ensure!(line == "listening\n", "no service: {line:?}");
-            Ok(Ended(child))
-        };
-        addresses.iter().map(serve).collect()
-    }
-
-    /// The engine's own device. It connects to the env's loopback, from inside.
-    fn device(&self, port: u16) -> Result<Way> {
-        let address = here(free_port()?);
-        let (listen, connect) = (format!("tcp:{address}"), format!("tcp:127.0.0.1:{port}"));
-        let name = format!("p{port}");
-        self.peer.ok(&[
-            "config",
-            "device",
-            "add",
-            &self.instance,
-            &name,
-            "proxy",
-            &format!("listen={listen}"),
-            &format!("connect={connect}"),
-        ])?;
-        Ok(Way {
-            name: format!("`{}`'s proxy device", self.peer.program()),
-            address,
-            cost: Cost::Device { listen },
-        })
-    }
-
-    fn socat(&self, target: SocketAddr) -> Result<(Way, Ended)> {
-        let address = here(free_port()?);
-        let listen = format!(
-            "TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr",
-            address.port()
-        );
-        let child = Command::new("socat")
-            .args([&listen, &format!("TCP:{target}")])
-            .stderr(Stdio::null())
-            .spawn()
-            .context("socat can't be started")?;
-        Ok(by_process("socat", address, child))
-    }
-
-    fn ssh(&self, stage: &Stage, port: u16) -> Result<(Way, Ended)> {
-        let config = stage.workspace.ok(&["ssh-config", ENV, "--json"])?;
-        let config: serde_json::Value = serde_json::from_str(&config)?;
-        let word = |key: &str| {
-            config[key]
-                .as_str()
-                .context("no such word")
-                .map(str::to_owned)
-        };
-        let (user, key) = (word("user")?, word("identity")?);
-        let address = here(free_port()?);
-        let child = Command::new("ssh")
-            .args(["-N", "-F", "/dev/null", "-i", &key])
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
-            .args(["-o", "LogLevel=ERROR", "-o", "BatchMode=yes"])
-            .args(["-L", &format!("{address}:127.0.0.1:{port}")])
-            .arg(format!("{user}@{}", self.address))
-            .stdin(Stdio::null())
-            .spawn()
-            .context("ssh can't be started")?;
-        Ok(by_process("`ssh -L`", address, child))
-    }
+/// The engine's own device, which connects to the env's loopback.
+fn device(peer: &Peer, instance: &str, port: u16) -> Result<Way> {
+    let address = here(free_port()?);
+    let listen = format!("tcp:{address}");
+    let name = format!("p{port}");
+    let add = ["config", "device", "add", instance, &name, "proxy"];
+    let addresses = [
+        &*format!("listen={listen}"),
+        &format!("connect=tcp:127.0.0.1:{port}"),
+    ];
+    peer.ok(&[&add[..], &addresses].concat())?;
+    let name = format!("`{}`'s proxy device", peer.program());
+    Ok(way(&name, address, Cost::Device { listen }))
 }
 
-/// A way whose cost is that of one process and of those that it starts.
-pub fn by_process(name: &str, address: SocketAddr, child: Child) -> (Way, Ended) {
-    let way = Way {
-        name: name.to_owned(),
-        address,
-        cost: Cost::Tree(child.id()),
-    };
-    (way, Ended(child))
-}
-
-/// A connection whose answers may not take for ever.
-pub fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    Ok(stream)
+fn socat(target: SocketAddr) -> Result<(Way, KilledOnDrop)> {
+    let address = here(free_port()?);
+    let listen = format!(
+        "TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr",
+        address.port()
+    );
+    let child = Command::new("socat")
+        .args([&listen, &format!("TCP:{target}")])
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run socat")?;
+    let way = way("socat", address, Cost::Tree(child.id()));
+    Ok((way, KilledOnDrop(child)))
 }

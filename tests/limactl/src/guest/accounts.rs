@@ -1,8 +1,8 @@
-//! The user that cloud-init would make: in the files themselves, for not every image has programs for it.
+//! The user that cloud-init would create, written to the files: not every image has programs for it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -10,122 +10,61 @@ use rustix::fs::{Gid, Uid, chown};
 
 use super::Spec;
 
-pub(super) fn make(spec: &Spec) -> Result<()> {
-    let user = &spec.user;
-    let (name, uid) = (&user.name, user.uid);
-    let new = !has(Path::new("/etc/passwd"), name);
-    let comment = user.comment.replace([':', '\n'], " ");
-    add("/etc/group", name, &format!("{name}:x:{uid}:"))?;
+pub(super) fn create(spec: &Spec) -> Result<()> {
+    let (name, uid, home) = (&spec.user.name, spec.user.uid, &spec.user.home);
+    add("/etc/group", name, &format!("x:{uid}:"))?;
     add(
         "/etc/passwd",
         name,
-        &format!(
-            "{name}:x:{uid}:{uid}:{comment}:{}:{}",
-            user.home, user.shell
-        ),
+        &format!("x:{uid}:{uid}::{home}:/bin/bash"),
     )?;
-    if Path::new("/etc/shadow").exists() {
-        add("/etc/shadow", name, &format!("{name}:!:19700:0:99999:7:::"))?;
+    add("/etc/shadow", name, "!:19700:0:99999:7:::")?;
+    let ssh = PathBuf::from(home).join(".ssh");
+    let keys = ssh.join("authorized_keys");
+    fs::create_dir_all(&ssh)?;
+    let known = fs::read_to_string(&keys).unwrap_or_default();
+    if !known.contains(&spec.key) {
+        fs::write(&keys, format!("{known}{}\n", spec.key))?;
     }
-    let home = PathBuf::from(&user.home);
-    let owner = owner_of(name).unwrap_or((uid, uid));
-    if new || !home.exists() {
-        make_home(&home, owner)?;
+    for (path, mode) in [(Path::new(home), 0o755), (&ssh, 0o700), (&keys, 0o600)] {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
     }
-    authorize(&home, owner, &spec.keys)?;
-    sudoers(name)?;
-    let runtime = PathBuf::from(format!("/run/user/{uid}"));
-    fs::create_dir_all(&runtime)?;
-    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700))?;
-    own(&runtime, owner)
+    sudoers(name)
 }
 
-fn own(path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
-    chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    Ok(())
-}
-
-fn has(path: &Path, name: &str) -> bool {
+/// Adds an entry, unless there is one.
+fn add(path: &str, name: &str, fields: &str) -> Result<()> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .any(|line| line.split(':').next() == Some(name))
-}
-
-/// What the image says of a user that it has already.
-fn owner_of(name: &str) -> Option<(u32, u32)> {
-    let text = fs::read_to_string("/etc/passwd").ok()?;
-    let line = text
+    if text
         .lines()
-        .find(|line| line.split(':').next() == Some(name))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-fn add(path: &str, name: &str, line: &str) -> Result<()> {
-    let path = Path::new(path);
-    if has(path, name) {
+        .any(|line| line.split(':').next() == Some(name))
+    {
         return Ok(());
     }
-    let text = fs::read_to_string(path).unwrap_or_default();
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    // The last line may have no end.
+    // The last line may lack its end.
     let before = if text.is_empty() || text.ends_with('\n') {
         ""
     } else {
         "\n"
     };
-    writeln!(file, "{before}{line}")?;
+    writeln!(file, "{before}{name}:{fields}")?;
     Ok(())
-}
-
-fn make_home(home: &Path, owner: (u32, u32)) -> Result<()> {
-    fs::create_dir_all(home)?;
-    fs::set_permissions(home, fs::Permissions::from_mode(0o755))?;
-    own(home, owner)?;
-    for entry in fs::read_dir("/etc/skel").into_iter().flatten().flatten() {
-        let target = home.join(entry.file_name());
-        if entry.file_type()?.is_file() && !target.exists() {
-            fs::copy(entry.path(), &target)?;
-            own(&target, owner)?;
-        }
-    }
-    Ok(())
-}
-
-fn authorize(home: &Path, owner: (u32, u32), keys: &[String]) -> Result<()> {
-    let dir = home.join(".ssh");
-    fs::create_dir_all(&dir)?;
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-    own(&dir, owner)?;
-    let path = dir.join("authorized_keys");
-    let mut text = fs::read_to_string(&path).unwrap_or_default();
-    for key in keys {
-        if !text.lines().any(|line| line == key) {
-            text.push_str(key);
-            text.push('\n');
-        }
-    }
-    fs::write(&path, text)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    own(&path, owner)
 }
 
 fn sudoers(name: &str) -> Result<()> {
-    let main = Path::new("/etc/sudoers");
-    let text = fs::read_to_string(main).unwrap_or_default();
-    let included = ["#includedir /etc/sudoers.d", "@includedir /etc/sudoers.d"];
-    if !included.iter().any(|line| text.contains(line)) {
-        fs::write(main, format!("{text}\n@includedir /etc/sudoers.d\n"))?;
-        fs::set_permissions(main, fs::Permissions::from_mode(0o440))?;
+    let write = |path: &str, text: String| {
+        fs::write(path, text)?;
+        fs::set_permissions(path, Permissions::from_mode(0o440))
+    };
+    let text = fs::read_to_string("/etc/sudoers").unwrap_or_default();
+    if !text.contains("includedir /etc/sudoers.d") {
+        let text = format!("{text}\n@includedir /etc/sudoers.d\n");
+        write("/etc/sudoers", text)?;
     }
     fs::create_dir_all("/etc/sudoers.d")?;
-    let path = "/etc/sudoers.d/90-cloud-init-users";
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o440)
-        .open(path)?;
-    writeln!(file, "{name} ALL=(ALL) NOPASSWD:ALL")?;
+    let text = format!("{name} ALL=(ALL) NOPASSWD:ALL\n");
+    write("/etc/sudoers.d/90-cloud-init-users", text)?;
     Ok(())
 }

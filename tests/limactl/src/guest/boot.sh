@@ -1,38 +1,30 @@
-# Runs provision scripts with the traces of Lima's own boot script. A failing one doesn't stop the others.
+# boot.sh DATA USER HOME: runs provision scripts with the traces of Lima's own boot script. A failing one doesn't stop the
+# others.
 set -u
 exec 2>&1
-code=0
+data=$1 user=$2 home=$3
 
 say() { echo "LIMA $(date -Iseconds)| $*"; }
 
-execute() { # SCRIPT SHOWN COMMAND...
-    script=$1 shown=$2
-    shift 2
-    say "Executing $shown"
-    if ! "$@"; then
-        say "WARNING: Failed to execute $shown"
-        code=1
-    fi
+execute() { # SCRIPT COMMAND...
+    script=$1
+    shift
+    say "Executing $script"
+    "$@" || say "WARNING: Failed to execute $script"
 }
 
-rm -f /run/lima-boot-done
 for mode in boot dependency system; do
-    for script in "$LIMA_CIDATA_MNT/provision.$mode"/*; do
-        [ ! -e "$script" ] || execute "$script" "$script" "$script"
+    for script in "$data/provision.$mode"/*; do
+        [ ! -e "$script" ] || execute "$script" "$script"
     done
 done
 
-for script in "$LIMA_CIDATA_MNT"/provision.user/*; do
+for script in "$data"/provision.user/*; do
     [ -e "$script" ] || continue
-    copy=$LIMA_CIDATA_HOME/.lima-user-script
+    copy=$home/.lima-user-script
     cp "$script" "$copy"
-    chown "$LIMA_CIDATA_USER" "$copy"
+    chown "$user" "$copy"
     chmod 755 "$copy"
-    execute "$script" "$script (as user $LIMA_CIDATA_USER)" \
-        sudo -iu "$LIMA_CIDATA_USER" "--preserve-env=$LIMA_PARAMS" "XDG_RUNTIME_DIR=/run/user/$LIMA_CIDATA_UID" "$copy"
+    execute "$script" sudo -iu "$user" "$copy"
     rm -f "$copy"
 done
-
-echo "$LIMA_CIDATA_IID" >/run/lima-boot-done
-say "Exiting with code $code"
-exit "$code"

@@ -1,14 +1,13 @@
-//! The guest: the first process in its namespaces. It unpacks the disk, makes that its root, boots as Lima's images do, and
-//! then reaps until it is told to end. With it the kernel ends everything in the guest.
+//! The guest: the first process in its namespaces. It unpacks the disk, makes that its root, boots it like Lima's images, and
+//! reaps processes until the shutdown. The kernel ends all other processes with it.
 
 mod accounts;
 mod boot;
 mod root;
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,103 +16,85 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::process::{POLL_INTERVAL, is_alive};
 use crate::yaml::{Mount, Provision, User};
 
-/// How long processes have after SIGTERM.
-const TERM: Duration = Duration::from_secs(3);
+/// Between SIGTERM and SIGKILL.
+const TERM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Exists while the disk is to be frozen.
 const FREEZE: &str = "/run/freeze";
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What the host agent says first, in one line.
+/// The host agent's first line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
-    pub(crate) name: String,
     pub(crate) hostname: String,
-    pub(crate) instance_id: String,
     pub(crate) disk: PathBuf,
     pub(crate) root: PathBuf,
     pub(crate) user: User,
-    pub(crate) keys: Vec<String>,
+    pub(crate) key: String,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) provision: Vec<Provision>,
-    pub(crate) param: BTreeMap<String, String>,
-    /// Where the agent is the virtual machine itself.
-    pub(crate) dies_with_agent: bool,
     pub(crate) boot_delay: Duration,
-    pub(crate) boot_hangs: bool,
     /// Whether its disk can be frozen.
     pub(crate) freezes: bool,
 }
 
-/// What the agent is told, a line each.
+/// A line to the host agent.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Told {
-    /// Of this process, as the host sees it.
+pub(crate) enum GuestMessage {
+    /// Pid of this process on the host.
     Pid(u32),
-    /// From now on sshd can be run here.
+    /// sshd can be started.
     Reachable,
-    /// Of the boot's log.
-    Line(String),
-    /// It will never be reachable.
+    /// The boot has failed.
     Failed(String),
     /// All scripts have ended.
-    Booted(i32),
-    /// The disk is to be what the guest has now.
+    Booted,
+    /// Pack the disk.
     Freeze,
 }
 
-fn tell(told: &Told) {
-    let Ok(line) = serde_json::to_string(told) else {
-        return;
-    };
-    let mut out = std::io::stdout().lock();
-    // An agent that was killed hears nothing; the guest goes on.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+fn send(message: &GuestMessage) {
+    // The agent may have been killed; the guest goes on.
+    let _ = serde_json::to_string(message).map(|line| writeln!(std::io::stdout(), "{line}"));
 }
 
-pub(crate) fn run() -> Result<ExitCode> {
-    // `unshare --kill-child` has asked for this as well, but changing its user has undone it.
+pub(crate) fn run() -> Result<()> {
+    // `unshare --kill-child` requests this as well, but changing the user resets it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut input = BufReader::new(std::io::stdin());
     let mut line = String::new();
     input.read_line(&mut line)?;
     let spec: Spec = serde_json::from_str(&line)?;
-    // Still the host's /proc, which knows this process by the host's number.
+    // Still the host's /proc, with the host's pids.
     let own = std::fs::read_link("/proc/self").context("no /proc")?;
-    tell(&Told::Pid(own.to_string_lossy().parse()?));
-    let dies_with_agent = spec.dies_with_agent;
-    std::thread::spawn(move || obey(input, dies_with_agent));
+    send(&GuestMessage::Pid(own.to_string_lossy().parse()?));
+    std::thread::spawn(move || handle_requests(input));
     let booted = root::enter(&spec).and_then(|()| boot::boot(&spec));
     if spec.freezes {
-        std::thread::spawn(|| freeze());
+        std::thread::spawn(|| watch_freezes());
     }
     if let Err(error) = booted {
-        tell(&Told::Failed(format!("{error:#}")));
+        send(&GuestMessage::Failed(format!("{error:#}")));
     }
-    reap()
-}
-
-/// Has the disk written when a process in the guest asks for it.
-fn freeze() -> ! {
-    let mut asked = false;
     loop {
-        let asks = Path::new(FREEZE).exists();
-        if asks && !asked {
-            tell(&Told::Freeze);
-        }
-        asked = asks;
-        std::thread::sleep(POLL_INTERVAL);
-    }
-}
-
-/// Waits for every child, whoever's it was.
-fn reap() -> Result<ExitCode> {
-    loop {
-        // Without children there is nothing to wait for, until a session enters.
+        // Without children until a session enters.
         if wait(WaitOptions::empty()).is_err() {
             std::thread::sleep(POLL_INTERVAL);
         }
+    }
+}
+
+/// Requests a pack for each `fsfreeze` in the guest.
+fn watch_freezes() -> ! {
+    let mut was_requested = false;
+    loop {
+        let is_requested = Path::new(FREEZE).exists();
+        if is_requested && !was_requested {
+            send(&GuestMessage::Freeze);
+        }
+        was_requested = is_requested;
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -131,51 +112,37 @@ fn wait_for(child: &Child) -> i32 {
     }
 }
 
-/// What the agent says, until it ends or this does.
-fn obey(input: impl BufRead, dies_with_agent: bool) {
+/// Handles the agent's lines until its end, which the guest survives.
+fn handle_requests(input: impl BufRead) {
     for line in input.lines().map_while(Result::ok) {
         match line.as_str() {
             "poweroff" => {
                 end_processes();
                 std::process::exit(0);
             }
-            // Who has asked may be gone.
+            // The process that requested it may have ended.
             "frozen" => drop(std::fs::write(FREEZE.to_owned() + "/done", "")),
             "not frozen" => drop(std::fs::write(FREEZE.to_owned() + "/failed", "")),
             _ => {}
         }
     }
-    if dies_with_agent {
-        std::process::exit(1);
-    }
 }
 
-/// As a shutdown does: asks everybody, and waits a while.
 fn end_processes() {
     for pid in processes() {
         let _ = kill_process(pid, Signal::TERM);
     }
-    let until = Instant::now() + TERM;
+    let until = Instant::now() + TERM_TIMEOUT;
     while Instant::now() < until && !processes().is_empty() {
         std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Every other process of the guest that lives.
+/// All other live processes of the guest.
 fn processes() -> Vec<Pid> {
-    let alive = |path: &Path| {
-        let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
-        let state = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.chars().next());
-        !matches!(state, Some('Z' | 'X') | None)
-    };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
-            (pid != 1 && alive(&entry.path())).then(|| Pid::from_raw(pid))?
-        })
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|&pid| pid != 1 && is_alive(pid))
+        .filter_map(|pid| Pid::from_raw(pid.try_into().ok()?))
         .collect()
 }

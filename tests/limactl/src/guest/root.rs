@@ -1,4 +1,4 @@
-//! The guest's root: unpacked, with what a booted system has mounted, in place of the host's.
+//! The guest's root: unpacked, with the mounts of a booted system.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -6,7 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
     mount_change, mount_remount, unmount,
@@ -14,6 +15,7 @@ use rustix::mount::{
 use rustix::process::pivot_root;
 
 use super::Spec;
+use crate::disk::stderr;
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -26,12 +28,15 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
     mount_bind(root, root).context("cannot bind the root")?;
     system_mounts(root)?;
     for shared in &spec.mounts {
-        let target = below(root, &shared.target());
-        bind(&shared.source(), &target, shared.writable)
-            .with_context(|| format!("cannot mount {}", shared.location))?;
+        bind(
+            &shared.location,
+            &below(root, shared.target()),
+            shared.writable,
+        )
+        .with_context(|| format!("cannot mount {}", shared.location.display()))?;
     }
     run("ip", &["link", "set", "lo", "up"])?;
-    // The address and the way out that a guest of Lima's own network has. Nothing is behind them.
+    // The address and route of a guest in Lima's own network; they lead nowhere.
     run("ip", &["addr", "add", "192.168.5.15/24", "dev", "lo"])?;
     run("ip", &["route", "add", "default", "dev", "lo"])?;
     if spec.freezes {
@@ -48,7 +53,7 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
     hosts(&spec.hostname)
 }
 
-/// What is on the disk: the tar ends long before the file does.
+/// The tar ends long before its file.
 fn unpack(disk: &Path, root: &Path) -> Result<()> {
     let output = Command::new("tar")
         .args(["--numeric-owner", "-xpf", "-", "-C"])
@@ -56,12 +61,11 @@ fn unpack(disk: &Path, root: &Path) -> Result<()> {
         .stdin(File::open(disk)?)
         .output()
         .context("cannot run tar")?;
-    if !output.status.success() {
-        bail!(
-            "no bootable device: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    ensure!(
+        output.status.success(),
+        "no bootable device: {}",
+        stderr(&output)
+    );
     Ok(())
 }
 
@@ -79,7 +83,7 @@ fn file_system(kind: &str, target: &Path, flags: MountFlags, options: &str) -> R
 fn system_mounts(root: &Path) -> Result<()> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     file_system("proc", &root.join("proc"), safe | MountFlags::NOEXEC, "")?;
-    // Only a view; nothing of the tests needs it.
+    // No test needs it.
     let _ = file_system("sysfs", &root.join("sys"), safe | MountFlags::RDONLY, "");
     let dev = root.join("dev");
     file_system("tmpfs", &dev, MountFlags::NOSUID, "mode=755")?;
@@ -104,8 +108,8 @@ fn system_mounts(root: &Path) -> Result<()> {
     file_system("tmpfs", &root.join("run"), safe, "mode=755")
 }
 
-/// Puts a program that asks the agent in the place of the one that asks the kernel, which doesn't let a guest in namespaces
-/// freeze what is the host's.
+/// Replaces the guest's fsfreeze by a script that requests it from the agent: the kernel doesn't let a guest in namespaces
+/// freeze the host's file system.
 fn freezer(root: &Path) -> Result<()> {
     let (own, known) = (root.join("run/fsfreeze"), root.join("usr/sbin/fsfreeze"));
     fs::write(&own, FREEZER)?;
@@ -122,24 +126,18 @@ fn bind(source: &Path, target: &Path, writable: bool) -> Result<()> {
     mount_bind_recursive(source, target)?;
     mount_change(target, MountPropagationFlags::PRIVATE)?;
     if !writable {
-        // What the host's mount forbids has to be forbidden here as well, or the kernel refuses.
+        // The kernel refuses to drop restrictions of the host's mount.
         let mut flags = MountFlags::BIND | MountFlags::RDONLY;
         let inherited = rustix::fs::statvfs(target)?.f_flag;
-        for (is, flag) in [
-            (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-            (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
-            (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-            (rustix::fs::StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
-            (
-                rustix::fs::StatVfsMountFlags::NODIRATIME,
-                MountFlags::NODIRATIME,
-            ),
-            (
-                rustix::fs::StatVfsMountFlags::RELATIME,
-                MountFlags::RELATIME,
-            ),
+        for (inherits, flag) in [
+            (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+            (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+            (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+            (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+            (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+            (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
         ] {
-            if inherited.contains(is) {
+            if inherited.contains(inherits) {
                 flags |= flag;
             }
         }
@@ -154,12 +152,11 @@ fn run(program: &str, args: &[&str]) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        bail!(
-            "{program} failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    ensure!(
+        output.status.success(),
+        "{program} failed: {}",
+        stderr(&output)
+    );
     Ok(())
 }
 
@@ -169,7 +166,7 @@ fn hosts(hostname: &str) -> Result<()> {
     if text.trim().is_empty() {
         text = "127.0.0.1 localhost\n::1 localhost\n".into();
     }
-    // The name of a clone's source goes.
+    // Without the name of a clone's source.
     let mut lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("127.0.1.1 "))
