@@ -6,6 +6,7 @@ mod docker;
 mod errors;
 mod frozen;
 mod guest;
+mod hostile_files;
 mod killed;
 mod killed_copies;
 mod multi_env;
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
         bad_files::unreadable_files_are_rejected,
         bad_files::read_only_files_are_not_changed,
         bad_files::bind_mounted_file_is_written_in_place,
+        hostile_files::cloned_file_does_not_write_the_home,
+        hostile_files::consent_is_asked_for_and_again_after_a_change,
+        hostile_files::script_outside_the_project_is_asked_about,
+        hostile_files::file_that_others_can_change_is_refused,
         errors::fails_without_engine,
         errors::fails_without_permission,
         errors::rejects_unknown_image,

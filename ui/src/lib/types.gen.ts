@@ -1,6 +1,6 @@
 // Written by `make types` from crates/core/src/view/. Do not edit.
 
-export type ErrorKind = "invalid-name" | "config" | "not-found" | "already-exists" | "not-ours" | "conflict" | "needs-confirmation" | "unreachable" | "permission-denied" | "unsupported" | "engine" | "guest" | "timeout" | "cancelled" | "io" | "internal";
+export type ErrorKind = "invalid-name" | "config" | "not-found" | "already-exists" | "not-ours" | "conflict" | "needs-confirmation" | "untrusted" | "unreachable" | "permission-denied" | "unsupported" | "engine" | "guest" | "timeout" | "cancelled" | "io" | "internal";
 
 export type ErrorReport = { 
 /**
