@@ -1,6 +1,7 @@
 //! Routes to ports of real guests: stale addresses and relays. Run one by one, because descriptors of this process are
 //! counted.
 
+mod claimed_addresses;
 mod guest;
 mod reassigned_addresses;
 mod relays;
@@ -11,6 +12,8 @@ use lxc_dev_manager_tests::{engine_tests, harness};
 
 fn main() -> ExitCode {
     harness::run_one_by_one(harness::on_engines(engine_tests![
+        claimed_addresses::claimed_address_of_the_host_is_refused,
+        claimed_addresses::claimed_address_of_another_env_is_refused,
         reassigned_addresses::reassigned_address_is_not_dialled,
         reassigned_addresses::relay_at_reassigned_address_is_not_used,
         relays::concurrent_dials_start_one_relay,

@@ -51,7 +51,13 @@ impl LxcBackend {
 
     async fn fetch_capabilities(&self) -> Result<Capabilities> {
         let server: wire::Server = self.client.get("/1.0").await?;
-        let has = |extension: &str| server.api_extensions.iter().any(|known| known == extension);
+        let has = |extension: &str| {
+            server
+                .api_extensions
+                .iter()
+                .flatten()
+                .any(|known| known == extension)
+        };
         let storage = server.environment.storage.clone().unwrap_or_default();
         // Drivers in use: "btrfs", or "btrfs | dir".
         let drivers: Vec<&str> = storage.split('|').map(str::trim).collect();

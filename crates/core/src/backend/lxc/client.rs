@@ -70,6 +70,12 @@ impl Client {
             .map_err(|error| self.invalid_response(path, error))
     }
 
+    /// Fetches a list; a cluster sends an empty one as `null`.
+    pub(super) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
+        let list: Option<Vec<T>> = self.get(path).await?;
+        Ok(list.unwrap_or_default())
+    }
+
     /// Sends a change and returns the response, which may name an operation.
     pub(super) async fn send(
         &self,

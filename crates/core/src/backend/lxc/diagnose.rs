@@ -45,7 +45,7 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Finding>> {
     let devices = profile.devices.unwrap_or_default();
     findings.extend(pool(client, &devices).await?);
     findings.push(network(client, &devices).await?);
-    let images: Vec<String> = client.get("/1.0/images").await?;
+    let images: Vec<String> = client.list("/1.0/images").await?;
     findings.push(Finding::new(
         subject(client, "images"),
         Level::Good,

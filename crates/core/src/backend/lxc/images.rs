@@ -177,7 +177,7 @@ impl Images for LxcBackend {
 
     async fn images(&self) -> Result<Vec<StoredImage>> {
         let client = &self.client;
-        let found: Vec<RawImage> = client.get("/1.0/images?recursion=1").await?;
+        let found: Vec<RawImage> = client.list("/1.0/images?recursion=1").await?;
         Ok(found.into_iter().map(StoredImage::from).collect())
     }
 

@@ -186,7 +186,7 @@ fn conflict(name: &InstanceName, state: &str, error: Error) -> Error {
 impl Instances for LxcBackend {
     async fn instances(&self) -> Result<Vec<Instance>> {
         let found: Vec<super::wire::Instance> =
-            self.client.get("/1.0/instances?recursion=2").await?;
+            self.client.list("/1.0/instances?recursion=2").await?;
         // Names of other tools' instances may not parse.
         Ok(found
             .into_iter()

@@ -20,7 +20,7 @@ type Leases = HashMap<String, IpAddr>;
 
 /// All instances, without snapshots.
 pub(super) async fn all(client: &Client) -> Result<Vec<Instance>> {
-    let found: Vec<wire::Instance> = client.get("/1.0/instances?recursion=1").await?;
+    let found: Vec<wire::Instance> = client.list("/1.0/instances?recursion=1").await?;
     let leases = leases(client, &found).await;
     let instances = found
         .into_iter()
@@ -53,7 +53,7 @@ async fn leases(client: &Client, instances: &[wire::Instance]) -> Leases {
         .collect();
     let requests = networks.into_iter().map(|network| async move {
         let path = format!("/1.0/networks/{}/leases", super::client::url_part(network));
-        let leases: Result<Vec<wire::Lease>> = client.get(&path).await;
+        let leases: Result<Vec<wire::Lease>> = client.list(&path).await;
         // Unmanaged bridges have none.
         leases.unwrap_or_default()
     });

@@ -68,17 +68,18 @@ pub(super) async fn change(
 
 /// Waits until the engine's running operations on an instance end.
 pub(super) async fn settle(client: &Client, name: &InstanceName) -> Result<()> {
-    // Keys are states such as `running`; states without operations are missing.
-    let by_state: BTreeMap<String, Vec<Operation>> =
+    // Keys are states such as `running`; states without operations are missing, or `null` in a cluster.
+    let by_state: BTreeMap<String, Option<Vec<Operation>>> =
         client.get("/1.0/operations?recursion=1").await?;
     let instance_path = format!("/1.0/instances/{name}");
     for operation in by_state
         .into_values()
         .flatten()
+        .flatten()
         .filter(|found| found.status_code < FIRST_FINAL_STATUS && found.class == TASK)
     {
         let resources = operation.resources.unwrap_or_default();
-        let instances = resources.get("instances").into_iter().flatten();
+        let instances = resources.get("instances").into_iter().flatten().flatten();
         if instances
             .into_iter()
             .any(|path| path.split('?').next() == Some(&instance_path))

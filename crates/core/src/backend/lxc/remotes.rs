@@ -238,10 +238,7 @@ fn ensure_engine(name: &str, entry: &Entry) -> Result<()> {
 /// The project of a restricted user's socket: the only visible one, else the engines' default name.
 async fn restricted_project(kind: EngineKind, socket: &Path) -> EngineProject {
     let client = at_socket(kind, socket.to_path_buf(), None);
-    let request = timeout(
-        RESTRICTED_TIMEOUT,
-        client.get::<Vec<String>>("/1.0/projects"),
-    );
+    let request = timeout(RESTRICTED_TIMEOUT, client.list::<String>("/1.0/projects"));
     let visible = match request.await {
         Ok(Ok(visible)) => visible,
         _ => {

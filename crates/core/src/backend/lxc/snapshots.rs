@@ -69,8 +69,9 @@ impl Snapshots for LxcBackend {
             return Ok(size.bytes());
         }
         let state: wire::State = client.get(&format!("{path}/state")).await?;
-        let snapshots: Vec<SnapshotSize> =
-            client.get(&format!("{path}/snapshots?recursion=1")).await?;
+        let snapshots: Vec<SnapshotSize> = client
+            .list(&format!("{path}/snapshots?recursion=1"))
+            .await?;
         let sizes = snapshots.iter().map(SnapshotSize::bytes);
         Ok([state.into_usage().disk]
             .into_iter()

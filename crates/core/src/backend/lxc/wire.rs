@@ -38,8 +38,7 @@ pub(super) struct Envelope {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Server {
-    #[serde(default)]
-    pub(super) api_extensions: Vec<String>,
+    pub(super) api_extensions: Option<Vec<String>>,
     pub(super) environment: Environment,
 }
 
@@ -63,7 +62,7 @@ pub(super) struct Operation {
     pub(super) metadata: Option<serde_json::Value>,
     /// Paths of affected objects, by kind.
     #[serde(default)]
-    pub(super) resources: Option<BTreeMap<String, Vec<String>>>,
+    pub(super) resources: Option<BTreeMap<String, Option<Vec<String>>>>,
 }
 
 /// Keys and values of an instance, profile or device.
@@ -133,8 +132,6 @@ struct Usage {
 #[derive(Debug, Deserialize)]
 struct Network {
     addresses: Option<Vec<Address>>,
-    #[serde(default)]
-    hwaddr: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -181,8 +178,7 @@ impl Instance {
         &self.architecture
     }
 
-    /// Hardware addresses of the instance: configured, generated, and those in use in the guest (of
-    /// a bridge over the engine's interface, for example).
+    /// Hardware addresses that the engine has configured or generated. Those in the guest are its own to choose.
     pub(super) fn hardware_addresses(&self) -> BTreeSet<String> {
         let devices = self.expanded_devices.iter().flatten();
         let configured = devices.filter_map(|(_, device)| device.get("hwaddr"));
@@ -190,15 +186,8 @@ impl Instance {
         let generated = config
             .filter(|(key, _)| key.starts_with("volatile.") && key.ends_with(".hwaddr"))
             .map(|(_, value)| value);
-        let state = self.state.as_ref().and_then(|state| state.network.as_ref());
-        let in_use = state
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(|network| &network.hwaddr);
-        let all = configured.chain(generated).chain(in_use);
-        all.filter(|address| !matches!(address.as_str(), "" | "00:00:00:00:00:00"))
-            .map(|address| address.to_lowercase())
-            .collect()
+        let all = configured.chain(generated);
+        all.map(|address| address.to_lowercase()).collect()
     }
 
     /// Converts to the backend's type.
@@ -233,7 +222,7 @@ impl Instance {
         let mut global: Vec<(bool, bool, IpAddr)> = networks
             .iter()
             .flat_map(|(name, net)| net.addresses.iter().flatten().map(move |a| (name, a)))
-            .filter(|(_, address)| address.scope == "global")
+            .filter(|(_, address)| address.scope == "global" && is_guest_address(address.address))
             .map(|(name, address)| (!is_nic(name), address.address.is_ipv6(), address.address))
             .collect();
         global.sort();
@@ -277,6 +266,19 @@ impl Instance {
             cpus: key("limits.cpu").and_then(|text| text.parse().ok()),
             memory: key("limits.memory").and_then(size),
             disk: root.and_then(|device| device.get("size")).and_then(size),
+        }
+    }
+}
+
+/// Whether a connection to an address can end in a guest. A guest shows what it likes.
+fn is_guest_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !(v4.is_loopback() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast())
+        }
+        IpAddr::V6(v6) => {
+            // `::ffff:127.0.0.1` and `::127.0.0.1` are IPv4 in other clothes.
+            v6.to_ipv4().is_none() && !v6.is_multicast() && !v6.is_unicast_link_local()
         }
     }
 }
@@ -427,5 +429,29 @@ mod tests {
             operation: None,
         };
         assert_eq!(super::marks(&mark_config(&marks)), marks);
+    }
+
+    #[test]
+    fn address_that_leads_elsewhere_is_no_guest() {
+        for (address, expected) in [
+            ("10.1.2.3", true),
+            ("fd42::1", true),
+            ("127.0.0.1", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:10.1.2.3", false),
+            ("::1", false),
+            ("::", false),
+            ("ff02::1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(
+                is_guest_address(address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
     }
 }

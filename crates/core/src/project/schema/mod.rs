@@ -118,7 +118,15 @@ const MAX_DEPTH: usize = 1000;
 
 fn ensure_shallow(text: &str) -> Result<()> {
     let mut depth: usize = 0;
+    // The indentation of a key whose value is a block of text: brackets in a script don't nest.
+    let mut block: Option<usize> = None;
+    let mut may_be_quoted = false;
     for (number, line) in text.lines().enumerate() {
+        let content = line.trim_start_matches(' ');
+        let indent = line.len() - content.len();
+        if content.trim().is_empty() || block.is_some_and(|block| indent > block) {
+            continue;
+        }
         for byte in line.bytes() {
             match byte {
                 b'[' | b'{' => depth += 1,
@@ -130,8 +138,29 @@ fn ensure_shallow(text: &str) -> Result<()> {
             let message = format!("line {}: more than {MAX_DEPTH} open brackets", number + 1);
             return Err(Error::new(ErrorKind::Config, message).with_hint(INVALID_FILE_HINT));
         }
+        // A text in quotes, a comment or a flow value may look like the head of a block.
+        let is_odd = |quote| !line.matches(quote).count().is_multiple_of(2);
+        may_be_quoted |= is_odd('"') || is_odd('\'');
+        let is_head = depth == 0 && !may_be_quoted && !line.contains('#') && is_block_head(content);
+        block = is_head.then_some(indent);
     }
     Ok(())
+}
+
+/// Whether a line is a plain key with `|` or `>`, and perhaps `+`, `-` or a digit: a block of text follows.
+fn is_block_head(content: &str) -> bool {
+    let Some((key, head)) = content.split_once(": ") else {
+        return false;
+    };
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let head = head.trim();
+    !key.starts_with('-')
+        && key.chars().all(is_word)
+        && head.starts_with(['|', '>'])
+        && head.len() <= 3
+        && head[1..]
+            .chars()
+            .all(|c| c == '+' || c == '-' || c.is_ascii_digit())
 }
 
 fn null_is_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>

@@ -268,3 +268,22 @@ fn rejects_invalid_names_with_their_line() {
         assert!(error.hint().is_some());
     }
 }
+
+#[test]
+fn brackets_of_a_script_do_not_nest() {
+    let line = "      printf '\\033[31m%s' x\n";
+    let script = format!("containers:\n  dev:\n    setup: |\n{}", line.repeat(2000));
+    assert!(File::parse(&script).is_ok());
+    let after = format!("{script}    ports: {}\n", "[".repeat(1500));
+    for hostile in [
+        after,
+        // No blocks, though they look like one.
+        format!("a: # |\n  {}\n", "[".repeat(1500)),
+        format!("- a: |\n  b: {}\n", "[".repeat(1500)),
+        format!("a: [b, |\n  {}\n", "[".repeat(1500)),
+        format!("x:\n  a: \"\nb: |\n  \"\n  c: {}\n", "[".repeat(1500)),
+    ] {
+        let error = File::parse(&hostile).unwrap_err();
+        assert!(error.to_string().contains("open brackets"), "{error}");
+    }
+}

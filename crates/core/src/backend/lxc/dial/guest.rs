@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -76,6 +76,14 @@ impl Guest {
     /// # Errors
     /// Any error ends the route.
     pub(super) async fn connect(&self, port: GuestPort) -> Result<Option<TcpStream>> {
+        if is_own_address(self.address) {
+            let message = format!(
+                "`{}` claims {}, an address of this machine",
+                self.name, self.address
+            );
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("remove the address in the env, then restart it"));
+        }
         let attempt = local_tcp::connect(SocketAddr::new(self.address, port.get()));
         tokio::pin!(attempt);
         let connected = match timeout(SLOW_CONNECT, &mut attempt).await {
@@ -121,6 +129,18 @@ impl Guest {
     }
 }
 
+/// Whether an address is one of this machine: only those can be bound, unless the system allows all.
+fn is_own_address(address: IpAddr) -> bool {
+    let can_bind = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+    // Never a machine's own (RFC 5737, RFC 3849).
+    let documentation = if address.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))
+    } else {
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))
+    };
+    can_bind(address) && !can_bind(documentation)
+}
+
 async fn fetch(client: &Client, name: &InstanceName, query: &str) -> Result<wire::Instance> {
     let path = format!("/1.0/instances/{name}{query}");
     let found = client.get(&path).await;
@@ -135,4 +155,24 @@ async fn fetch(client: &Client, name: &InstanceName, query: &str) -> Result<wire
 
 fn state_error(name: &InstanceName, state: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("`{name}` {state}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("198.51.100.7", false),
+            ("2001:db8::7", false),
+        ] {
+            assert_eq!(
+                is_own_address(address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
+    }
 }
