@@ -84,7 +84,7 @@ fn change(choice: u8, dev: &EnvName, new: &EnvName, text: &str) -> Change {
             env: dev.clone(),
             snapshot,
         },
-        7 => Change::PutBack {
+        7 => Change::RestoreEnv {
             env: new.clone(),
             before: text.replace("dev", "fresh"),
         },

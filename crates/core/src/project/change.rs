@@ -75,28 +75,6 @@ impl NewEnv {
             limits: Limits::default(),
         }
     }
-
-    /// Splits into changes of one value each.
-    pub(super) fn split(&self) -> Vec<Self> {
-        let base = || Self::new(self.env.clone(), self.image.clone());
-        let with_limits = |limits| Self { limits, ..base() };
-        let Limits { cpus, memory, disk } = self.limits;
-        let none = Limits::default();
-        vec![
-            base(),
-            Self {
-                ports: self.ports.clone(),
-                ..base()
-            },
-            Self {
-                user: self.user.clone(),
-                ..base()
-            },
-            with_limits(Limits { cpus, ..none }),
-            with_limits(Limits { memory, ..none }),
-            with_limits(Limits { disk, ..none }),
-        ]
-    }
 }
 
 impl Change {

@@ -1,21 +1,24 @@
 //! Lossless edits of `containers.yaml`.
 //!
-//! `yaml_edit` makes the edit; `guard` checks the result before it is used.
+//! `expected` says what a change means. Its differences from the text are written one after the
+//! other, by lines or by `yaml_edit`; `guard` checks the result before it is used.
 
-mod copy;
-mod values;
+mod expected;
+mod lines;
 
 use std::str::FromStr;
 
-use yaml_edit::{Mapping, MappingBuilder, YamlFile};
+use serde_yaml::{Mapping as Values, Value};
+use yaml_edit::{Mapping, YamlFile, YamlNode};
 
-use self::copy::{copy_lines, first_env_line, has_anchor, insert_lines};
-use self::values::{new_entry, rename_key, set_map, set_values, snapshot_entry, split_values};
-use super::change::{CONTAINERS, Change, SNAPSHOTS};
-use super::guard::{self, refuse};
+use self::expected::expected;
+use super::change::{CONTAINERS, Change};
+use super::guard::{Guard, is_same, preserves_lines, refuse};
 use super::schema::File;
 use crate::error::Result;
-use crate::model::EnvName;
+
+/// Limit of differences; an env has six values.
+const MAX_DIFFERENCES: usize = 16;
 
 /// Applies a change to a file's text.
 ///
@@ -23,71 +26,11 @@ use crate::model::EnvName;
 /// `Config` for invalid text or a change that would lose content (aliases, merge keys, several
 /// documents), with a hint what to write by hand.
 pub(super) fn apply(text: &str, change: &Change) -> Result<String> {
-    // If an entry cannot be copied as written, copy its content.
-    apply_as_written(text, change).or_else(|refused| {
-        match guard::without_formatting(text, change) {
-            Some(simplified) => match apply_as_written(text, &simplified) {
-                Ok(after) if guard::is_same_entry(text, &after, change) => Ok(after),
-                _ => Err(refused),
-            },
-            None => Err(refused),
-        }
+    with_unix_lines(text, |text| {
+        let file = File::parse(text)?;
+        change.ensure_names(&file)?;
+        edited(text, &file, change).ok_or_else(|| refuse(text, change))
     })
-}
-
-fn apply_as_written(text: &str, change: &Change) -> Result<String> {
-    let file = File::parse(text)?;
-    change.ensure_names(&file)?;
-    if let Change::AddEnv(new) = change
-        && let Some(parts) = split_values(&file, new)
-    {
-        // One place per edit, so that each can be checked.
-        let edited = parts.into_iter().try_fold(text.to_owned(), |text, new| {
-            apply_as_written(&text, &Change::AddEnv(new))
-        });
-        return edited.map_err(|_| refuse(text, change));
-    }
-    if let Change::AddSnapshot { env, snapshot, .. } = change
-        && file
-            .entry(env)
-            .is_some_and(|entry| entry.snapshots.contains_key(snapshot.as_str()))
-    {
-        // Replaces an entry whose snapshot the engine lost.
-        let (env, snapshot) = (env.clone(), snapshot.clone());
-        let without = apply_as_written(text, &Change::RemoveSnapshot { env, snapshot })?;
-        return apply_as_written(&without, change);
-    }
-    let (bom, body) = match text.strip_prefix('\u{feff}') {
-        Some(body) => ("\u{feff}", body),
-        None => ("", text),
-    };
-    let crlf = body.contains("\r\n") && !body.replace("\r\n", "").contains('\n');
-    let unix = if crlf {
-        body.replace("\r\n", "\n")
-    } else {
-        body.to_owned()
-    };
-    let has_final_newline = unix.is_empty() || unix.ends_with('\n');
-    let body = if has_final_newline {
-        unix.clone()
-    } else {
-        format!("{unix}\n")
-    };
-    // The editor recurses without a limit; the parser rejects too deep nesting.
-    if serde_yaml::from_str::<serde_yaml::Value>(&body).is_err() {
-        return Err(refuse(&body, change));
-    }
-    let text = snapshots_as_map(&body, change)?;
-    let mut edited = edited(&text, change).ok_or_else(|| refuse(&body, change))?;
-    if !has_final_newline {
-        edited.truncate(edited.trim_end_matches('\n').len());
-    }
-    let edited = if crlf {
-        edited.replace('\n', "\r\n")
-    } else {
-        edited
-    };
-    Ok(format!("{bom}{edited}"))
 }
 
 impl Change {
@@ -101,192 +44,147 @@ impl Change {
     }
 }
 
-/// The edited text, if an edit without loss is found.
-fn edited(text: &str, change: &Change) -> Option<String> {
-    let is_correct = |edited: &String| guard::check(text, edited, change).is_ok();
-    if let Change::CloneEnv { source, env } = change
-        && let Some(copied) = copy_lines(text, source, env).filter(is_correct)
-    {
-        return Some(copied);
+/// Edits a text without byte order mark and carriage returns, and with a final newline.
+fn with_unix_lines(text: &str, edit: impl FnOnce(&str) -> Result<String>) -> Result<String> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mark = &text[..text.len() - body.len()];
+    let mut unix = body.replace("\r\n", "\n");
+    let crlf = unix != body && !body.replace("\r\n", "").contains('\n');
+    if !crlf {
+        body.clone_into(&mut unix);
     }
-    let edited = edit(text, change)
-        .map(|edited| restore_comment_indent(text, &without_braces(text, edited)))
-        .filter(is_correct);
-    match change {
-        Change::RestoreEnv { env, before } if edited.is_none() => {
-            insert_lines(text, before, env).filter(is_correct)
+    let has_final_newline = unix.is_empty() || unix.ends_with('\n');
+    if !has_final_newline {
+        unix.push('\n');
+    }
+    let mut edited = edit(&unix)?;
+    if !has_final_newline {
+        edited.truncate(edited.trim_end_matches('\n').len());
+    }
+    if crlf {
+        edited = edited.replace('\n', "\r\n");
+    }
+    Ok(format!("{mark}{edited}"))
+}
+
+/// The edited text, if an edit without loss is found.
+fn edited(text: &str, file: &File, change: &Change) -> Option<String> {
+    // `yaml_edit` recurses without a limit; the parser rejects too deep nesting.
+    let before: Value = serde_yaml::from_str(text).ok()?;
+    let guard = Guard {
+        file,
+        change,
+        wanted: &expected(&before, file, change)?,
+    };
+    let is_correct = |after: &String| guard.allows(after);
+    let text = &with_containers(text, &before);
+    let as_written = match change {
+        Change::CloneEnv { source, env } => lines::copy(text, text, source, env),
+        Change::RestoreEnv { env, before } => lines::copy(text, before, env, env),
+        Change::RenameEnv { env, new } => return lines::rename(text, env, new).filter(is_correct),
+        _ => None,
+    };
+    as_written
+        .filter(|after| preserves_lines(text, after) && is_correct(after))
+        .or_else(|| written(text, guard.wanted, by_lines).filter(is_correct))
+        .or_else(|| written(text, guard.wanted, by_node).filter(is_correct))
+}
+
+/// Adds the key of the first env.
+fn with_containers(text: &str, content: &Value) -> String {
+    let with_key = format!("{text}{CONTAINERS}:\n");
+    if content.get(CONTAINERS).is_none() && File::parse(&with_key).is_ok() {
+        return with_key;
+    }
+    text.to_owned()
+}
+
+/// Writes one difference of a text, which is also given as parsed.
+type Writer = for<'a> fn(&Difference<'a>, &str, &YamlFile) -> Option<String>;
+
+/// Writes all differences from the wanted content, one place at a time so that each is checked.
+fn written(text: &str, wanted: &Value, write: Writer) -> Option<String> {
+    let mut text = text.to_owned();
+    for _ in 0..MAX_DIFFERENCES {
+        let now: Value = serde_yaml::from_str(&text).ok()?;
+        if is_same(&now, wanted) {
+            return Some(text);
         }
-        _ => edited,
+        let file = YamlFile::from_str(&text).ok()?;
+        let root = file.document()?.as_mapping()?;
+        let difference = first_difference(root, now.as_mapping()?, wanted.as_mapping()?)?;
+        text = write(&difference, &text, &file).filter(|after| preserves_lines(&text, after))?;
+    }
+    None
+}
+
+/// A key whose value differs from the wanted one.
+struct Difference<'a> {
+    /// Its map in the text.
+    map: Mapping,
+    key: &'a str,
+    known: Option<&'a Value>,
+    wanted: Option<&'a Value>,
+}
+
+/// The first difference, as deep as possible. `None` if it is in an alias or a tagged value: the
+/// edit would replace that by its content.
+fn first_difference<'a>(
+    map: Mapping,
+    now: &'a Values,
+    wanted: &'a Values,
+) -> Option<Difference<'a>> {
+    let differs = |(key, value): &(&Value, &Value)| match now.get(*key) {
+        Some(known) => !is_same(known, value),
+        None => true,
+    };
+    let (key, wanted) = match wanted.iter().find(differs) {
+        Some((key, value)) => (key, Some(value)),
+        None => (now.keys().find(|key| !wanted.contains_key(key))?, None),
+    };
+    let (name, known) = (key.as_str()?, now.get(key));
+    match (known, wanted) {
+        (Some(Value::Mapping(known)), Some(Value::Mapping(wanted))) => {
+            first_difference(map.get_mapping(name)?, known, wanted)
+        }
+        (Some(Value::Mapping(_) | Value::Tagged(_)), Some(_)) => None,
+        _ => Some(Difference {
+            map,
+            key: name,
+            known,
+            wanted,
+        }),
     }
 }
 
-fn edit(text: &str, change: &Change) -> Option<String> {
-    let start = if text.trim().is_empty() {
-        format!("{text}{CONTAINERS}:\n")
-    } else {
-        text.to_owned()
+/// Writes an added or removed key by lines if it is in block style.
+fn by_lines(difference: &Difference, text: &str, file: &YamlFile) -> Option<String> {
+    let Difference { map, key, .. } = difference;
+    let edited = match (difference.known, difference.wanted) {
+        _ if map.is_flow_style() => None,
+        (_, None) => lines::remove(text, map, key),
+        (None, Some(value)) => lines::add(text, map, key, value),
+        (Some(Value::Null), Some(value)) => lines::fill(text, map, key, value),
+        _ => None,
     };
-    let file = YamlFile::from_str(&start).ok()?;
-    let root = file.document()?.as_mapping()?;
-    let containers = root.get_mapping(CONTAINERS);
-    let entry = |env: &EnvName| containers.as_ref()?.get_mapping(env.as_str());
-    match change {
-        Change::AddEnv(new) => match (entry(&new.env), &containers) {
-            (Some(known), _) => set_values(&known, &File::parse(text).ok()?, new)?,
-            // The edit would replace an alias by a part of its value.
-            (None, Some(_)) if guard::has_value(&start, &new.env) => return None,
-            (None, Some(containers)) => {
-                set_map(containers, new.env.as_str(), |map| new_entry(map, new))?;
-            }
-            (None, None) => {
-                let entry =
-                    |map: MappingBuilder| map.mapping(new.env.as_str(), |map| new_entry(map, new));
-                return first_env(&file, &root, entry);
-            }
-        },
-        Change::CloneEnv { source, env } => {
-            let copy = entry_of(&start, source)?;
-            if has_anchor(&copy.to_string()) {
-                return None;
-            }
-            copy.remove(SNAPSHOTS);
-            containers?.set(env.as_str(), &copy);
-        }
-        Change::RenameEnv { env, new } => {
-            let known = containers?.find_entry_by_key(env.as_str())?;
-            return rename_key(&start, known.key_node()?.byte_range(), env, new);
-        }
-        Change::RestoreEnv { env, before } => {
-            let old = entry_of(before, env)?;
-            match &containers {
-                Some(containers) => containers.set(env.as_str(), &old),
-                None => return first_env(&file, &root, |map| map.pair(env.as_str(), &old)),
-            }
-        }
-        Change::RemoveEnv { env } => {
-            containers?.remove(env.as_str())?;
-        }
-        Change::AddSnapshot {
-            env,
-            snapshot,
-            description,
-            created_at,
-        } => {
-            let entry_of_snapshot = |map| snapshot_entry(map, description.as_deref(), *created_at);
-            let entry = entry(env)?;
-            match entry.get_mapping(SNAPSHOTS) {
-                Some(known) => set_map(&known, snapshot.as_str(), entry_of_snapshot)?,
-                None => set_map(&entry, SNAPSHOTS, |map| {
-                    map.mapping(snapshot.as_str(), entry_of_snapshot)
-                })?,
-            }
-        }
-        Change::RemoveSnapshot { env, snapshot } => {
-            entry(env)?
-                .get_mapping(SNAPSHOTS)?
-                .remove(snapshot.as_str())?;
-        }
+    edited.or_else(|| by_node(difference, text, file))
+}
+
+/// Writes a difference with `yaml_edit`.
+fn by_node(difference: &Difference, _: &str, file: &YamlFile) -> Option<String> {
+    let Difference { map, key, .. } = difference;
+    match difference.wanted {
+        Some(value) => map.set(*key, node(value)?),
+        None => drop(map.remove(*key)?),
     }
     Some(file.to_string())
 }
 
-/// An env's map in a text.
-fn entry_of(text: &str, env: &EnvName) -> Option<Mapping> {
-    let file = YamlFile::from_str(text).ok()?;
-    let containers = file.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
-    containers.get_mapping(env.as_str())
-}
-
-/// Adds the first env below `containers:`. Keeps comments there, which the editor would replace
-/// with the value.
-fn first_env(
-    file: &YamlFile,
-    root: &Mapping,
-    entry: impl FnOnce(MappingBuilder) -> MappingBuilder,
-) -> Option<String> {
-    let text = file.to_string();
-    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let Some(index) = first_env_line(&lines) else {
-        set_map(root, CONTAINERS, entry)?;
-        return Some(file.to_string());
-    };
-    let built = MappingBuilder::new()
-        .mapping(CONTAINERS, entry)
-        .build_document()
-        .to_string();
-    let (_, below) = built.split_once('\n')?;
-    let below = format!("{}\n", below.trim_end_matches('\n'));
-    lines.insert(index, &below);
-    Some(lines.concat())
-}
-
-/// Converts the env's snapshot list of an early version to a map. Refused if comments between its
-/// lines would be lost.
-fn snapshots_as_map(text: &str, change: &Change) -> Result<String> {
-    let (Change::AddSnapshot { env, .. } | Change::RemoveSnapshot { env, .. }) = change else {
-        return Ok(text.to_owned());
-    };
-    let listed = || {
-        let file = YamlFile::from_str(text).ok()?;
-        let containers = file.document()?.as_mapping()?.get_mapping(CONTAINERS)?;
-        let entry = containers.get_mapping(env.as_str())?;
-        entry.get_sequence(SNAPSHOTS)?;
-        Some((file, entry))
-    };
-    let Some((file, entry)) = listed() else {
-        return Ok(text.to_owned());
-    };
-    let known = File::parse(text)?;
-    let known = known.entry(env).map(|entry| &entry.snapshots);
-    let written = set_map(&entry, SNAPSHOTS, |map| {
-        known
-            .into_iter()
-            .flatten()
-            .fold(map, |map, (name, snapshot)| {
-                map.mapping(name, |map| {
-                    let fields = [
-                        ("description", &snapshot.description),
-                        ("created_at", &snapshot.created_at),
-                    ];
-                    let named = fields
-                        .into_iter()
-                        .filter_map(|(key, text)| Some((key, text.as_ref()?)));
-                    named.fold(map, |map, (key, text)| map.pair(key, text.as_str()))
-                })
-            })
-    });
-    let converted = file.to_string();
-    if written.is_some() && guard::is_same_without_list(text, &converted) {
-        Ok(converted)
-    } else {
-        Err(refuse(text, change))
-    }
-}
-
-/// Removes the `{}` that the editor writes after the key of an emptied map.
-fn without_braces(before: &str, after: String) -> String {
-    let differing = before
-        .lines()
-        .zip(after.lines())
-        .find(|(old, new)| old != new);
-    match differing {
-        Some((old, new)) if *new == format!("{old} {{}}") => after.replacen(new, old, 1),
-        _ => after,
-    }
-}
-
-/// Restores the indentation of comments that the editor moved.
-fn restore_comment_indent(before: &str, after: &str) -> String {
-    let old: Vec<&str> = before.lines().collect();
-    let lines = after.split_inclusive('\n').map(|line| {
-        let (text, end) = line.split_at(line.trim_end_matches('\n').len());
-        let moved = text.trim_start().starts_with('#') && !old.contains(&text);
-        let original = old
-            .iter()
-            .find(|known| moved && known.trim() == text.trim());
-        format!("{}{end}", original.copied().unwrap_or(text))
-    });
-    lines.collect()
+/// A value for `yaml_edit`.
+fn node(value: &Value) -> Option<YamlNode> {
+    let pair = Values::from_iter([("value".into(), value.clone())]);
+    let text = serde_yaml::to_string(&pair).ok()?;
+    lines::root(&text)?.get("value")
 }
 
 #[cfg(test)]

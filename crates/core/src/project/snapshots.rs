@@ -5,21 +5,21 @@ use std::fmt;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::schema::json;
 
 /// The file's entry of a snapshot. The engine knows whether it exists.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(expecting = "a map with `description` and `created_at`")]
 #[schemars(rename = "snapshot")]
 pub struct SnapshotEntry {
     /// One-line description.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "json::text")]
     pub description: Option<String>,
     /// Creation time, RFC 3339.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "json::text")]
     pub created_at: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::model::{ByteSize, GuestPort, Limits};
+use crate::model::{ByteSize, EnvName, GuestPort, Limits};
 use crate::project::NewEnv;
 
 const FILE: &str = "# ours\nproject: webapp   # name\nextra: [1,  2]\ncontainers:\n  # first\n  \
