@@ -41,7 +41,7 @@ pub(super) struct ListEntry {
 
 /// Both formats, for the JSON schema.
 #[derive(JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, rename = "snapshots")]
 #[expect(dead_code, reason = "read only by the derive")]
 pub(super) enum MapOrListSchema {
     Map(IndexMap<String, Option<SnapshotEntry>>),
