@@ -48,7 +48,7 @@ pub fn fails_without_permission(engine: &TestEngine) -> Result<()> {
     // A copy, because the build directory may be private.
     let copy = workspace.root.path().join("ldm");
     std::fs::copy(program("lxc-dev-manager")?, &copy)?;
-    let open = std::fs::Permissions::from_mode(0o777);
+    let open = std::fs::Permissions::from_mode(0o755);
     for path in [
         workspace.root.path(),
         &workspace.directory(),

@@ -1,4 +1,4 @@
-//! Project files of strangers: nothing reaches the host without consent.
+//! Foreign project files: nothing reaches the host without consent.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -112,7 +112,7 @@ pub fn consent_is_asked_for_and_again_after_a_change(engine: &TestEngine) -> Res
         shown == "passes on the variable TOKEN in `dev` (trusted)\n",
         "{shown}"
     );
-    // Our own changes of the file need no new consent; a stranger's do.
+    // Our own changes of the file need no new consent; others do.
     workspace.ok(&["container", "clone", "dev", "copy"])?;
     workspace.ok(&["exec", "copy", "--", "true"])?;
     let text = workspace.file()?.replace("[TOKEN]", "[TOKEN, AWS_SECRET]");

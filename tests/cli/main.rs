@@ -7,6 +7,7 @@ mod errors;
 mod frozen;
 mod guest;
 mod hostile_files;
+mod hostile_guest;
 mod killed;
 mod killed_copies;
 mod multi_env;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         hostile_files::consent_is_asked_for_and_again_after_a_change,
         hostile_files::script_outside_the_project_is_asked_about,
         hostile_files::file_that_others_can_change_is_refused,
+        hostile_guest::second_copy_does_not_write_through_a_link,
+        hostile_guest::copy_into_an_env_does_not_write_through_a_link,
+        hostile_guest::endless_and_misleading_streams_are_bounded,
         errors::fails_without_engine,
         errors::fails_without_permission,
         errors::rejects_unknown_image,

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use lxc_dev_manager_core::clock::SystemClock;
 use lxc_dev_manager_core::event::EventKind;
 use lxc_dev_manager_core::home::Home;
+use lxc_dev_manager_core::model::ByteSize;
 use lxc_dev_manager_core::operations::{Location, Operations, TransferRequest};
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -225,6 +226,7 @@ fn percents(workspace: &Workspace, from: &str, to: Location) -> Result<Vec<u8>> 
         },
         to,
         create_directories: false,
+        max: ByteSize(1 << 40),
     };
     apart(async {
         let home = Home::new(workspace.home(), None, None);

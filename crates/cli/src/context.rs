@@ -111,7 +111,7 @@ impl Context {
             return Err(report.clone().into());
         }
         let project = self.project_of_any_trust()?;
-        // A stranger's project is not shown in the tray.
+        // A foreign project is not shown in the tray.
         let untrusted = self.operations.trust().untrusted(&project);
         if untrusted.is_ok_and(|parts| parts.is_empty()) {
             self.operations.registry().add(project.directory())?;

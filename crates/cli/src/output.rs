@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use console::Style;
 
+use lxc_dev_manager_core::escape::visible;
 use lxc_dev_manager_core::model::EnvStatus;
 use lxc_dev_manager_core::view::SCHEMA;
 use lxc_dev_manager_core::{Error, ErrorKind};
@@ -112,15 +113,20 @@ impl Printer {
 
     fn error_text(&self, error: &Error) -> String {
         let bold = |text: &str, style: Style| paint(text, &style.bold(), self.color_err);
-        let mut text = format!("{} {error}\n", bold("error:", Style::new().red()));
+        // Lines stay lines: a hint may have several.
+        let visible = |text: &str| {
+            let lines: Vec<_> = text.split('\n').map(visible).collect();
+            lines.join("\n")
+        };
+        let head = bold("error:", Style::new().red());
+        let mut text = format!("{head} {}\n", visible(&error.to_string()));
         for cause in error.causes() {
-            text.push_str(&format!("  {} {cause}\n", bold("caused by:", Style::new())));
+            let head = bold("caused by:", Style::new());
+            text.push_str(&format!("  {head} {}\n", visible(&cause)));
         }
         if let Some(hint) = error.hint() {
-            text.push_str(&format!(
-                "  {} {hint}\n",
-                bold("hint:", Style::new().cyan())
-            ));
+            let head = bold("hint:", Style::new().cyan());
+            text.push_str(&format!("  {head} {}\n", visible(hint)));
         }
         text
     }

@@ -71,7 +71,13 @@ fn option(arg: &Arg) -> String {
     };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let long = arg.get_long().unwrap_or_default();
-    format!("{}`--{long}{value}`: {help}", short.unwrap_or_default())
+    let default = arg
+        .get_default_values()
+        .first()
+        .filter(|_| !value.is_empty());
+    let default = default.map(|default| format!(" [default: {}]", default.to_string_lossy()));
+    let (short, default) = (short.unwrap_or_default(), default.unwrap_or_default());
+    format!("{short}`--{long}{value}`: {help}{default}")
 }
 
 fn row(words: &str, command: &Command) -> String {

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod clock;
 pub mod control;
 pub mod error;
+pub mod escape;
 pub mod event;
 pub mod forward;
 mod hex;

@@ -82,6 +82,9 @@ pub(crate) struct Mv {
     /// Create missing directories without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Limit of a copy out of an env
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = ByteSize::parse)]
+    pub(crate) max: ByteSize,
 }
 
 #[derive(Debug, Args)]

@@ -49,6 +49,7 @@ pub(crate) async fn run(context: &Context, args: Mv) -> Result<u8> {
             from: location(&source),
             to: location(&target),
             create_directories,
+            max: args.max,
         };
         let cancel = context.cancelled_by_interrupt();
         let copied = context

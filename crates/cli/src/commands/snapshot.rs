@@ -1,5 +1,6 @@
 //! `container snapshot`
 
+use lxc_dev_manager_core::escape::visible;
 use lxc_dev_manager_core::model::EnvName;
 use lxc_dev_manager_core::operations::MayStop;
 use lxc_dev_manager_core::project::Project;
@@ -74,7 +75,7 @@ pub(super) fn table(printer: &Printer, snapshots: &[SnapshotView]) -> String {
         vec![
             snapshot.name.to_string(),
             local_time(snapshot.created_at),
-            snapshot.description.clone().unwrap_or_default(),
+            visible(snapshot.description.as_deref().unwrap_or_default()).into_owned(),
         ]
     };
     render(printer, &head, snapshots.iter().map(row).collect())

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{FILE_NAME, Project, Setup, mounts};
 use crate::error::{Error, ErrorKind, Result};
+use crate::escape::visible_path;
 use crate::hex;
 use crate::home::{Home, read_json, write_json};
 use crate::model::EnvName;
@@ -104,8 +105,8 @@ impl Trust {
             };
             let text = format!(
                 "mounts {} at {}, {access},",
-                shown(&mount.host),
-                shown(&mount.guest)
+                visible_path(&mount.host),
+                visible_path(&mount.guest)
             );
             let is_sensitive = mounts::is_sensitive(&mount.host, project.directory(), user_home);
             parts.add(shown_env, text, is_sensitive);
@@ -113,7 +114,7 @@ impl Trust {
         if let Some(Setup::File(path)) = project.setup(env)?
             && !path.starts_with(project.directory())
         {
-            let text = format!("runs the script {}", shown(&path));
+            let text = format!("runs the script {}", visible_path(&path));
             let is_sensitive = mounts::is_sensitive(&path, project.directory(), user_home);
             parts.add(shown_env, text, is_sensitive);
         }
@@ -209,11 +210,6 @@ impl Trust {
         change(&mut document.projects);
         write_json(&self.home.trust_file(), &document)
     }
-}
-
-/// A path without control characters: they come from a stranger.
-fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
 }
 
 /// Parts, each once with all its envs.

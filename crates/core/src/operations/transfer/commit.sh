@@ -1,19 +1,57 @@
-# Moves a received copy to its target. $1 staging directory, $2 target. Idempotent.
+# Moves a received copy to its target, or nothing: the whole merge is checked first. $1 staging directory, $2 target.
+# Idempotent. Links are replaced, never followed.
 staging=$1
 target=$2
 item=$staging/item
+
+# For paths below the item: a directory is merged with a directory only, and nothing else replaces a directory.
+# Prints what is in the way.
+check='
+target=$1
+shift
+for path; do
+    there=$target/${path#./}
+    if [ -d "$path" ] && [ ! -L "$path" ]; then
+        if [ -L "$there" ]; then
+            printf "%s is a symbolic link, and the copy has a directory there\\n" "$there"
+        elif [ -e "$there" ] && [ ! -d "$there" ]; then
+            printf "%s is a file, and the copy has a directory there\\n" "$there"
+        fi
+    elif [ -d "$there" ] && [ ! -L "$there" ]; then
+        printf "%s is a directory, and the copy has a file there\\n" "$there"
+    fi
+done'
+# cp writes through a link, so links that are replaced go first.
+unlink='
+target=$1
+shift
+for path; do
+    if [ -L "$target/$path" ]; then rm -f "$target/$path" || exit 1; fi
+done'
+
+refuse() {
+    printf '%s\n' "$1; nothing was copied" >&2
+    exit 45
+}
+
 if [ -e "$item" ] || [ -L "$item" ]; then
-    if [ -d "$item" ] && [ ! -L "$item" ] && [ -d "$target" ]; then
-        cp -af "$item/." "$target/" || exit 1
-    elif [ -d "$target" ] && [ ! -L "$target" ]; then
-        echo "$target is a directory" >&2
-        exit 45
-    elif [ -d "$item" ] && [ ! -L "$item" ] && [ -e "$target" ]; then
-        echo "$target is not a directory" >&2
-        exit 45
+    if [ -d "$item" ] && [ ! -L "$item" ]; then
+        [ ! -L "$target" ] || refuse "$target is a symbolic link, and the copy is a directory"
+        if [ -d "$target" ]; then
+            cd "$item" || exit 1
+            found=$(find . -exec sh -c "$check" sh "$target" {} + | head -n 1)
+            [ -z "$found" ] || refuse "$found"
+            find . ! -type d -exec sh -c "$unlink" sh "$target" {} + || exit 1
+            cp -af ./. "$target/" || exit 1
+            cd /
+        else
+            [ ! -e "$target" ] || refuse "$target is not a directory"
+            mv -f "$item" "$target" || exit 1
+        fi
     else
-        # A link is replaced, not followed.
-        if [ -L "$target" ]; then rm -f "$target"; fi
+        if [ -d "$target" ] && [ ! -L "$target" ]; then refuse "$target is a directory"; fi
+        # mv would move into the directory behind a link.
+        if [ -L "$target" ]; then rm -f "$target" || exit 1; fi
         mv -f "$item" "$target" || exit 1
     fi
 fi

@@ -6,7 +6,13 @@ gid=$(printf '%s\n' "$entry" | cut -d: -f4)
 name=$3
 if [ -d "$path" ]; then
     # Without a name (`.`) it is merged into the directory.
-    if [ -n "$name" ]; then target=${path%/}/$name; else target=$path; fi
+    # The typed path may be a link; then the directory behind it is meant.
+    if [ -n "$name" ]; then
+        target=${path%/}/$name
+    else
+        target=$(cd "$path" && pwd -P && echo .) || exit 1
+        target=${target%?.}
+    fi
 else
     case $path in
     */) target=$path$name ;;

@@ -6,6 +6,7 @@
 //! Deliberately absent: confirmation and patterns, which belong to the surfaces.
 
 mod between;
+mod directory;
 mod guest;
 mod host;
 mod pack;

@@ -6,21 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::directory::Directory;
 use super::guest::{MEASURE, SEND, ensure_success};
-use super::host::{commit, topmost_missing};
+use super::host::{commit, resolve, topmost_missing};
 use super::staging::staging_name;
 use super::stream::{COPYING, CopyProgress, TotalBytes, blocking, widen};
 use super::types::{TransferRequest, Transferred};
 use super::unpack;
 use crate::backend::{run_script, stream_from_script};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::EnvName;
+use crate::model::{ByteSize, EnvName};
 use crate::operations::Operations;
 use crate::operations::journal::{Detail, JournalStep};
 use crate::operations::operation::Operation;
 use crate::operations::resolve::ResolvedEnv;
 use crate::project::Project;
+
+/// How long the guest may take to report its error after the host's end has failed.
+const GUEST_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Operations {
     pub(super) async fn pull(
@@ -35,11 +40,13 @@ impl Operations {
         let target = host_target(to, base_name(path), request.create_directories)?;
         // A copy that is merged into a directory is staged in it: the parent may be on another disk or not
         // writable.
-        let parent = match target.canonicalize() {
-            Ok(directory) if directory.is_dir() => directory,
-            _ => target.parent().unwrap_or(Path::new("/")).to_path_buf(),
+        let is_directory = target.symlink_metadata().is_ok_and(|about| about.is_dir());
+        let above = target.parent().unwrap_or(Path::new("/"));
+        let parent = if is_directory {
+            target.as_path()
+        } else {
+            above
         };
-        let parent = parent.as_path();
         let staging = parent.join(staging_name(operation));
         operation.detail = Some(Detail::ToHost {
             staging: staging.clone(),
@@ -50,7 +57,11 @@ impl Operations {
         let mut journal = self.journal(operation, backend, instance, false)?;
         let unwritable = |error| Error::io(format!("cannot write {}", parent.display()), error);
         fs::create_dir_all(parent).map_err(unwritable)?;
-        create_private(&staging).map_err(unwritable)?;
+        // From here on by descriptor: a guest may be able to write there.
+        let directory = Directory::open(parent).map_err(unwritable)?;
+        let staged = staging.file_name().unwrap_or_default();
+        directory.create(staged).map_err(unwritable)?;
+        let stage = directory.child(staged).map_err(unwritable)?;
         self.step(operation, COPYING);
         let (reader, writer) = io::pipe().map_err(unwritable)?;
         widen(&writer);
@@ -58,9 +69,9 @@ impl Operations {
         let total = TotalBytes::default();
         let mut progress = CopyProgress::new(self.progress(operation), total.clone());
         let unpacked = {
-            let staging = staging.clone();
+            let max = request.max;
             blocking(&operation.threads, move || {
-                unpack::unpack(reader, &staging, &mut |bytes| progress.at(bytes))
+                unpack::unpack(reader, &stage, max.0, &mut |bytes| progress.at(bytes))
             })
         };
         let arguments = [user.as_str(), path];
@@ -71,15 +82,16 @@ impl Operations {
             &arguments,
             writer.map_err(unwritable)?,
         );
-        let copied = async { tokio::join!(unpacked, sent) };
+        let copied = first_failure(unpacked, sent);
         let (unpacked, sent) = tokio::select! {
             copied = copied => copied,
             never = measure(&resolved, arguments, &total) => match never {},
         };
-        // First the guest's error: after it the stream is invalid.
-        ensure_success(&sent?)?;
-        let unpacked = unpacked
-            .map_err(|error| Error::io(format!("cannot write {}", target.display()), error))?;
+        // First the guest's error: after it the stream is invalid. A guest that was cut off has none.
+        if let Some(sent) = sent {
+            ensure_success(&sent?)?;
+        }
+        let unpacked = unpacked.map_err(|error| unpack_error(error, &target, request.max))?;
         journal.enter(JournalStep::Committing)?;
         commit(&staging, &target)?;
         journal.close();
@@ -89,6 +101,34 @@ impl Operations {
             bytes: unpacked.bytes,
             skipped: unpacked.skipped,
         })
+    }
+}
+
+fn unpack_error(error: io::Error, target: &Path, max: ByteSize) -> Error {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        let message = format!("the copy has more than {max}");
+        return Error::new(ErrorKind::Config, message).with_hint("allow more: `--max SIZE`");
+    }
+    Error::io(format!("cannot write {}", target.display()), error)
+}
+
+/// Waits for both ends of a stream. Once the host's end has failed the guest has a moment to say why; then it is cut off,
+/// because it may send without end.
+async fn first_failure<T, U>(
+    unpacked: impl Future<Output = io::Result<T>>,
+    sent: impl Future<Output = U>,
+) -> (io::Result<T>, Option<U>) {
+    tokio::pin!(unpacked, sent);
+    tokio::select! {
+        unpacked = &mut unpacked => {
+            let sent = if unpacked.is_ok() {
+                Some(sent.await)
+            } else {
+                tokio::time::timeout(GUEST_ERROR_TIMEOUT, sent).await.ok()
+            };
+            (unpacked, sent)
+        }
+        sent = &mut sent => (unpacked.await, Some(sent)),
     }
 }
 
@@ -113,11 +153,13 @@ pub(super) fn base_name(path: &str) -> Option<&str> {
     (!matches!(last, "" | "." | ".." | "~")).then_some(last)
 }
 
-/// The target of a copy on the host.
+/// The target of a copy on the host, with the links of the typed path resolved. The name that the copy brings is not
+/// typed: a link of that name is not followed.
 fn host_target(to: &Path, name: Option<&str>, create_directories: bool) -> Result<PathBuf> {
-    let target = match name {
-        Some(name) if to.is_dir() || ends_with_slash(to) => to.join(name),
-        _ => to.to_path_buf(),
+    let target = match (name, to.file_name()) {
+        (Some(name), _) if to.is_dir() || ends_with_slash(to) => resolve(to).join(name),
+        (Some(_), Some(name)) => resolve(to.parent().unwrap_or(Path::new("/"))).join(name),
+        _ => resolve(to),
     };
     let parent = target.parent().unwrap_or(Path::new("/"));
     if parent.is_dir() || create_directories {
@@ -130,11 +172,6 @@ fn host_target(to: &Path, name: Option<&str>, create_directories: bool) -> Resul
 
 fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
-}
-
-fn create_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 #[cfg(test)]

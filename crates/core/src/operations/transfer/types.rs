@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::EnvName;
+use crate::model::{ByteSize, EnvName};
 
 /// One end of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct TransferRequest {
     pub to: Location,
     /// Create missing parent directories.
     pub create_directories: bool,
+    /// Limit of a copy out of an env, which may send without end.
+    pub max: ByteSize,
 }
 
 /// Files that were copied.
@@ -33,6 +35,6 @@ pub struct Transferred {
     /// Number of files, without directories.
     pub files: u64,
     pub bytes: u64,
-    /// Sockets and devices, which are not copied.
+    /// Sockets and devices, which are not copied: the first of them, with control characters escaped.
     pub skipped: Vec<String>,
 }

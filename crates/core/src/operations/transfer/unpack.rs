@@ -1,15 +1,25 @@
 //! Reading tar streams from guests, which are untrusted.
 
+use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tar::{Archive, Builder, Entry, EntryType};
 
+use super::directory::Directory;
 use super::host::ITEM;
 use super::pack::Owner;
+use crate::escape::visible_path;
 
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Size of a header in a tar stream.
+const BLOCK_BYTES: u64 = 512;
+/// Limit of the list of skipped names.
+const MAX_SKIPPED: usize = 100;
 
 /// The result of [`unpack`] and [`rewrite`].
 #[derive(Debug, Default)]
@@ -20,6 +30,15 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
+    /// Notes a name that is not copied; a guest may send any number of them.
+    fn skip(&mut self, name: &Path) {
+        match self.skipped.len().cmp(&MAX_SKIPPED) {
+            Ordering::Less => self.skipped.push(visible_path(name)),
+            Ordering::Equal => self.skipped.push("…".to_owned()),
+            Ordering::Greater => {}
+        }
+    }
+
     fn count<R: Read>(&mut self, entry: &Entry<'_, R>) {
         if !entry.header().entry_type().is_dir() {
             self.files += 1;
@@ -54,96 +73,125 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Unpacks a stream as [`ITEM`] in `staging`. Names and links of the stream cannot escape from it.
+/// Unpacks a stream as [`ITEM`] in a directory. Names and links of the stream cannot escape from it.
 ///
 /// # Errors
-/// `InvalidData` for a name that escapes; those of reading and writing.
+/// `InvalidData` for a name that escapes; `FileTooLarge` for more than `max` bytes; those of reading and writing.
 pub(super) fn unpack(
     from: impl Read,
-    staging: &Path,
+    staging: &Directory,
+    max: u64,
     report: &mut dyn FnMut(u64),
 ) -> io::Result<Unpacked> {
     let mut archive = Archive::new(Counted::new(from, report));
-    archive.set_overwrite(false);
-    let item = staging.join(ITEM);
+    let mut limit = Limit { left: max };
     let mut unpacked = Unpacked::default();
     // A directory gets its mode after its files are written.
     let mut directories = Vec::new();
     // The first entry is the item: a directory, or a file and then the only entry.
-    let mut is_directory = None;
-    for entry in archive.entries()? {
+    let mut root = None;
+    for (number, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
         let name = relative_name(&entry.path()?)?;
         let kind = entry.header().entry_type();
-        match is_directory {
-            None => is_directory = Some(kind.is_dir()),
-            Some(true) => {}
-            Some(false) => return Err(escapes(&name)),
+        // Without content an entry still fills the disk.
+        limit.take(BLOCK_BYTES)?;
+        if number == 0 && kind.is_dir() {
+            staging.create(OsStr::new(ITEM))?;
+            root = Some(staging.child(OsStr::new(ITEM))?);
         }
-        if kind.is_dir() {
-            create_directory(&item, &name)?;
-            directories.push((item.join(&name), entry.header().mode()? & 0o777));
+        let is_file_of_its_own = root.is_none() && number == 0 && name.components().count() == 1;
+        if root.is_none() && !is_file_of_its_own {
+            return Err(escapes(&name));
+        }
+        if let (true, Some(root)) = (kind.is_dir(), &root) {
+            root.descend(&name, true)
+                .map_err(|error| at(&name, error))?;
+            directories.push((name, entry.header().mode()? & 0o777));
         } else if !is_supported(kind) {
-            unpacked.skipped.push(name.display().to_string());
-        } else if is_directory == Some(true) {
-            unpacked.count(&entry);
-            create_directory(&item, name.parent().unwrap_or(Path::new("")))?;
-            if name.as_os_str().is_empty() || !entry.unpack_in(&item)? {
-                return Err(escapes(&name));
-            }
+            unpacked.skip(&name);
         } else {
             unpacked.count(&entry);
-            unpack_file(&mut entry, staging, &name, &item)?;
+            let done = match &root {
+                Some(root) => {
+                    let parent = root.descend(name.parent().unwrap_or(Path::new("")), true);
+                    let file = name.file_name().ok_or_else(|| escapes(&name))?;
+                    parent.and_then(|parent| {
+                        unpack_file(&mut entry, Some(root), &parent, file, &mut limit)
+                    })
+                }
+                None => unpack_file(&mut entry, None, staging, OsStr::new(ITEM), &mut limit),
+            };
+            done.map_err(|error| at(&name, error))?;
         }
     }
-    if fs::symlink_metadata(&item).is_err() {
+    if staging.kind(OsStr::new(ITEM))?.is_none() {
         let message = "the stream is empty";
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
     }
-    for (directory, mode) in directories.into_iter().rev() {
+    for (name, mode) in directories.into_iter().rev() {
         // Always writable for the owner, so that it can be moved or deleted.
-        set_mode(&directory, mode | 0o700)?;
+        let directory = root.as_ref().map(|root| root.descend(&name, false));
+        directory
+            .transpose()?
+            .map_or(Ok(()), |it| it.set_mode(mode | 0o700))?;
     }
     Ok(unpacked)
 }
 
-/// Creates a directory and its parents in `below`. A link among them is an error: it may point outside.
-fn create_directory(below: &Path, name: &Path) -> io::Result<()> {
-    let mut directory = below.to_path_buf();
-    let parts = [None].into_iter().chain(name.components().map(Some));
-    for part in parts {
-        directory.extend(part);
-        match fs::symlink_metadata(&directory) {
-            Ok(about) if about.is_dir() => {}
-            Ok(_) => return Err(escapes(name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&directory)?,
-            Err(error) => return Err(error),
-        }
+/// Bytes that may still be written.
+struct Limit {
+    left: u64,
+}
+
+impl Limit {
+    fn take(&mut self, bytes: u64) -> io::Result<()> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or(io::Error::from(io::ErrorKind::FileTooLarge))?;
+        Ok(())
     }
-    Ok(())
 }
 
-fn set_mode(directory: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(directory)?;
-    opened.set_permissions(fs::Permissions::from_mode(mode))
-}
-
+/// Creates a file or link. A hard link names another file below `root`.
 fn unpack_file<R: Read>(
     entry: &mut Entry<'_, R>,
-    staging: &Path,
-    name: &Path,
-    item: &Path,
+    root: Option<&Directory>,
+    parent: &Directory,
+    name: &OsStr,
+    limit: &mut Limit,
 ) -> io::Result<()> {
-    if name.components().count() != 1 || !entry.unpack_in(staging)? {
-        return Err(escapes(name));
+    let kind = entry.header().entry_type();
+    let link = entry.link_name()?.map(|link| link.into_owned());
+    match (link, root) {
+        (Some(link), _) if kind.is_symlink() => parent.create_link(name, &link),
+        (Some(link), Some(root)) if kind.is_hard_link() => {
+            let link = relative_name(&link)?;
+            let from = root.descend(link.parent().unwrap_or(Path::new("")), false)?;
+            let file = link.file_name().ok_or_else(|| escapes(&link))?;
+            parent.create_hard_link(name, &from, file)
+        }
+        _ if kind.is_symlink() || kind.is_hard_link() => Err(io::ErrorKind::InvalidData.into()),
+        _ => {
+            let file = parent.create_file(name)?;
+            // The reader fills the holes of sparse files, so a header alone cannot fill the disk.
+            let written = io::copy(&mut entry.take(limit.left + 1), &mut &file)?;
+            limit.take(written)?;
+            let mode = entry.header().mode()? & 0o777;
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            let modified = UNIX_EPOCH + Duration::from_secs(entry.header().mtime()?);
+            // A time that the file system cannot store is no reason to fail.
+            let _ = file.set_modified(modified);
+            Ok(())
+        }
     }
-    fs::rename(staging.join(name), item)
+}
+
+/// Adds the name of an entry to an error.
+fn at(name: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge | io::ErrorKind::StorageFull => error,
+        kind => io::Error::new(kind, format!("{}: {error}", visible_path(name))),
+    }
 }
 
 /// Rewrites the names and owners of a stream for [`super::guest::RECEIVE`].
@@ -165,7 +213,7 @@ pub(super) fn rewrite(
             is_directory = kind.is_dir();
         }
         if !is_supported(kind) && !kind.is_dir() {
-            unpacked.skipped.push(name.display().to_string());
+            unpacked.skip(&name);
             continue;
         }
         unpacked.count(&entry);
@@ -226,7 +274,7 @@ fn relative_name(name: &Path) -> io::Result<PathBuf> {
 }
 
 fn escapes(name: &Path) -> io::Error {
-    let message = format!("invalid name in the stream: {}", name.display());
+    let message = format!("invalid name in the stream: {}", visible_path(name));
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
@@ -253,6 +301,10 @@ mod tests {
     type Row<'a> = (&'a str, EntryType, Option<&'a str>);
 
     fn unpacked(rows: &[Row<'_>]) -> (tempfile::TempDir, io::Result<Unpacked>) {
+        unpacked_up_to(u64::MAX - 1, rows)
+    }
+
+    fn unpacked_up_to(max: u64, rows: &[Row<'_>]) -> (tempfile::TempDir, io::Result<Unpacked>) {
         let mut builder = Builder::new(Vec::new());
         for (name, kind, link) in rows {
             entry(&mut builder, name, *kind, *link);
@@ -261,7 +313,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = directory.path().join("staging");
         fs::create_dir(&staging).unwrap();
-        let result = unpack(bytes.as_slice(), &staging, &mut |_| {});
+        let opened = Directory::open(&staging.canonicalize().unwrap()).unwrap();
+        let result = unpack(bytes.as_slice(), &opened, max, &mut |_| {});
         (directory, result)
     }
 
@@ -350,6 +403,56 @@ mod tests {
     fn skips_and_reports_devices() {
         let (_root, result) = unpacked(&[("./", DIR, None), ("./null", EntryType::Char, None)]);
         assert_eq!(result.unwrap().skipped, ["null"]);
+    }
+
+    #[test]
+    fn list_of_skipped_names_is_bounded() {
+        let mut rows = vec![("./", DIR, None)];
+        rows.extend((0..500).map(|_| ("./a\x1b[31m", EntryType::Fifo, None)));
+        let (_root, result) = unpacked(&rows);
+        let skipped = result.unwrap().skipped;
+        assert_eq!(skipped.len(), MAX_SKIPPED + 1);
+        assert_eq!(skipped[0], "a\\u{1b}[31m");
+        assert_eq!(skipped.last().unwrap(), "…");
+    }
+
+    #[test]
+    fn stops_at_the_limit() {
+        let rows = [("./", DIR, None), ("./a", FILE, None), ("./b", FILE, None)];
+        let needed = 3 * BLOCK_BYTES + 2 * 4;
+        assert!(unpacked_up_to(needed, &rows).1.is_ok());
+        let (_root, result) = unpacked_up_to(needed - 1, &rows);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn hole_of_a_sparse_file_counts() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_mode(0o644);
+        header.set_size(0);
+        header.as_mut_bytes()[..3].copy_from_slice(b"./s");
+        // A terabyte without any data.
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize.copy_from_slice(&tar_number(1 << 40));
+        header.set_cksum();
+        let mut builder = Builder::new(Vec::new());
+        builder.append(&header, &b""[..]).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Directory::open(&directory.path().canonicalize().unwrap()).unwrap();
+        let result = unpack(bytes.as_slice(), &staging, 1 << 20, &mut |_| {});
+        assert!(result.is_err());
+        let written = fs::metadata(directory.path().join(ITEM)).map_or(0, |about| about.len());
+        assert!(written <= (1 << 20) + 1, "{written}");
+    }
+
+    /// The base-256 form of numbers that are too large for octal digits.
+    fn tar_number(number: u64) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[4..].copy_from_slice(&number.to_be_bytes());
+        bytes[0] = 0x80;
+        bytes
     }
 
     #[test]

@@ -101,6 +101,7 @@ fn descriptions_that_look_like_other_types_stay_text() {
 fn adds_the_first_env() {
     for text in [
         "",
+        "# ours\n",
         "project: a\n",
         "project: a\ncontainers:\n",
         "project: a\ncontainers: {}\n",
