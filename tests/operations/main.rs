@@ -1,5 +1,6 @@
 //! The use cases over the fake backend: faults before each call, and interrupted operations.
 
+mod clocks;
 mod clone;
 mod create;
 mod delete_project;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 /// A source of the current time.
 pub trait Clock: Send + Sync {
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 

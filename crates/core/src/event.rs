@@ -22,6 +22,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+/// What has happened.
 #[derive(Debug, Clone)]
 pub enum EventKind {
     /// An operation has begun.

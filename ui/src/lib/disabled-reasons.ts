@@ -10,7 +10,8 @@ export type DisabledReasons = Readonly<Record<ActionKind, DisabledReason>>;
 /** The app's reasons. `pending`: an earlier action on the env has no response yet. */
 export function disabledReasons({ name, actions }: EnvView, pending: boolean): DisabledReasons {
   if (!pending) return actions;
-  const reason = (kind: ActionKind) => actions[kind] ?? `${name} is waiting for the previous action`;
+  const reason = (kind: ActionKind) =>
+    actions[kind] ?? `${name} is waiting for the previous action`;
   return {
     terminal: actions.terminal,
     start: reason("start"),

@@ -55,6 +55,7 @@ pub struct Call {
     pub request: Request,
 }
 
+/// A request of a client; a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
@@ -100,6 +101,7 @@ pub enum Message {
     Push(Push),
 }
 
+/// The response to a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Response {
@@ -118,6 +120,7 @@ pub enum Response {
 }
 
 /// A message without a request.
+/// The response to a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Push {

@@ -29,12 +29,18 @@ const MAX_LEASES: usize = 1024;
 /// The process behind the control socket.
 #[async_trait]
 pub trait Host: Send + Sync + 'static {
+    /// The kind of this process.
     fn role(&self) -> Role {
         Role::App
     }
     /// Carries out an action.
     async fn act(&self, action: Action) -> Result<()>;
+    /// The view and its changes.
     fn watch(&self) -> &Watch;
+    /// Shows the window.
+    ///
+    /// # Errors
+    /// `Unsupported` without one.
     async fn show_window(&self) -> Result<()>;
     /// Releases the control socket to another process.
     async fn step_down(&self) -> Result<()> {
@@ -43,7 +49,9 @@ pub trait Host: Send + Sync + 'static {
             "the app is already running",
         ))
     }
+    /// The forwards of this process.
     fn forwarding(&self) -> &Forwarding;
+    /// The open windows.
     fn windows(&self) -> &Windows;
 }
 

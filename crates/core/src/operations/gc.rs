@@ -51,10 +51,9 @@ impl Operations {
     /// `Io` if the ledger cannot be read. A failed deletion is part of the result.
     pub async fn gc(&self, all: bool) -> Result<Collected> {
         self.recover().await?;
-        let now = self.clock.now();
         let mut collected = Collected::default();
         for entry in self.ledger()? {
-            if !all && entry.expires_at > now {
+            if !all && !self.has_expired(&entry) {
                 collected.left += 1;
                 continue;
             }
@@ -112,9 +111,8 @@ impl Operations {
     /// Deletes expired undo copies. Engines delete expired snapshots themselves. A failure is retried with
     /// the next operation.
     pub(super) async fn expire(&self) -> Result<()> {
-        let now = self.clock.now();
         for entry in self.ledger()? {
-            if entry.expires_at > now {
+            if !self.has_expired(&entry) {
                 continue;
             }
             let deleted = match (&entry.copy, self.backend_at(&entry.engine)) {

@@ -17,6 +17,9 @@ const VERSION: u32 = 1;
 
 pub(super) const UNDO_RETENTION: SignedDuration = SignedDuration::from_hours(72);
 
+/// Time between the first look at an expired entry and its deletion.
+const EXPIRY_DELAY: SignedDuration = SignedDuration::from_hours(1);
+
 /// An operation that can be undone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct UndoEntry {
@@ -29,6 +32,9 @@ pub(super) struct UndoEntry {
     pub(super) instance: InstanceName,
     at: Timestamp,
     pub(super) expires_at: Timestamp,
+    /// When it was first found to be expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expired_seen_at: Option<Timestamp>,
     #[serde(rename = "kept")]
     pub(super) copy: UndoCopy,
 }
@@ -86,6 +92,7 @@ impl Operations {
             instance: resolved.instance.name.clone(),
             at,
             expires_at: at + UNDO_RETENTION,
+            expired_seen_at: None,
             copy,
         };
         write_json(&self.entry_path(&entry.id)?, &entry)
@@ -98,6 +105,29 @@ impl Operations {
     /// The entry of an operation, if there is one.
     pub(super) fn ledger_entry(&self, id: &OperationId) -> Result<Option<UndoEntry>> {
         Ok(read_json(&self.entry_path(id)?, VERSION)?.0)
+    }
+
+    /// Whether the copy of an entry may be deleted: it was found to be expired twice, some time apart. Once is not
+    /// enough, because the clock may be wrong for a moment.
+    pub(super) fn has_expired(&self, entry: &UndoEntry) -> bool {
+        let now = self.clock.now();
+        let seen_at = (entry.expires_at <= now).then_some(now);
+        match (entry.expired_seen_at, seen_at) {
+            (Some(first), Some(now)) if first <= now => now >= first + EXPIRY_DELAY,
+            (known, _) if known == seen_at => false,
+            _ => {
+                let entry = UndoEntry {
+                    expired_seen_at: seen_at,
+                    ..entry.clone()
+                };
+                let path = self.entry_path(&entry.id);
+                // On a full disk it is looked at again later.
+                if let Err(error) = path.and_then(|path| write_json(&path, &entry)) {
+                    tracing::warn!(?error, "cannot note that an undo copy has expired");
+                }
+                false
+            }
+        }
     }
 
     /// All entries, newest first.

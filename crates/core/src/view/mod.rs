@@ -37,6 +37,7 @@ pub struct View {
     pub projects: Vec<ProjectView>,
 }
 
+/// An engine and whether it responds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct EngineView {
@@ -61,6 +62,7 @@ pub struct ProjectView {
     pub envs: Vec<EnvView>,
 }
 
+/// An env: its entry in the file and its instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 pub struct EnvView {

@@ -2,10 +2,11 @@
 //! write there can lead a copy elsewhere, not even while it runs.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
@@ -108,7 +109,7 @@ impl Directory {
 
     /// Sets the permissions of this directory.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        Ok(fs::fchmod(&self.0, Mode::from_raw_mode(mode))?)
+        File::from(self.0.try_clone()?).set_permissions(Permissions::from_mode(mode))
     }
 
     /// Fails unless entries can be added and removed.
