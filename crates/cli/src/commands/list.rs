@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lxc_dev_manager_core::Result;
+use lxc_dev_manager_core::escape::visible;
 use lxc_dev_manager_core::forward::list_brief;
 use lxc_dev_manager_core::model::PortState;
 use lxc_dev_manager_core::project::find_directory;
@@ -92,14 +93,17 @@ fn one(printer: &Printer, project: &ProjectView, engines: &[EngineView]) -> Stri
         printer.dim(&project.path)
     );
     if let Some(problem) = &project.problem {
-        text.push_str(&format!("  {}\n", problem.message));
+        text.push_str(&format!("  {}\n", visible(&problem.message)));
+        if let Some(hint) = &problem.hint {
+            text.push_str(&format!("  hint: {}\n", visible(hint)));
+        }
     }
     if !engines.iter().any(|engine| engine.reachable) {
         for problem in engines.iter().filter_map(|engine| engine.problem.as_ref()) {
             text.push_str(&format!("  {}\n", problem.message));
         }
     }
-    if project.envs.is_empty() {
+    if project.envs.is_empty() && project.problem.is_none() {
         text.push_str("  no envs yet: lxc-dev-manager container create dev debian:12\n");
         return text;
     }

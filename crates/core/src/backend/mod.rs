@@ -83,8 +83,10 @@ pub trait Remotes: Send + Sync {
 /// Every call but [`Backend::exec`] and [`Backend::events`] ends by itself within a bounded time.
 #[async_trait]
 pub trait Backend: Instances + Snapshots + Images + Files + Exec + Ports + Send + Sync {
+    /// Identifies the engine, its address included.
     fn id(&self) -> &EngineId;
 
+    /// The kind of the engine.
     fn kind(&self) -> EngineKind {
         self.id().kind
     }

@@ -30,15 +30,15 @@ pub trait Route: Send + Sync {
     async fn dial(&self, port: GuestPort) -> Result<GuestStream>;
 }
 
-/// Ways to the ports of a running instance, and host sockets forwarded into it.
+/// Ports of running instances, and host sockets forwarded into them.
 #[async_trait]
 pub trait Ports: Send + Sync {
-    /// The way to the ports of a running instance. Nobody is let in by it: it lasts for one boot, and
-    /// the streams that it gave live on without it.
+    /// A route to the ports of a running instance. It opens nothing in the guest and is valid for one boot;
+    /// its streams outlive it.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where the instance doesn't run, `Guest` where it has no address yet,
-    /// `Unsupported` where its network can't be reached from here.
+    /// `NotFound`; `Conflict` if the instance is not running, `Guest` if it has no address yet,
+    /// `Unsupported` if its network is unreachable from this host.
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>>;
 
     /// Connects to a TCP port of a running instance, once.
@@ -49,10 +49,10 @@ pub trait Ports: Send + Sync {
         self.route(name).await?.dial(port).await
     }
 
-    /// Lets a running instance use a socket of this host.
+    /// Forwards a socket of the host into a running instance.
     ///
     /// # Errors
-    /// `Unsupported` where the engine can't.
+    /// `Unsupported` if the engine cannot forward sockets.
     async fn forward_socket(&self, name: &InstanceName, forward: &SocketForward) -> Result<()> {
         let _ = forward;
         let message = format!("this engine cannot forward a socket to `{name}`");
@@ -65,6 +65,7 @@ pub trait Ports: Send + Sync {
         Ok(())
     }
 
+    /// Ends all socket forwards of an instance.
     async fn end_socket_forwards(&self, name: &InstanceName) -> Result<()> {
         let _ = name;
         Ok(())

@@ -27,6 +27,10 @@ pub trait Snapshots: Send + Sync {
         progress: &Progress,
     ) -> Result<()>;
 
+    /// Deletes a snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`; those of the engine.
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()>;
 
     /// Bytes that would be free again without one of an instance's snapshots, or without the instance

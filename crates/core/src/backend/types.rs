@@ -1,4 +1,4 @@
-//! What backends and their callers tell each other.
+//! Types of the backend traits.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,142 +13,129 @@ use crate::model::{
     SnapshotName, UserName,
 };
 
-/// What an engine can do, as it said itself.
+/// What an engine supports, by its own account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// Name and version, for people.
     pub server: String,
-    /// Snapshots share their blocks with the instance, so a copy costs next to nothing.
+    /// Snapshots share blocks with the instance, so copies are cheap.
     pub copy_on_write: bool,
-    /// Going back to a snapshot leaves the later ones alone (zfs deletes them).
+    /// A restore keeps later snapshots (zfs deletes them).
     pub restore_keeps_later_snapshots: bool,
-    /// Snapshots may be taken; a project of the engine's may forbid them.
+    /// Snapshots are allowed; an engine's project may forbid them.
     pub snapshots: bool,
-    /// The engine deletes snapshots by itself when they expire.
+    /// The engine deletes expired snapshots.
     pub snapshot_expiry: bool,
     /// CPU, memory and disk can be limited.
     pub limits: bool,
-    /// A running instance can be copied as it is; else it has to be stopped for it.
+    /// A running instance can be copied.
     pub copies_running: bool,
-    /// A running instance stays up while a snapshot of it is taken; else it is stopped for a moment.
+    /// A running instance keeps running while a snapshot is taken.
     pub snapshots_running: bool,
-    /// A copy becomes a machine of its own by itself when it starts: machine id, host name and host keys.
+    /// A copy gets a machine ID, hostname and host keys of its own at its first start.
     pub renews_identity: bool,
-    /// Instances can be started by the engine when it starts itself.
+    /// The engine can start instances when it starts.
     pub autostart: bool,
-    /// A disk can be made smaller than it was.
     pub disks_shrink: bool,
-    /// Each running instance has an address that this machine reaches.
+    /// Running instances have addresses that this host can reach.
     pub addresses: bool,
-    /// It can forward ports by itself.
+    /// The engine can forward ports.
     pub native_forwards: bool,
-    /// It can run programs of x86-64 by Rosetta.
     pub rosetta: bool,
-    /// What is changed on a running instance counts from its next start.
+    /// Changes of a running instance take effect at its next start.
     pub settings_at_start: bool,
 }
 
-/// An instance as the engine sees it.
+/// An instance, as reported by the engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Instance {
-    /// Its exact name.
     pub name: InstanceName,
-    /// What it does.
     pub status: EnvStatus,
-    /// When it was started last, where the engine tells.
+    /// The last start, if the engine reports it.
     pub started_at: Option<Timestamp>,
-    /// Its global address, IPv4 before IPv6.
+    /// A global address; IPv4 is preferred.
     pub address: Option<IpAddr>,
-    /// Whose it is.
     pub marks: Marks,
-    /// Its snapshots, oldest first.
+    /// Oldest first.
     pub snapshots: Vec<InstanceSnapshot>,
-    /// What is set on it.
     pub settings: Settings,
-    /// Fingerprint of the image that it was made from.
+    /// The image it was created from.
     pub base_image: Option<Fingerprint>,
-    /// The member of a cluster that has it.
+    /// The cluster member.
     pub location: Option<String>,
-    /// The engine knows that another program created it. LXD and Incus do not: the original's instances
-    /// there carry no marks.
+    /// Another program created it, as far as the engine records that. LXD and Incus do not, and the original's
+    /// instances have no marks.
     pub is_foreign: bool,
 }
 
-/// A snapshot as the engine sees it.
+/// A snapshot, as reported by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceSnapshot {
     pub name: SnapshotName,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// It can be deleted, and nothing else: what is known of it can't be read.
+    /// Its metadata is unreadable, so it can only be deleted.
     pub is_broken: bool,
 }
 
-/// What we write on an instance to know it again.
+/// Our marks on an instance, by which it is recognized.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub project: Option<ProjectName>,
-    /// The env's name.
     pub env: Option<EnvName>,
     /// The project's directory.
     pub path: Option<PathBuf>,
-    /// The operation that works on it and hasn't ended.
+    /// An unfinished operation on it.
     pub operation: Option<OperationId>,
 }
 
 impl Marks {
-    /// Whether anything is written on it.
+    /// Whether there are no marks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Whether containers may run inside of an env.
+/// Whether containers may run in an env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nesting {
-    /// They work: nesting, and interception of mknod and setxattr.
+    /// With interception of mknod and setxattr.
     #[default]
     On,
-    /// They don't.
     Off,
-    /// They work, and Docker is installed.
+    /// As `On`, with Docker installed.
     Docker,
 }
 
-/// A directory of the host that is seen in a guest.
+/// A directory of the host, mounted in a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// On the host, absolute.
+    /// Absolute.
     pub host: PathBuf,
-    /// In the guest, absolute.
+    /// Absolute.
     pub guest: PathBuf,
-    /// Whether the guest may only read it.
     pub readonly: bool,
 }
 
-/// What can be set on an instance, at its making and later.
+/// Settings of an instance; they can be changed later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// How much it may use; what is `None` is the engine's default.
+    /// `None` is the engine's default.
     pub limits: Limits,
-    /// Containers inside.
     pub nesting: Nesting,
-    /// Started when the engine starts, whatever it did before.
+    /// Whether it starts with the engine, whatever its last state.
     pub autostart: bool,
-    /// Directories of the host that it sees.
     pub mounts: Vec<Mount>,
-    /// Ports that the engine itself forwards, each from the same one on the host's loopback, while it runs. Only an
-    /// engine with [`Capabilities::native_forwards`] does.
+    /// Ports that the engine forwards from the host's loopback while the instance runs, if it has
+    /// [`Capabilities::native_forwards`].
     pub native_ports: Vec<GuestPort>,
-    /// Programs of x86-64 run in a guest of another architecture by the host's own translation: Rosetta, on Apple
-    /// silicon. Only an engine with [`Capabilities::rosetta`] has it.
+    /// Whether x86-64 programs run on Apple silicon, if the engine has [`Capabilities::rosetta`].
     pub rosetta: bool,
 }
 
 impl Settings {
-    /// Without what an engine doesn't have and what is no loss there: ports are forwarded by us then, and programs of
-    /// another architecture are for its own kernel.
+    /// Drops settings that the engine lacks and that have a substitute: this program forwards the ports, and
+    /// Rosetta is for Macs only.
     #[must_use]
     pub fn within(mut self, capabilities: &Capabilities) -> Self {
         if !capabilities.native_forwards {
@@ -163,126 +150,117 @@ impl Settings {
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
     pub name: InstanceName,
-    /// Its image, as [`Backend::find_image`](super::Backend::find_image) found it.
+    /// The result of [`Backend::find_image`](super::Backend::find_image).
     pub image: Image,
-    /// Whose it is.
     pub marks: Marks,
-    /// What is set on it.
     pub settings: Settings,
-    /// The user that its commands will run as, where the engine makes one itself.
+    /// The user to create, if the engine creates one.
     pub user: UserName,
 }
 
 /// A copy of an instance.
 #[derive(Debug, Clone)]
 pub struct CloneSpec {
-    /// What is copied.
     pub source: InstanceName,
-    /// The snapshot that is copied; `None` is its state of now.
+    /// `None`: the current state.
     pub snapshot: Option<SnapshotName>,
     pub name: InstanceName,
-    /// Whose the new one is.
+    /// Marks of the copy.
     pub marks: Marks,
 }
 
-/// A Unix socket of this host that a guest may use for a while.
+/// A Unix socket of the host, forwarded into a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketForward {
-    /// What it is called in the engine; begins with [`SocketForward::PREFIX`].
+    /// Device name; begins with [`SocketForward::PREFIX`].
     pub name: String,
-    /// The socket on this host, absolute.
+    /// Absolute.
     pub host: PathBuf,
-    /// Where it is in the guest, absolute.
+    /// Absolute.
     pub guest: String,
-    /// Who may use it there.
+    /// Its owner in the guest.
     pub uid: u32,
-    /// The group of who may use it there.
+    /// Its group in the guest.
     pub gid: u32,
 }
 
 impl SocketForward {
-    /// Prefix of device names. Part of instance configurations, so it stays.
+    /// Prefix of device names. Stored in instance configurations, so it must not change.
     pub const PREFIX: &'static str = "ldm-lent-";
 }
 
-/// What a running instance uses now. What the engine doesn't tell is `None`.
+/// Current usage of a running instance; `None` if the engine does not report it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
-    /// CPU time since its start, in nanoseconds.
+    /// CPU time since the start.
     pub cpu_nanoseconds: Option<u64>,
-    /// Memory in bytes.
+    /// Bytes.
     pub memory: Option<u64>,
-    /// Bytes on the disk that are its own.
+    /// Bytes that are not shared.
     pub disk: Option<u64>,
-    /// Number of processes.
     pub processes: Option<u64>,
-    /// Its global addresses.
+    /// Global addresses.
     pub addresses: Vec<IpAddr>,
 }
 
 /// A storage pool, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// What is taken of it.
     pub used: u64,
     pub total: u64,
 }
 
-/// Remains of an instance that was deleted outside of this program.
+/// Leftovers of an instance that was deleted by another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Names it.
     pub id: String,
-    /// What it is, in words.
+    /// Description, for people.
     pub what: String,
-    /// Bytes that it holds.
     pub bytes: u64,
 }
 
-/// Something that happened in the engine.
+/// A change reported by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendEvent {
-    /// An instance was made, changed, started, stopped, restored or deleted.
+    /// An instance was created, changed, started, stopped, restored or deleted.
     Changed(InstanceName),
-    /// An instance started. Its address comes later, without an event.
+    /// An instance started. It gets its address later, without an event.
     Started(InstanceName),
-    /// An instance has another name now.
+    /// An instance was renamed.
     Renamed {
-        /// Before.
         old: InstanceName,
-        /// Now.
         new: InstanceName,
     },
 }
 
-/// One step of a long change.
+/// A step of a long change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is being done, in words.
+    /// What is being done, for people.
     pub text: String,
-    /// How far, 0 to 100, where that is known.
+    /// 0 to 100, if known.
     pub percent: Option<u8>,
-    /// Bytes until now, where nobody knows how many there will be.
+    /// Bytes so far, if the total is unknown.
     pub bytes: Option<u64>,
 }
 
-/// Where a backend says how far it is.
+/// Receives the progress of a backend.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(Step) + Send + Sync>);
 
 impl Progress {
-    /// Calls `report` at every step.
+    /// Calls `report` for each step.
     pub fn new(report: impl Fn(Step) + Send + Sync + 'static) -> Self {
         Self(Arc::new(report))
     }
 
-    /// Says nothing.
+    /// Discards all steps.
     #[must_use]
     pub fn none() -> Self {
         Self::new(|_| {})
     }
 
-    /// Says where it is.
+    /// Reports a step.
     pub fn step(&self, text: impl Into<String>, percent: Option<u8>) {
         (self.0)(Step {
             text: text.into(),
@@ -291,7 +269,7 @@ impl Progress {
         });
     }
 
-    /// Says how many bytes there are until now, of nobody knows how many.
+    /// Reports the bytes so far of an unknown total.
     pub fn bytes(&self, text: impl Into<String>, bytes: u64) {
         (self.0)(Step {
             text: text.into(),
