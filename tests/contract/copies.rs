@@ -53,7 +53,7 @@ pub async fn a_copy_has_the_files_and_no_snapshots(stage: &Stage) -> Result<()> 
     Ok(())
 }
 
-pub async fn a_running_instance_can_be_copied_if_it_says_so(stage: &Stage) -> Result<()> {
+pub async fn running_instance_is_copied_if_supported(stage: &Stage) -> Result<()> {
     let source = stage.running("source").await?;
     let copied = copy(stage, &source, None, "copy").await;
     if !stage.backend.capabilities().await?.copies_running {
@@ -66,7 +66,7 @@ pub async fn a_running_instance_can_be_copied_if_it_says_so(stage: &Stage) -> Re
     Ok(())
 }
 
-pub async fn a_copy_is_marked_as_said_and_knows_its_image(stage: &Stage) -> Result<()> {
+pub async fn copy_has_requested_marks_and_its_image(stage: &Stage) -> Result<()> {
     let source = stage.create("source").await?;
     let name = copy(stage, &source, None, "copy").await?;
     let (source, copied) = (
@@ -85,14 +85,14 @@ pub async fn a_copy_needs_a_source_and_a_free_name(stage: &Stage) -> Result<()> 
     let missing = copy(stage, &stage.name("missing"), None, "copy").await;
     ensure_kind(missing, ErrorKind::NotFound)?;
     let taken = copy(stage, &source, None, "source").await;
-    ensure!(taken.is_err(), "it was copied over");
+    ensure!(taken.is_err(), "the copy replaced an existing instance");
     let no_snapshot = copy(stage, &source, Some(&"none".parse()?), "copy").await;
     ensure_kind(no_snapshot, ErrorKind::NotFound)?;
     let left = stage.backend.instance(&stage.name("copy")).await;
     ensure_kind(left, ErrorKind::NotFound)
 }
 
-pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
+pub async fn settings_are_set_and_removed(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let can = stage.backend.capabilities().await?;
     let shrinks = can.disks_shrink;
@@ -100,7 +100,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
         limits: Limits {
             cpus: Some(1),
             memory: Some(ByteSize(512 << 20)),
-            // Where disks only grow, it is larger than any that an instance begins with.
+            // Where disks cannot shrink: larger than the initial disk.
             disk: Some(ByteSize(if shrinks { 2 << 30 } else { 60 << 30 })),
         },
         nesting: Nesting::Off,
@@ -121,7 +121,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
             ErrorKind::Unsupported,
         )?;
         let seen = stage.backend.instance(&name).await?.settings;
-        ensure!(seen == narrow, "a refused change was made: {seen:?}");
+        ensure!(seen == narrow, "a refused change was applied: {seen:?}");
     }
     if !shrinks {
         let mut smaller = narrow.clone();
@@ -131,9 +131,9 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
             ErrorKind::Unsupported,
         )?;
         let seen = stage.backend.instance(&name).await?.settings;
-        ensure!(seen == narrow, "a refused change was made: {seen:?}");
+        ensure!(seen == narrow, "a refused change was applied: {seen:?}");
     }
-    // While it runs, too.
+    // Also while running.
     stage.backend.start(&name).await?;
     stage.backend.configure(&name, &Settings::default()).await?;
     let seen = stage.backend.instance(&name).await?;
@@ -142,7 +142,7 @@ pub async fn settings_are_set_and_taken_away(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-pub async fn usage_is_told_while_it_runs(stage: &Stage) -> Result<()> {
+pub async fn usage_is_reported_while_running(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     let usage = stage.backend.usage(&name).await?;
     ensure!(usage.processes.is_some_and(|count| count > 0), "{usage:?}");

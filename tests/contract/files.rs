@@ -1,4 +1,4 @@
-//! Promises about files of guests that run or don't.
+//! Promises about files of running and stopped guests.
 
 use anyhow::{Result, bail, ensure};
 use lxc_dev_manager_core::ErrorKind;
@@ -8,13 +8,12 @@ use tokio::io::AsyncReadExt;
 
 use super::{Stage, ensure_kind};
 
-/// Writes a file of the guest's root.
+/// Writes a file owned by root.
 pub async fn write(stage: &Stage, name: &InstanceName, path: &str, text: &str) -> Result<()> {
     let file = GuestFile::of_root(0o600, text);
     Ok(stage.backend.write_file(name, path, file).await?)
 }
 
-/// The text of a file.
 pub async fn read(stage: &Stage, name: &InstanceName, path: &str) -> Result<String> {
     match stage.backend.read_file(name, path).await?.content {
         Content::File(mut from) => {
@@ -22,7 +21,7 @@ pub async fn read(stage: &Stage, name: &InstanceName, path: &str) -> Result<Stri
             from.read_to_string(&mut text).await?;
             Ok(text)
         }
-        _ => bail!("{path} is no file"),
+        _ => bail!("{path} is not a file"),
     }
 }
 
@@ -51,7 +50,7 @@ pub async fn a_file_is_written_read_and_deleted_in_a_running_guest(stage: &Stage
     round_trip(stage, &name).await
 }
 
-pub async fn directories_and_links_are_told_apart(stage: &Stage) -> Result<()> {
+pub async fn directories_and_links_are_distinguished(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let of = |content| GuestFile {
         content,
@@ -64,7 +63,7 @@ pub async fn directories_and_links_are_told_apart(stage: &Stage) -> Result<()> {
     write(stage, &name, "/root/some/file", "x").await?;
     let target = of(Content::Link("file".to_owned()));
     backend.write_file(&name, link, target).await?;
-    // A directory that is there stays.
+    // An existing directory stays.
     let again = of(Content::Directory(Vec::new()));
     backend.write_file(&name, directory, again).await?;
     match backend.read_file(&name, directory).await?.content {
@@ -72,14 +71,14 @@ pub async fn directories_and_links_are_told_apart(stage: &Stage) -> Result<()> {
             names.sort();
             ensure!(names == ["file", "link"], "{names:?}");
         }
-        _ => bail!("a directory is none"),
+        _ => bail!("not a directory"),
     }
     match backend.read_file(&name, link).await?.content {
         Content::Link(target) => ensure!(
             ["file", "/root/some/file"].contains(&target.as_str()),
             "{target:?}"
         ),
-        _ => bail!("a link is none"),
+        _ => bail!("not a link"),
     }
     Ok(())
 }

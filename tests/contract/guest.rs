@@ -1,4 +1,4 @@
-//! Promises about what runs in a guest.
+//! Promises about commands in guests.
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
@@ -18,7 +18,6 @@ async fn run(
     Ok((output.code, output.stdout, output.stderr))
 }
 
-/// Writes a file in a guest.
 pub async fn write(stage: &Stage, name: &InstanceName, path: &str, bytes: &[u8]) -> Result<()> {
     let (code, _, err) = run(stage, name, &["tee", path], bytes).await?;
     ensure!(
@@ -29,7 +28,6 @@ pub async fn write(stage: &Stage, name: &InstanceName, path: &str, bytes: &[u8])
     Ok(())
 }
 
-/// Reads a file of a guest.
 pub async fn read(stage: &Stage, name: &InstanceName, path: &str) -> Result<Vec<u8>> {
     let (code, out, err) = run(stage, name, &["cat", path], b"").await?;
     ensure!(code == 0, "cat failed: {}", String::from_utf8_lossy(&err));
@@ -40,15 +38,15 @@ pub async fn exit_codes_pass_through(stage: &Stage) -> Result<()> {
     let name = stage.running("dev").await?;
     ensure!(
         run(stage, &name, &["true"], b"").await?.0 == 0,
-        "true isn't 0"
+        "`true` did not exit with 0"
     );
     ensure!(
         run(stage, &name, &["false"], b"").await?.0 == 1,
-        "false isn't 1"
+        "`false` did not exit with 1"
     );
     ensure!(
         run(stage, &name, &["no-such-command"], b"").await?.0 == 127,
-        "missing isn't 127"
+        "a missing command did not exit with 127"
     );
     Ok(())
 }

@@ -13,7 +13,7 @@ fn alias(stage: &Stage, name: &str) -> ImageName {
     ImageName::parse(&format!("{}-{name}", stage.prefix)).unwrap()
 }
 
-/// An image with `/root/file` in it.
+/// Publishes an image with `/root/file`.
 async fn published(stage: &Stage, name: &str) -> Result<(InstanceName, Fingerprint)> {
     let source = stage.create("source").await?;
     write(stage, &source, "/root/file", &stage.prefix).await?;
@@ -39,7 +39,7 @@ async fn publish(
         .await
 }
 
-/// What an instance made from an image has in `/root/file`.
+/// Content of `/root/file` in an instance of the image.
 async fn content(stage: &Stage, name: &str) -> Result<String> {
     let spec = LaunchSpec {
         image: stage.backend.find_image(&alias(stage, name)).await?,
@@ -57,7 +57,7 @@ pub async fn an_image_is_published_and_used(stage: &Stage) -> Result<()> {
     let (source, image) = published(stage, "image").await?;
     let listed = stage.backend.images().await?;
     let listed = listed.iter().find(|found| found.fingerprint == image);
-    let listed = listed.context("it isn't listed")?;
+    let listed = listed.context("not listed")?;
     ensure!(
         listed.aliases == [alias(stage, "image").to_string()],
         "{listed:?}"
@@ -103,7 +103,7 @@ pub async fn an_image_travels_as_a_file(stage: &Stage) -> Result<()> {
         .backend
         .export_image(&image, &mut bytes, &progress)
         .await?;
-    // One that is there already gets a second name.
+    // An existing image gets a second alias.
     let taken_in = |bytes: Vec<u8>, name: &str| {
         let (from, alias) = (Box::new(std::io::Cursor::new(bytes)), alias(stage, name));
         async move {

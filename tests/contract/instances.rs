@@ -35,7 +35,7 @@ pub async fn an_unknown_image_is_not_found(stage: &Stage) -> Result<()> {
         .find_image(&name)
         .await
         .err()
-        .context("it was found")?;
+        .context("found a missing instance")?;
     ensure!(error.kind() == ErrorKind::NotFound, "{error:?}");
     ensure!(
         error.hint().is_some_and(|hint| hint.contains("debian")),
@@ -47,10 +47,10 @@ pub async fn an_unknown_image_is_not_found(stage: &Stage) -> Result<()> {
 pub async fn a_second_create_of_a_name_fails(stage: &Stage) -> Result<()> {
     stage.create("dev").await?;
     let second = stage.create("dev").await;
-    ensure!(second.is_err(), "it was made twice");
+    ensure!(second.is_err(), "created twice");
     ensure!(
         stage.backend.instance(&stage.name("dev")).await.is_ok(),
-        "the first one is gone"
+        "the first instance is gone"
     );
     Ok(())
 }
@@ -69,7 +69,7 @@ pub async fn a_new_instance_is_stopped_and_marked(stage: &Stage) -> Result<()> {
         .iter()
         .find(|found| found.name == name)
         .context("not in the list")?;
-    ensure!(*listed == instance, "the list says otherwise: {listed:?}");
+    ensure!(*listed == instance, "the list differs: {listed:?}");
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub async fn a_cancelled_create_leaves_nothing(stage: &Stage) -> Result<()> {
         result.is_err_and(|error| error.kind() == ErrorKind::Cancelled),
         "not cancelled"
     );
-    // The engine may not be able to cancel; what it made then is rolled back by the caller.
+    // Some engines cannot cancel; then the caller rolls back.
     stage.backend.settle(&spec.name).await?;
     if let Ok(instance) = stage.backend.instance(&spec.name).await {
         ensure!(instance.status == EnvStatus::Stopped, "{instance:?}");
@@ -117,7 +117,7 @@ pub async fn a_running_instance_gets_an_address(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-pub async fn brief_list_equals_the_full_one_without_snapshots(stage: &Stage) -> Result<()> {
+pub async fn brief_list_matches_the_full_list(stage: &Stage) -> Result<()> {
     let (running, stopped) = (stage.create("up").await?, stage.create("down").await?);
     stage.backend.start(&running).await?;
     provision::wait_for_network(stage.backend.as_ref(), &running).await?;
@@ -125,7 +125,7 @@ pub async fn brief_list_equals_the_full_one_without_snapshots(stage: &Stage) -> 
     for name in [&running, &stopped] {
         let whole = stage.backend.instance(name).await?;
         let brief = seen.iter().find(|instance| instance.name == *name);
-        let brief = brief.with_context(|| format!("{name} isn't seen"))?;
+        let brief = brief.with_context(|| format!("{name} is not listed"))?;
         ensure!(brief.status == whole.status, "{brief:?} is not {whole:?}");
         ensure!(brief.marks == whole.marks, "{brief:?} is not {whole:?}");
         ensure!(
@@ -148,7 +148,7 @@ pub async fn a_renamed_instance_has_only_its_new_name(stage: &Stage) -> Result<(
     ensure_kind(stage.backend.instance(&name).await, ErrorKind::NotFound)?;
     ensure!(
         stage.backend.instance(&new).await?.name == new,
-        "another name"
+        "wrong name"
     );
     Ok(())
 }
@@ -165,12 +165,12 @@ pub async fn marks_can_be_replaced(stage: &Stage) -> Result<()> {
     stage.backend.set_marks(&name, &Marks::default()).await?;
     ensure!(
         stage.backend.instance(&name).await?.marks.is_empty(),
-        "not taken away"
+        "not removed"
     );
     Ok(())
 }
 
-pub async fn changes_are_told(stage: &Stage) -> Result<()> {
+pub async fn changes_are_reported(stage: &Stage) -> Result<()> {
     let mut events = stage.backend.events().await?;
     let name = stage.running("dev").await?;
     let mut seen = Vec::new();

@@ -1,4 +1,4 @@
-//! The promises of [`Backend`], one function each, run against the fake, LXD, Incus and Lima alike.
+//! The promises of [`Backend`], one function each, on the fake, LXD, Incus and Lima.
 
 mod copies;
 mod files;
@@ -23,13 +23,12 @@ use lxc_dev_manager_tests::lima::{Guest, Lima, LimaStage};
 use lxc_dev_manager_tests::{engines, harness};
 use tokio_util::sync::CancellationToken;
 
-/// How long a promise may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A backend, and the names that one promise may use on it.
+/// A backend, and a prefix for the names of one promise.
 struct Stage {
     backend: Arc<dyn Backend>,
-    /// The backend, where it is the fake: its guests have no programs to listen.
+    /// The fake, whose guests cannot run services.
     fake: Option<Arc<Fake>>,
     prefix: String,
 }
@@ -39,7 +38,7 @@ impl Stage {
         InstanceName::parse(&format!("{}-{suffix}", self.prefix)).unwrap()
     }
 
-    /// A stopped instance.
+    /// Creates a stopped instance.
     async fn create(&self, suffix: &str) -> Result<InstanceName> {
         let spec = self.spec(suffix).await?;
         self.backend
@@ -77,7 +76,7 @@ impl Stage {
                 .as_str()
                 .starts_with(&format!("{}-", self.prefix))
             {
-                // It may be stopped already; the delete tells.
+                // It may be stopped already. Deletion reports errors.
                 let _ = self.backend.stop(&instance.name, true).await;
                 if let Err(error) = self.backend.delete(&instance.name).await {
                     eprintln!("{} was left behind: {error:?}", instance.name);
@@ -95,7 +94,6 @@ impl Stage {
     }
 }
 
-/// Asserts the kind of an error.
 fn ensure_kind<T: std::fmt::Debug>(
     result: lxc_dev_manager_core::Result<T>,
     kind: ErrorKind,
@@ -128,44 +126,44 @@ fn promises() -> Vec<(&'static str, &'static str, Promise)> {
         instances::starting_twice_is_a_conflict,
         instances::a_cancelled_create_leaves_nothing,
         instances::a_running_instance_gets_an_address,
-        instances::brief_list_equals_the_full_one_without_snapshots,
+        instances::brief_list_matches_the_full_list,
         instances::a_renamed_instance_has_only_its_new_name,
         instances::marks_can_be_replaced,
-        instances::changes_are_told,
+        instances::changes_are_reported,
         snapshots::restore_brings_files_back,
         snapshots::restore_of_a_running_instance_is_a_conflict,
         snapshots::restore_keeps_marks,
         snapshots::a_missing_snapshot_is_not_found,
         snapshots::a_snapshot_can_be_deleted,
-        snapshots::what_snapshots_hold_is_told_or_not_known,
+        snapshots::size_of_snapshots_is_known_or_unreported,
         copies::a_copy_has_the_files_and_no_snapshots,
-        copies::a_running_instance_can_be_copied_if_it_says_so,
-        copies::a_copy_is_marked_as_said_and_knows_its_image,
+        copies::running_instance_is_copied_if_supported,
+        copies::copy_has_requested_marks_and_its_image,
         copies::a_copy_needs_a_source_and_a_free_name,
-        copies::settings_are_set_and_taken_away,
-        copies::usage_is_told_while_it_runs,
+        copies::settings_are_set_and_removed,
+        copies::usage_is_reported_while_running,
         images::an_image_is_published_and_used,
         images::image_names_can_be_changed_and_are_unique,
         images::an_image_travels_as_a_file,
         files::a_file_is_written_read_and_deleted_in_a_stopped_guest,
         files::a_file_is_written_read_and_deleted_in_a_running_guest,
-        files::directories_and_links_are_told_apart,
+        files::directories_and_links_are_distinguished,
         files::a_missing_directory_is_not_found,
         guest::exit_codes_pass_through,
         guest::streams_pass_through,
         guest::a_stopped_instance_runs_nothing,
         guest::many_bytes_pass_unchanged,
         ports::services_on_every_address_are_reached,
-        ports::a_service_that_begins_late_is_reached,
+        ports::late_service_is_reached,
         ports::a_port_without_a_service_is_refused,
         ports::a_route_ends_with_its_boot,
         ports::connections_outlive_their_route,
-        ports::listeners_are_told,
+        ports::listeners_are_reported,
     ]
     .to_vec()
 }
 
-/// The promises on Lima. Services in guests want Perl, which only the larger of its guests has.
+/// Services in guests need Perl, which only the larger guest has.
 fn on_lima() -> Result<Vec<Trial>> {
     let lima = Lima::find()?;
     let all = promises().into_iter();
@@ -175,7 +173,7 @@ fn on_lima() -> Result<Vec<Trial>> {
                 "ports" => Guest::Debian,
                 _ => Guest::Busybox,
             };
-            // A real one fetches its image, and boots several times, in an emulation perhaps.
+            // A real limactl downloads its image and boots several times, possibly emulated.
             let timeout = if stage.is_fake() {
                 TIMEOUT
             } else {
@@ -199,7 +197,6 @@ fn trial(
     })
 }
 
-/// Sees whether a backend keeps a promise.
 fn run(
     promise: Promise,
     backend: Arc<dyn Backend>,
@@ -218,7 +215,7 @@ fn run(
         };
         let result = tokio::time::timeout(timeout, promise(&stage)).await;
         stage.clear().await;
-        result.unwrap_or_else(|_| anyhow::bail!("no end within {} s", timeout.as_secs()))
+        result.unwrap_or_else(|_| anyhow::bail!("timeout after {} s", timeout.as_secs()))
     })
 }
 
@@ -243,7 +240,7 @@ fn main() -> ExitCode {
         }
     }
     for label in missing {
-        eprintln!("skipped: {label} doesn't run (make engines)");
+        eprintln!("skipped: {label} is not running (make engines)");
     }
     harness::run(trials)
 }

@@ -15,7 +15,7 @@ fn port(number: u16) -> GuestPort {
     GuestPort::new(number).unwrap()
 }
 
-/// A running instance with its network.
+/// A running instance with a network.
 async fn reachable(stage: &Stage, suffix: &str) -> Result<InstanceName> {
     let name = stage.running(suffix).await?;
     provision::wait_for_network(stage.backend.as_ref(), &name).await?;
@@ -40,7 +40,7 @@ pub async fn services_on_every_address_are_reached(stage: &Stage) -> Result<()> 
         (8004, "::1"),
     ] {
         listen(stage, &name, address, number).await?;
-        // The second time the way is known.
+        // The second time the backend knows the route.
         for _ in 0..2 {
             service::echo(route.dial(port(number)).await?, &bytes).await?;
         }
@@ -53,7 +53,7 @@ pub async fn services_on_every_address_are_reached(stage: &Stage) -> Result<()> 
     Ok(())
 }
 
-pub async fn a_service_that_begins_late_is_reached(stage: &Stage) -> Result<()> {
+pub async fn late_service_is_reached(stage: &Stage) -> Result<()> {
     let name = reachable(stage, "dev").await?;
     let route = stage.backend.route(&name).await?;
     for (number, address) in [(8001, "0.0.0.0"), (8003, "127.0.0.1")] {
@@ -124,7 +124,7 @@ pub async fn connections_outlive_their_route(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-pub async fn listeners_are_told(stage: &Stage) -> Result<()> {
+pub async fn listeners_are_reported(stage: &Stage) -> Result<()> {
     let name = reachable(stage, "dev").await?;
     let backend = stage.backend.as_ref();
     let services = [
@@ -139,14 +139,14 @@ pub async fn listeners_are_told(stage: &Stage) -> Result<()> {
     let told = listeners(backend, &name).await?;
     for (number, address) in services {
         let listener = told.iter().find(|listener| listener.port == port(number));
-        let listener = listener.with_context(|| format!("{number} isn't told: {told:?}"))?;
+        let listener = listener.with_context(|| format!("{number} is not reported: {told:?}"))?;
         if stage.fake.is_none() {
             ensure!(listener.addresses == [address.parse::<IpAddr>()?]);
             let process = listener.process.as_ref().context("no process")?;
             ensure!(process.name == "perl", "{process:?}");
         }
     }
-    // What we ourselves put there to reach it is no service of the guest's.
+    // Our relay is not a service of the guest.
     let route = stage.backend.route(&name).await?;
     service::echo(route.dial(port(8003)).await?, b"here").await?;
     let again = listeners(backend, &name).await?;

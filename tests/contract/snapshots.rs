@@ -93,7 +93,7 @@ pub async fn restore_keeps_marks(stage: &Stage) -> Result<()> {
         .await?;
     ensure!(
         stage.backend.instance(&name).await?.marks == marks,
-        "the snapshot's marks came back"
+        "marks were restored"
     );
     Ok(())
 }
@@ -134,7 +134,7 @@ pub async fn a_snapshot_can_be_deleted(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<()> {
+pub async fn size_of_snapshots_is_known_or_unreported(stage: &Stage) -> Result<()> {
     let name = stage.create("dev").await?;
     let one = SnapshotName::parse("one")?;
     stage
@@ -142,7 +142,7 @@ pub async fn what_snapshots_hold_is_told_or_not_known(stage: &Stage) -> Result<(
         .create_snapshot(&name, &one, None, &Progress::none())
         .await?;
     let space = stage.backend.pool_space().await?;
-    let space = space.context("a pool tells how full it is")?;
+    let space = space.context("the pool reports no usage")?;
     ensure!(space.used <= space.total && space.total > 0, "{space:?}");
     let of_one = stage.backend.held_bytes(&name, Some(&one)).await?;
     let of_all = stage.backend.held_bytes(&name, None).await?;

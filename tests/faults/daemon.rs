@@ -1,4 +1,4 @@
-//! A daemon that may be killed.
+//! A daemon that tests may kill.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::model::EngineKind;
 use lxc_dev_manager_tests::engines::TestEngine;
 
-/// The only image that it has.
+/// Its only image.
 pub(crate) const IMAGE: &str = "ldm-busybox";
 
-/// A daemon with a bridge, a pool and an image of its own, until dropped.
+/// A daemon with its own bridge, pool and image, until dropped.
 pub(crate) struct Daemon {
     pub(crate) engine: TestEngine,
     directory: PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one, whose pool is so big. What a killed run of the same test has left is deleted first.
+    /// Starts a daemon with a pool of this size, after deleting leftovers of a killed run of the same test.
     pub(crate) fn start(kind: EngineKind, test: &str, pool_size: &'static str) -> Result<Self> {
         let usual = std::env::var("LDM_TEST_DIR").unwrap_or_else(|_| "/var/tmp/ldm-test".into());
         let label = if kind == EngineKind::Lxd {
@@ -26,7 +26,7 @@ impl Daemon {
         } else {
             "incus"
         };
-        // Short, for the paths of its sockets.
+        // Short, because of the limit for socket paths.
         let mark: String = test
             .split('_')
             .filter_map(|word| word.chars().next())
@@ -49,7 +49,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// SIGKILL, and a new start. Its instances run on.
+    /// Kills the daemon and starts it again. Its instances keep running.
     pub(crate) fn restart(&self) -> Result<()> {
         self.script(&["restart", self.engine.label()])
     }
@@ -63,7 +63,7 @@ impl Daemon {
             .env("LDM_TEST_IMAGES", IMAGE)
             .env("LDM_TEST_POOL_SIZE", self.pool_size)
             .output()
-            .context("engines.sh can't be run")?;
+            .context("cannot run engines.sh")?;
         ensure!(output.status.success(), "{arguments:?}: {output:?}");
         Ok(())
     }
@@ -75,7 +75,7 @@ impl Drop for Daemon {
             eprintln!("{} was left behind: {error:?}", self.directory.display());
             return;
         }
-        // Only a lock file and a link are left.
+        // Only a lock file and a link remain.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -1,4 +1,4 @@
-//! A pool without any room.
+//! A full pool.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, IMAGE};
 
-/// More than a busy machine needs to free what was deleted.
+/// Enough to free deleted blocks on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Fails as a full pool does: of the engine's kind or the guest's, with what to do.
+/// Checks an error for a full pool: its kind, from engine or guest, and its hint.
 fn ensure_full(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     let arguments = [&["--json"], arguments].concat();
     let ran = workspace.run(&arguments)?;
@@ -28,19 +28,19 @@ fn ensure_full(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result<()> {
+pub(crate) fn full_pool_is_reported_and_nothing_is_lost(daemon: &Daemon) -> Result<()> {
     let workspace = Workspace::new(&daemon.engine)?;
     workspace.ok(&["container", "create", "dev", IMAGE])?;
     workspace.ok(&["exec", "dev", "--", "sh", "-c", "echo mine >note"])?;
     let before = workspace.file()?;
-    // It ends when nothing fits any more; a second time takes what is left over.
+    // Each dd ends when the pool is full; the next one uses blocks that were freed meanwhile.
     let fill = "for n in 1 2 3; do dd if=/dev/urandom of=fill$n bs=64k 2>/dev/null; sync; done";
     workspace.run(&["exec", "dev", "--", "sh", "-c", fill])?;
     ensure_full(&workspace, &["container", "create", "two", IMAGE])?;
     ensure!(workspace.file()? == before, "{}", workspace.file()?);
     let instances = workspace.instances()?;
     ensure!(instances.len() == 1, "{instances:?}");
-    // What shares its blocks may still fit, and is whole then.
+    // Operations that share blocks may succeed.
     for arguments in [
         &["container", "clone", "dev", "three"][..],
         &["container", "snapshot", "create", "dev", "full"],
@@ -57,7 +57,7 @@ pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result
     }
     let note = workspace.ok(&["exec", "dev", "--", "cat", "note"])?;
     ensure!(note == "mine\n", "{note:?}");
-    // There is a way out.
+    // The user can free space.
     workspace.ok(&["exec", "dev", "--", "sh", "-c", "rm -f fill*; sync"])?;
     if workspace.file()?.contains("three:") {
         workspace.ok(&["remove", "-f", "three"])?;
@@ -67,13 +67,13 @@ pub(crate) fn a_full_pool_is_said_and_nothing_is_lost(daemon: &Daemon) -> Result
     }
     workspace.ok(&["gc", "--all", "-f"])?;
     workspace.run(&["image", "delete", "-f", "full-image"])?;
-    // btrfs frees what was deleted up to half a minute later, and tells nobody.
+    // btrfs frees deleted blocks up to half a minute later, without an event.
     let begun = Instant::now();
     loop {
         let ran = workspace.run(&["container", "create", "two", IMAGE])?;
         if ran.code == Some(0) {
             return Ok(());
         }
-        ensure!(begun.elapsed() < TIMEOUT, "there is no room again: {ran:?}");
+        ensure!(begun.elapsed() < TIMEOUT, "still no space: {ran:?}");
     }
 }

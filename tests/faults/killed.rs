@@ -1,4 +1,4 @@
-//! SIGKILL of the engine in the middle of an operation.
+//! SIGKILL of the engine during an operation.
 
 use std::io::{BufRead, BufReader};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, IMAGE};
 
-/// Runs a command, and kills the engine as soon as it says that it is at a step. Returns what it said.
+/// Runs a command and kills the engine when the command reports a step. Returns exit code and stderr.
 fn kill_engine_at(
     daemon: &Daemon,
     workspace: &Workspace,
@@ -27,11 +27,11 @@ fn kill_engine_at(
             daemon.restart()?;
         }
     }
-    ensure!(killed, "{arguments:?} never came to {step:?}: {seen}");
+    ensure!(killed, "{arguments:?} never reached {step:?}: {seen}");
     Ok((child.wait()?.code(), seen))
 }
 
-/// Each env of the file is in the engine, and the other way round.
+/// Checks that project file and engine have the same envs.
 fn ensure_whole(workspace: &Workspace, at: &str) -> Result<()> {
     let list: Value = serde_json::from_str(&workspace.ok(&["list", "--json"])?)?;
     let envs = list["envs"].as_array().context("no envs")?;
@@ -47,7 +47,7 @@ fn ensure_whole(workspace: &Workspace, at: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon) -> Result<()> {
+pub(crate) fn killed_engine_during_an_operation(daemon: &Daemon) -> Result<()> {
     let workspace = Workspace::new(&daemon.engine)?;
     workspace.ok(&["container", "create", "dev", IMAGE])?;
     workspace.ok(&["exec", "dev", "--", "touch", "mine"])?;
@@ -70,7 +70,7 @@ pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon)
         let at = format!("{} at {step:?}", arguments[..2].join(" "));
         let (code, seen) = kill_engine_at(daemon, &workspace, arguments, step)?;
         ensure!(code == Some(3) || code == Some(0), "{at}: {code:?} {seen}");
-        // Any change recovers first, and says so.
+        // The next change recovers and reports it.
         let next = workspace.run(&["up", "dev"])?;
         ensure!(next.code == Some(0), "{at}: {seen}; {next:?}");
         let open = code == Some(3) && !seen.contains("rolling back");
@@ -80,11 +80,11 @@ pub(crate) fn an_engine_that_dies_in_the_middle_of_an_operation(daemon: &Daemon)
         );
         ensure!(
             workspace.run(&["list"])?.stderr.is_empty(),
-            "{at}: something is left"
+            "{at}: leftovers"
         );
         ensure_whole(&workspace, &at)?;
         workspace.ok(&["exec", "dev", "--", "test", "-e", "mine"])?;
-        // The same again is possible.
+        // Make the operation possible again.
         if workspace.file()?.contains("two:") {
             workspace.ok(&["remove", "-f", "two"])?;
             workspace.ok(&["gc", "--all", "-f"])?;

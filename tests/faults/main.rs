@@ -1,5 +1,4 @@
-//! Engines that die in the middle of an operation, and pools that are full: on a daemon of each kind that
-//! is this suite's own, for nobody else may be using it.
+//! Engines killed during an operation, and full pools: on daemons of this suite's own, because it kills them.
 
 mod daemon;
 mod full;
@@ -20,14 +19,14 @@ type Row = (
 
 const TESTS: [Row; 2] = [
     (
-        "an_engine_that_dies_in_the_middle_of_an_operation",
+        "killed_engine_during_an_operation",
         "3GiB",
-        killed::an_engine_that_dies_in_the_middle_of_an_operation,
+        killed::killed_engine_during_an_operation,
     ),
     (
-        "a_full_pool_is_said_and_nothing_is_lost",
+        "full_pool_is_reported_and_nothing_is_lost",
         "400MiB",
-        full::a_full_pool_is_said_and_nothing_is_lost,
+        full::full_pool_is_reported_and_nothing_is_lost,
     ),
 ];
 
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         }
     }
     for label in missing {
-        eprintln!("skipped: {label} doesn't run (make engines)");
+        eprintln!("skipped: {label} is not running (make engines)");
         for (name, ..) in TESTS {
             let name = format!("{label}::{name}");
             trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));

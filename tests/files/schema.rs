@@ -186,7 +186,7 @@ const BAD: [&str; 29] = [
 ];
 
 #[test]
-fn it_takes_and_refuses_what_the_program_takes_and_refuses() {
+fn schema_accepts_what_the_program_accepts() {
     let validator = validator();
     for text in GOOD {
         let wrong = complaints(&validator, text);

@@ -1,4 +1,5 @@
-//! Our commands with a limactl that is missing, hangs, dies, or prints unexpected output, and with edited or deleted files.
+//! Our commands with a limactl that is missing, hangs, dies or prints unexpected output, and with edited or deleted
+//! files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -41,11 +42,11 @@ fn root(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let refused = project.refused(&CREATE, "Lima does not run as root")?;
     ensure!(refused.stderr.contains("without sudo"), "{refused:?}");
-    ensure!(!stage.instance("web-dev").exists(), "it was made");
+    ensure!(!stage.instance("web-dev").exists(), "created");
     Ok(())
 }
 
-/// The process of the last call of this command, once it is there.
+/// Pid of the last call of this command.
 fn call_of(stage: &LimaStage, command: &str) -> Result<u32> {
     let mut found = None;
     stage.until("limactl is called", || {
@@ -58,7 +59,7 @@ fn call_of(stage: &LimaStage, command: &str) -> Result<u32> {
     Ok(found.context("no call")?.pid)
 }
 
-/// Whether a process has ended; a zombie has.
+/// A zombie counts as gone.
 fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ")
@@ -73,13 +74,13 @@ fn hangs(stage: &LimaStage) -> Result<()> {
     let told = project.run(&["--json", "list"])?;
     let words = "limactl list timed out after 20 s";
     ensure!(format!("{told:?}").contains(words), "{told:?}");
-    ensure!(is_gone(call_of(stage, "list")?), "it was left running");
+    ensure!(is_gone(call_of(stage, "list")?), "limactl is still running");
     stage.faults(&["hang version"])?;
     project.refused(&["down", "dev"], "limactl --version timed out")?;
     stage.faults(&[])?;
     ensure!(
         project.status("dev")? == "running",
-        "it doesn't run any more"
+        "no longer running"
     );
     Ok(())
 }
@@ -98,11 +99,11 @@ fn interrupted(stage: &LimaStage) -> Result<()> {
     let ended: Ran = child.wait_with_output()?.into();
     ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
     ensure!(ended.stderr.contains("cancelled by the user"), "{ended:?}");
-    ensure!(is_gone(limactl), "limactl was left running");
+    ensure!(is_gone(limactl), "limactl is still running");
     stage.faults(&[])?;
     ensure!(
         stage.ok(&["list", "--quiet"])?.is_empty(),
-        "a machine was left"
+        "a VM was left behind"
     );
     project.ok(&CREATE)?;
     Ok(())
@@ -122,7 +123,7 @@ fn dies(stage: &LimaStage) -> Result<()> {
     project.refused(&["remove", "dev", "-f"], "limactl was killed by signal 9")?;
     stage.faults(&[])?;
     project.ok(&["remove", "dev", "-f"])?;
-    ensure!(!stage.instance("web-dev").exists(), "it is left");
+    ensure!(!stage.instance("web-dev").exists(), "not deleted");
     Ok(())
 }
 
@@ -135,9 +136,9 @@ fn rubbish(stage: &LimaStage) -> Result<()> {
         "rubbish version",
         "warn version",
     ])?;
-    ensure!(project.status("dev")? == "running", "it isn't listed");
+    ensure!(project.status("dev")? == "running", "not running");
     project.ok(&["down", "dev"])?;
-    ensure!(project.status("dev")? == "stopped", "it isn't stopped");
+    ensure!(project.status("dev")? == "stopped", "not stopped");
     Ok(())
 }
 
@@ -182,7 +183,7 @@ fn too_long(stage: &LimaStage) -> Result<()> {
     let created = calls
         .iter()
         .any(|call| call.args.iter().any(|word| word == "create"));
-    ensure!(!created, "limactl was asked to make it");
+    ensure!(!created, "limactl was called");
     Ok(())
 }
 
@@ -194,17 +195,26 @@ fn broken_settings(stage: &LimaStage) -> Result<()> {
     let good = fs::read_to_string(&yaml)?;
     let agent: u32 = fs::read_to_string(machine.join("ha.pid"))?.trim().parse()?;
     fs::write(&yaml, "cpus: [\n")?;
-    ensure!(project.status("dev")? == "error", "it isn't broken");
+    ensure!(
+        project.status("dev")? == "error",
+        "no error for an invalid lima.yaml"
+    );
     fs::write(&yaml, b"cpus: \xff\n")?;
-    ensure!(project.status("dev")? == "error", "it is no text");
+    ensure!(
+        project.status("dev")? == "error",
+        "no error for a binary lima.yaml"
+    );
     fs::set_permissions(&yaml, fs::Permissions::from_mode(0o0))?;
-    ensure!(project.status("dev")? == "error", "it is unreadable");
+    ensure!(
+        project.status("dev")? == "error",
+        "no error for an unreadable lima.yaml"
+    );
     fs::set_permissions(&yaml, fs::Permissions::from_mode(0o600))?;
     fs::write(&yaml, "cpus: [\n")?;
-    // Lima finds no processes of a machine with invalid settings.
+    // Lima finds no processes of an instance with invalid settings.
     project.ok(&["remove", "dev", "-f"])?;
-    ensure!(is_gone(agent), "its host agent was left");
-    ensure!(!machine.exists(), "it is left");
+    ensure!(is_gone(agent), "the host agent is still running");
+    ensure!(!machine.exists(), "not deleted");
 
     project.ok(&CREATE)?;
     project.ok(&["down", "dev"])?;
@@ -220,7 +230,7 @@ fn deleted(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&CREATE)?;
     stage.ok(&["delete", "-f", "web-dev"])?;
-    ensure!(project.status("dev")? == "not-found", "it is still there");
+    ensure!(project.status("dev")? == "not-found", "still listed");
     project.refused(&["exec", "dev", "true"], "no engine has `web-dev`")?;
     project.ok(&["remove", "dev", "-f"])?;
     project.ok(&CREATE)?;
@@ -243,7 +253,7 @@ fn broken(stage: &LimaStage) -> Result<()> {
         "{told:?}"
     );
     project.ok(&["up", "dev"])?;
-    ensure!(project.status("dev")? == "running", "it was not fixed");
+    ensure!(project.status("dev")? == "running", "not repaired");
     Ok(())
 }
 
@@ -255,10 +265,10 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     let before = starts()?;
     stage.faults(&["taken port 2"])?;
     project.ok(&["up", "dev"])?;
-    ensure!(project.status("dev")? == "running", "it doesn't run");
+    ensure!(project.status("dev")? == "running", "not running");
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
 
-    // Not retried for ever.
+    // The number of retries is limited.
     project.ok(&["down", "dev"])?;
     stage.faults(&["taken port 99"])?;
     let before = starts()?;
@@ -267,7 +277,7 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
     ensure!(
         project.status("dev")? == "stopped",
-        "it is partially started"
+        "partially started"
     );
     stage.faults(&[])?;
     project.ok(&["up", "dev"]).map(drop)

@@ -1,4 +1,4 @@
-//! Envs on Lima after a crash or a reboot: stale pid files, and records of a newer program, and killed VMs.
+//! Envs on Lima after a crash or a reboot: stale pid files, records of a newer version, killed VMs.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ impl ForeignProcess {
         Ok(Self(command.spawn()?))
     }
 
-    /// Writes its pid to the pid files of a machine, as after a reboot.
+    /// Writes its pid to the pid files of an instance, as after a reboot.
     fn take_over(&self, machine: &Path) -> Result<()> {
         for name in ["ha.pid", "qemu.pid"] {
             let path = machine.join(name);
@@ -61,7 +61,7 @@ impl ForeignProcess {
 
 impl Drop for ForeignProcess {
     fn drop(&mut self) {
-        // It may have ended, which the test has reported.
+        // It may have exited, which the test reports.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -75,20 +75,20 @@ fn foreign_process_with_its_pid(stage: &LimaStage) -> Result<()> {
 
     project.ok(&["down", "dev"])?;
     foreign.take_over(&machine)?;
-    ensure!(project.status("dev")? == "stopped", "it isn't stopped");
+    ensure!(project.status("dev")? == "stopped", "not stopped");
     let told = project.run(&["doctor"])?;
     ensure!(told.stdout.contains("has crashed"), "{told:?}");
-    // Diagnosis changes nothing.
-    ensure!(machine.join("ha.pid").exists(), "its file is gone");
+    // Diagnosis must not change anything.
+    ensure!(machine.join("ha.pid").exists(), "the pid file is gone");
     project.ok(&["up", "dev"])?;
-    ensure!(project.status("dev")? == "running", "it doesn't run");
-    ensure!(foreign.lives()?, "starting has killed it");
+    ensure!(project.status("dev")? == "running", "not running");
+    ensure!(foreign.lives()?, "start killed a foreign process");
 
     project.ok(&["down", "dev"])?;
     foreign.take_over(&machine)?;
     project.ok(&["remove", "dev", "-f"])?;
-    ensure!(!machine.exists(), "it is still there");
-    ensure!(foreign.lives()?, "deleting has killed it");
+    ensure!(!machine.exists(), "not deleted");
+    ensure!(foreign.lives()?, "delete killed a foreign process");
     Ok(())
 }
 
@@ -103,7 +103,7 @@ fn killed_vm(stage: &LimaStage) -> Result<()> {
         Ok(project.status("dev")? == "stopped")
     })?;
     project.ok(&["up", "dev"])?;
-    // Like a power cut, and with the set-up of the env.
+    // Like a power cut: unsaved files are lost, the set-up is not.
     let lost = project.run(&["exec", "dev", "--", "test", "-e", "unsaved"])?;
     ensure!(lost.code == Some(1), "{lost:?}");
     Ok(())

@@ -1,5 +1,5 @@
-//! `nesting: docker` in a real machine, which gets Docker of its distribution's servers. The stand-in's guests are namespaces of
-//! an ordinary user, who may not create devices or mount overlays: Docker doesn't start there.
+//! `nesting: docker` in a real VM, which downloads Docker from its distribution. Not on the stand-in: its guests are
+//! user namespaces without device nodes and overlay mounts, so Docker does not start.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Envs on Lima by the command line: a project whose file says `backend: lima`.
+//! Envs on Lima through the CLI: a project with `backend: lima`.
 
 use std::fs;
 
@@ -62,10 +62,10 @@ fn created_snapshotted_and_reset(stage: &LimaStage) -> Result<()> {
     ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(refused.stderr.contains("for a snapshot"), "{refused:?}");
     project.ok(&["container", "snapshot", "create", "dev", "before"])?;
-    ensure!(project.note("dev")? == "one", "it doesn't run again");
+    ensure!(project.note("dev")? == "one", "not started again");
     project.write_note("dev", "it's $(two)")?;
     project.ok(&["container", "reset", "dev", "before"])?;
-    ensure!(project.note("dev")? == "one", "it didn't go back");
+    ensure!(project.note("dev")? == "one", "not restored");
 
     project.ok(&["image", "create", "dev", "base"])?;
     project.ok(&["container", "create", "other", "base"])?;
@@ -84,25 +84,25 @@ fn a_clones_identity(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     let id = |env: &str| project.ok(&["exec", env, "--", "cat", "/etc/machine-id"]);
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    // The stand-in's guest has none.
+    // The stand-in's guest has no machine ID.
     let script = "[ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id";
     project.ok(&["exec", "-u", "root", "dev", "--", "sh", "-c", script])?;
     let known = id("dev")?;
     ensure!(known.trim().len() == 32, "{known:?}");
     project.ok(&["down", "dev"])?;
     project.ok(&["container", "clone", "dev", "copy"])?;
-    ensure!(id("copy")? != known, "the clone is its source");
-    // The initial state of a clone has the id of its source.
+    ensure!(id("copy")? != known, "the clone has the ID of its source");
+    // The initial state of a clone has the machine ID of its source.
     project.ok(&["container", "reset", "copy"])?;
-    ensure!(id("copy")? != known, "the clone is its source again");
+    ensure!(id("copy")? != known, "the clone has the ID of its source");
     let before = id("copy")?;
     project.ok(&["container", "snapshot", "create", "copy", "s"])?;
     project.ok(&["down", "copy"])?;
-    // First to the initial state, then to a state with its own id, without a boot in between.
+    // Two restores without a boot in between; the second state has its own ID.
     project.ok(&["container", "reset", "copy"])?;
     project.ok(&["container", "reset", "copy", "s"])?;
     project.ok(&["up", "copy"])?;
-    ensure!(id("copy")? == before, "its id has changed");
+    ensure!(id("copy")? == before, "the machine ID has changed");
     Ok(())
 }
 
@@ -121,7 +121,7 @@ fn never_looks_broken(stage: &LimaStage) -> Result<()> {
     ensure!(ended.status.success(), "{ended:?}");
     let odd = |status: &&String| !["stopped", "running"].contains(&status.as_str());
     ensure!(seen.iter().find(odd).is_none(), "{seen:?}");
-    // A real one may be too quick to be seen so.
+    // A real limactl may be too fast to show it.
     let is_broken = of_lima.iter().any(|status| status == "Broken");
     ensure!(is_broken || !stage.is_fake(), "{of_lima:?}");
     Ok(())
@@ -153,9 +153,12 @@ fn mounts_and_setup(stage: &LimaStage) -> Result<()> {
     project.ok(&["exec", "dev", "--", "cp", "note", "/srv/shared/back"])?;
     ensure!(fs::read_to_string(directory.join("shared/back"))?.starts_with("shared"));
     let written = project.run(&["exec", "dev", "--", "touch", "/srv/it's fixed/new"])?;
-    ensure!(written.code != Some(0), "it could be written: {written:?}");
+    ensure!(
+        written.code != Some(0),
+        "the mount is writable: {written:?}"
+    );
 
-    // One that fails fails the creation.
+    // A failing script fails the creation.
     project.ok(&["remove", "dev", "-f"])?;
     fs::write(
         directory.join("containers.yaml"),
@@ -164,7 +167,7 @@ fn mounts_and_setup(stage: &LimaStage) -> Result<()> {
     let failed = project.refused(&["container", "create", "dev"], "exit code 3")?;
     ensure!(
         !stage.instance("web-dev").exists(),
-        "it was left: {failed:?}"
+        "not deleted: {failed:?}"
     );
     Ok(())
 }
@@ -184,12 +187,12 @@ fn mount_is_missing(stage: &LimaStage) -> Result<()> {
         refused.stderr.contains("mountType: reverse-sshfs"),
         "{refused:?}"
     );
-    ensure!(!stage.instance("web-dev").exists(), "it was left");
+    ensure!(!stage.instance("web-dev").exists(), "not deleted");
     stage.faults(&[])?;
     project.ok(&["container", "create", "dev"])?;
     ensure!(
         directory.join("shared/file").exists(),
-        "its set-up was elsewhere"
+        "set-up ran without the mount"
     );
     Ok(())
 }
@@ -206,7 +209,7 @@ fn removal_is_undone(stage: &LimaStage) -> Result<()> {
     project.ok(&["undo"])?;
     ensure!(
         project.note("dev")? == "one",
-        "it came back without its files"
+        "restored without its files"
     );
     Ok(())
 }
@@ -217,7 +220,7 @@ fn a_foreign_machine(stage: &LimaStage) -> Result<()> {
     let refused = project.run(&["container", "create", "dev", "debian:12"])?;
     ensure!(refused.code == Some(1), "{refused:?}");
     ensure!(refused.stderr.contains("is not an env"), "{refused:?}");
-    // Not even where the file names it.
+    // Even if the file contains it.
     let text = "project: web\nbackend: lima\ncontainers: {dev: {image: \"debian:12\"}}\n";
     fs::write(stage.path("project/containers.yaml"), text)?;
     for arguments in [
@@ -231,12 +234,12 @@ fn a_foreign_machine(stage: &LimaStage) -> Result<()> {
         ensure!(ran.code != Some(0), "{arguments:?}: {ran:?}");
     }
     let machine = stage.instance("web-dev");
-    ensure!(machine.join("lima.yaml").exists(), "it is gone");
+    ensure!(machine.join("lima.yaml").exists(), "deleted");
     ensure!(
         !machine.join("lxc-dev-manager.json").exists(),
-        "it was written to"
+        "changed"
     );
-    ensure!(stage.status("web-dev")? == "Stopped", "it was started");
+    ensure!(stage.status("web-dev")? == "Stopped", "started");
     Ok(())
 }
 
@@ -300,7 +303,7 @@ fn autostart_is_refused(stage: &LimaStage) -> Result<()> {
         refused.stderr.contains("start-at-login web-dev"),
         "{refused:?}"
     );
-    ensure!(!stage.instance("web-dev").exists(), "it was made");
+    ensure!(!stage.instance("web-dev").exists(), "created");
     fs::write(&path, text)?;
     project.ok(&create)?;
     let text = fs::read_to_string(&path)?;
@@ -309,6 +312,6 @@ fn autostart_is_refused(stage: &LimaStage) -> Result<()> {
         text.replace("defaults: {", "defaults: {autostart: true, "),
     )?;
     project.refused(&["config", "apply", "dev"], words)?;
-    ensure!(project.status("dev")? == "running", "it was touched");
+    ensure!(project.status("dev")? == "running", "changed");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The initial snapshot of an env: of a frozen guest, or after a stop if it cannot be frozen.
+//! The initial snapshot of an env: of a frozen guest, or after a stop if freezing fails.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage, is_root, setting};
 
-/// The freezing script.
 const FREEZE: &str = include_str!("../../crates/core/src/backend/lima/snapshots/freeze.sh");
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
@@ -40,7 +39,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     trials
 }
 
-/// Freezing by the kernel and a copy under a constant writer; of a qcow2 disk by qemu's code.
+/// The kernel's freeze, and a copy, during constant writes. A qcow2 disk is written by qemu.
 fn on_ext4(format: &str) -> Result<()> {
     let image = setting("LDM_TEST_LIMA_IMAGE")?;
     let lima = concat!(env!("CARGO_MANIFEST_DIR"), "/lima/freeze_on_ext4.sh");
@@ -67,22 +66,22 @@ fn made_with(stage: &LimaStage, starts: usize, stops: usize) -> Result<LimaProje
         "starts and stops: {found:?}, {:#?}",
         stage.calls()?
     );
-    // It has the set-up, and no later files.
+    // The snapshot has the set-up, but no later files.
     project.write_note("dev", "later")?;
     project.ok(&["container", "reset", "dev"])?;
     ensure!(project.run(&["exec", "dev", "--", "cat", "note"])?.code != Some(0));
     let user = project.ok(&["exec", "dev", "--", "sudo", "-n", "id", "-un"])?;
-    ensure!(user.trim() == "root", "it isn't set up: {user}");
+    ensure!(user.trim() == "root", "not set up: {user}");
     Ok(project)
 }
 
 fn one_boot(stage: &LimaStage) -> Result<()> {
     let project = made_with(stage, 1, 0)?;
-    // Other snapshots are of a stopped machine.
+    // Other snapshots need a stop.
     project.ok(&["up", "dev"])?;
     let before = stage.called("stop")?;
     project.ok(&["container", "snapshot", "create", "dev", "other"])?;
-    ensure!(stage.called("stop")? == before + 1, "it wasn't stopped");
+    ensure!(stage.called("stop")? == before + 1, "not stopped");
     Ok(())
 }
 
@@ -96,7 +95,7 @@ fn not_frozen(stage: &LimaStage) -> Result<()> {
     made_with(stage, 2, 1).map(drop)
 }
 
-/// For example by swapping, without a file system.
+/// Writes that the file system does not see, such as swapping.
 fn written(stage: &LimaStage) -> Result<()> {
     let machine = stage.instance("web-dev");
     let (disk, agent) = (machine.join("disk"), machine.join("ha.pid"));
@@ -104,7 +103,7 @@ fn written(stage: &LimaStage) -> Result<()> {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                // Only while it runs. The disk may not exist yet.
+                // Only while the VM runs. The disk may not exist yet.
                 if agent.exists() {
                     let _ = File::options()
                         .write(true)
@@ -114,13 +113,12 @@ fn written(stage: &LimaStage) -> Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        // Also after a panic: the other thread would never end.
+        // Also after a panic, which would leave the thread running.
         let _end = OnDrop(&is_over);
         made_with(stage, 2, 1).map(drop)
     })
 }
 
-/// Sets a flag when dropped.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
@@ -129,7 +127,7 @@ impl Drop for OnDrop<'_> {
     }
 }
 
-/// The host's process may be dead, and the input may never end.
+/// Even if the process on the host is dead, and stdin never ends.
 fn thaws(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
@@ -161,9 +159,9 @@ fn thaws(stage: &LimaStage) -> Result<()> {
         );
         ensure!(
             began.elapsed() < Duration::from_secs(30),
-            "it stayed frozen"
+            "still frozen"
         );
-        // It writes again.
+        // Writes work again.
         project.write_note("dev", timeout)?;
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! SIGKILL during operations on Lima: at each reported step, and at each point of the `limactl` call. The next command
-//! completes the operation or rolls it back, and reports that.
+//! completes the operation or rolls it back, and reports it.
 
 use std::process::Child;
 
@@ -28,16 +28,15 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
         .collect()
 }
 
-/// Where to kill.
+/// Point of the SIGKILL.
 #[derive(Debug, Clone, Copy)]
 enum At {
-    /// The command, when it reports this step; its `limactl` continues.
+    /// Kills our command when it reports this step; `limactl` continues.
     Step(&'static str),
-    /// The command and its `limactl`, at this point of the latter.
+    /// Kills our command and `limactl` at this point of `limactl`.
     Limactl(&'static str),
 }
 
-/// Kills a command.
 fn kill(project: &LimaProject, arguments: &[&str], at: At) -> Result<()> {
     let stage = project.stage();
     let killed = match at {
@@ -62,7 +61,7 @@ fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()>
         there = line
             .and_then(|pid| pid.trim().parse().ok())
             .and_then(Pid::from_raw);
-        ensure!(child.try_wait()?.is_none(), "it ended by itself");
+        ensure!(child.try_wait()?.is_none(), "ended before the kill");
         Ok(there.is_some())
     });
     child.kill()?;
@@ -73,7 +72,7 @@ fn kill_at_point(stage: &LimaStage, mut child: Child, point: &str) -> Result<()>
     Ok(())
 }
 
-/// The next command recovers the operation and reports it.
+/// Checks that the next command recovers the operation and reports it.
 fn recovered(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ran> {
     let next = project.run(arguments)?;
     let told = format!("an interrupted {what}");
@@ -84,7 +83,7 @@ fn recovered(project: &LimaProject, arguments: &[&str], what: &str) -> Result<Ra
     Ok(next)
 }
 
-/// Checks that the project has these envs and machines, without incomplete files.
+/// Checks envs and instances of the project, and that no partial files are left.
 fn ensure_complete(project: &LimaProject, envs: &[&str]) -> Result<()> {
     let listed = project.ok(&["--json", "list"])?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
@@ -111,7 +110,7 @@ fn ensure_complete(project: &LimaProject, envs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Our incomplete files, anywhere below.
+/// Our partial files in a directory tree.
 fn parts(place: &std::path::Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(place) {
@@ -154,7 +153,7 @@ fn create(stage: &LimaStage) -> Result<()> {
         At::Limactl("create disk"),
         At::Limactl("start agent"),
         At::Limactl("start running"),
-        // The guest has its disk frozen, and its machine dies.
+        // The VM dies while its disk is frozen.
         At::Limactl("freeze before-pack"),
         At::Limactl("freeze packed"),
     ] {
@@ -253,7 +252,7 @@ fn removal(stage: &LimaStage) -> Result<()> {
         project.ok(&["gc", "--all", "-f"])?;
         ensure_complete(&project, &[])?;
     }
-    // Without an undo copy a deletion cannot be rolled back.
+    // Without an undo copy, deletions cannot be rolled back.
     project.ok(&["config", "set", "undo.on_dir", "false"])?;
     for at in [
         At::Step("deleting"),
@@ -364,10 +363,10 @@ fn image(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-/// Data on the disk, so that a copy takes long enough to be killed.
+/// Data on the disk: copying it takes long enough for the kill.
 const HOLDS: u64 = 384 << 20;
 
-/// A snapshot and a restore of a stopped machine, killed while they copy its disk.
+/// A snapshot and a restore of a stopped VM, killed while copying its disk.
 fn copy(stage: &LimaStage) -> Result<()> {
     let project = LimaProject::new(stage, Guest::Busybox)?;
     project.ok(&["config", "set", "undo.on_dir", "false"])?;
@@ -387,7 +386,7 @@ fn copy(stage: &LimaStage) -> Result<()> {
     ] {
         let mut child = project.command(arguments).spawn()?;
         let has_started = stage.until("a copy has started", || {
-            ensure!(child.try_wait()?.is_none(), "it ended by itself");
+            ensure!(child.try_wait()?.is_none(), "ended before the kill");
             Ok(!parts(&stage.lima_home())?.is_empty())
         });
         child.kill()?;
@@ -396,7 +395,7 @@ fn copy(stage: &LimaStage) -> Result<()> {
         let next = recovered(&project, &["up", "dev"], what)?;
         ensure_complete(&project, &["dev"]).with_context(|| what.to_owned())?;
         let ran = project.ok(&["exec", "dev", "--", "ls"])?;
-        // A completed restore has deleted it.
+        // A completed restore has removed the note.
         let is_restored = what.starts_with("restore") && next.stderr.contains("completed");
         ensure!(ran.contains("note") != is_restored, "{ran}: {next:?}");
         project.ok(&["down", "dev"])?;

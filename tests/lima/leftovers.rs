@@ -1,4 +1,4 @@
-//! Machines that were deleted or renamed by limactl itself, and their leftovers.
+//! Instances that limactl itself has deleted or renamed, and their leftovers.
 
 use std::fs;
 
@@ -41,9 +41,9 @@ fn deleted_by_limactl(stage: &LimaStage) -> Result<()> {
     for env in ["dev", "other"] {
         project.ok(&["container", "create", env, "debian:12"])?;
     }
-    ensure!(snapshots(stage)? == 2, "they have no snapshots");
+    ensure!(snapshots(stage)? == 2, "no snapshots");
     stage.ok(&["delete", "-f", "web-dev"])?;
-    ensure!(project.status("dev")? == "not-found", "it is still there");
+    ensure!(project.status("dev")? == "not-found", "still listed");
 
     let told = project.run(&["doctor"])?;
     let words = "a snapshot of the machine `web-dev`";
@@ -53,7 +53,7 @@ fn deleted_by_limactl(stage: &LimaStage) -> Result<()> {
     ensure!(snapshots(stage)? == 2, "they were deleted without --all -f");
     let said = project.ok(&["gc", "--all", "-f"])?;
     ensure!(said.contains("the data of one deleted instance"), "{said}");
-    ensure!(snapshots(stage)? == 1, "they are still there");
+    ensure!(snapshots(stage)? == 1, "not deleted");
     project.ok(&["container", "reset", "other"])?;
     Ok(())
 }
@@ -81,7 +81,7 @@ fn renamed_by_limactl(stage: &LimaStage) -> Result<()> {
     stage.ok(&["rename", "web-x", "web-dev"])?;
     project.ok(&["container", "reset", "dev", "before"])?;
     project.ok(&["up", "dev"])?;
-    ensure!(project.note("dev")? == "one", "its snapshot is gone");
+    ensure!(project.note("dev")? == "one", "the snapshot is lost");
     Ok(())
 }
 
@@ -91,11 +91,11 @@ fn partial_machine(stage: &LimaStage) -> Result<()> {
     project.ok(&["down", "dev"])?;
     let machine = stage.instance("web-dev");
     fs::remove_file(machine.join("lima.yaml"))?;
-    ensure!(project.status("dev")? == "error", "it isn't broken");
+    ensure!(project.status("dev")? == "error", "no error");
     project.refused(&["up", "dev"], "is incomplete")?;
     project.ok(&["remove", "dev", "-f"])?;
-    ensure!(!machine.exists(), "it blocks its name");
-    ensure!(snapshots(stage)? == 0, "its snapshots are left");
+    ensure!(!machine.exists(), "not deleted");
+    ensure!(snapshots(stage)? == 0, "snapshots are left");
     project.ok(&["container", "create", "dev", "debian:12"])?;
     Ok(())
 }
@@ -105,7 +105,7 @@ fn foreign_directory(stage: &LimaStage) -> Result<()> {
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
     let machine = stage.instance("web-dev");
-    // Lima has deleted our record first.
+    // Lima deletes our record first.
     for file in ["lima.yaml", "lxc-dev-manager.json"] {
         fs::remove_file(machine.join(file))?;
     }
@@ -119,7 +119,7 @@ fn foreign_directory(stage: &LimaStage) -> Result<()> {
         let refused = project.refused(arguments, "was not created by lxc-dev-manager")?;
         ensure!(refused.stderr.contains(&hint), "{hint}: {refused:?}");
     }
-    ensure!(machine.join("disk").exists(), "it was touched");
+    ensure!(machine.join("disk").exists(), "the disk is deleted");
     fs::remove_dir_all(path)?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
     Ok(())
@@ -137,17 +137,23 @@ fn drafts(stage: &LimaStage) -> Result<()> {
     let process = fs::File::create(&draft)?;
     process.lock()?;
     project.ok(&["container", "create", "dev", "debian:12"])?;
-    ensure!(!stage.instance(dead).exists(), "its process is dead");
-    ensure!(!new.join(format!("{dead}.d")).exists(), "its copy is left");
+    ensure!(
+        !stage.instance(dead).exists(),
+        "draft of a dead process is left"
+    );
+    ensure!(
+        !new.join(format!("{dead}.d")).exists(),
+        "copy of a dead process is left"
+    );
     ensure!(
         stage.instance(living).exists() && draft.exists(),
-        "its process is alive"
+        "draft of a live process was deleted"
     );
     drop(process);
     project.ok(&["remove", "dev", "-f"])?;
     ensure!(
         !stage.instance(living).exists() && !draft.exists(),
-        "it is left"
+        "not deleted"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Lima: our backend on the stand-in for limactl, and on a real one if it is installed.
+//! Our Lima backend on the stand-in, and on a real limactl if installed.
 
 mod bad_limactl;
 mod crashes;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     if !lima.found.iter().any(|limactl| !limactl.fake) {
-        eprintln!("skipped: lima (no limactl in PATH, and LIMACTL isn't set)");
+        eprintln!("skipped: lima (no limactl in PATH, and LIMACTL is not set)");
     }
     let mut trials = facts::trials(&lima);
     trials.extend(envs::trials(&lima));

@@ -1,4 +1,4 @@
-//! `forwarding: native`: Lima's own forwards, without one of our processes.
+//! `forwarding: native`: Lima forwards ports without our forwarder.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -53,10 +53,10 @@ fn forwards(stage: &LimaStage) -> Result<()> {
     ensure!(applied.contains("already up to date"), "{applied}");
     project.ok(&["restart", "dev"])?;
     project.ok(&serve)?;
-    // The service responds in the guest; nothing listens here.
+    // The service responds in the guest, but is not forwarded yet.
     ensure!(
         request(port, "localhost", "").is_err(),
-        "a process still forwards"
+        "our forwarder is running"
     );
     let settings = fs::read_to_string(stage.instance("web-dev").join("lima.yaml"))?;
     ensure!(
@@ -75,7 +75,7 @@ fn taken(stage: &LimaStage) -> Result<()> {
     project.ok(&["up", "dev"])?;
     let words = format!("Lima cannot forward port {port} of `web-dev`");
     let is_reported = || -> Result<bool> { Ok(project.run(&["doctor"])?.stdout.contains(&words)) };
-    ensure!(!is_reported()?, "nothing listens there yet");
+    ensure!(!is_reported()?, "reported too early");
     project.ok(&["exec", "dev", "--", "sh", "-c", SERVE, &port.to_string()])?;
     stage.until("doctor reports it", is_reported)
 }
@@ -92,7 +92,7 @@ fn two_envs(stage: &LimaStage) -> Result<()> {
     }
     ensure!(
         stage.ok(&["list", "--quiet"])?.is_empty(),
-        "a machine was made"
+        "a VM was created"
     );
     Ok(())
 }

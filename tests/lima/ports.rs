@@ -1,4 +1,4 @@
-//! Services of a guest, as shown by `ports`.
+//! Services of a guest in `ports`.
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -15,13 +15,13 @@ fn services(stage: &LimaStage) -> Result<()> {
     let shown = ports(&project)?;
     ensure!(shown.iter().all(|row| row["guest"] != 8003), "{shown:?}");
     for (port, address) in [("8000", "0.0.0.0"), ("8003", "127.0.0.1")] {
-        // It continues in the background once it listens.
+        // httpd moves to the background once it listens.
         let service = format!("{address}:{port}");
         project.ok(&["exec", "-u", "root", "dev", "--", "httpd", "-p", &service])?;
         let shown = ports(&project)?;
         let number: u16 = port.parse()?;
         let row = shown.iter().find(|row| row["guest"] == number);
-        let row = row.with_context(|| format!("{port} isn't shown: {shown:?}"))?;
+        let row = row.with_context(|| format!("{port} is missing: {shown:?}"))?;
         ensure!(row["listener"]["addresses"] == json!([address]), "{row}");
         ensure!(row["listener"]["process"]["name"] == "httpd", "{row}");
         ensure!(row["configured"] == (number == 8000), "{row}");

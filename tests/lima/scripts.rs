@@ -1,4 +1,4 @@
-//! Scripts of templates: their exit code counts, not their output.
+//! Scripts of templates: the exit code counts, the output does not.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -20,7 +20,7 @@ pub fn trials(lima: &Lima) -> Vec<Trial> {
     .collect()
 }
 
-/// Gives the template scripts.
+/// Adds scripts to the template.
 fn provision(stage: &LimaStage, scripts: &[(&str, &str)]) -> Result<()> {
     let path = stage.path("state/templates/debian-12.yaml");
     let mut file = OpenOptions::new().append(true).open(path)?;
@@ -44,7 +44,7 @@ fn fails(stage: &LimaStage) -> Result<()> {
         ensure!(failed.stderr.contains(&line), "{failed:?}");
     }
     ensure!(!failed.stderr.contains("good"), "{failed:?}");
-    ensure!(!stage.instance("web-dev").exists(), "it was left");
+    ensure!(!stage.instance("web-dev").exists(), "not deleted");
     Ok(())
 }
 
@@ -56,7 +56,7 @@ fn warns(stage: &LimaStage) -> Result<()> {
     project.ok(&["container", "create", "dev", "debian:12"])?;
     project.ok(&["down", "dev"])?;
     project.ok(&["up", "dev"])?;
-    // Both ran in each boot, and left nothing else.
+    // Both scripts ran at each boot, without leftovers.
     let ran = project.ok(&["exec", "dev", "--", "cat", "/tmp/ran-0", "/tmp/ran-1000"])?;
     let count = |home: &str| ran.matches(&format!("{home}/.ldm-provision.")).count();
     ensure!(

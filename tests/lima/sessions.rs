@@ -1,4 +1,4 @@
-//! SSH sessions of commands: one is reused after the end of its command, while it works.
+//! SSH sessions of commands: one idle session is reused while it works.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use lxc_dev_manager_core::model::InstanceName;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 use lxc_dev_manager_tests::terminal::follows_size;
 
-/// Prints the pid of its sshd.
+/// Prints the pid of its sshd, then waits.
 const WHO: &str = "p=$PPID; while [ \"$p\" -gt 1 ]; do read -r name </proc/$p/comm; case $name in sshd*) break ;; esac; \
     p=$(awk '/^PPid/ { print $2 }' /proc/$p/status); done; echo $p; sleep \"$1\"";
 
@@ -46,20 +46,20 @@ fn reused(stage: &LimaStage) -> Result<()> {
         let first = who("0").await?;
         ensure!(
             who("0").await? == first,
-            "another login for the next command"
+            "the session was not reused"
         );
-        // Each of two at once has its own.
+        // Concurrent commands have separate sessions.
         let (one, other) = tokio::join!(who("1"), who("1"));
         ensure!(one? != other?, "two commands in one session");
         let kept = who("0").await?;
-        ensure!(who("0").await? == kept, "two were kept, or none");
+        ensure!(who("0").await? == kept, "not exactly one session is kept");
         let killed = Command::new("ssh")
             .arg("-F")
             .arg(stage.instance("m").join("ssh.config"))
             .args(["lima-m", "sudo", "kill", "-9", &kept])
             .status()?;
-        ensure!(killed.success(), "cannot kill its process: {killed}");
-        ensure!(who("0").await? != kept, "its process is dead");
+        ensure!(killed.success(), "cannot kill sshd: {killed}");
+        ensure!(who("0").await? != kept, "the dead session was reused");
         // A cancelled command ends its session.
         let cancelled = who("60");
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), cancelled).await;

@@ -1,4 +1,4 @@
-//! Volumes on which copies share blocks, so snapshots and restores need little space; and full volumes.
+//! Volumes with shared blocks, where snapshots and restores need little space; and full volumes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -7,13 +7,13 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use lxc_dev_manager_tests::lima::{Guest, Lima, LimaProject, LimaStage};
 
-/// Data on the disk, and its offset: after the tar of the stand-in.
+/// Data on the disk, at an offset after the stand-in's tar.
 const HOLDS: u64 = 256 << 20;
 const BEGIN: u64 = 2 << 30;
-/// Space for records, tables and logs.
+/// For records, tables and logs.
 const ROOM: u64 = 32 << 20;
 
-/// Free space of a full volume: less than copies must leave.
+/// Free space of a full volume: less than copies must leave free.
 const LEFT: u64 = 60 << 20;
 
 pub fn trials(lima: &Lima) -> Vec<Trial> {
@@ -47,19 +47,18 @@ fn blocks_are_shared(stage: &LimaStage) -> Result<()> {
     stage.fill_disk("web-dev", BEGIN, HOLDS)?;
     let before = used(stage)?;
     project.ok(&["container", "snapshot", "create", "dev", "s"])?;
-    // With an undo copy.
     project.ok(&["container", "reset", "dev", "s"])?;
     project.ok(&["undo", "dev"])?;
     let disk = fs::metadata(stage.instance("web-dev").join("disk"))?;
     ensure!(
         disk.blocks() * 512 >= HOLDS,
-        "it holds {}",
+        "{} bytes on disk",
         disk.blocks() * 512
     );
     let taken = used(stage)?.saturating_sub(before);
     ensure!(
         taken < ROOM,
-        "three disks of {HOLDS} bytes have taken {taken}"
+        "three disks of {HOLDS} bytes use {taken}"
     );
     project.ok(&["up", "dev"])?;
     ensure!(project.note("dev")? == "one");
@@ -81,7 +80,7 @@ fn full(stage: &LimaStage) -> Result<()> {
     let words = "a copy of the disk needs";
     let refused = project.refused(&["container", "snapshot", "create", "dev", "s"], words)?;
     ensure!(refused.stderr.contains("gc --all"), "{refused:?}");
-    ensure!(agent()? == before, "it was stopped for it");
+    ensure!(agent()? == before, "stopped");
     let listed = project.ok(&["container", "snapshot", "list", "dev"])?;
     ensure!(
         !listed.lines().any(|line| line.starts_with("s ")),
@@ -89,7 +88,7 @@ fn full(stage: &LimaStage) -> Result<()> {
     );
     project.refused(&["container", "reset", "dev"], words)?;
     project.ok(&["up", "dev"])?;
-    ensure!(project.note("dev")? == "one", "it went back");
+    ensure!(project.note("dev")? == "one", "restored");
     project.ok(&["down", "dev"])?;
     project.refused(&["container", "clone", "dev", "copy"], words)?;
     project.refused(&["image", "create", "dev", "base"], words)?;
@@ -98,12 +97,11 @@ fn full(stage: &LimaStage) -> Result<()> {
     drop(filler);
     fs::remove_file(stage.path("filler"))?;
     project.ok(&["up", "dev"])?;
-    ensure!(project.note("dev")? == "one", "its disk has changed");
+    ensure!(project.note("dev")? == "one", "the disk has changed");
     project.ok(&["container", "snapshot", "create", "dev", "s"])?;
     Ok(())
 }
 
-/// Bytes of the stage's volume that are in use.
 fn used(stage: &LimaStage) -> Result<u64> {
     let home = File::open(stage.lima_home())?;
     rustix::fs::sync();

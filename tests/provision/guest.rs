@@ -1,4 +1,4 @@
-//! One running instance for a test; it is deleted at the test's end.
+//! A running instance for one test, deleted at its end.
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use lxc_dev_manager_tests::engines::TestEngine;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-/// What asks for the password in the place of a person.
+/// `SSH_ASKPASS` program.
 const ASKPASS: &str = "#!/bin/sh\nprintf '%s\\n' \"$LDM_TEST_PASSWORD\"\n";
 
 pub struct Guest {
@@ -25,7 +25,6 @@ pub struct Guest {
     askpass: tempfile::TempDir,
 }
 
-/// A user as a file names it.
 pub fn user(name: &str, password: &str) -> Result<User> {
     Ok(User {
         name: name.parse()?,
@@ -35,7 +34,7 @@ pub fn user(name: &str, password: &str) -> Result<User> {
 }
 
 impl Guest {
-    /// A running instance of an image, with its network.
+    /// A running instance with a network.
     pub fn of(engine: &TestEngine, image: &str) -> Result<Self> {
         let askpass = tempfile::tempdir()?;
         let path = askpass.path().join("askpass");
@@ -68,19 +67,19 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Makes a user, without keys, and starts sshd.
+    /// Creates a user without keys, and starts sshd.
     pub fn set_up(&self, user: &User) -> lxc_dev_manager_core::Result<()> {
         self.set_up_with(user, &[])
     }
 
-    /// Makes a user, or changes its password, while sshd runs.
+    /// Creates a user or changes its password, while sshd runs.
     pub fn change(&self, user: &User) -> lxc_dev_manager_core::Result<()> {
         let backend = self.backend.as_ref();
         let set_up = provision::set_up_user(backend, &self.name, user, &[]);
         self.runtime.block_on(set_up)
     }
 
-    /// The same with keys, and starts sshd.
+    /// Creates a user with keys, and starts sshd.
     pub fn set_up_with(&self, user: &User, keys: &[String]) -> lxc_dev_manager_core::Result<()> {
         let backend = self.backend.as_ref();
         self.runtime.block_on(async {
@@ -89,14 +88,13 @@ impl Guest {
         })
     }
 
-    /// Runs a command as root.
     pub fn run(&self, argv: &[&str]) -> Result<Output> {
         let spec = ExecSpec::new(argv.iter().copied());
         let ran = capture(self.backend.as_ref(), &self.name, &spec, Vec::new());
         Ok(self.runtime.block_on(ran)?)
     }
 
-    /// Runs a command as a user; it has to succeed. Its output without the last line's end.
+    /// Output of a command of a user, without the last newline. The command has to succeed.
     pub fn ok_as(&self, user: &User, command: &[&str]) -> Result<String> {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
         let spec = provision::as_user(&user.name, &command);
@@ -111,7 +109,7 @@ impl Guest {
         instance.address.context("no address")
     }
 
-    /// Whether a password logs in, asked of sshd as any client does.
+    /// Whether a password is accepted over SSH.
     pub fn logs_in(&self, user: &User, password: &str) -> Result<bool> {
         let output = Command::new("ssh")
             .args(["-F", "none", "-o", "PreferredAuthentications=password"])
@@ -145,7 +143,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         let deleted = self.runtime.block_on(async {
-            // It may not run; deleting tells.
+            // It may be stopped. Deletion reports errors.
             let _ = self.backend.stop(&self.name, true).await;
             self.backend.delete(&self.name).await
         });

@@ -1,4 +1,4 @@
-//! Every password that a file may hold logs in exactly as it is.
+//! Every password that the project file allows logs in unchanged.
 
 use anyhow::{Result, ensure};
 use lxc_dev_manager_core::provision::{Password, User};
@@ -6,7 +6,7 @@ use lxc_dev_manager_tests::engines::{TestEngine, busybox_image, image};
 
 use super::guest::{Guest, user};
 
-/// What would be run, cut off, unquoted or read as something else, if a password were more than bytes.
+/// Shell syntax, options, format strings, separators, blanks and non-ASCII text.
 const PASSWORDS: [&str; 18] = [
     "dev",
     "x:y:z",
@@ -40,14 +40,17 @@ fn log_in(engine: &TestEngine, image: &str) -> Result<()> {
             "{password:?} does not log in"
         );
     }
-    // Exactly: nothing is cut off at its end.
+    // The trailing blank counts.
     let ada = user("ada", "trailing ")?;
     guest.change(&ada)?;
-    ensure!(!guest.logs_in(&ada, "trailing")?, "a cut password logs in");
+    ensure!(
+        !guest.logs_in(&ada, "trailing")?,
+        "a truncated password logs in"
+    );
     let trace = guest.run(&["ls", "/pwned", "/home/ada/pwned"])?;
     ensure!(
         trace.code != 0 && trace.stdout.is_empty(),
-        "it was run: {trace:?}"
+        "a password was executed: {trace:?}"
     );
     Ok(())
 }
@@ -60,7 +63,7 @@ pub fn log_in_exactly_on_busybox(engine: &TestEngine) -> Result<()> {
     log_in(engine, &busybox_image())
 }
 
-pub fn log_in_only_where_one_is_named(engine: &TestEngine) -> Result<()> {
+pub fn log_in_only_if_one_is_set(engine: &TestEngine) -> Result<()> {
     let guest = Guest::of(engine, &busybox_image())?;
     let unnamed = User {
         name: "ada".parse()?,
@@ -71,10 +74,10 @@ pub fn log_in_only_where_one_is_named(engine: &TestEngine) -> Result<()> {
     guest.set_up_with(&unnamed, &[key.to_owned()])?;
     ensure!(
         !guest.logs_in(&unnamed, "dev")?,
-        "a password that nobody named logs in"
+        "an unset password logs in"
     );
-    // Without a key there would be no way in at all.
+    // Without a key the password is the only login.
     guest.set_up(&unnamed)?;
-    ensure!(guest.logs_in(&unnamed, "dev")?, "there is no way in");
+    ensure!(guest.logs_in(&unnamed, "dev")?, "no login works");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The project's own set-up in real guests.
+//! The project's set-up script in real guests.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use lxc_dev_manager_tests::engines::{TestEngine, busybox_image, image};
 
 use super::guest::{Guest, user};
 
-/// Runs a script, and keeps its lines.
+/// Runs a script; returns its lines.
 fn run(guest: &Guest, user: &User, script: &[u8]) -> (Result<(), Error>, Vec<String>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&lines);
@@ -39,8 +39,8 @@ fn plain(engine: &TestEngine, image: &str) -> Result<()> {
     ensure!(lines == ["ada", "/home/ada", "to stderr", "0"], "{lines:?}");
     ensure!(guest.ok_as(&ada, &["cat", "made"])? == "ünï $HOME; x");
     let left = guest.ok_as(&ada, &["ls", "-A"])?;
-    ensure!(!left.contains("ldm"), "something was left: {left}");
-    // An empty one does nothing.
+    ensure!(!left.contains("ldm"), "leftovers: {left}");
+    // An empty script is a success.
     let (ran, lines) = run(&guest, &ada, b"");
     ran?;
     ensure!(lines.is_empty(), "{lines:?}");
@@ -64,7 +64,7 @@ pub fn scripts_name_their_interpreter(engine: &TestEngine) -> Result<()> {
             "b",
         ),
         ("#!/bin/cat\nits text\n", "#!/bin/cat"),
-        // Without one it is sh, whatever stands there.
+        // Without an interpreter it is sh.
         ("# comment\necho $((1 + 1))\n", "2"),
     ] {
         let (ran, lines) = run(&guest, &ada, script.as_bytes());
@@ -77,7 +77,7 @@ pub fn scripts_name_their_interpreter(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn failing_scripts_say_how_they_ended(engine: &TestEngine) -> Result<()> {
+pub fn failing_scripts_report_their_exit_code(engine: &TestEngine) -> Result<()> {
     let (guest, ada) = ready(engine, &image())?;
     for (script, code, words) in [
         (
@@ -109,7 +109,7 @@ pub fn failing_scripts_say_how_they_ended(engine: &TestEngine) -> Result<()> {
             "{script}: {said}"
         );
         let left = guest.ok_as(&ada, &["ls", "-A"])?;
-        ensure!(!left.contains("ldm"), "something was left: {left}");
+        ensure!(!left.contains("ldm"), "leftovers: {left}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Every name that a file may give to a user works, or is refused by name.
+//! Every user name that the project file allows works, or is refused with the name.
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_core::ErrorKind;
@@ -11,17 +11,17 @@ fn work(engine: &TestEngine, image: &str) -> Result<()> {
     let guest = Guest::of(engine, image)?;
     guest.set_up(&user("ada", "x")?)?;
     let long = "n".repeat(32);
-    // The third and the fourth are groups of the image.
+    // `users` and `sudo` are groups of the image.
     for name in ["ada", "_x-1_", "users", "sudo", long.as_str(), "root"] {
         let user = user(name, "pass word")?;
-        // sshd has to hear that root may log in.
+        // sshd has to reload its configuration for root.
         match name {
             "root" => guest.set_up(&user)?,
             _ => guest.change(&user)?,
         }
         ensure!(
             guest.ok_as(&user, &["id", "-un"])? == name,
-            "{name} is another"
+            "{name} is another user"
         );
         ensure!(
             guest.ok_as(&user, &["sudo", "-n", "id", "-u"])? == "0",
@@ -33,7 +33,7 @@ fn work(engine: &TestEngine, image: &str) -> Result<()> {
         } else {
             format!("/home/{name}")
         };
-        ensure!(home == wanted, "{name} lives in {home}");
+        ensure!(home == wanted, "{name} has the home {home}");
         guest.ok_as(&user, &["touch", "mine"])?;
         ensure!(guest.logs_in(&user, "pass word")?, "{name} does not log in");
     }
@@ -48,7 +48,7 @@ pub fn of_any_allowed_name_work_on_busybox(engine: &TestEngine) -> Result<()> {
     work(engine, &busybox_image())
 }
 
-pub fn are_changed_as_a_whole(engine: &TestEngine) -> Result<()> {
+pub fn are_changed_atomically(engine: &TestEngine) -> Result<()> {
     for image in [image(), busybox_image()] {
         let guest = Guest::of(engine, &image)?;
         let (ada, one, two) = (
@@ -57,7 +57,7 @@ pub fn are_changed_as_a_whole(engine: &TestEngine) -> Result<()> {
             "ssh-ed25519 AAAA two",
         );
         guest.set_up_with(&ada, &[one.to_owned()])?;
-        // Whoever reads a file while it is changed still has the old one.
+        // Hard links keep the old files: a change replaces them.
         let keep = "cd /home/ada/.ssh && ln authorized_keys kept && ln /etc/shadow /etc/shadow.kept && \
                     cat /etc/shadow && stat -c '%a %u %g' /etc/shadow";
         let before = guest.run(&["sh", "-c", keep])?;
@@ -82,7 +82,7 @@ pub fn are_changed_as_a_whole(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn of_the_image_are_taken_over(engine: &TestEngine) -> Result<()> {
+pub fn of_the_image_are_adopted(engine: &TestEngine) -> Result<()> {
     let guest = Guest::of(engine, &image())?;
     let made = guest.run(&["useradd", "-m", "-u", "1000", "-s", "/bin/sh", "ubuntu"])?;
     ensure!(made.code == 0, "{made:?}");
@@ -126,7 +126,7 @@ pub fn of_services_are_refused_by_name(engine: &TestEngine) -> Result<()> {
 pub fn can_log_in_again_after_a_restart_of_busybox(engine: &TestEngine) -> Result<()> {
     let guest = Guest::of(engine, &busybox_image())?;
     let ada = user("ada", "secret")?;
-    // Twice: nothing may be there twice then.
+    // Repeated set-up adds no duplicates.
     guest.set_up(&ada)?;
     guest.set_up(&ada)?;
     let table = guest.run(&["grep", "-c", "sshd$", "/etc/inittab"])?;
@@ -137,7 +137,7 @@ pub fn can_log_in_again_after_a_restart_of_busybox(engine: &TestEngine) -> Resul
         backend.start(&guest.name).await?;
         provision::wait_for_network(backend, &guest.name).await
     })?;
-    // Its init starts sshd after the network: sshd's own socket is what to wait for.
+    // init starts sshd after the network, so wait for its socket.
     let wait = "i=0; while ! grep -q ':0016 .* 0A ' /proc/net/tcp; do i=$((i + 1)); [ $i -lt 200 ] || exit 1; sleep 0.05; done";
     let listens = guest.run(&["sh", "-c", wait])?;
     ensure!(listens.code == 0, "sshd is not started with the system");

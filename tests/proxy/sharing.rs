@@ -81,7 +81,7 @@ pub fn forwards_follow_the_file(engine: &TestEngine) -> Result<()> {
     let stage = Stage::new(engine, &["a"])?;
     let other = crate::stage::free_port()?;
     let _one = stage.service("a", "0.0.0.0")?;
-    let _two = stage.service_that_says("a", "second", "0.0.0.0", other)?;
+    let _two = stage.service_responding_with("a", "second", "0.0.0.0", other)?;
     let _proxy = stage.proxy(&["a"])?;
     stage
         .workspace

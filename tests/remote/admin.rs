@@ -1,4 +1,4 @@
-//! What an engine's administrator does, through the engine's own client.
+//! Administration of an engine with its own client.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use lxc_dev_manager_tests::engines::TestEngine;
 use serde_json::{Value, json};
 
-/// The engine's own client, with an empty configuration.
+/// The engine's client, with an empty configuration.
 pub struct Admin {
     engine: TestEngine,
     place: tempfile::TempDir,
@@ -16,7 +16,7 @@ pub struct Admin {
 impl Admin {
     pub fn new(engine: &TestEngine) -> Result<Self> {
         let place = tempfile::Builder::new().prefix("ldmr-").tempdir()?;
-        // With a configuration there, it keeps its greeting to new users to itself.
+        // Suppresses the greeting for new users.
         std::fs::write(place.path().join("config.yml"), "default-remote: local\n")?;
         Ok(Self {
             engine: engine.clone(),
@@ -24,7 +24,6 @@ impl Admin {
         })
     }
 
-    /// A command of the client.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let (program, configuration) = match self.engine.label() {
             "lxd" => ("lxc", "LXD_CONF"),
@@ -48,7 +47,7 @@ impl Admin {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// One request, and its answer's content.
+    /// Sends a request; returns the content of the response.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let body = body.to_string();
         let said = self.run(&["query", "--wait", "-X", method, "-d", &body, path])?;
@@ -58,7 +57,6 @@ impl Admin {
         }
     }
 
-    /// The directory of its configuration.
     pub fn configuration(&self) -> &std::path::Path {
         self.place.path()
     }
@@ -67,24 +65,23 @@ impl Admin {
         self.ask("GET", "/1.0", &json!({}))
     }
 
-    /// The engine's certificate, in PEM.
+    /// The engine's certificate, PEM.
     pub fn certificate(&self) -> Result<String> {
         let server = self.server()?;
         let certificate = server["environment"]["certificate"].as_str();
         Ok(certificate.context("no certificate")?.to_owned())
     }
 
-    /// The port at which the engine answers over HTTPS.
     pub fn port(&self) -> Result<u16> {
         let server = self.server()?;
         let address = server["config"]["core.https_address"].as_str();
         let (_, port) = address
             .and_then(|address| address.rsplit_once(':'))
-            .context("it doesn't answer over HTTPS")?;
+            .context("HTTPS is off")?;
         Ok(port.parse()?)
     }
 
-    /// Takes the trust from every client certificate of this name.
+    /// Removes all trusted client certificates with this name.
     pub fn distrust(&self, name: &str) -> Result<()> {
         let found = self.ask("GET", "/1.0/certificates?recursion=1", &json!({}))?;
         let all = found.as_array().into_iter().flatten();
@@ -101,7 +98,7 @@ impl Admin {
     }
 }
 
-/// An engine that answers over HTTPS on loopback, until this is dropped.
+/// HTTPS on loopback, until dropped.
 pub struct Open(Admin);
 
 impl Open {
@@ -116,13 +113,12 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if let Err(error) = self.0.set_https("") {
-            eprintln!("an engine was left open on loopback: {error:#}");
+            eprintln!("cannot close the engine's HTTPS port: {error:#}");
         }
     }
 }
 
-/// A project of an engine with the images, profiles and networks of `default`, until this is
-/// dropped.
+/// An engine's project with the images, profiles and networks of `default`, until dropped.
 pub struct EngineProject {
     admin: Admin,
     pub name: String,
@@ -136,7 +132,7 @@ impl EngineProject {
         )
     }
 
-    /// One as the engines make it for a user without the right to everything.
+    /// Like the projects that engines create for restricted users.
     pub fn restricted(engine: &TestEngine) -> Result<Self> {
         let config = json!({
             "features.images": "false",

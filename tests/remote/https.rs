@@ -1,4 +1,4 @@
-//! Engines over HTTPS, with certificates of both sides.
+//! Engines over HTTPS, with client and server certificates.
 
 use std::net::TcpListener;
 
@@ -49,7 +49,7 @@ pub fn an_unknown_authority_is_refused(engine: &TestEngine) -> Result<()> {
     })
 }
 
-pub fn a_visitor_who_is_not_trusted_is_told_how_to_be(engine: &TestEngine) -> Result<()> {
+pub fn untrusted_client_gets_instructions(engine: &TestEngine) -> Result<()> {
     let visitor = Visitor::new(engine)?;
     on_runtime(async {
         let lab = visitor.lab().await?;
@@ -61,8 +61,8 @@ pub fn a_visitor_who_is_not_trusted_is_told_how_to_be(engine: &TestEngine) -> Re
     })
 }
 
-/// The engine's own client makes key, certificate and configuration, and notes the server's.
-pub fn what_the_engines_client_wrote_is_enough(engine: &TestEngine) -> Result<()> {
+/// The engine's client creates key, certificate and configuration, and trusts the server.
+pub fn configuration_of_the_engines_client_is_enough(engine: &TestEngine) -> Result<()> {
     let admin = Admin::new(engine)?;
     let address = url(admin.port()?);
     let client = Admin::new(engine)?;
@@ -72,7 +72,7 @@ pub fn what_the_engines_client_wrote_is_enough(engine: &TestEngine) -> Result<()
     };
     let token = token.lines().last().context("no token")?.trim();
     let added = client.run(&["remote", "add", LAB, token, "--accept-certificate"]);
-    // A token that names other addresses than ours is refused by some versions, by URL it works.
+    // Some versions refuse a token with other addresses; by URL it works.
     added.or_else(|_| {
         let token = format!("--token={token}");
         client.run(&[
@@ -101,7 +101,7 @@ pub fn what_the_engines_client_wrote_is_enough(engine: &TestEngine) -> Result<()
     asked
 }
 
-pub fn the_network_of_a_remote_is_none_of_ours(engine: &TestEngine) -> Result<()> {
+pub fn network_of_a_remote_is_not_checked(engine: &TestEngine) -> Result<()> {
     let visitor = Visitor::new(engine)?.trusted()?;
     on_runtime(async {
         let port = GuestPort::new(22).context("no port")?;
@@ -116,7 +116,7 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     let _visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;
     let at = |arguments: &[&str]| -> Result<String> {
         let mut command = workspace.command(&[&["--remote", LAB][..], arguments].concat())?;
-        // Nothing but the name leads to the engine.
+        // Only the remote's name leads to the engine.
         command.env_remove(engine.variable());
         let output = command.output()?;
         ensure!(output.status.success(), "{arguments:?}: {output:?}");
@@ -143,7 +143,7 @@ pub fn the_command_line_works_at_a_remote(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
+pub fn file_sets_its_remote(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;
     let path = workspace.directory().join("containers.yaml");
@@ -173,7 +173,7 @@ pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
             "{urls:?}"
         );
     }
-    // The file's word counts, and another one on the command line is not passed over in silence.
+    // The file has precedence, and the ignored option is reported.
     visitor.configure(&format!(
         "  {LAB}:\n    addr: {}\n  other:\n    addr: https://127.0.0.1:1\n",
         url(Admin::new(engine)?.port()?)
@@ -181,7 +181,7 @@ pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
     let ran = workspace.run(&["--remote", "other", "down", "dev"])?;
     ensure!(ran.code == Some(0), "{ran:#?}");
     ensure!(ran.stderr.contains("Ignoring remote `other`"), "{ran:#?}");
-    // A colleague who has no remote of that name.
+    // Another user lacks a remote of that name.
     visitor.configure("  other:\n    addr: https://127.0.0.1:1\n")?;
     let ran = workspace.run(&["up", "dev"])?;
     ensure!(ran.code == Some(1), "{ran:#?}");
@@ -190,7 +190,7 @@ pub fn a_file_may_name_its_remote(engine: &TestEngine) -> Result<()> {
     Ok(())
 }
 
-pub fn remotes_that_do_not_answer_are_named(engine: &TestEngine) -> Result<()> {
+pub fn unreachable_remotes_are_reported(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?;
     let ran = workspace.run(&["--remote", "nowhere", "up", "dev"])?;
@@ -205,7 +205,7 @@ pub fn remotes_that_do_not_answer_are_named(engine: &TestEngine) -> Result<()> {
     let said = &ran.stderr;
     ensure!(said.contains("remote `lab` is not reachable"), "{ran:#?}");
     ensure!(said.contains("info lab:"), "{ran:#?}");
-    // It accepts, and says nothing: the wait has an end.
+    // Accepts connections without responding: the wait has a timeout.
     let silent = TcpListener::bind("127.0.0.1:0")?;
     visitor.knows(&url(silent.local_addr()?.port()), "")?;
     let ran = workspace.run(&["--remote", LAB, "container", "create", "dev", &image()])?;

@@ -1,4 +1,4 @@
-//! Images that come from elsewhere.
+//! Images of other servers.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::life::{self, expect, on_runtime};
 use crate::server::ImageServer;
 use crate::visitor::Visitor;
 
-/// The files of the tests' image, as `make engines` has built them.
+/// Files of the test image, as built by `make engines`.
 fn files() -> Result<PathBuf> {
     let lxd = engines::setting("LDM_TEST_LXD_DIR").or(engines::setting("LDM_TEST_INCUS_DIR"));
     let root = PathBuf::from(lxd.context("no engine")?);
@@ -29,7 +29,7 @@ fn files() -> Result<PathBuf> {
     found.with_context(|| format!("no image in {}", images.display()))
 }
 
-/// An engine of this kind with the visitor's remotes in sight.
+/// An engine of this kind, with the visitor's remotes.
 async fn here(visitor: &Visitor) -> Result<std::sync::Arc<dyn Backend>> {
     let engines = visitor.clients(true).await.engines();
     engines.into_iter().next().context("no engine")
@@ -48,7 +48,7 @@ pub fn an_image_server_of_the_users_own(engine: &TestEngine) -> Result<()> {
     on_runtime(async {
         let here = here(&visitor).await?;
         let instance = life::name()?;
-        // Nobody vouches for the server, and the engine is told of no certificate.
+        // The server's certificate is not stored yet.
         let refused = life::create(here.as_ref(), &instance, name.as_str()).await;
         ensure!(refused.is_err(), "an unknown server is trusted");
         visitor.write("servercerts/shop.crt", &server.certificate)?;
@@ -89,7 +89,7 @@ pub fn an_image_of_another_engine(engine: &TestEngine) -> Result<()> {
         let missing = ImageName::parse("lab:no-such-image")?;
         let words = ["remote `lab` has no image `no-such-image`"];
         expect(here.find_image(&missing).await, ErrorKind::NotFound, &words)?;
-        // The engine's own, by the name that its client gives it.
+        // Its own image, by the client's name for the engine.
         let local = ImageName::parse(&format!("local:{}", engines::image()))?;
         let found = here.find_image(&local).await?;
         ensure!(matches!(found, Image::Local { .. }), "{found:?}");
@@ -97,7 +97,7 @@ pub fn an_image_of_another_engine(engine: &TestEngine) -> Result<()> {
     })
 }
 
-pub fn a_slip_in_a_name_is_forgiven(engine: &TestEngine) -> Result<()> {
+pub fn similar_name_is_suggested(engine: &TestEngine) -> Result<()> {
     let visitor = Visitor::new(engine)?;
     visitor.configure("  shop:\n    addr: https://127.0.0.1:1\n    protocol: simplestreams\n")?;
     on_runtime(async {

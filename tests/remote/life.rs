@@ -1,4 +1,4 @@
-//! An instance's life at a backend, from its making to its end.
+//! The life of an instance, from creation to deletion.
 
 use std::sync::Arc;
 
@@ -12,10 +12,8 @@ use lxc_dev_manager_core::model::{ImageName, InstanceName, SnapshotName};
 use lxc_dev_manager_tests::engines::image;
 use tokio_util::sync::CancellationToken;
 
-/// How long an event may take.
 const EVENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Runs a test on a runtime of its own.
 pub fn on_runtime(test: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -23,14 +21,14 @@ pub fn on_runtime(test: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(test)
 }
 
-/// The kind and words of an error that has to be there.
+/// Checks kind and words of an error.
 pub fn expect<T>(
     result: lxc_dev_manager_core::Result<T>,
     kind: ErrorKind,
     words: &[&str],
 ) -> Result<()> {
     let Err(error) = result else {
-        bail!("it went well");
+        bail!("unexpected success");
     };
     let said = format!("{}; {}", error.report().message, error.hint().unwrap_or(""));
     ensure!(error.kind() == kind, "{:?}: {said}", error.kind());
@@ -40,13 +38,13 @@ pub fn expect<T>(
     Ok(())
 }
 
-/// A name that nobody else has.
+/// A unique name.
 pub fn name() -> Result<InstanceName> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     Ok(InstanceName::parse(&format!("r{}-dev", &random[..8]))?)
 }
 
-/// Makes a stopped instance.
+/// Creates a stopped instance.
 pub async fn create(backend: &dyn Backend, name: &InstanceName, image: &str) -> Result<()> {
     let spec = LaunchSpec {
         name: name.clone(),
@@ -59,14 +57,13 @@ pub async fn create(backend: &dyn Backend, name: &InstanceName, image: &str) -> 
     Ok(backend.create(&spec, &progress, &cancel).await?)
 }
 
-/// Deletes an instance in whatever state.
+/// Deletes an instance in any state.
 pub async fn delete(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    // It may be stopped already; the deletion tells.
+    // It may be stopped already. Deletion reports errors.
     let _ = backend.stop(name, true).await;
     Ok(backend.delete(name).await?)
 }
 
-/// What a command says.
 pub async fn said(backend: &dyn Backend, name: &InstanceName, argv: &[&str]) -> Result<String> {
     let spec = ExecSpec::new(argv.iter().copied());
     let output = capture(backend, name, &spec, b"from outside".to_vec()).await?;
@@ -74,7 +71,7 @@ pub async fn said(backend: &dyn Backend, name: &InstanceName, argv: &[&str]) -> 
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Makes an instance, lists it, runs a command, takes a snapshot and goes back to it, and deletes it.
+/// Creates an instance, lists it, runs a command, restores a snapshot, and deletes it.
 pub async fn whole(backend: &Arc<dyn Backend>) -> Result<()> {
     let name = name()?;
     let lived = live(backend.as_ref(), &name).await;
@@ -91,7 +88,7 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     ensure!(listed.iter().any(|found| found.name == *name), "not listed");
     ensure!(said(backend, name, &["cat"]).await? == "from outside");
     said(backend, name, &["tee", "/root/file"]).await?;
-    // Stopped: while a guest boots, files that come and go make LXD's snapshot of it fail.
+    // Stopped, because LXD cannot snapshot a guest whose boot deletes files meanwhile.
     backend.stop(name, true).await?;
     let snapshot = SnapshotName::parse("first")?;
     backend
@@ -104,11 +101,11 @@ async fn live(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     backend.start(name).await?;
     ensure!(said(backend, name, &["cat", "/root/file"]).await? == "from outside");
     let listed = backend.list_brief().await?;
-    ensure!(listed.iter().any(|found| found.name == *name), "not seen");
+    ensure!(listed.iter().any(|found| found.name == *name), "not listed");
     Ok(())
 }
 
-/// An instance that starts is told of.
+/// Checks the event for a start.
 pub async fn told(backend: &Arc<dyn Backend>) -> Result<()> {
     let name = name()?;
     let mut events = backend.events().await?;

@@ -1,4 +1,4 @@
-//! Ports of envs at a remote, by SSH.
+//! Ports of envs on a remote, over SSH.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -18,7 +18,7 @@ use lxc_dev_manager_tests::workspace::Workspace;
 use crate::life::{self, expect, on_runtime};
 use crate::visitor::{LAB, Visitor};
 
-/// A running guest at a remote with a user that our key lets in.
+/// A running guest on a remote, with a user that accepts our key.
 struct Guest {
     lab: Arc<dyn Backend>,
     name: InstanceName,
@@ -62,7 +62,7 @@ impl Guest {
     }
 }
 
-/// Runs a test with a guest, and deletes the guest.
+/// Runs a test with a guest, then deletes the guest.
 fn with_guest(engine: &TestEngine, test: impl AsyncFnOnce(&Guest) -> Result<()>) -> Result<()> {
     let visitor = Visitor::new(engine)?.trusted()?;
     on_runtime(async {
@@ -113,7 +113,7 @@ pub fn a_route_ends_with_the_stop(engine: &TestEngine) -> Result<()> {
     })
 }
 
-pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
+pub fn guest_without_access_reports_the_reason(engine: &TestEngine) -> Result<()> {
     with_guest(engine, async |guest| {
         let foreign = Access {
             user: "root".parse()?,
@@ -146,7 +146,7 @@ pub fn a_guest_that_lets_nobody_in_says_why(engine: &TestEngine) -> Result<()> {
     })
 }
 
-/// The hidden kind, and ssh itself, which `ssh-config` leads there.
+/// The hidden command `dial`, and ssh configured by `ssh-config`.
 pub fn the_command_line_dials_at_a_remote(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     let _visitor = Visitor::in_home(engine, &workspace.root.path().join("home"))?.trusted()?;

@@ -21,7 +21,7 @@ pub fn instances_live_in_a_project(engine: &TestEngine) -> Result<()> {
         ensure!(lab.id().project.as_str() == project.name);
         life::whole(&lab).await?;
         life::told(&lab).await?;
-        // What is in it is in it alone.
+        // Its instances are in no other project.
         let name = life::name()?;
         life::create(lab.as_ref(), &name, &image()).await?;
         let default = engine.backend();
@@ -29,7 +29,7 @@ pub fn instances_live_in_a_project(engine: &TestEngine) -> Result<()> {
         let listed = default.instances().await?;
         ensure!(
             listed.iter().all(|found| found.name != name),
-            "listed twice"
+            "listed in both projects"
         );
         life::delete(lab.as_ref(), &name).await
     })
@@ -49,15 +49,14 @@ pub fn the_command_line_follows_the_current_project(engine: &TestEngine) -> Resu
         there.as_array().is_some_and(|all| all.len() == 1),
         "{there}"
     );
-    ensure!(workspace.instances()?.is_empty(), "it is in `default`");
+    ensure!(workspace.instances()?.is_empty(), "the instance is in `default`");
     visitor.configure(&local("default"))?;
     ensure!(workspace.ok(&["list"])?.contains("NOT FOUND"));
     Ok(())
 }
 
-/// What `lxd-user` and `incus-user` do: a socket that leads, with a certificate which is good for one
-/// project only, to the engine.
-pub fn a_restricted_user_lands_in_a_project_of_their_own(engine: &TestEngine) -> Result<()> {
+/// As with `lxd-user` and `incus-user`: a socket that leads to the engine with a certificate for one project only.
+pub fn restricted_user_gets_their_own_project(engine: &TestEngine) -> Result<()> {
     let project = EngineProject::restricted(engine)?;
     let visitor = Visitor::new(engine)?.trusted_for(&project.name)?;
     let workspace = Workspace::new(engine)?;
@@ -69,7 +68,7 @@ pub fn a_restricted_user_lands_in_a_project_of_their_own(engine: &TestEngine) ->
     };
     let ran = run(&["container", "create", "dev", &image()])?;
     ensure!(ran.code == Some(0), "{ran:#?}");
-    // What is forbidden there is left out, and said.
+    // Forbidden features are skipped with a message.
     ensure!(ran.stderr.contains("forbids snapshots"), "{ran:#?}");
     let path = format!("/1.0/instances?project={}", project.name);
     let there = Admin::new(engine)?.ask("GET", &path, &json!({}))?;

@@ -1,4 +1,4 @@
-//! Servers of a test's own, on loopback and gone with the test.
+//! Servers of a test, on loopback, until dropped.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::admin::Admin;
 use crate::visitor::{LAB, Visitor};
 
-/// A server on a thread of its own, until this is dropped.
+/// A server on its own thread, until dropped.
 struct Running {
     end: Option<DropGuard>,
     thread: Option<JoinHandle<()>>,
@@ -61,7 +61,7 @@ impl Drop for Running {
     }
 }
 
-/// A Unix socket whose connections go on to the engine's HTTPS port as those of a visitor.
+/// A Unix socket whose connections go to the engine's HTTPS port, with the visitor's certificate.
 pub struct Relay(#[allow(dead_code)] Running);
 
 impl Relay {
@@ -99,15 +99,14 @@ impl Relay {
     }
 }
 
-/// An image server: one image, as `streams/v1` tells of it.
+/// A server with one image, by the `streams/v1` protocol.
 pub struct ImageServer {
     _running: Running,
     pub address: SocketAddr,
-    /// Its certificate, in PEM.
+    /// PEM.
     pub certificate: String,
 }
 
-/// What it answers, by path.
 type Pages = BTreeMap<String, Page>;
 
 #[derive(Clone)]
@@ -117,7 +116,7 @@ enum Page {
 }
 
 impl ImageServer {
-    /// Serves the tests' image under an alias, `OS/RELEASE`.
+    /// Serves the test image as `OS/RELEASE`.
     pub fn start(image: &Path, alias: &str) -> Result<Self> {
         let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -152,7 +151,6 @@ impl ImageServer {
     }
 }
 
-/// Answers one request and closes.
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Pages) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = String::new();
@@ -243,7 +241,7 @@ fn pages(image: &Path, alias: &str) -> Result<Pages> {
     ]))
 }
 
-/// The name that Debian, and so the image servers, give to this machine's architecture.
+/// The architecture in Debian's notation, which image servers use.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,4 +1,4 @@
-//! A user with a client configuration of their own, and a certificate that an engine trusts or not.
+//! A user with their own client configuration, and a certificate that the engine may trust.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use sha2::{Digest, Sha256};
 
 use crate::admin::Admin;
 
-/// The name under which the visitor knows the engine.
+/// The user's name for the engine.
 pub const LAB: &str = "lab";
 
-/// The user. An engine that trusts it does so until this is dropped.
+/// The user. Drop ends the engine's trust.
 pub struct Visitor {
     home: PathBuf,
-    /// The home, where it is the visitor's alone.
+    /// The home, if created for this user.
     own: Option<tempfile::TempDir>,
     engine: TestEngine,
     certificate: rcgen::Certificate,
@@ -29,7 +29,7 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    /// A user in a home, who knows the engine as [`LAB`] and has noted its certificate.
+    /// A user in this home, who knows the engine as [`LAB`] with its certificate.
     pub fn in_home(engine: &TestEngine, home: &Path) -> Result<Self> {
         let pair = rcgen::KeyPair::generate()?;
         let mut parameters = rcgen::CertificateParams::new(vec!["visitor".to_owned()])?;
@@ -50,7 +50,7 @@ impl Visitor {
         Ok(visitor)
     }
 
-    /// A user with a home of their own.
+    /// A user in a new home.
     pub fn new(engine: &TestEngine) -> Result<Self> {
         let own = tempfile::Builder::new().prefix("ldmv-").tempdir()?;
         let mut visitor = Self::in_home(engine, own.path())?;
@@ -58,17 +58,16 @@ impl Visitor {
         Ok(visitor)
     }
 
-    /// The engine that the user knows.
     pub fn engine(&self) -> &TestEngine {
         &self.engine
     }
 
-    /// Has the engine trust the user.
+    /// Makes the engine trust the user.
     pub fn trusted(self) -> Result<Self> {
         self.trusted_with(json!({}))
     }
 
-    /// Has the engine trust the user in one of its projects only.
+    /// Makes the engine trust the user in one project only.
     pub fn trusted_for(self, project: &str) -> Result<Self> {
         self.trusted_with(json!({ "restricted": true, "projects": [project] }))
     }
@@ -83,14 +82,14 @@ impl Visitor {
         Ok(self)
     }
 
-    /// Writes a file into the directory of the engine's client.
+    /// Writes a file of the client configuration.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().context("no directory")?)?;
         Ok(std::fs::write(path, text)?)
     }
 
-    /// A file in that directory.
+    /// Path of such a file.
     pub fn path(&self, name: &str) -> PathBuf {
         let directory = match self.engine.label() {
             "lxd" => "lxc",
@@ -99,17 +98,16 @@ impl Visitor {
         self.home.join(".config").join(directory).join(name)
     }
 
-    /// Notes a certificate as the server's.
+    /// Stores the server's certificate.
     pub fn note(&self, certificate: &str) -> Result<()> {
         self.write(&format!("servercerts/{LAB}.crt"), certificate)
     }
 
-    /// Writes the configuration: [`LAB`] is at this address, with `more` lines about it.
+    /// Configures [`LAB`] with this URL and `more` lines.
     pub fn knows(&self, url: &str, more: &str) -> Result<()> {
         self.configure(&format!("  {LAB}:\n    addr: {url}\n{more}"))
     }
 
-    /// Writes the configuration with these remotes.
     pub fn configure(&self, remotes: &str) -> Result<()> {
         self.write(
             "config.yml",
@@ -117,7 +115,7 @@ impl Visitor {
         )
     }
 
-    /// What the user's clients know. With `local` in sight, a variable leads to the engine too.
+    /// The engines that the user's configuration leads to; with `local` also the engine's socket.
     pub async fn clients(&self, local: bool) -> LxcRemotes {
         let lookup = |name: &str| -> Option<OsString> {
             match name {
@@ -152,7 +150,6 @@ impl Drop for Visitor {
     }
 }
 
-/// A URL on this machine.
 pub fn url(port: u16) -> String {
     format!("https://127.0.0.1:{port}")
 }

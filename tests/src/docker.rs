@@ -1,39 +1,27 @@
-//! Docker in an env, without a registry. Each function takes a runner for commands that have to succeed.
+//! Docker in an env, without a registry. Each function takes a runner that fails for failed commands.
 
 use anyhow::{Result, ensure};
 
-/// Makes the image `tiny` of a shell and its libraries, and says `inside` in a container of it. For a shell in a Debian guest.
+/// For Debian guests: builds the image `tiny` from a shell and its libraries, and prints `inside` from a container.
 const IMPORT: &str = "set -e; mkdir -p r/bin; cp /bin/dash r/bin/sh; \
     for lib in $(ldd /bin/dash | grep -o '/lib[^ ]*'); do mkdir -p r${lib%/*}; cp $lib r$lib; done; \
     tar -C r -c . | docker import - tiny >/dev/null; docker run --rm tiny /bin/sh -c 'echo inside'";
 
-/// Containers run in the env `dev`.
-///
-/// # Errors
-///
-/// They don't.
+/// Checks that `dev` runs containers.
 pub fn runs(ok: impl Fn(&[&str]) -> Result<String>) -> Result<()> {
     let inside = ok(&["exec", "dev", "--", "sh", "-c", IMPORT])?;
     ensure!(inside == "inside\n", "{inside}");
     Ok(())
 }
 
-/// Waits until the boot of `dev` has come to Docker, which is to start by itself.
-///
-/// # Errors
-///
-/// It doesn't.
+/// Waits until the boot of `dev` has started Docker.
 pub fn booted(ok: impl Fn(&[&str]) -> Result<String>) -> Result<()> {
     ok(&["exec", "dev", "--", "systemctl", "is-enabled", "docker"])?;
     let start = ["exec", "dev", "--", "sudo", "systemctl", "start", "docker"];
     ok(&start).map(drop)
 }
 
-/// What was there before a restart runs again, and nothing of the file is missing.
-///
-/// # Errors
-///
-/// It doesn't.
+/// Checks Docker after a restart: the image still runs, and the config is applied.
 pub fn runs_again(ok: impl Fn(&[&str]) -> Result<String>) -> Result<()> {
     let run = "docker run --rm tiny /bin/sh -c";
     let words = ["exec", "dev", "--"].into_iter().chain(run.split(' '));

@@ -8,7 +8,6 @@ use lxc_dev_manager_core::backend::Backend;
 use lxc_dev_manager_core::backend::lxc::LxcBackend;
 use lxc_dev_manager_core::model::{EngineKind, EngineProject};
 
-/// An engine that tests may use.
 #[derive(Debug, Clone)]
 pub struct TestEngine {
     pub kind: EngineKind,
@@ -16,7 +15,7 @@ pub struct TestEngine {
 }
 
 impl TestEngine {
-    /// The word before its tests' names.
+    /// Prefix of test names.
     pub fn label(&self) -> &'static str {
         if self.kind == EngineKind::Lxd {
             "lxd"
@@ -25,7 +24,7 @@ impl TestEngine {
         }
     }
 
-    /// The variable that leads our programs to it.
+    /// Environment variable that selects it.
     pub fn variable(&self) -> &'static str {
         if self.kind == EngineKind::Lxd {
             "LXD_SOCKET"
@@ -34,14 +33,13 @@ impl TestEngine {
         }
     }
 
-    /// A backend for it.
     pub fn backend(&self) -> Arc<dyn Backend> {
         let project = EngineProject::parse("default").unwrap();
         Arc::new(LxcBackend::new(self.kind, self.socket.clone(), project))
     }
 }
 
-/// Settings that `make engines` wrote: from the environment, else from its file.
+/// Settings from the environment, or from the file that `make engines` wrote.
 pub fn setting(name: &str) -> Option<String> {
     if let Ok(value) = std::env::var(name) {
         return Some(value);
@@ -56,27 +54,27 @@ pub fn setting(name: &str) -> Option<String> {
     pairs.get(name).map(|value| (*value).to_owned())
 }
 
-/// The image of the tests: sshd and sudo in it.
+/// Test image with sshd and sudo.
 pub fn image() -> String {
     setting("LDM_TEST_IMAGE").unwrap_or_else(|| "debian/12".to_owned())
 }
 
-/// The image of the tests with Docker in it.
+/// Test image with Docker.
 pub fn docker_image() -> String {
     setting("LDM_TEST_DOCKER_IMAGE").unwrap_or_else(|| "debian/12-docker".to_owned())
 }
 
-/// A small image: busybox, no bash, no systemd, no package manager; sshd and sudo in it.
+/// Minimal image: busybox, sshd and sudo; no bash, systemd or package manager.
 pub fn busybox_image() -> String {
     setting("LDM_TEST_BUSYBOX_IMAGE").unwrap_or_else(|| "ldm-busybox".to_owned())
 }
 
-/// The image of the tests with programs in it: python3, perl.
+/// Test image with python3 and perl.
 pub fn tools_image() -> String {
     setting("LDM_TEST_TOOLS_IMAGE").unwrap_or_else(|| "debian/12-tools".to_owned())
 }
 
-/// The engines that run, and the names of those that don't. In CI both have to.
+/// Running engines, and the labels of missing ones. With `CI` set, missing engines are fatal.
 pub fn find() -> (Vec<TestEngine>, Vec<&'static str>) {
     let mut found = Vec::new();
     let mut missing = Vec::new();

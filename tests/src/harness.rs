@@ -1,4 +1,4 @@
-//! One trial for each engine and test function.
+//! One trial per engine and test function.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engines::{self, TestEngine};
 
-/// A test that wants an engine.
 pub struct EngineTest {
-    /// Name of the function.
     pub name: &'static str,
     pub run: fn(&TestEngine) -> anyhow::Result<()>,
 }
@@ -21,8 +19,7 @@ macro_rules! engine_tests {
     };
 }
 
-/// Trials of tests on every engine that runs. For one that doesn't, each test is shown as ignored,
-/// and its name is said.
+/// Trials of all tests on all running engines. Tests of a missing engine are ignored, with its name.
 pub fn on_engines(tests: &'static [EngineTest]) -> Vec<Trial> {
     let (found, missing) = engines::find();
     let mut trials = Vec::new();
@@ -36,7 +33,7 @@ pub fn on_engines(tests: &'static [EngineTest]) -> Vec<Trial> {
         }
     }
     for label in missing {
-        eprintln!("skipped: {label} doesn't run (make engines)");
+        eprintln!("skipped: {label} is not running (make engines)");
         for test in tests {
             let name = format!("{label}::{}", short(test.name));
             trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
@@ -49,14 +46,14 @@ fn short(name: &str) -> String {
     name.replace(' ', "")
 }
 
-/// Runs trials one after the other: each has a screen that wants the machine for itself.
+/// Runs trials sequentially: each needs the whole machine.
 pub fn run_one_by_one(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Runs trials; few at once, because each has a whole machine in it.
+/// Runs trials, at most four at a time: each starts whole systems.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);

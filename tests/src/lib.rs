@@ -1,6 +1,4 @@
-//! What the suites share: finding the private engines, and a harness that names tests by engine.
-//!
-//! The engines are the ones of `make engines`, never the user's own.
+//! Shared code of the suites: the private engines of `make engines`, and a harness that names tests by engine.
 
 pub mod desktop;
 pub mod docker;

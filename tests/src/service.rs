@@ -1,4 +1,4 @@
-//! A TCP service in a guest: sends back what comes, and ends each way by itself.
+//! A TCP echo service that half-closes each direction separately.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use lxc_dev_manager_core::backend::{Backend, ExecSpec, GuestStream, capture};
 use lxc_dev_manager_core::model::InstanceName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The service, for guests that have Perl.
+/// Needs Perl in the guest.
 const SERVICE: &str = include_str!("service.pl");
 
-/// Has a guest listen on a port of one of its addresses.
+/// Starts the service on an address and port of a guest.
 pub async fn start(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -27,13 +27,13 @@ pub async fn start(
     Ok(())
 }
 
-/// The same service on this machine, for the fake's guests.
+/// The service on the host, for the fake's guests.
 pub fn start_here() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let (count, counts) = mpsc::channel();
     let counts = Arc::new(Mutex::new(counts));
-    // Ends with the process: nobody tells a service of a guest to end either.
+    // Runs until the process ends, like a service in a guest.
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let (count, counts) = (count.clone(), counts.clone());
@@ -70,7 +70,7 @@ fn serve(
     Ok(())
 }
 
-/// Sends bytes there and back, and sees each side's end arrive at the other.
+/// Sends bytes, reads them back, and checks the half-close in both directions.
 pub async fn echo(mut stream: GuestStream, bytes: &[u8]) -> Result<()> {
     stream.write_all(b"e").await?;
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -82,12 +82,15 @@ pub async fn echo(mut stream: GuestStream, bytes: &[u8]) -> Result<()> {
     let (sent, read) = tokio::join!(send, reader.read_to_end(&mut heard));
     sent?;
     read?;
-    ensure!(heard.ends_with(b"end"), "the half-close didn't arrive");
-    ensure!(&heard[..heard.len() - 3] == bytes, "other bytes came back");
+    ensure!(heard.ends_with(b"end"), "the half-close was lost");
+    ensure!(
+        &heard[..heard.len() - 3] == bytes,
+        "received different bytes"
+    );
     Ok(())
 }
 
-/// Has the service end its side first, and still sends to it. `again` is another connection.
+/// The service closes its side first, then still receives. `again` is another connection.
 pub async fn end_first(mut stream: GuestStream, mut again: GuestStream) -> Result<()> {
     stream.write_all(b"b").await?;
     let mut heard = Vec::new();
@@ -98,11 +101,11 @@ pub async fn end_first(mut stream: GuestStream, mut again: GuestStream) -> Resul
     again.write_all(b"?").await?;
     let mut count = String::new();
     again.read_to_string(&mut count).await?;
-    ensure!(count == "100000\n", "{count:?} bytes came");
+    ensure!(count == "100000\n", "{count:?} bytes received");
     Ok(())
 }
 
-/// Bytes of which no two places are alike.
+/// Bytes without repetition.
 #[must_use]
 pub fn bytes(length: u32) -> Vec<u8> {
     (0..length)

@@ -1,4 +1,4 @@
-//! What tests and benches of forwards need: a project with envs, services in them, and ways to ask.
+//! For tests and benches of forwards: a project with envs, their services, and requests to them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,32 +9,31 @@ use crate::engines::{self, TestEngine};
 use crate::workspace::{Ran, Workspace};
 use anyhow::{Context, Result, bail, ensure};
 
-/// A web server; see its head.
+/// A web server; see the comment in the script.
 pub const SERVICE: &str = include_str!("service.py");
-/// How long something may take that takes a moment.
+/// For conditions that should soon be true.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// A project, a port that its envs have, and what runs for it.
+/// A project whose envs have one port.
 pub struct Stage {
     pub workspace: Workspace,
     pub port: u16,
 }
 
-/// A child process that ends when it is dropped.
+/// A child process, killed on drop.
 pub struct Running {
     pub child: Child,
     pub lines: BufReader<ChildStdout>,
 }
 
-/// A port that is free now.
+/// A port that is free at the moment.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Stage {
-    /// A project whose envs have one port, and these envs.
+    /// Creates a project with one port and these envs.
     pub fn new(engine: &TestEngine, envs: &[&str]) -> Result<Self> {
         let workspace = Workspace::bare(engine)?;
         let port = free_port()?;
@@ -45,12 +44,12 @@ impl Stage {
         Ok(Self { workspace, port })
     }
 
-    /// Starts a web server in an env that answers with the env's name.
+    /// Starts a web server that responds with the name of its env.
     pub fn service(&self, env: &str, host: &str) -> Result<Running> {
-        self.service_that_says(env, env, host, self.port)
+        self.service_responding_with(env, env, host, self.port)
     }
 
-    pub fn service_that_says(
+    pub fn service_responding_with(
         &self,
         env: &str,
         word: &str,
@@ -67,7 +66,7 @@ impl Stage {
         Ok(running)
     }
 
-    /// Starts a command line that goes on.
+    /// Starts the CLI in the background.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
         let mut command = self.workspace.command(arguments)?;
         let mut child = command
@@ -78,7 +77,7 @@ impl Stage {
         Ok(Running { child, lines })
     }
 
-    /// Forwards, and waits until the first forward is there.
+    /// Starts `proxy` and waits for the first forward.
     pub fn proxy(&self, arguments: &[&str]) -> Result<Running> {
         let arguments = [&["proxy"], arguments].concat();
         let mut proxy = self.start(&arguments)?;
@@ -91,22 +90,22 @@ impl Stage {
         self.workspace.run(arguments)
     }
 
-    /// The host name of an env.
+    /// Host name of an env, with port.
     pub fn name(&self, env: &str) -> String {
         format!("{env}.{}.localhost:{}", self.workspace.project, self.port)
     }
 
-    /// Asks the shared port, without a name.
+    /// Requests the shared port without a name.
     pub fn ask(&self) -> Result<String> {
         ask(self.port, &format!("127.0.0.1:{}", self.port))
     }
 
-    /// Asks the shared port for an env by its name.
+    /// Requests the shared port with the name of an env.
     pub fn ask_for(&self, env: &str) -> Result<String> {
         ask(self.port, &self.name(env))
     }
 
-    /// What the forwards are now, from `ports --json`.
+    /// Forwards in `ports --json`.
     pub fn forwards(&self) -> Result<Vec<serde_json::Value>> {
         let text = self.workspace.ok(&["ports", "--json"])?;
         let all: serde_json::Value = serde_json::from_str(&text)?;
@@ -117,22 +116,20 @@ impl Stage {
 }
 
 impl Running {
-    /// The next line of its output.
     pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         Ok(line)
     }
 
-    /// Sends it a signal: `-INT` for one.
+    /// Sends a signal, such as `-INT`.
     pub fn signal(&self, name: &str) -> Result<()> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([name, &pid]).status()?;
-        ensure!(sent.success(), "{name} can't be sent to {pid}");
+        ensure!(sent.success(), "cannot send {name} to {pid}");
         Ok(())
     }
 
-    /// Ends it without giving it a chance.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -142,13 +139,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One request on a connection of its own; the whole answer.
+/// Sends one request on a new connection; returns the complete response.
 pub fn request(port: u16, host: &str, more: &str) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(ANSWER))?;
@@ -161,7 +158,7 @@ pub fn request(port: u16, host: &str, more: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// The body of an answer that has to be good.
+/// The body of a successful response.
 pub fn ask(port: u16, host: &str) -> Result<String> {
     let answer = request(port, host, "")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
@@ -171,7 +168,7 @@ pub fn ask(port: u16, host: &str) -> Result<String> {
     Ok(body.trim_end().to_owned())
 }
 
-/// Tries until it holds; says what it was at last where it never does.
+/// Waits for a condition; fails with its last result.
 pub fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     loop {

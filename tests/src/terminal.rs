@@ -1,4 +1,4 @@
-//! Commands on a terminal, as a user at the keyboard meets them.
+//! Commands on a pseudoterminal.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -9,23 +9,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Rows and columns of a new one.
+/// Initial rows and columns.
 const SIZE: (u16, u16) = (24, 80);
-/// For a shell in an env on a terminal: says when the terminal has each of some sizes, which it waits 30 s for, and ends with 7.
+/// Reports each of these terminal sizes, after waiting up to 30 s for it, then exits with 7.
 const SIZES: &str = "for size in '24 80' '30 100' '41 123'; do n=0; until [ \"$(stty size)\" = \"$size\" ]; do \
     n=$((n + 1)); [ \"$n\" -lt 300 ] || exit 1; sleep 0.1; done; echo \"it has $size\"; done; exit 7";
 
-/// A command on a terminal of its own.
+/// A command on its own terminal.
 pub struct Terminal {
-    /// The command.
     pub child: Child,
     ours: File,
-    /// All that it has printed.
+    /// All output so far.
     pub seen: String,
 }
 
 impl Terminal {
-    /// Starts it.
     pub fn start(mut command: Command) -> Result<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         grantpt(&ours)?;
@@ -45,28 +43,27 @@ impl Terminal {
         })
     }
 
-    /// Gives it another size, and tells the command.
+    /// Resizes the terminal and signals the command.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         set_size(&self.ours, (rows, columns))?;
-        // The command isn't the terminal's own, so the system tells it nothing.
+        // The kernel signals only the terminal's foreground group, which the command is not in.
         let pid = Pid::from_raw(self.child.id().cast_signed());
         Ok(kill_process(pid.context("no process")?, Signal::WINCH)?)
     }
 
-    /// Types a line.
     pub fn say(&mut self, line: &str) -> Result<()> {
         Ok(writeln!(self.ours, "{line}")?)
     }
 
-    /// Reads until these words were printed.
+    /// Reads until the output contains these words.
     pub fn until(&mut self, words: &str) -> Result<()> {
         while !self.seen.contains(words) {
-            ensure!(self.read()?, "it never said {words:?}: {}", self.seen);
+            ensure!(self.read()?, "no {words:?} in the output: {}", self.seen);
         }
         Ok(())
     }
 
-    /// Reads once; nothing comes any more once all other ends are closed.
+    /// Returns `false` once all other ends are closed.
     fn read(&mut self) -> Result<bool> {
         let mut piece = [0; 4096];
         match self.ours.read(&mut piece) {
@@ -82,7 +79,7 @@ impl Terminal {
         }
     }
 
-    /// Its exit code, and all that it printed.
+    /// Exit code and complete output.
     pub fn end(mut self) -> Result<(Option<i32>, String)> {
         while self.read()? {}
         Ok((self.child.wait()?.code(), self.seen))
@@ -99,11 +96,7 @@ fn set_size(terminal: &File, (rows, columns): (u16, u16)) -> Result<()> {
     Ok(tcsetwinsize(terminal, size)?)
 }
 
-/// A terminal in an env has the size of this one, and follows it. `exec` runs what it is given, a program and its arguments.
-///
-/// # Errors
-///
-/// It doesn't.
+/// Checks that a terminal in an env follows the size of this one. `exec` runs a program with arguments in the env.
 pub fn follows_size(exec: impl FnOnce(&[&str]) -> Result<Command>) -> Result<()> {
     let mut terminal = Terminal::start(exec(&["sh", "-c", SIZES])?)?;
     terminal.until("it has 24 80")?;

@@ -1,5 +1,4 @@
-//! A place for one test: a home, a project's directory, and our programs with only one engine in
-//! sight. Every instance of it is deleted at its end.
+//! A test's own home, state and project directory on one engine. Its instances are deleted on drop.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,27 +8,24 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::engines::TestEngine;
 
-/// The place.
+/// The directories and the engine.
 pub struct Workspace {
-    /// Everything is below it.
+    /// Parent of all directories.
     pub root: tempfile::TempDir,
     engine: TestEngine,
-    /// Name of its project, different in every test.
+    /// Unique project name.
     pub project: String,
 }
 
-/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; `None` where a signal ended it.
+    /// `None` after a signal.
     pub code: Option<i32>,
-    /// Its output.
     pub stdout: String,
-    /// Its errors.
     pub stderr: String,
 }
 
-/// A program of this build.
+/// Path of a program of this build.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let directory = test
@@ -38,12 +34,12 @@ pub fn program(name: &str) -> Result<PathBuf> {
         .context("no build directory")?;
     let path = directory.join(name);
     if !path.exists() {
-        bail!("{} isn't built: cargo build --workspace", path.display());
+        bail!("{} is not built: cargo build --workspace", path.display());
     }
     Ok(path)
 }
 
-/// Starts a command and kills it at a step of its status lines.
+/// Starts a command and kills it when it reports a step.
 pub fn kill_at_step(mut command: Command, step: &str) -> Result<()> {
     let mut child = command.spawn()?;
     let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
@@ -60,20 +56,20 @@ pub fn kill_at_step(mut command: Command, step: &str) -> Result<()> {
     let status = child.wait()?;
     ensure!(
         status.code().is_none(),
-        "it ended by itself ({status}): {seen:?}"
+        "ended before the kill ({status}): {seen:?}"
     );
     Ok(())
 }
 
 impl Workspace {
-    /// A new place on an engine, with an empty project.
+    /// A workspace with an empty project.
     pub fn new(engine: &TestEngine) -> Result<Self> {
         let workspace = Self::bare(engine)?;
         workspace.ok(&["create", "-n", &workspace.project, "-p", "8000"])?;
         Ok(workspace)
     }
 
-    /// A new place without a project.
+    /// A workspace without a project.
     pub fn bare(engine: &TestEngine) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("ldmt-").tempdir()?;
         for directory in ["home", "run", "project"] {
@@ -87,29 +83,27 @@ impl Workspace {
         })
     }
 
-    /// The engine that is in sight.
     pub fn engine(&self) -> &TestEngine {
         &self.engine
     }
 
-    /// The project's directory.
     pub fn directory(&self) -> PathBuf {
         self.root.path().join("project")
     }
 
-    /// The home of our state.
+    /// Our state directory.
     pub fn home(&self) -> PathBuf {
         self.root.path().join("home/.lxc-dev-manager")
     }
 
-    /// The project's file.
+    /// Text of `containers.yaml`.
     pub fn file(&self) -> Result<String> {
         Ok(std::fs::read_to_string(
             self.directory().join("containers.yaml"),
         )?)
     }
 
-    /// Environment of our programs: nothing of the user's own.
+    /// Environment of our programs, without the user's own.
     pub fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("HOME", self.root.path().join("home")),
@@ -121,7 +115,7 @@ impl Workspace {
         ]
     }
 
-    /// A command line that isn't started yet.
+    /// The CLI with these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("lxc-dev-manager")?);
         command
@@ -136,12 +130,12 @@ impl Workspace {
         Ok(command)
     }
 
-    /// Runs a command line to its end.
+    /// Runs the CLI to its end.
     pub fn run(&self, arguments: &[&str]) -> Result<Ran> {
         Ok(self.command(arguments)?.output()?.into())
     }
 
-    /// Runs a command line that has to succeed, and returns its output.
+    /// Runs the CLI, which has to succeed; returns its output.
     pub fn ok(&self, arguments: &[&str]) -> Result<String> {
         let ran = self.run(arguments)?;
         if ran.code != Some(0) {
@@ -150,12 +144,12 @@ impl Workspace {
         Ok(ran.stdout)
     }
 
-    /// Makes an env from the tests' image.
+    /// Creates an env from the test image.
     pub fn create(&self, env: &str) -> Result<String> {
         self.ok(&["container", "create", env, &crate::engines::image()])
     }
 
-    /// Names of the engine's instances that belong to this place.
+    /// Instances of this workspace.
     pub fn instances(&self) -> Result<Vec<String>> {
         let found = apart(self.engine.backend().instances())??;
         let directory = self.directory().canonicalize()?;
@@ -173,7 +167,7 @@ impl Workspace {
         let backend = self.engine.backend();
         for name in self.instances()? {
             let name = name.parse()?;
-            // It may be stopped already; deleting tells whether it is gone.
+            // It may be stopped already. Deletion reports errors.
             let _ = apart(backend.stop(&name, true))?;
             apart(backend.delete(&name))??;
         }
@@ -181,7 +175,7 @@ impl Workspace {
     }
 }
 
-/// Runs a future to its end on a thread of its own, for callers that may be in a runtime or not.
+/// Runs a future on a new thread, because the caller may be in a runtime.
 pub fn apart<T: Send>(future: impl Future<Output = T> + Send) -> Result<T> {
     let run = || {
         Ok(tokio::runtime::Builder::new_current_thread()

@@ -8,7 +8,7 @@ use lxc_dev_manager_core::template::{Templates, read_settings};
 use super::place::Place;
 
 #[test]
-fn the_list_tells_where_each_comes_from() {
+fn list_shows_the_origin_of_each_template() {
     let place = Place::new();
     let built_in = Templates::new(place.directory()).list().unwrap().len();
     place.ok(&["template", "new", "debian-12"]);
@@ -38,7 +38,7 @@ fn the_list_tells_where_each_comes_from() {
 }
 
 #[test]
-fn one_is_shown_as_it_is() {
+fn template_is_shown_unchanged() {
     let place = Place::new();
     let shown = place.ok(&["template", "show", "debian-13"]);
     let built_in = Templates::built_in(&"debian-13".parse().unwrap()).unwrap();
@@ -53,7 +53,7 @@ fn one_is_shown_as_it_is() {
 }
 
 #[test]
-fn a_new_one_is_private_and_takes_nobodys_place() {
+fn new_template_is_private_and_replaces_nothing() {
     let place = Place::new();
     let made = place.ok(&["template", "new", "my-base"]);
     assert!(made.contains("ubuntu-24.04") && made.contains("container create ENV my-base"));
@@ -97,7 +97,7 @@ fn names_stay_below_their_directory() {
 }
 
 #[test]
-fn only_ones_own_is_deleted_and_the_built_in_one_is_back() {
+fn only_user_templates_are_deleted() {
     let place = Place::new();
     place.ok(&["template", "new", "debian-12", "--from", "debian-13"]);
     place.fails(1, &["template", "delete", "debian-12"], &["`-f`"]);
@@ -128,7 +128,7 @@ fn only_ones_own_is_deleted_and_the_built_in_one_is_back() {
 }
 
 #[test]
-fn an_exported_one_stands_alone_and_replaces_nothing() {
+fn exported_template_is_complete_and_replaces_nothing() {
     let place = Place::new();
     let printed = place.ok(&["template", "export", "alpine-3.22"]);
     assert!(printed.starts_with("# Alpine 3.22\n"), "{printed}");

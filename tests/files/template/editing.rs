@@ -18,7 +18,7 @@ fn kept(text: &str) -> PathBuf {
 }
 
 #[test]
-fn a_built_in_one_becomes_ones_own() {
+fn editing_a_built_in_template_copies_it() {
     let place = Place::new();
     let ran: Ran = place.edit("debian-12", APPEND).output().unwrap().into();
     expect(&ran, 0, &[]);
@@ -35,7 +35,7 @@ fn a_built_in_one_becomes_ones_own() {
 }
 
 #[test]
-fn one_that_was_not_changed_stays_what_it_is() {
+fn unchanged_template_stays_built_in() {
     let place = Place::new();
     for script in ["", "cp \"$1\" \"$1.new\" && mv \"$1.new\" \"$1\"\n"] {
         let ran: Ran = place.edit("debian-12", script).output().unwrap().into();
@@ -46,7 +46,7 @@ fn one_that_was_not_changed_stays_what_it_is() {
 }
 
 #[test]
-fn what_can_not_be_used_is_kept_beside_what_can() {
+fn unusable_edit_is_kept_next_to_the_template() {
     let place = Place::new();
     place.ok(&["template", "new", "mine"]);
     let before = fs::read(place.own("mine")).unwrap();
@@ -76,7 +76,7 @@ fn what_can_not_be_used_is_kept_beside_what_can() {
 }
 
 #[test]
-fn an_unknown_key_is_told_and_saved() {
+fn unknown_key_is_reported_and_saved() {
     let place = Place::new();
     let ran: Ran = place
         .edit("debian-12", "echo 'cpu: 2' >>\"$1\"\n")
@@ -88,7 +88,7 @@ fn an_unknown_key_is_told_and_saved() {
 }
 
 #[test]
-fn on_a_terminal_it_is_edited_again() {
+fn invalid_template_is_edited_again_on_a_terminal() {
     let place = Place::new();
     // The first time it breaks it, the second time it fixes it.
     let script = format!(
@@ -115,7 +115,7 @@ fn on_a_terminal_it_is_edited_again() {
 }
 
 #[test]
-fn an_interrupt_at_the_question_keeps_what_was_written() {
+fn interrupted_question_keeps_the_draft() {
     let place = Place::new();
     let mut asked = place.on_terminal(place.edit("debian-12", BREAK));
     asked.until("[y/N]").unwrap();
@@ -128,7 +128,7 @@ fn an_interrupt_at_the_question_keeps_what_was_written() {
 }
 
 #[test]
-fn an_editor_that_fails_changes_nothing() {
+fn failed_editor_changes_nothing() {
     let place = Place::new();
     let ran: Ran = place.edit("debian-12", "exit 3\n").output().unwrap().into();
     expect(&ran, 1, &["editor `sh` failed:", "3"]);
@@ -153,7 +153,7 @@ fn an_editor_that_fails_changes_nothing() {
 }
 
 #[test]
-fn an_editor_that_is_not_there_is_named() {
+fn missing_editor_is_reported() {
     let place = Place::new();
     let with = |name: &str, value: &str| -> Ran {
         let mut command = place.command(&["template", "edit", "debian-12"]);
@@ -174,7 +174,7 @@ fn an_editor_that_is_not_there_is_named() {
 }
 
 #[test]
-fn somebody_elses_change_is_not_overwritten() {
+fn concurrent_change_is_not_overwritten() {
     let place = Place::new();
     place.ok(&["template", "new", "mine"]);
     let script = format!(
@@ -196,7 +196,7 @@ fn somebody_elses_change_is_not_overwritten() {
 }
 
 #[test]
-fn one_that_is_broken_can_be_mended() {
+fn invalid_template_can_be_corrected() {
     let place = Place::new();
     place.write_own("mine", b"images: [{location: /x}]\ncpus: many\n");
     let fix = "sed -i s/many/3/ \"$1\"\n";

@@ -81,7 +81,7 @@ fn guests() -> Vec<MachineSpec> {
 }
 
 #[test]
-fn every_built_in_template_and_what_is_made_of_it_has_limas_shape() {
+fn built_in_templates_and_their_machines_match_limas_schema() {
     for template in built_in() {
         assert_good(&template.text, template.name.as_str());
         assert_good(&template.standalone_yaml().unwrap(), template.name.as_str());
@@ -111,7 +111,7 @@ const FULL: &str = "vmOpts: {qemu: {minimumVersion: 8.2.1}}\nmounts: [{location:
     portForwards: [{guestSocket: /run/x.sock, hostSocket: x.sock}]\n";
 
 #[test]
-fn what_a_template_says_beside_ours_keeps_limas_shape() {
+fn other_keys_of_a_template_match_limas_schema() {
     let mut template = Templates::built_in(&"debian-12".parse().unwrap()).unwrap();
     template.text = FULL.to_owned();
     let before: serde_yaml::Value = serde_yaml::from_str(FULL).unwrap();
@@ -142,7 +142,7 @@ fn what_a_template_says_beside_ours_keeps_limas_shape() {
 }
 
 #[test]
-fn what_the_schema_refuses_is_refused_here() {
+fn schema_violations_are_rejected() {
     for text in [
         "cpus: 2",
         "images: []",
@@ -167,7 +167,7 @@ fn what_the_schema_refuses_is_refused_here() {
 }
 
 #[test]
-fn both_know_the_same_keys() {
+fn schema_and_check_have_the_same_keys() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let keys: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
     for key in keys {
@@ -185,7 +185,7 @@ fn both_know_the_same_keys() {
 }
 
 #[test]
-fn every_example_of_the_docs_has_limas_shape() {
+fn doc_examples_match_limas_schema() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/templates.md");
     let text = std::fs::read_to_string(page).unwrap();
     let blocks: Vec<&str> = text

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::place::Place;
 
 #[test]
-fn all_that_are_built_in_are_good() {
+fn built_in_templates_are_valid() {
     let place = Place::new();
     let said = place.ok(&["template", "validate"]);
     assert!(said.lines().count() >= 10, "{said}");
@@ -14,7 +14,7 @@ fn all_that_are_built_in_are_good() {
 }
 
 #[test]
-fn a_broken_one_is_told_with_its_line_and_the_others_too() {
+fn all_invalid_templates_are_reported_with_lines() {
     let place = Place::new();
     place.write_own("odd", b"images: [{location: /x}]\ncpu: 2\n");
     place.ok(&["template", "validate", "odd"]);

@@ -21,7 +21,7 @@ fn refused(stage: &LimaStage, more: &str, words: &str) -> Result<()> {
     Ok(())
 }
 
-pub fn an_instance_is_made_stopped(stage: &LimaStage) -> Result<()> {
+pub fn new_instance_is_stopped(stage: &LimaStage) -> Result<()> {
     stage.create("a", "")?;
     ensure!(stage.status("a")? == "Stopped");
     for file in ["lima.yaml", "lima-version", "disk"] {
@@ -30,7 +30,7 @@ pub fn an_instance_is_made_stopped(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-pub fn a_name_that_is_taken_is_refused(stage: &LimaStage) -> Result<()> {
+pub fn used_name_is_refused(stage: &LimaStage) -> Result<()> {
     stage.create("a", "")?;
     let yaml = stage.yaml("")?.to_string_lossy().into_owned();
     stage.refused(
@@ -106,7 +106,7 @@ pub fn a_newer_minimum_version_is_refused(stage: &LimaStage) -> Result<()> {
     )
 }
 
-pub fn keys_are_made_once(stage: &LimaStage) -> Result<()> {
+pub fn keys_are_created_once(stage: &LimaStage) -> Result<()> {
     stage.create("a", "")?;
     let key = stage.lima_home().join("_config/user.pub");
     let first = fs::read_to_string(&key)?;

@@ -94,7 +94,7 @@ pub fn starting_twice_is_no_error(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-pub fn stopping_what_does_not_run_is_refused(stage: &LimaStage) -> Result<()> {
+pub fn stopping_a_stopped_instance_is_refused(stage: &LimaStage) -> Result<()> {
     stage.create("a", "")?;
     stage.refused(&["stop", "a"], "expected status `Running`, got `Stopped`")?;
     stage.refused(&["stop", "zz"], "lima.yaml: no such file or directory")?;
@@ -140,7 +140,7 @@ pub fn a_running_one_is_not_deleted(stage: &LimaStage) -> Result<()> {
     Ok(())
 }
 
-pub fn deleting_what_is_not_there_is_no_error(stage: &LimaStage) -> Result<()> {
+pub fn deleting_a_missing_instance_is_a_success(stage: &LimaStage) -> Result<()> {
     let output = stage.call(&["delete", "-f", "zz"])?;
     ensure!(output.code == 0, "{output:?}");
     ensure!(
@@ -206,7 +206,7 @@ fn family(home: &Path, listed: &serde_json::Value) -> Result<Vec<i32>> {
     Ok(all)
 }
 
-pub fn a_start_that_takes_too_long_leaves_it_running(stage: &LimaStage) -> Result<()> {
+pub fn slow_start_leaves_the_machine_running(stage: &LimaStage) -> Result<()> {
     let slow = "provision:\n- mode: system\n  script: |\n    #!/bin/sh\n    while [ ! -e /go ]; do sleep 0.1; done\n";
     stage.create("a", slow)?;
     let output = stage.call(&["start", "--tty=false", "--timeout=4s", "a"])?;

@@ -1,4 +1,4 @@
-//! The "disk": a tar of the guest's root at the start of a sparse file, as long as lima.yaml says.
+//! The disk: a tar of the guest's root in a sparse file with the size of lima.yaml.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::faults::Faults;
 use crate::namespace;
 use crate::yaml::{User, Yaml};
 
-/// Creates the disk from the first image, unless there is one.
+/// Creates the disk from the first image, if missing.
 pub(crate) fn create(yaml: &Yaml, dir: &Path, faults: &Faults) -> Result<()> {
     if dir.join("disk").exists() {
         return Ok(());
@@ -28,7 +28,7 @@ pub(crate) fn create(yaml: &Yaml, dir: &Path, faults: &Faults) -> Result<()> {
     Ok(())
 }
 
-/// Grows the disk to the size in lima.yaml. It cannot shrink.
+/// Grows the disk to the size in lima.yaml; it cannot shrink.
 pub(crate) fn grow(yaml: &Yaml, dir: &Path) -> Result<()> {
     let disk = OpenOptions::new().write(true).open(dir.join("disk"))?;
     let (size, wanted) = (disk.metadata()?.len(), yaml.disk_bytes()?);
@@ -39,8 +39,8 @@ pub(crate) fn grow(yaml: &Yaml, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the guest's root to a new disk, then moves that to its name. For `freeze` the guest still runs, and may change files
-/// that are being read.
+/// Packs the guest's root into a new disk and renames that over the old one. For `freeze` the guest is running, and
+/// files may change meanwhile.
 pub(crate) fn pack(
     user: &User,
     root: &Path,
@@ -63,7 +63,7 @@ pub(crate) fn pack(
         .stderr(Stdio::piped())
         .output()
         .context("cannot run tar")?;
-    // tar's code for files that changed meanwhile.
+    // tar's exit code for changed files.
     let has_changed = command == "freeze" && output.status.code() == Some(1);
     if !output.status.success() && !has_changed {
         bail!("cannot pack the root: {}", stderr(&output));
@@ -76,7 +76,7 @@ pub(crate) fn pack(
     Ok(())
 }
 
-/// Deletes the guest's root, which belongs to ids of the guest.
+/// Deletes the guest's root, which belongs to subordinate IDs.
 pub(crate) fn remove_scratch(user: &User, scratch: &Path) -> Result<()> {
     if !scratch.exists() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Simulated faults, and the log of calls. `main.rs` describes both.
+//! Simulated faults and the log of calls; see `main.rs`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,7 +13,6 @@ use crate::home::Home;
 
 const VERSION: &str = "2.2.0";
 
-/// The lines of the file `faults`.
 pub(crate) struct Faults {
     lines: Vec<String>,
     control: PathBuf,
@@ -31,7 +30,7 @@ impl Faults {
         self.lines.iter().any(|line| line == fault)
     }
 
-    /// The rest of the line that begins with these words.
+    /// Rest of the first line with this prefix.
     fn value(&self, words: &str) -> Option<&str> {
         let mut lines = self.lines.iter();
         lines.find_map(|line| line.strip_prefix(words)?.strip_prefix(' '))
@@ -41,7 +40,6 @@ impl Faults {
         self.value(words)?.parse().ok()
     }
 
-    /// The start of a command.
     pub(crate) fn begin(&self, command: &str) {
         if self.has(&format!("hang {command}")) {
             self.hang(command, "begin");
@@ -56,14 +54,14 @@ impl Faults {
         }
     }
 
-    /// Whether it hangs or dies at this point.
+    /// Whether a command hangs or dies at this point.
     pub(crate) fn has_point(&self, command: &str, point: &str) -> bool {
         ["die", "hang"]
             .iter()
             .any(|fault| self.has(&format!("{fault} {command} {point}")))
     }
 
-    /// Hangs or dies, if a fault says so.
+    /// Hangs or dies at this point if a fault requires it.
     pub(crate) fn point(&self, command: &str, point: &str) {
         if self.has(&format!("die {command} {point}")) {
             let _ = kill_process(getpid(), Signal::KILL);
@@ -81,17 +79,17 @@ impl Faults {
         }
     }
 
-    /// In one write, because processes run at the same time.
+    /// A single write, because processes append concurrently.
     fn append(&self, file: &str, text: &str) {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .open(self.control.join(file));
-        // A test that waits for it fails.
+        // A waiting test fails then.
         let _ = file.and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
-    /// Fails like a write on a full volume.
+    /// Fails as on a full volume.
     pub(crate) fn disk(&self, command: &str, path: &Path) -> Result<()> {
         if self.has(&format!("full {command}")) {
             bail!("write {}: no space left on device", path.display());
@@ -103,7 +101,7 @@ impl Faults {
         self.value("version").unwrap_or(VERSION)
     }
 
-    /// Whether this start finds its SSH port in use.
+    /// Whether the SSH port is in use at this start.
     pub(crate) fn loses_port(&self) -> bool {
         let Some(times) = self.number("taken port") else {
             return false;
@@ -117,7 +115,7 @@ impl Faults {
         Duration::from_millis(self.number("slow boot").unwrap_or(0))
     }
 
-    /// Whether guests have the file systems of mounts.
+    /// Whether guests get their mounts.
     pub(crate) fn mounts(&self) -> bool {
         !self.has("no mounts")
     }

@@ -1,4 +1,4 @@
-//! `LIMA_HOME`, and the stand-in's own directory in it.
+//! `LIMA_HOME` and the stand-in's own directory in it.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,12 +23,12 @@ impl Home {
         &self.dir
     }
 
-    /// Files by which a test controls the stand-in.
+    /// Directory for the control of the stand-in by tests.
     pub(crate) fn control(&self) -> PathBuf {
         self.dir.join(".fake")
     }
 
-    /// Parent of a running guest's root.
+    /// Parent of the root of a running guest.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.control().join("scratch").join(name)
     }
@@ -37,7 +37,7 @@ impl Home {
         self.dir.join(name)
     }
 
-    /// Names of all directories that may be instances.
+    /// Directory names that may be instances.
     pub(crate) fn instances(&self) -> Result<Vec<String>> {
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -59,7 +59,7 @@ impl Home {
         self.dir.join("_config/user")
     }
 
-    /// The public half of the key, which is created if missing.
+    /// The public key; created if missing.
     pub(crate) fn public_key(&self) -> Result<String> {
         let key = self.key();
         if !key.exists() {
@@ -76,7 +76,7 @@ impl Home {
     }
 }
 
-/// Host name of a guest, and its host in `ssh.config`.
+/// Host name of a guest, also in `ssh.config`.
 pub(crate) fn hostname(name: &str) -> String {
     format!("lima-{}", name.replace(['.', '_'], "-"))
 }

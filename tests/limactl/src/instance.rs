@@ -1,4 +1,4 @@
-//! An instance: its files, and its status by its processes.
+//! An instance: its files, and its status.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::yaml::Yaml;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// lima.yaml is invalid.
+    /// The lima.yaml is invalid.
     Unknown,
     Broken,
     Stopped,
@@ -35,14 +35,14 @@ pub(crate) struct Instance {
     pub(crate) dir: PathBuf,
     pub(crate) status: Status,
     yaml: Result<Yaml, String>,
-    /// 0 if it is not running.
+    /// 0 if not running.
     pub(crate) agent: u32,
-    /// 0 if it is not running.
+    /// 0 if not running.
     pub(crate) driver: u32,
 }
 
 impl Instance {
-    /// An error without a lima.yaml.
+    /// Fails without a lima.yaml.
     pub(crate) fn find(home: &Home, name: &str) -> Result<Self> {
         let dir = home.instance(name);
         let path = dir.join("lima.yaml");
@@ -50,7 +50,7 @@ impl Instance {
             bail!("open {}: no such file or directory", path.display());
         }
         let yaml = Yaml::read(&path).map_err(|error| format!("{error:#}"));
-        // Lima looks for no processes of an instance with an invalid lima.yaml.
+        // Lima ignores processes of an instance with an invalid lima.yaml.
         let pid = |file: &str| match yaml {
             Ok(_) => read_pid(&dir.join(file)),
             Err(_) => 0,

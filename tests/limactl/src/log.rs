@@ -1,15 +1,14 @@
-//! Messages: lines of text on stderr, and the host agent's JSON lines.
+//! Messages: text on stderr, and JSON lines of the host agent.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
 
-/// A message of a command.
 pub(crate) fn print(level: &str, message: &str) {
     let _ = writeln!(std::io::stderr(), "level={level} msg={message:?}");
 }
 
-/// A message in `ha.stderr.log`.
+/// Line in `ha.stderr.log`.
 pub(crate) fn agent(level: &str, message: &str) {
     let _ = writeln!(
         std::io::stderr(),
@@ -18,7 +17,7 @@ pub(crate) fn agent(level: &str, message: &str) {
     );
 }
 
-/// An event in `ha.stdout.log`, which may be on a full volume.
+/// Line in `ha.stdout.log`. Errors are ignored, because its volume may be full.
 pub(crate) fn event(status: &Value) {
     let _ = writeln!(std::io::stdout(), "{}", json!({"status": status}));
 }

@@ -1,31 +1,31 @@
-//! A stand-in for Lima's `limactl` 2.2, for tests of faults and crashes on machines without virtual machines. It knows the
-//! calls of our backend and of the tests, and refuses any other one. Its guests are real: a root of their own, in namespaces
-//! that an ordinary user may make, reached through the guest's sshd.
+//! Stand-in for `limactl` 2.2, for tests of faults and crashes without virtual machines. It supports only the calls
+//! of our backend and tests. Guests are real: an ordinary user's namespaces with their own root, accessed through sshd.
 //!
-//! # How a test controls it
+//! # Control
 //!
-//! By the directory `$LIMA_HOME/.fake`:
+//! Files in `$LIMA_HOME/.fake`:
 //!
-//! * `calls.jsonl`: if this file exists, each call is appended as a line `{args, cwd, service, pid}`.
+//! * `calls.jsonl`: log of calls, if the file exists. One line per call: `{args, cwd, service, pid}`.
 //! * `faults`: read at each call, one fault per line:
 //!   - `version 1.0.0`: reports this version
-//!   - `hang COMMAND [POINT]`, `die COMMAND POINT`: blocks for ever, or dies of SIGKILL. The default point is `begin`; other
-//!     points of `create`: `dir yaml image disk`; of `start`: `agent running`; of `stop` (in the host agent) and `freeze` (in
-//!     the guest): `before-pack packed`; of `delete`: `half`. A blocked process appends `COMMAND POINT PID` to `hung`
-//!   - `slow boot MILLISECONDS`: delays the guest
-//!   - `rubbish COMMAND`, `warn COMMAND`: writes something else on stdout first
-//!   - `full create`, `full freeze`: no space is left for the disk
-//!   - `taken port TIMES`: that many starts find their SSH port in use
-//!   - `no mounts`: guests lack the mounts, and Lima doesn't report it
-//!   - `no freeze`: guests have no `fsfreeze`
-//! * `scratch/NAME`: the root of a running guest.
+//!   - `hang COMMAND [POINT]`, `die COMMAND POINT`: blocks, or dies of SIGKILL. A blocked process appends
+//!     `COMMAND POINT PID` to `hung`. Points: `begin` (default); for `create`: `dir yaml image disk`; for `start`:
+//!     `agent running`; for `stop` (in the host agent) and `freeze` (in the guest): `before-pack packed`; for
+//!     `delete`: `half`
+//!   - `slow boot MILLISECONDS`: delays the boot
+//!   - `rubbish COMMAND`, `warn COMMAND`: first prints something else on stdout
+//!   - `full create`, `full freeze`: no space left for the disk
+//!   - `taken port TIMES`: the SSH port is in use at that many starts
+//!   - `no mounts`: guests lack the mounts, without an error
+//!   - `no freeze`: guests lack `fsfreeze`
+//! * `scratch/NAME`: root of a running guest.
 //!
 //! # Design
 //!
-//! The disk of an instance is a tar of its root in a sparse file. `start` starts the host agent (`agent`), which outlives
-//! this process; it starts the "driver", `unshare`, whose child unpacks the disk, makes it its root (`guest`) and boots it.
-//! Stopping packs the root and renames it over the disk, and so does `fsfreeze` in the guest. A killed driver is a power
-//! cut: changes that were not packed are lost.
+//! The disk is a tar of the root in a sparse file. `start` starts the host agent (`agent`), which outlives it; the
+//! agent starts the "driver" (`unshare`), whose child unpacks the disk, makes it its root and boots it (`guest`). Stop
+//! and `fsfreeze` pack the root and rename it over the disk. A killed driver is a power cut: it loses changes since
+//! the last pack.
 
 #[cfg(target_os = "linux")]
 mod agent;
@@ -52,7 +52,7 @@ mod yaml;
 
 use std::process::ExitCode;
 
-/// Set for this program as the first process of a guest.
+/// Set if this is the first process of a guest.
 #[cfg(target_os = "linux")]
 const ROLE: &str = "FAKE_LIMACTL_ROLE";
 

@@ -1,4 +1,4 @@
-//! Namespaces of guests, created and entered with programs of the system, which may do so for an ordinary user.
+//! Namespaces of guests, created and entered with system programs that an ordinary user may run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use crate::process::{signal, wait_for_end};
 use crate::yaml::User;
 
-/// In a guest's scratch directory: the pid of its first process on the host.
+/// In the scratch directory: host pid of the guest's first process.
 pub(crate) const INIT: &str = "init.pid";
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A user namespace in which the guest's user is this one, who owns mounted directories; all other ids come from /etc/subuid.
+/// Maps the guest's user to this user, who owns mounted directories, and all other IDs to /etc/subuid.
 fn user_namespace(command: &mut Command, user: &User) {
     command
         .args(["--user", "--map-auto", "--setuid", "0", "--setgid", "0"])
@@ -21,7 +21,7 @@ fn user_namespace(command: &mut Command, user: &User) {
         .arg(format!("--map-group={}", user.uid));
 }
 
-/// Runs a command as the guest's root, on the host's files.
+/// Runs a command as the guest's root on the host's files.
 pub(crate) fn as_guest_root(user: &User) -> Command {
     let mut command = Command::new("unshare");
     user_namespace(&mut command, user);
@@ -29,7 +29,7 @@ pub(crate) fn as_guest_root(user: &User) -> Command {
     command
 }
 
-/// This program as the first process of a guest. It dies with its parent, the "driver".
+/// This program as the first process of a guest. It dies with the driver.
 pub(crate) fn guest(user: &User) -> Result<Command> {
     let program = own_program()?;
     let mut command = Command::new("unshare");
@@ -42,7 +42,6 @@ pub(crate) fn guest(user: &User) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a command in a guest, as its root.
 pub(crate) fn enter(init: u32) -> Command {
     let mut command = Command::new("nsenter");
     command
@@ -58,11 +57,11 @@ pub(crate) fn enter(init: u32) -> Command {
     command
 }
 
-/// Kills the first process of a guest that may have outlived its agent; the kernel kills the others.
+/// Kills the first process of a guest without an agent; the kernel kills the others.
 pub(crate) fn end_guest(scratch: &Path) {
     let text = std::fs::read_to_string(scratch.join(INIT)).unwrap_or_default();
     let Ok(pid) = text.parse::<u32>() else { return };
-    // The number may belong to another process.
+    // The pid may be reused.
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     if name.trim() == "limactl" {
         signal(pid, rustix::process::Signal::KILL);

@@ -1,4 +1,4 @@
-//! lima.yaml: the fields that the stand-in acts on. Others are ignored.
+//! The fields of lima.yaml that the stand-in uses.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,6 @@ pub(crate) struct Image {
     pub(crate) location: PathBuf,
 }
 
-/// A directory of the host in the guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Mount {
@@ -29,7 +28,6 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// Its path in the guest.
     pub(crate) fn target(&self) -> &Path {
         self.mount_point.as_deref().unwrap_or(&self.location)
     }
@@ -48,7 +46,7 @@ impl Provision {
     }
 }
 
-/// A rule of `portForwards`; those that disable forwarding have no ports here.
+/// A rule of `portForwards`. Rules that disable forwarding have no ports.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Rule {
@@ -87,7 +85,7 @@ impl Yaml {
         serde_yaml::from_str(&text).with_context(failed)
     }
 
-    /// Size of the disk, such as `5GiB`.
+    /// Bytes of a size such as `5GiB`.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         let failed = || format!("field `disk` has an invalid value: {}", self.disk);
         let (number, shift) = ["KiB", "MiB", "GiB", "TiB"]

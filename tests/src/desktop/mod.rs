@@ -1,4 +1,4 @@
-//! A headless desktop: X server, D-Bus, app and tray. Used by tests and benches.
+//! A headless desktop for tests and benches: X server, D-Bus, app and tray.
 
 pub mod screen;
 pub mod tray;

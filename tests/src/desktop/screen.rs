@@ -1,4 +1,4 @@
-//! X server and session bus for a test or bench, and the app on them.
+//! X server and session bus with the app.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -17,7 +17,6 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Starts a private X server and bus.
     pub fn new() -> Result<Self> {
         let mut xvfb = Command::new("Xvfb")
             .args([
@@ -49,14 +48,14 @@ impl Screen {
         })
     }
 
-    /// Prepares a program of the project on this screen.
+    /// A program of this build, on this screen.
     pub fn command(&self, workspace: &Workspace, name: &str) -> Result<Command> {
         let mut command = Command::new(program(name)?);
         self.prepare(&mut command, workspace);
         Ok(command)
     }
 
-    /// Sets the environment of a program: this screen, nothing from the user.
+    /// Sets the environment: this screen, nothing from the user.
     pub fn prepare(&self, command: &mut Command, workspace: &Workspace) {
         command.env_clear().envs(workspace.variables());
         command
@@ -68,7 +67,6 @@ impl Screen {
             .stdin(Stdio::null());
     }
 
-    /// Starts the app.
     pub fn app(&self, workspace: &Workspace) -> Result<App> {
         App::start(&mut self.command(workspace, "lxc-dev-manager-desktop")?)
     }
@@ -86,7 +84,7 @@ fn first_line(output: Option<ChildStdout>) -> Result<String> {
 impl Drop for Screen {
     fn drop(&mut self) {
         for child in [&mut self.bus, &mut self.xvfb] {
-            // It may have ended already.
+            // They may have exited.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -102,12 +100,11 @@ impl App {
         Ok(Self(command.spawn().context("cannot start app")?))
     }
 
-    /// Process id.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Waits for the end. Returns whether it succeeded.
+    /// Waits for the exit; returns whether it succeeded.
     pub fn ended(&mut self) -> Result<bool> {
         let begun = Instant::now();
         loop {

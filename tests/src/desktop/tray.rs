@@ -1,4 +1,4 @@
-//! A tray on the bus that reads and presses the app's menu.
+//! A tray that reads the app's menu and selects entries.
 
 use std::time::Duration;
 
@@ -9,10 +9,9 @@ use zbus::message::Header;
 use zbus::zvariant::{OwnedValue, Structure, Value};
 use zbus::{Connection, MatchRule, MessageStream, Proxy, interface};
 
-/// Time for entries to appear.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Service at which items register.
+/// Registers tray items.
 struct Watcher {
     items: Vec<String>,
     registered: mpsc::Sender<String>,
@@ -51,7 +50,7 @@ impl Watcher {
     }
 }
 
-/// Service that receives notifications.
+/// Receives notifications.
 struct Notifications {
     shown: mpsc::Sender<String>,
 }
@@ -90,19 +89,16 @@ pub struct Tray {
     pub notifications: mpsc::Receiver<String>,
 }
 
-/// One entry of a menu.
 #[derive(Debug, Clone)]
 pub struct Entry {
     id: i32,
-    /// Label.
     pub label: String,
-    /// Whether it is enabled.
     pub enabled: bool,
     pub below: Vec<Entry>,
 }
 
 impl Tray {
-    /// Starts a tray on the bus at this address.
+    /// Starts a tray on this bus.
     pub async fn on(address: &str) -> Result<Self> {
         let (registered, registrations) = mpsc::channel(8);
         let (shown, notifications) = mpsc::channel(64);
@@ -126,11 +122,11 @@ impl Tray {
         })
     }
 
-    /// Returns the menu of the next registered item.
+    /// The menu of the next registered item.
     pub async fn menu(&mut self) -> Result<Menu> {
         let item = tokio::time::timeout(TIMEOUT, self.registered.recv()).await;
         let item = item.context("no item appeared")?.context("no watcher")?;
-        // Without a path, the item is at the standard path.
+        // An item without a path is at the standard path.
         let (service, path) = item
             .split_once('/')
             .unwrap_or((&item, "StatusNotifierItem"));
@@ -160,14 +156,12 @@ impl Tray {
     }
 }
 
-/// A menu on the bus.
 pub struct Menu {
     proxy: Proxy<'static>,
     changes: MessageStream,
 }
 
 impl Menu {
-    /// Returns the current entries.
     pub async fn entries(&self) -> Result<Vec<Entry>> {
         let reply = self
             .proxy
@@ -181,7 +175,7 @@ impl Menu {
         Ok(entry(root)?.below)
     }
 
-    /// Waits until the menu matches a condition, and returns it.
+    /// Waits until the menu meets a condition.
     pub async fn until(
         &mut self,
         what: &str,
@@ -190,7 +184,7 @@ impl Menu {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             let entries = match self.entries().await {
-                // The item registers before its menu is on the bus.
+                // Items register before their menu is on the bus.
                 Err(error) if is_unknown(&error) => {
                     ensure!(tokio::time::Instant::now() < deadline, error);
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -210,7 +204,7 @@ impl Menu {
         }
     }
 
-    /// Presses the entry at a path of label prefixes.
+    /// Selects an entry by a path of label prefixes.
     pub async fn press(&self, entries: &[Entry], path: &[&str]) -> Result<()> {
         let entry = find(entries, path).with_context(|| format!("no {path:?} in {entries:#?}"))?;
         if !entry.enabled {
@@ -222,7 +216,6 @@ impl Menu {
     }
 }
 
-/// Whether no object is at that path.
 fn is_unknown(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
@@ -231,7 +224,7 @@ fn is_unknown(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Finds the entry at a path of label prefixes.
+/// Finds an entry by a path of label prefixes.
 pub fn find<'a>(entries: &'a [Entry], path: &[&str]) -> Option<&'a Entry> {
     let (first, rest) = path.split_first()?;
     let found = entries

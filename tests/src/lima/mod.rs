@@ -1,5 +1,5 @@
-//! Lima for tests: the stand-in of `tests/limactl` with the label `lima-fake`, and a real `limactl`, if it is installed, with
-//! the label `lima`. A real one refuses root, so root runs each test again as a user created by `tests/engines/lima.sh`.
+//! Lima for tests: the stand-in of `tests/limactl`, labelled `lima-fake`, and an installed `limactl`, labelled `lima`.
+//! limactl refuses root, so root runs each test as a user created by `tests/engines/lima.sh`.
 
 mod project;
 mod stage;
@@ -16,21 +16,19 @@ pub use project::LimaProject;
 pub use stage::{Call, Guest, LimaStage, Output};
 use user::Delegate;
 
-/// Prefix of the names of tests on the stand-in.
+/// Label of tests on the stand-in.
 pub const FAKE: &str = "lima-fake";
-/// Prefix of the names of tests on a real limactl.
+/// Label of tests on a real limactl.
 pub const REAL: &str = "lima";
 
-/// A limactl for tests.
 #[derive(Debug, Clone)]
 pub struct Limactl {
     pub path: PathBuf,
-    /// Whether it is the stand-in.
     pub fake: bool,
 }
 
 impl Limactl {
-    /// `$LIMACTL` or the `limactl` in PATH.
+    /// `$LIMACTL`, or `limactl` in `PATH`.
     pub fn real() -> Option<Self> {
         let named = std::env::var_os("LIMACTL").filter(|path| !path.is_empty());
         let path = named.map(PathBuf::from).or_else(|| {
@@ -42,25 +40,20 @@ impl Limactl {
         Some(Self { path, fake: false })
     }
 
-    /// Prefix of the names of its tests.
+    /// Prefix of test names.
     pub fn label(&self) -> &'static str {
         if self.fake { FAKE } else { REAL }
     }
 }
 
-/// The programs that run tests of Lima.
 pub struct Lima {
-    /// The stand-in, and a real one if it is installed.
+    /// The stand-in, and a real limactl if installed.
     pub found: Vec<Limactl>,
     delegate: Option<Arc<Delegate>>,
 }
 
 impl Lima {
     /// Finds the stand-in in the build directory, and a real limactl.
-    ///
-    /// # Errors
-    ///
-    /// The stand-in isn't built, or root has no user to run tests as.
     pub fn find() -> Result<Self> {
         let fake = Limactl {
             path: beside_tests("limactl")?,
@@ -75,7 +68,7 @@ impl Lima {
         Ok(Self { found, delegate })
     }
 
-    /// A test of this name on each limactl.
+    /// A test on each limactl.
     pub fn trials<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -84,7 +77,7 @@ impl Lima {
         self.found.iter().map(on).collect()
     }
 
-    /// The same on the stand-in alone: tests of simulated faults.
+    /// A test on the stand-in only, for simulated faults.
     pub fn fake_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -95,7 +88,7 @@ impl Lima {
             .collect()
     }
 
-    /// The same on a real limactl alone: facts, and tests that need a VM.
+    /// A test on a real limactl only, for facts and tests that need a VM.
     pub fn real_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -105,7 +98,7 @@ impl Lima {
             .collect()
     }
 
-    /// A test as root, on the stand-in. Skipped with a message for other users.
+    /// A test on the stand-in as root. Skipped with a message for other users.
     pub fn root_trial<T>(&self, name: &str, test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -121,7 +114,7 @@ impl Lima {
         as_root.fake_trial(name, test)
     }
 
-    /// A test on the stand-in, on a volume whose file system `make` creates in a file. Skipped with a message without root.
+    /// A test on the stand-in, on a volume formatted with `make`. Skipped with a message without root.
     pub fn volume_trial<T>(&self, name: &str, make: &'static [&str], test: T) -> Vec<Trial>
     where
         T: Fn(&LimaStage) -> Result<()> + Send + Clone + 'static,
@@ -138,7 +131,7 @@ impl Lima {
         vec![Trial::test(whole.clone(), move || run(&whole))]
     }
 
-    /// One test on one limactl, `LABEL::NAME`, with its own stage. As root it runs in another process of this program.
+    /// One test on one limactl, `LABEL::NAME`, with its own stage. Root runs it in another process.
     pub fn trial<T>(&self, limactl: &Limactl, name: &str, test: T) -> Trial
     where
         T: FnOnce(&LimaStage) -> Result<()> + Send + 'static,
@@ -157,18 +150,14 @@ impl Lima {
     }
 }
 
-/// This program as the tests' user, with copies of our programs beside it. Their directory has to outlive the command.
-///
-/// # Errors
-///
-/// There is no such user, or the copies cannot be written.
+/// This program as the test user, next to copies of our programs. Keep their directory until the command ends.
 pub fn as_user(limactl: &Limactl) -> Result<(impl Drop + use<>, Command)> {
     let delegate = Delegate::new(std::slice::from_ref(limactl))?;
     let command = delegate.command();
     Ok((delegate.into_directory(), command))
 }
 
-/// Whether this runs as root, whom limactl refuses.
+/// limactl refuses root.
 pub fn is_root() -> bool {
     user::is_root()
 }
@@ -177,11 +166,7 @@ fn failed(error: anyhow::Error) -> Failed {
     Failed::from(format!("{error:#}"))
 }
 
-/// Settings that `tests/engines/lima.sh up` wrote: from the environment, else from its file.
-///
-/// # Errors
-///
-/// It has not been run.
+/// Settings from the environment, or from the file that `tests/engines/lima.sh up` wrote.
 pub fn setting(name: &str) -> Result<String> {
     if let Ok(value) = std::env::var(name) {
         return Ok(value);
@@ -197,7 +182,7 @@ pub fn setting(name: &str) -> Result<String> {
         .with_context(missing)
 }
 
-/// A program of the build directory, or its copy for the tests' user.
+/// A program of the build directory, or its copy for the test user.
 fn beside_tests(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let directory = test.parent().context("no build directory")?;
@@ -210,7 +195,7 @@ fn beside_tests(name: &str) -> Result<PathBuf> {
     {
         Some(path) => Ok(path),
         None => bail!(
-            "{name} isn't built beside {}: cargo build --workspace",
+            "{name} is not built next to {}: cargo build --workspace",
             directory.display()
         ),
     }

@@ -1,4 +1,4 @@
-//! A project of Lima's on a stage, and our command line.
+//! A Lima project on a stage, for tests of the CLI.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,21 +10,17 @@ use serde_json::Value;
 use super::{Guest, LimaStage};
 use crate::workspace::Ran;
 
-/// The project `web`, whose file says `backend: lima`, and whose guests are the tests' own.
+/// The project `web` with `backend: lima`.
 pub struct LimaProject<'a> {
     stage: &'a LimaStage,
-    /// Our command line.
+    /// Our CLI.
     program: PathBuf,
 }
 
 impl<'a> LimaProject<'a> {
-    /// `debian:12` means this guest in it.
-    ///
-    /// # Errors
-    ///
-    /// Its files can't be written.
+    /// Creates the project; `debian:12` is this guest.
     pub fn new(stage: &'a LimaStage, guest: Guest) -> Result<Self> {
-        // Templates of the tests' images, where our command line looks for them.
+        // Moves the test templates to where the CLI finds them.
         stage.backend(guest)?;
         let (project, state) = (stage.path("project"), stage.path("state"));
         fs::create_dir_all(&project)?;
@@ -36,23 +32,18 @@ impl<'a> LimaProject<'a> {
         Ok(Self { stage, program })
     }
 
-    /// Its stage.
     pub fn stage(&self) -> &LimaStage {
         self.stage
     }
 
-    /// What its file says.
-    ///
-    /// # Errors
-    ///
-    /// It can't be read.
+    /// Text of `containers.yaml`.
     pub fn file(&self) -> Result<String> {
         Ok(fs::read_to_string(
             self.stage.path("project/containers.yaml"),
         )?)
     }
 
-    /// A command line that isn't started yet.
+    /// The CLI with these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -64,7 +55,7 @@ impl<'a> LimaProject<'a> {
             .env("LIMA_HOME", self.stage.lima_home())
             .env("LIMACTL", self.stage.limactl())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            // launchd sets it for an app; limactl takes it for a start at login.
+            // launchd sets it for apps; limactl interprets it as a start at login.
             .env("XPC_SERVICE_NAME", "application.dev")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -72,51 +63,31 @@ impl<'a> LimaProject<'a> {
         command
     }
 
-    /// Runs a command line to its end.
-    ///
-    /// # Errors
-    ///
-    /// It can't be started.
+    /// Runs the CLI to its end.
     pub fn run(&self, arguments: &[&str]) -> Result<Ran> {
         Ok(self.command(arguments).output()?.into())
     }
 
-    /// Runs a command line that has to succeed, and returns its output.
-    ///
-    /// # Errors
-    ///
-    /// It fails.
+    /// Runs the CLI, which has to succeed; returns its output.
     pub fn ok(&self, arguments: &[&str]) -> Result<String> {
         let ran = self.run(arguments)?;
         ensure!(ran.code == Some(0), "{arguments:?}: {ran:#?}");
         Ok(ran.stdout)
     }
 
-    /// Writes a file in an env's home, and onto its disk.
-    ///
-    /// # Errors
-    ///
-    /// It fails, or the env doesn't run.
+    /// Writes a file in an env's home, and syncs it to disk.
     pub fn write_note(&self, env: &str, text: &str) -> Result<()> {
         let script = "printf %s \"$1\" >note && sync";
         self.ok(&["exec", env, "--", "sh", "-c", script, "sh", text])
             .map(drop)
     }
 
-    /// What is in that file.
-    ///
-    /// # Errors
-    ///
-    /// It isn't there, or the env doesn't run.
+    /// Reads the file of [`Self::write_note`].
     pub fn note(&self, env: &str) -> Result<String> {
         self.ok(&["exec", env, "--", "cat", "note"])
     }
 
-    /// What a command line says that has to fail with words.
-    ///
-    /// # Errors
-    ///
-    /// It succeeds, or says something else.
+    /// Runs the CLI, which has to fail with these words on stderr.
     pub fn refused(&self, arguments: &[&str], words: &str) -> Result<Ran> {
         let ran = self.run(arguments)?;
         ensure!(ran.code != Some(0), "{arguments:?}: {ran:#?}");
@@ -127,11 +98,7 @@ impl<'a> LimaProject<'a> {
         Ok(ran)
     }
 
-    /// The state of an env in `list`.
-    ///
-    /// # Errors
-    ///
-    /// It isn't listed.
+    /// Status of an env in `list`.
     pub fn status(&self, env: &str) -> Result<String> {
         let listed: Value = serde_json::from_str(&self.ok(&["--json", "list"])?)?;
         let envs = listed["envs"].as_array().context("no envs")?;

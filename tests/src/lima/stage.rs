@@ -15,13 +15,12 @@ use tempfile::TempDir;
 
 use super::{Limactl, setting};
 
-/// Allows for other tests at the same time.
+/// Allows for tests in parallel.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for a virtual machine, which may be emulated.
+/// Allows for an emulated VM.
 const VM_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The result of a call.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// -1 after a signal.
@@ -30,7 +29,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// A call in the stand-in's log.
+/// A logged call of the stand-in.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Call {
     pub args: Vec<String>,
@@ -40,12 +39,12 @@ pub struct Call {
     pub pid: u32,
 }
 
-/// The system of the stand-in's guests.
+/// System of the stand-in's guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
-    /// A small one, quick to start.
+    /// Small and fast.
     Busybox,
-    /// One with Perl.
+    /// With Perl.
     Debian,
 }
 
@@ -58,18 +57,14 @@ impl Guest {
     }
 }
 
-/// A private `LIMA_HOME`, home and working directory. Dropping it ends all processes of its instances.
+/// A private `LIMA_HOME`, home and working directory. Drop ends all processes of its instances.
 pub struct LimaStage {
     limactl: Limactl,
     directory: TempDir,
 }
 
 impl LimaStage {
-    /// In a short path: sockets have to fit.
-    ///
-    /// # Errors
-    ///
-    /// No directory can be made.
+    /// Uses a short path, because of the limit for socket paths.
     pub fn new(limactl: &Limactl) -> Result<Self> {
         let volume = std::env::var(super::user::VOLUME).unwrap_or_else(|_| "/var/tmp".into());
         let directory = tempfile::Builder::new().prefix("lm").tempdir_in(volume)?;
@@ -84,27 +79,23 @@ impl LimaStage {
         Ok(stage)
     }
 
-    /// The program.
     pub fn limactl(&self) -> &Path {
         &self.limactl.path
     }
 
-    /// Whether it is the stand-in.
     pub fn is_fake(&self) -> bool {
         self.limactl.fake
     }
 
-    /// LIMA_HOME.
+    /// `LIMA_HOME`.
     pub fn lima_home(&self) -> PathBuf {
         self.directory.path().join("l")
     }
 
-    /// A home, a state directory: for what else a test needs.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// An instance's directory.
     pub fn instance(&self, name: &str) -> PathBuf {
         self.lima_home().join(name)
     }
@@ -113,13 +104,9 @@ impl LimaStage {
         self.lima_home().join(".fake")
     }
 
-    /// Sets the simulated faults; the stand-in's `main.rs` lists them.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be written.
+    /// Sets the simulated faults; see `main.rs` of the stand-in.
     pub fn faults(&self, lines: &[&str]) -> Result<()> {
-        // Atomic, because agents read it as well.
+        // Atomic, because host agents read it.
         let new = self.control().join("faults.new");
         fs::write(&new, lines.join("\n"))?;
         fs::rename(new, self.control().join("faults"))?;
@@ -127,31 +114,18 @@ impl LimaStage {
     }
 
     /// All calls, including those of host agents.
-    ///
-    /// # Errors
-    ///
-    /// The log can't be read.
     pub fn calls(&self) -> Result<Vec<Call>> {
         let text = fs::read_to_string(self.control().join("calls.jsonl"))?;
         let call = |line: &str| serde_json::from_str(line).context("a line of the calls' log");
         text.lines().map(call).collect()
     }
 
-    /// The number of calls of this command.
-    ///
-    /// # Errors
-    ///
-    /// The log can't be read.
     pub fn called(&self, command: &str) -> Result<usize> {
         let is_it = |call: &Call| call.args.iter().any(|word| word == command);
         Ok(self.calls()?.into_iter().filter(is_it).count())
     }
 
-    /// Fills a stopped instance's disk with data from `begin`, after the tar of the stand-in.
-    ///
-    /// # Errors
-    ///
-    /// The disk is too small, or can't be written.
+    /// Fills the disk of a stopped instance from offset `begin`, after the stand-in's tar.
     pub fn fill_disk(&self, name: &str, begin: u64, bytes: u64) -> Result<()> {
         let mut file = fs::File::options()
             .write(true)
@@ -167,7 +141,7 @@ impl LimaStage {
         Ok(())
     }
 
-    /// A call of limactl in the environment of this stage.
+    /// limactl in the environment of this stage, not started.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(self.limactl());
         command
@@ -181,11 +155,7 @@ impl LimaStage {
         command
     }
 
-    /// Calls limactl and waits for its end.
-    ///
-    /// # Errors
-    ///
-    /// It can't be started.
+    /// Runs limactl to its end.
     pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
         let output = self.command(args).output()?;
         Ok(Output {
@@ -195,22 +165,14 @@ impl LimaStage {
         })
     }
 
-    /// The same, which has to go well; its stdout.
-    ///
-    /// # Errors
-    ///
-    /// It ends with another code than 0.
+    /// Runs limactl, which has to succeed; returns its stdout.
     pub fn ok<S: AsRef<OsStr> + std::fmt::Debug>(&self, args: &[S]) -> Result<String> {
         let output = self.call(args)?;
         ensure!(output.code == 0, "{args:?}: {output:?}");
         Ok(output.stdout)
     }
 
-    /// A call that has to fail with 1 and these words.
-    ///
-    /// # Errors
-    ///
-    /// It ends otherwise.
+    /// Runs limactl, which has to fail with code 1 and these words on stderr.
     pub fn refused<S: AsRef<OsStr> + std::fmt::Debug>(
         &self,
         args: &[S],
@@ -222,18 +184,14 @@ impl LimaStage {
         Ok(output)
     }
 
-    /// Our backend on this LIMA_HOME, with templates of the tests' images in place of the built-in ones.
-    ///
-    /// # Errors
-    ///
-    /// The template can't be written.
+    /// Our backend on this `LIMA_HOME`, with templates of the test images.
     pub fn backend(&self, guest: Guest) -> Result<lima::Lima> {
         let templates = self.path("templates");
         fs::create_dir_all(&templates)?;
         let images = if self.is_fake() {
             Some(images(&setting(guest.setting())?))
         } else {
-            // Its kernel may be one of a cloud's, as those of Debian's own images.
+            // A cloud kernel, as in Debian's own images, may lack 9p.
             real_disk().map(|disk| {
                 format!(
                     "{}cpus: 2\nmemory: 1GiB\nmountTypesUnsupported: [9p]\n",
@@ -254,11 +212,7 @@ impl LimaStage {
         }))
     }
 
-    /// The image of the guests: `images:` or `base:` of a lima.yaml.
-    ///
-    /// # Errors
-    ///
-    /// `tests/engines/lima.sh up` has not been run.
+    /// Image of the guests: `images:` or `base:` of a lima.yaml.
     pub fn image(&self) -> Result<String> {
         match (self.is_fake(), real_disk()) {
             (true, _) => Ok(images(&setting("LDM_TEST_LIMA_IMAGE")?)),
@@ -267,11 +221,7 @@ impl LimaStage {
         }
     }
 
-    /// A lima.yaml with a small guest, and what else is given. Its path.
-    ///
-    /// # Errors
-    ///
-    /// It can't be written.
+    /// Writes a lima.yaml with a small guest, plus `more`.
     pub fn yaml(&self, more: &str) -> Result<PathBuf> {
         let text = format!(
             "{}cpus: 1\nmemory: 1GiB\ndisk: 5GiB\nmounts: []\ncontainerd: {{system: false, user: false}}\n\
@@ -283,11 +233,6 @@ impl LimaStage {
         Ok(path)
     }
 
-    /// A stopped instance.
-    ///
-    /// # Errors
-    ///
-    /// It can't be made.
     pub fn create(&self, name: &str, more: &str) -> Result<()> {
         let yaml = self.yaml(more)?;
         let name = format!("--name={name}");
@@ -295,61 +240,34 @@ impl LimaStage {
         self.ok(&["create", "--tty=false", &name, &yaml]).map(drop)
     }
 
-    /// A running instance.
-    ///
-    /// # Errors
-    ///
-    /// It can't be made or doesn't start.
     pub fn running(&self, name: &str, more: &str) -> Result<()> {
         self.create(name, more)?;
         self.ok(&["start", "--tty=false", name]).map(drop)
     }
 
-    /// What a command in the guest writes.
-    ///
-    /// # Errors
-    ///
-    /// It fails.
+    /// Output of a command in the guest.
     pub fn run(&self, name: &str, command: &[&str]) -> Result<String> {
         self.ok(&[&["shell", "--tty=false", "--workdir=/", name], command].concat())
     }
 
-    /// `list --json`.
-    ///
-    /// # Errors
-    ///
-    /// It fails, or a line is no JSON.
     pub fn list(&self) -> Result<Vec<Value>> {
         let text = self.ok(&["list", "--json"])?;
         let line = |line: &str| serde_json::from_str(line).context("a line of the list");
         text.lines().map(line).collect()
     }
 
-    /// One of them.
-    ///
-    /// # Errors
-    ///
-    /// It isn't there.
+    /// One instance of [`Self::list`].
     pub fn listed(&self, name: &str) -> Result<Value> {
         let found = self.list()?.into_iter().find(|it| it["name"] == name);
-        found.with_context(|| format!("{name} isn't listed"))
+        found.with_context(|| format!("{name} is not listed"))
     }
 
-    /// The word in `list`.
-    ///
-    /// # Errors
-    ///
-    /// It isn't there.
     pub fn status(&self, name: &str) -> Result<String> {
         let listed = self.listed(name)?;
         Ok(listed["status"].as_str().unwrap_or("none").to_owned())
     }
 
-    /// The events of its last start, until now.
-    ///
-    /// # Errors
-    ///
-    /// There is no log.
+    /// Events since the last start.
     pub fn events(&self, name: &str) -> Result<Vec<Value>> {
         let text = fs::read_to_string(self.instance(name).join("ha.stdout.log"))?;
         let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
@@ -357,22 +275,18 @@ impl LimaStage {
         complete.lines().map(line).collect()
     }
 
-    /// Waits until something is so. The test's own timeout ends it.
-    ///
-    /// # Errors
-    ///
-    /// It fails, or isn't so in time.
+    /// Waits for a condition.
     pub fn until(&self, what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
         let timeout = if self.is_fake() { TIMEOUT } else { VM_TIMEOUT };
         let end = Instant::now() + timeout;
         while !is()? {
-            ensure!(Instant::now() < end, "not so in time: {what}");
+            ensure!(Instant::now() < end, "timeout: {what}");
             std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// The last lines of what host agents and guests have written.
+    /// Last lines of host agents' and guests' logs.
     pub fn traces(&self) -> String {
         let mut text = String::new();
         for name in self.names() {
@@ -404,13 +318,13 @@ impl LimaStage {
 
 impl Drop for LimaStage {
     fn drop(&mut self) {
-        // A fault would prevent the deletion.
+        // Faults would prevent the deletion.
         let _ = fs::remove_file(self.control().join("faults"));
         for name in self.names() {
             let _ = fs::remove_file(self.instance(&name).join("protected"));
             let _ = self.call(&["delete", "-f", &name]);
             let scratch = self.control().join("scratch").join(&name);
-            // What limactl could not read, or what a test has taken from its sight.
+            // Pid files that limactl cannot read, or that a test has hidden.
             for path in [
                 self.instance(&name).join("ha.pid"),
                 self.instance(&name).join("qemu.pid"),
@@ -425,7 +339,7 @@ impl Drop for LimaStage {
             for entry in fs::read_dir(&scratch).into_iter().flatten().flatten() {
                 kill(&entry.path().join("init.pid"));
             }
-            // It belongs to ids of guests.
+            // It belongs to IDs of the guests' user namespaces.
             let _ = Command::new("unshare")
                 .args([
                     "--user",
@@ -440,7 +354,7 @@ impl Drop for LimaStage {
     }
 }
 
-/// A disk for machines of a real limactl, where the images' servers can't be reached: Debian with cloud-init.
+/// Debian disk with cloud-init for VMs of a real limactl, if the image servers are unreachable.
 fn real_disk() -> Option<String> {
     std::env::var("LDM_TEST_LIMA_DISK").ok()
 }
@@ -450,7 +364,7 @@ fn images(location: &str) -> String {
     format!("images:\n- location: \"{location}\"\n  arch: {arch}\n")
 }
 
-/// Ends the process of a pid file, if we started it.
+/// Kills the process of a pid file, if it is ours.
 fn kill(path: &Path) {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pid = text

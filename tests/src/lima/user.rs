@@ -1,4 +1,4 @@
-//! Tests as an ordinary user, started by root.
+//! Runs tests of root as an ordinary user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,13 @@ pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Directory of a test's stage on a certain volume.
+/// Directory of the stage on a test volume.
 pub(super) const VOLUME: &str = "LDM_TEST_VOLUME";
 const VOLUME_BYTES: u64 = 4 << 30;
-/// Mounts an image ($1) at a directory ($2), gives that to a user ($3), and runs the rest.
+/// Mounts image `$1` at directory `$2`, changes its owner to `$3`, and runs the rest.
 const MOUNT: &str = r#"mount -o loop "$1" "$2" && chown "$3" "$2" && shift 3 && exec "$@""#;
 
-/// A user, and a directory with copies of the programs: only root may be able to read the build directory.
+/// The test user, and a directory with copies of the programs: the build directory may be unreadable for the user.
 pub(super) struct Delegate {
     directory: TempDir,
     test: PathBuf,
@@ -40,7 +40,7 @@ impl Delegate {
         for limactl in limactls.iter().filter(|limactl| limactl.fake) {
             lay_out(&limactl.path, &directory.path().join("limactl"))?;
         }
-        // Started by tests of the command line, if it is built.
+        // Needed by tests of the CLI.
         let built = own.parent().and_then(Path::parent);
         let built = built.map(|directory| directory.join("lxc-dev-manager"));
         if let Some(built) = built.filter(|path| path.is_file()) {
@@ -53,17 +53,15 @@ impl Delegate {
         })
     }
 
-    /// The directory of the copies.
     pub(super) fn into_directory(self) -> TempDir {
         self.directory
     }
 
-    /// This program as the user.
     pub(super) fn command(&self) -> Command {
         self.as_user(Command::new("setpriv"))
     }
 
-    /// The arguments of `setpriv`, with which a command line ends.
+    /// Appends arguments of `setpriv` that run this program as the user.
     fn as_user(&self, mut command: Command) -> Command {
         command
             .arg(format!("--reuid={}", self.user))
@@ -71,10 +69,10 @@ impl Delegate {
             .args(["--clear-groups", "--"])
             .arg(&self.test)
             .current_dir(self.directory.path())
-            // Root's are not accessible.
+            // Root's are inaccessible.
             .env("HOME", self.directory.path())
             .env("USER", &self.user)
-            // It needs no other engines, not even required ones.
+            // Other engines are not required here.
             .env_remove("CI")
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("CARGO_TARGET_DIR")
@@ -82,12 +80,11 @@ impl Delegate {
         command
     }
 
-    /// Runs one test of this program.
     pub(super) fn run(&self, name: &str) -> Result<()> {
         ensure_passed(self.command(), name)
     }
 
-    /// The same on a private volume. `make` creates a file system in the file given as its last argument.
+    /// Runs one test on a private volume, formatted with the command `make FILE`.
     pub(super) fn run_on_volume(&self, name: &str, make: &[&str]) -> Result<()> {
         let place = tempfile::Builder::new()
             .prefix("lv")
@@ -109,7 +106,7 @@ impl Delegate {
     }
 }
 
-/// Runs one test, and fails unless it has run.
+/// Runs a test; fails if it fails or is not run.
 fn ensure_passed(mut command: Command, name: &str) -> Result<()> {
     let output = command
         .args(["--exact", "--nocapture", "--color=never", name])
@@ -117,27 +114,27 @@ fn ensure_passed(mut command: Command, name: &str) -> Result<()> {
         .with_context(|| format!("cannot run {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        // Indented, so that its lines are not counted as results of this process.
+        // Indented, so that its lines do not count as results of this process.
         let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
         bail!("{}", all.replace('\n', "\n  | "));
     }
-    // A name unknown to the other process runs no test, successfully.
+    // An unknown test name is a success without tests.
     if !text.contains("1 passed") {
         bail!("{name} was not run: {text}");
     }
     Ok(())
 }
 
-/// A link if possible, because test programs are large.
+/// Links if possible: test programs are large.
 fn lay_out(program: &Path, copy: &Path) -> Result<()> {
     if let Err(error) = fs::hard_link(program, copy) {
-        // It may be the same file, which copying would empty.
+        // Copying a file to itself would empty it.
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             bail!("{} is laid out already", copy.display());
         }
         fs::copy(program, copy).with_context(|| format!("cannot copy {}", program.display()))?;
     }
-    // A link has the mode of the program.
+    // Links share the program's mode.
     if fs::metadata(copy)?.permissions().mode() & 0o005 != 0o005 {
         fs::remove_file(copy)?;
         fs::copy(program, copy)?;

@@ -1,4 +1,4 @@
-//! Commands in a guest: types and helpers for all backends.
+//! Commands in a guest.
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -14,14 +14,13 @@ use super::Backend;
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// A command to run as root in a guest. No shell: `argv` goes to `execve`.
+/// A command that runs as root in a guest. `argv` is passed to `execve`, without a shell.
 #[derive(Clone, Default)]
 pub struct ExecSpec {
-    /// The command and its arguments.
     pub argv: Vec<String>,
-    /// Environment variables added to the engine's own.
+    /// Added to the engine's environment.
     pub environment: BTreeMap<String, String>,
-    /// Runs in a terminal of this size; without one the streams stay separate.
+    /// Size of the terminal; without one, stdout and stderr stay separate.
     pub terminal: Option<WindowSize>,
 }
 
@@ -35,33 +34,26 @@ impl ExecSpec {
     }
 }
 
-/// Size of a terminal in characters.
+/// Terminal size in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowSize {
-    /// Width.
     pub columns: u16,
-    /// Height.
     pub rows: u16,
 }
 
 /// A request to a running command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExecControl {
-    /// The terminal's new size.
     Resize(WindowSize),
-    /// A signal's number on Linux.
+    /// Linux signal number.
     Signal(i32),
 }
 
-/// The streams of a command. With a terminal, all output goes to `stdout`.
+/// Streams of a command. With a terminal, all output goes to `stdout`.
 pub struct ExecIo {
-    /// Input; its end is the end of the command's input.
     pub stdin: Box<dyn AsyncRead + Send + Unpin>,
-    /// Output.
     pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Error output.
     pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Resizes and signals.
     pub control: mpsc::Receiver<ExecControl>,
 }
 
@@ -85,21 +77,19 @@ impl ExecIo {
 /// Output and exit code of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Exit code.
     pub code: i32,
     pub stdout: Vec<u8>,
-    /// Error output.
     pub stderr: Vec<u8>,
 }
 
 impl Output {
-    /// The last non-empty line of the error output, else of the output, for messages.
+    /// Last non-empty line of stderr, or of stdout if stderr is empty.
     #[must_use]
     pub fn last_line(&self) -> String {
         self.select_line(|lines| lines.last())
     }
 
-    /// The first such line: some programs print the reason first.
+    /// First non-empty line: some programs print the reason first.
     #[must_use]
     pub fn first_line(&self) -> String {
         self.select_line(|lines| lines.next())
@@ -120,10 +110,10 @@ impl Output {
     }
 }
 
-/// Runs a constant script in a guest's `sh`. Values are passed as `$1…` and stdin only.
+/// Runs a constant script with the guest's `sh`. Pass values as arguments or stdin only.
 ///
 /// # Errors
-/// Those of [`Backend::exec`]; a failing script is an [`Output`] with its code.
+/// Those of [`Backend::exec`]. A failing script is not an error: see [`Output::code`].
 pub async fn run_script(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -134,10 +124,7 @@ pub async fn run_script(
     capture(backend, name, &script_spec(script, arguments), stdin).await
 }
 
-/// Like [`run_script`], with a stream as input.
-///
-/// # Errors
-/// Those of [`Backend::exec`].
+/// [`run_script`] with a stream as input.
 pub async fn stream_to_script(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -148,10 +135,7 @@ pub async fn stream_to_script(
     capture_stream(backend, name, &script_spec(script, arguments), stdin).await
 }
 
-/// Like [`run_script`], with a stream for its output, which ends with the script.
-///
-/// # Errors
-/// Those of [`Backend::exec`].
+/// [`run_script`] with a stream for its output.
 pub async fn stream_from_script(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -205,7 +189,7 @@ async fn capture_stream(
     })
 }
 
-/// Output in memory; the rest beyond [`Captured::LIMIT`] is dropped.
+/// Output in memory; bytes beyond [`Captured::LIMIT`] are dropped.
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -241,22 +225,20 @@ impl AsyncWrite for Captured {
 /// Commands in a running instance.
 #[async_trait]
 pub trait Exec: Send + Sync {
-    /// The public key by which the engine itself comes in as the guest's user, if that is how it does:
-    /// whoever sets the user up lets it in as well.
+    /// The public key with which the backend logs in as the guest's user, if it does. User set-up authorizes it.
     ///
     /// # Errors
-    /// `Io` for one that can't be read.
+    /// `Io` if it cannot be read.
     fn own_key(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// Runs a command as the guest's root and pumps its streams until it ends. Dropping the future
-    /// ends the command.
+    /// Runs a command as root until it ends. Dropping the future ends the command.
     ///
-    /// Returns the exit code; 128 + the signal's number where a signal ended it, 127 where the
-    /// command isn't there, 126 where it can't be run.
+    /// Returns the exit code; 128 + signal number after a signal, 127 if the command is missing, 126 if it is not
+    /// executable.
     ///
     /// # Errors
-    /// `Engine` where the instance doesn't run.
+    /// `Engine` if the instance is not running.
     async fn exec(&self, name: &InstanceName, spec: &ExecSpec, io: ExecIo) -> Result<i32>;
 }

@@ -9,33 +9,29 @@ use tokio::io::AsyncRead;
 /// Owner and permissions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
-    /// User id in the guest.
     pub uid: u32,
-    /// Group id in the guest.
     pub gid: u32,
-    /// Permission bits, `0o755`.
+    /// Permission bits: `0o755`.
     pub mode: u32,
 }
 
-/// Content of a file.
+/// Content of a file, a directory or a link.
 pub enum Content {
-    /// Bytes.
     File(Box<dyn AsyncRead + Send + Sync + Unpin>),
-    /// Names of a directory's entries; ignored when written.
+    /// Names of entries; ignored on writing.
     Directory(Vec<String>),
-    /// Target of a symbolic link. A relative one may be read as the absolute path.
+    /// Target of a symbolic link. A relative target may be returned as absolute.
     Link(String),
 }
 
-/// A file, a directory or a symbolic link in a guest.
+/// A file, a directory or a link in a guest.
 pub struct GuestFile {
-    /// Owner and permissions.
     pub ownership: Ownership,
     pub content: Content,
 }
 
 impl GuestFile {
-    /// A file owned by the guest's root.
+    /// A file owned by root.
     #[must_use]
     pub fn of_root(mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -49,24 +45,22 @@ impl GuestFile {
     }
 }
 
-/// Files of an instance, running or not.
+/// File access in running and stopped instances. Paths are absolute.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// Reads a file, a directory's names or a link, whether the instance runs or not. `path` is
-    /// absolute; a link at its end isn't followed.
+    /// Reads a file, a directory or a link. Does not follow a link in the last component.
     ///
     /// # Errors
     /// `NotFound`.
     async fn read_file(&self, name: &InstanceName, path: &str) -> Result<GuestFile>;
 
-    /// Writes a file, a directory or a link, whether the instance runs or not. An existing file is
-    /// replaced, an existing directory kept.
+    /// Writes a file, a directory or a link. Replaces a file, keeps a directory.
     ///
     /// # Errors
-    /// `NotFound` for a path whose directory isn't there.
+    /// `NotFound` if the parent directory is missing.
     async fn write_file(&self, name: &InstanceName, path: &str, file: GuestFile) -> Result<()>;
 
-    /// Deletes a file, whether the instance runs or not.
+    /// Deletes a file.
     ///
     /// # Errors
     /// `NotFound`.

@@ -6,9 +6,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// No problem.
     Good,
-    /// Envs work, with limits or an upcoming problem.
+    /// Envs work, with restrictions or an upcoming problem.
     Warning,
     /// Envs do not work.
     Bad,
@@ -17,13 +16,11 @@ pub enum Level {
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The checked object: an engine, its pool, its network.
+    /// What was checked: an engine, its pool, its network.
     pub subject: String,
-    /// Its severity.
     pub level: Level,
-    /// The result.
     pub message: String,
-    /// A command to run or a change to make.
+    /// A command or a change that helps.
     pub hint: Option<String>,
 }
 

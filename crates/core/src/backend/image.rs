@@ -1,4 +1,4 @@
-//! Images: types for all backends.
+//! Images.
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,44 +11,39 @@ use jiff::Timestamp;
 
 use crate::model::Fingerprint;
 
-/// The source of an image.
+/// Source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
     /// Stored in the engine.
     Local { fingerprint: Fingerprint },
     /// On a simplestreams server.
     Simplestreams {
-        /// The server's URL.
         server: String,
-        /// Name on the server.
         alias: String,
-        /// The server's certificate in PEM, if the user's client has pinned one.
+        /// PEM, if the user's client has pinned a certificate.
         certificate: Option<String>,
     },
-    /// Described by a template; the engine downloads the image that it names.
-    Template {
-        /// The template's name.
-        name: String,
-    },
+    /// A Lima template; Lima downloads its image.
+    Template { name: String },
     /// On another engine.
     Remote(Box<RemoteImage>),
 }
 
-/// An image of another engine, with the data to download it.
+/// An image on another engine, and how to download it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteImage {
-    /// The engine's URL.
+    /// URL of the engine.
     pub server: String,
-    /// The protocol's name in the user's client: `lxd` or `incus`.
+    /// Protocol in the user's client configuration: `lxd` or `incus`.
     pub protocol: String,
     pub fingerprint: Fingerprint,
-    /// The engine's certificate in PEM.
+    /// PEM.
     pub certificate: String,
-    /// One-time secret of a private image.
+    /// One-time secret, for private images.
     pub secret: Option<Secret>,
 }
 
-/// A secret. Never shown.
+/// Masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -59,7 +54,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The secret's text.
+    /// The text of the secret.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -72,41 +67,40 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// An image in the engine.
+/// An image stored in the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
     pub fingerprint: Fingerprint,
-    /// Names, sorted; empty for a cached image.
+    /// Sorted; empty for a cached image.
     pub aliases: Vec<String>,
-    /// One-line description.
+    /// One line.
     pub description: String,
-    /// Architecture in the engine's notation (`x86_64`).
+    /// In the engine's notation: `x86_64`.
     pub architecture: String,
-    /// Bytes on disk.
+    /// Bytes.
     pub size: u64,
-    /// Build time, if known.
+    /// Build time.
     pub created_at: Option<Timestamp>,
-    /// Cached from a server; the engine deletes it after a time without use.
+    /// Downloaded on demand; the engine deletes it when unused.
     pub cached: bool,
 }
 
 /// Images of an engine.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// Looks an image up by the rules of the house: an alias of the engine's own, then one of a server
-    /// that the user has a name for, then a built-in name.
+    /// Finds an image: first among the engine's aliases, then on the user's image servers, then among built-in names.
     ///
     /// # Errors
-    /// `NotFound` naming the images that are there.
+    /// `NotFound`, with the available images.
     async fn find_image(&self, name: &ImageName) -> Result<Image>;
 
-    /// All images that the engine has.
+    /// All images stored in the engine.
     async fn images(&self) -> Result<Vec<StoredImage>>;
 
-    /// Makes an image of a snapshot, under an alias.
+    /// Creates an image from a snapshot.
     ///
     /// # Errors
-    /// `AlreadyExists` for an alias that is taken.
+    /// `AlreadyExists` if the alias is in use.
     async fn publish(
         &self,
         name: &InstanceName,
@@ -119,13 +113,13 @@ pub trait Images: Send + Sync {
     /// Deletes an image with its aliases.
     async fn delete_image(&self, image: &Fingerprint) -> Result<()>;
 
-    /// Gives an alias another name.
+    /// Renames an alias.
     ///
     /// # Errors
-    /// `NotFound` for the old, `AlreadyExists` for the new one.
+    /// `NotFound`; `AlreadyExists` if the new alias is in use.
     async fn rename_image(&self, alias: &ImageName, new: &ImageName) -> Result<()>;
 
-    /// Writes an image as one file that [`Backend::import_image`] takes, of any engine of this kind.
+    /// Writes an image as one file for [`Images::import_image`] of an engine of the same kind.
     async fn export_image(
         &self,
         image: &Fingerprint,
@@ -133,10 +127,10 @@ pub trait Images: Send + Sync {
         progress: &Progress,
     ) -> Result<()>;
 
-    /// Takes an image in, under an alias. An image that is there already gets the alias as well.
+    /// Imports an image. If the engine has it already, only adds the alias.
     ///
     /// # Errors
-    /// `AlreadyExists` for an alias that is taken; `Engine` for bytes that are no image.
+    /// `AlreadyExists` if the alias is in use; `Engine` if the file is not an image.
     async fn import_image(
         &self,
         from: Box<dyn AsyncRead + Send + Sync + Unpin>,

@@ -7,31 +7,29 @@ use super::{CloneSpec, Instance, LaunchSpec, Marks, Progress, Settings, Usage};
 use crate::error::Result;
 use crate::model::InstanceName;
 
-/// Instances: creation, state and settings.
+/// Creates, changes and lists instances.
 #[async_trait]
 pub trait Instances: Send + Sync {
-    /// All instances with state and snapshots, in one request.
+    /// All instances, with state and snapshots, in one request.
     async fn instances(&self) -> Result<Vec<Instance>>;
 
-    /// One instance with state and snapshots.
+    /// One instance, with state and snapshots.
     async fn instance(&self, name: &InstanceName) -> Result<Instance>;
 
-    /// All instances without their snapshots, in as little time as the engine allows. An address may
-    /// be the one that the engine has leased to it, whether the guest uses it yet or not.
+    /// All instances without snapshots, as fast as the engine allows. An address may be leased, but not in use yet.
     async fn list_brief(&self) -> Result<Vec<Instance>> {
         self.instances().await
     }
 
-    /// One instance without its snapshots and its address.
+    /// One instance without snapshots and address.
     async fn brief(&self, name: &InstanceName) -> Result<Instance> {
         self.instance(name).await
     }
 
-    /// What an instance uses now.
+    /// Resource usage.
     async fn usage(&self, name: &InstanceName) -> Result<Usage>;
 
-    /// Makes an instance; it is stopped then. Where it is cancelled, the caller looks whether there is
-    /// one.
+    /// Creates a stopped instance. May have created it even if cancelled.
     async fn create(
         &self,
         spec: &LaunchSpec,
@@ -39,13 +37,12 @@ pub trait Instances: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<()>;
 
-    /// Makes a copy of an instance or of one of its snapshots, without its other snapshots; it is stopped
-    /// then, with a network address of its own. Everything else is as in the source: who it is inside is
-    /// the caller's to change. Where it is cancelled, the caller looks whether there is one.
+    /// Creates a stopped copy of an instance or of a snapshot, without snapshots and with its own network address.
+    /// The caller renews the identity of the guest. May have created the copy even if cancelled.
     ///
     /// # Errors
-    /// `Conflict` for a running source that can't be copied as it is
-    /// ([`Capabilities::copies_running`]).
+    /// `Conflict` if a running source cannot be copied
+    /// ([`Capabilities::copies_running`](super::Capabilities::copies_running)).
     async fn clone_instance(
         &self,
         spec: &CloneSpec,
@@ -53,31 +50,31 @@ pub trait Instances: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<()>;
 
-    /// Sets what stands in the file, and unsets what doesn't; the rest stays. Limits and mounts of a
-    /// running instance change at once.
+    /// Applies all settings and unsets absent ones; other options stay. Limits and mounts of a running instance change
+    /// immediately.
     ///
     /// # Errors
-    /// `Engine` for what it can't do (a disk that would be smaller than what is on it, say).
+    /// `Engine` if a value is impossible, such as a disk smaller than its content.
     async fn configure(&self, name: &InstanceName, settings: &Settings) -> Result<()>;
 
-    /// Starts a stopped instance. Commands can be run in it from then on; its address may come later.
+    /// Starts a stopped instance. Commands can run immediately; the address may appear later.
     async fn start(&self, name: &InstanceName) -> Result<()>;
 
-    /// Stops a running instance: asks its init, and where `force` is set kills it.
+    /// Stops a running instance: requests a shutdown, or kills it with `force`.
     ///
     /// # Errors
-    /// `Timeout` where its init doesn't end in time.
+    /// `Timeout` if the guest does not shut down.
     async fn stop(&self, name: &InstanceName, force: bool) -> Result<()>;
 
     /// Deletes a stopped instance with its snapshots.
     async fn delete(&self, name: &InstanceName) -> Result<()>;
 
-    /// Gives a stopped instance another name.
+    /// Renames a stopped instance.
     async fn rename(&self, name: &InstanceName, new: &InstanceName) -> Result<()>;
 
-    /// Replaces our marks on an instance.
+    /// Replaces our marks.
     async fn set_marks(&self, name: &InstanceName, marks: &Marks) -> Result<()>;
 
-    /// Waits for what the engine itself still does on an instance: work that a killed caller began.
+    /// Waits until the engine has finished its own work on an instance, which a killed process may have started.
     async fn settle(&self, name: &InstanceName) -> Result<()>;
 }

@@ -1,13 +1,13 @@
-//! Backends: what an engine has to be able to do, and the engines that do it.
+//! Backends: the interface to engines and Lima, and its implementations.
 //!
 //! Contract, checked by `tests/contract` against every backend:
-//! - An instance is known by its exact name; a missing one is [`ErrorKind::NotFound`], an engine that
-//!   doesn't answer is [`ErrorKind::Unreachable`], and the two are never mixed up.
-//! - A change is done when its future resolves, and failed when it resolves to an error.
-//! - Starting a running or stopping a stopped instance is [`ErrorKind::Conflict`].
+//! - Instances are identified by their exact name. A missing one is [`ErrorKind::NotFound`], an engine without a
+//!   response [`ErrorKind::Unreachable`]; the two are never confused.
+//! - A change is complete when its future resolves, and has failed when that is an error.
+//! - Starting a running instance or stopping a stopped one is [`ErrorKind::Conflict`].
 //! - Composite work (user set-up, readiness) is written once over [`Backend::exec`], in `provision`.
 //!
-//! Deliberately absent: projects, files, locks and undo (`engine`), and words of one engine.
+//! Projects, their files, locks and undo belong to `operations`; terms of one engine to its backend.
 //!
 //! [`ErrorKind::NotFound`]: crate::ErrorKind::NotFound
 //! [`ErrorKind::Unreachable`]: crate::ErrorKind::Unreachable
@@ -54,11 +54,10 @@ pub use types::{
     Mount, Nesting, Progress, Settings, SocketForward, Space, Step, Usage,
 };
 
-/// What to do where a storage pool is full.
 pub(crate) const FULL_HINT: &str = "the storage pool is full: free what undo keeps with \
      `lxc-dev-manager gc --all`, delete something in an env, or make the pool larger";
 
-/// Whether words of an engine or a guest mean that there is no room. They have no other way to say so.
+/// Whether a message of an engine or a guest reports a full disk. There is no error code for it.
 pub(crate) fn is_full(words: &str) -> bool {
     let words = words.to_lowercase();
     ["no space left on device", "disk quota exceeded"]
@@ -66,24 +65,24 @@ pub(crate) fn is_full(words: &str) -> bool {
         .any(|known| words.contains(known))
 }
 
-/// Engines beyond those that are asked where nothing says which.
+/// Engines that are used only when named.
 pub trait Remotes: Send + Sync {
-    /// The engine that the user calls by this name. Nothing is asked of it yet.
+    /// The engine with this name. Does not connect yet.
     ///
     /// # Errors
-    /// `NotFound` naming those that there are; `Config` and `Unsupported` for one that can't be used.
+    /// `NotFound`, with the known names; `Config` or `Unsupported` if its configuration is unusable.
     fn named(&self, name: &RemoteName) -> Result<Arc<dyn Backend>>;
 
-    /// The engine of an old record, if the user still has a name for it.
+    /// The engine with this ID, if the user still has a name for it.
     fn at(&self, id: &EngineId) -> Option<Arc<dyn Backend>>;
 }
 
-/// An engine that holds instances.
+/// An engine, or Lima.
 ///
-/// Every call but [`Backend::exec`] and [`Backend::events`] ends by itself within a bounded time.
+/// All calls except [`Backend::exec`] and [`Backend::events`] have a timeout.
 #[async_trait]
 pub trait Backend: Instances + Snapshots + Images + Files + Exec + Ports + Send + Sync {
-    /// Identifies the engine, its address included.
+    /// Identifies the engine, including its address.
     fn id(&self) -> &EngineId;
 
     /// The kind of the engine.
@@ -91,27 +90,27 @@ pub trait Backend: Instances + Snapshots + Images + Files + Exec + Ports + Send 
         self.id().kind
     }
 
-    /// Whether an engine is there at all, answering or not. One that isn't can hold no instance; of
-    /// one that is and doesn't answer, nobody knows what it holds. Looks at files only.
+    /// Whether the engine is installed, reachable or not. Only checks files. An engine that is not installed has no
+    /// instances; those of an unreachable one are unknown.
     fn is_installed(&self) -> bool;
 
-    /// What it can do, asked of the engine itself.
+    /// What the engine supports.
     async fn capabilities(&self) -> Result<Capabilities>;
 
-    /// The storage pool in which new instances are made; `None` where the engine doesn't tell.
+    /// Usage of the storage pool for new instances, if reported.
     async fn pool_space(&self) -> Result<Option<Space>>;
 
-    /// Looks for what keeps envs from being made, from being reached or from being undone.
+    /// Checks for problems that prevent creation, access or undo.
     async fn diagnose(&self) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 
-    /// Remains of instances that were deleted outside of this program, where the engine keeps any.
+    /// Leftovers of instances that another program deleted.
     async fn leftovers(&self) -> Result<Vec<Leftover>> {
         Ok(Vec::new())
     }
 
-    /// Deletes one of the leftovers by its id, unless it is in use.
+    /// Deletes a leftover by ID, unless it is in use.
     ///
     /// # Errors
     /// `NotFound`.
@@ -120,10 +119,9 @@ pub trait Backend: Instances + Snapshots + Images + Files + Exec + Ports + Send 
         Err(Error::new(ErrorKind::NotFound, message))
     }
 
-    /// What happens in the engine from now on. The stream ends when the connection is lost.
+    /// Events from now on. The stream ends when the connection is lost.
     async fn events(&self) -> Result<BoxStream<'static, BackendEvent>>;
 
-    /// Resolves once the engine may answer again after it was lost: its socket is back, or a
-    /// bounded time has passed.
+    /// Waits after a connection loss until a retry makes sense: the socket exists again, or an interval has passed.
     async fn returned(&self);
 }

@@ -10,41 +10,37 @@ use super::GuestStream;
 use crate::error::Result;
 use crate::model::GuestPort;
 
-/// A route to the ports of one instance in its current boot. Dialling is cheap: usually without a
-/// request to the engine.
+/// A route to the ports of one instance, for its current boot. Dialling is cheap, usually without a request to the
+/// engine.
 ///
-/// A route never leads to another instance, even if the address is reused. Callers drop it and
-/// request a new one when the instance has changed, or may have.
+/// A route never leads to another instance, even if an address is reused. Callers request a new one when the
+/// instance may have changed.
 #[async_trait]
 pub trait Route: Send + Sync {
     /// Connects to a TCP port on any address of the guest, including 127.0.0.1 and ::1.
     ///
     /// # Errors
-    /// `Guest` if the port is closed: retries are cheap.
-    ///
-    /// `Conflict`, `NotFound`, `Unreachable` and `Timeout` if the route is no longer valid: the
-    /// instance was stopped, or its address is gone, foreign or not responding.
-    ///
-    /// Any other kind if a retry is useless: a guest of a remote without an SSH server, for
-    /// example.
+    /// - `Guest` if the port is closed. Retries are cheap.
+    /// - `Conflict`, `NotFound`, `Unreachable` or `Timeout` if the route is no longer valid: the instance has
+    ///   stopped, or its address is gone, foreign or not responding.
+    /// - Any other kind if a retry is useless, such as a remote's guest without an SSH server.
     async fn dial(&self, port: GuestPort) -> Result<GuestStream>;
 }
 
-/// Ports of running instances, and host sockets forwarded into them.
+/// Access to ports of running instances, and socket forwards into them.
 #[async_trait]
 pub trait Ports: Send + Sync {
-    /// A route to the ports of a running instance. It opens nothing in the guest and is valid for one boot;
-    /// its streams outlive it.
+    /// A route to the ports of a running instance. Does not open anything in the guest. Streams outlive the route.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if the instance is not running, `Guest` if it has no address yet,
     /// `Unsupported` if its network is unreachable from this host.
     async fn route(&self, name: &InstanceName) -> Result<Arc<dyn Route>>;
 
-    /// Connects to a TCP port of a running instance, once.
+    /// Connects to a TCP port of a running instance.
     ///
     /// # Errors
-    /// Those of [`Backend::route`] and of [`Route::dial`].
+    /// Those of [`Ports::route`] and [`Route::dial`].
     async fn dial(&self, name: &InstanceName, port: GuestPort) -> Result<GuestStream> {
         self.route(name).await?.dial(port).await
     }
@@ -59,7 +55,7 @@ pub trait Ports: Send + Sync {
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
-    /// Ends a socket forward by name. A missing forward or instance is a success.
+    /// Ends a socket forward. Succeeds if the forward or the instance is missing.
     async fn end_socket_forward(&self, name: &InstanceName, forward: &str) -> Result<()> {
         let _ = (name, forward);
         Ok(())

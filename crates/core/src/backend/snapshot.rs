@@ -7,10 +7,10 @@ use super::Progress;
 use crate::error::Result;
 use crate::model::{InstanceName, SnapshotName};
 
-/// Snapshots of instances.
+/// Creates, restores and deletes snapshots.
 #[async_trait]
 pub trait Snapshots: Send + Sync {
-    /// Takes a snapshot, running or not. The engine itself deletes it at `expires_at`.
+    /// Snapshots a running or stopped instance. The engine deletes the snapshot at `expires_at`.
     async fn create_snapshot(
         &self,
         name: &InstanceName,
@@ -19,7 +19,7 @@ pub trait Snapshots: Send + Sync {
         progress: &Progress,
     ) -> Result<()>;
 
-    /// Sets a stopped instance back to one of its snapshots. Our marks stay as they were before.
+    /// Restores a stopped instance. Keeps our current marks.
     async fn restore(
         &self,
         name: &InstanceName,
@@ -30,12 +30,11 @@ pub trait Snapshots: Send + Sync {
     /// Deletes a snapshot.
     ///
     /// # Errors
-    /// `NotFound`; those of the engine.
+    /// `NotFound`.
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()>;
 
-    /// Bytes that would be free again without one of an instance's snapshots, or without the instance
-    /// and all of these; `None` where the engine doesn't tell. On btrfs the engines ask for quotas,
-    /// which may lag behind.
+    /// Bytes that deleting a snapshot frees, or with `None` the instance and all its snapshots; `None` if not reported.
+    /// On btrfs based on quotas, which may lag.
     async fn held_bytes(
         &self,
         name: &InstanceName,

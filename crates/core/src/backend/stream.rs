@@ -7,21 +7,19 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A byte stream that is not a local socket: a channel in another connection, for example.
+/// A byte stream that is not a local socket, such as an SSH channel.
 pub trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
 
-/// A byte stream to a service in a guest. Shutdown is a half-close: the service's data still
-/// arrives.
+/// A byte stream to a service in a guest. Shutdown is a half-close: data from the service still arrives.
 pub enum GuestStream {
-    /// A socket, whose data the kernel can copy.
+    /// A socket; the kernel can copy its data.
     Socket(TcpStream),
-    /// Anything else.
     Channel(Box<dyn Channel>),
 }
 
 impl GuestStream {
-    /// Buffer size for copying: one packet of SSH.
+    /// Buffer size for copying: one SSH packet.
     pub const PACKET: usize = 32 * 1024;
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut (dyn Channel + '_)> {

@@ -13,33 +13,31 @@ use crate::model::{
     SnapshotName, UserName,
 };
 
-/// What an engine supports, by its own account.
+/// What an engine supports, as reported by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Name and version, for people.
+    /// Name and version, for messages.
     pub server: String,
     /// Snapshots share blocks with the instance, so copies are cheap.
     pub copy_on_write: bool,
     /// A restore keeps later snapshots (zfs deletes them).
     pub restore_keeps_later_snapshots: bool,
-    /// Snapshots are allowed; an engine's project may forbid them.
+    /// An engine's project may forbid them.
     pub snapshots: bool,
-    /// The engine deletes expired snapshots.
+    /// Expired snapshots are deleted.
     pub snapshot_expiry: bool,
-    /// CPU, memory and disk can be limited.
     pub limits: bool,
-    /// A running instance can be copied.
+    /// Running instances can be copied.
     pub copies_running: bool,
-    /// A running instance keeps running while a snapshot is taken.
+    /// Instances keep running while a snapshot is taken.
     pub snapshots_running: bool,
-    /// A copy gets a machine ID, hostname and host keys of its own at its first start.
+    /// A copy gets its own machine ID, host name and host keys at its first start.
     pub renews_identity: bool,
-    /// The engine can start instances when it starts.
     pub autostart: bool,
     pub disks_shrink: bool,
-    /// Running instances have addresses that this host can reach.
+    /// The host can reach the addresses of running instances.
     pub addresses: bool,
-    /// The engine can forward ports.
+    /// The engine itself can forward ports.
     pub native_forwards: bool,
     pub rosetta: bool,
     /// Changes of a running instance take effect at its next start.
@@ -51,20 +49,18 @@ pub struct Capabilities {
 pub struct Instance {
     pub name: InstanceName,
     pub status: EnvStatus,
-    /// The last start, if the engine reports it.
+    /// Last start, if reported.
     pub started_at: Option<Timestamp>,
-    /// A global address; IPv4 is preferred.
+    /// Global address, preferably IPv4.
     pub address: Option<IpAddr>,
     pub marks: Marks,
     /// Oldest first.
     pub snapshots: Vec<InstanceSnapshot>,
     pub settings: Settings,
-    /// The image it was created from.
     pub base_image: Option<Fingerprint>,
-    /// The cluster member.
+    /// Cluster member.
     pub location: Option<String>,
-    /// Another program created it, as far as the engine records that. LXD and Incus do not, and the original's
-    /// instances have no marks.
+    /// Created by another program. Always false on LXD and Incus, which do not record it.
     pub is_foreign: bool,
 }
 
@@ -73,18 +69,18 @@ pub struct Instance {
 pub struct InstanceSnapshot {
     pub name: SnapshotName,
     pub created_at: Timestamp,
-    /// Its metadata is unreadable, so it can only be deleted.
+    /// Its metadata is unreadable; it can only be deleted.
     pub is_broken: bool,
 }
 
-/// Our marks on an instance, by which it is recognized.
+/// Marks that identify our instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub project: Option<ProjectName>,
     pub env: Option<EnvName>,
-    /// The project's directory.
+    /// Directory of the project.
     pub path: Option<PathBuf>,
-    /// An unfinished operation on it.
+    /// Operation in progress.
     pub operation: Option<OperationId>,
 }
 
@@ -99,11 +95,11 @@ impl Marks {
 /// Whether containers may run in an env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nesting {
-    /// With interception of mknod and setxattr.
+    /// Intercepts mknod and setxattr.
     #[default]
     On,
     Off,
-    /// As `On`, with Docker installed.
+    /// Like `On`, with Docker installed.
     Docker,
 }
 
@@ -117,25 +113,24 @@ pub struct Mount {
     pub readonly: bool,
 }
 
-/// Settings of an instance; they can be changed later.
+/// Settings that can be changed later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `None` is the engine's default.
     pub limits: Limits,
     pub nesting: Nesting,
-    /// Whether it starts with the engine, whatever its last state.
+    /// Start with the engine, whatever the last state.
     pub autostart: bool,
     pub mounts: Vec<Mount>,
-    /// Ports that the engine forwards from the host's loopback while the instance runs, if it has
-    /// [`Capabilities::native_forwards`].
+    /// Ports that the engine forwards from the host's loopback, with [`Capabilities::native_forwards`].
     pub native_ports: Vec<GuestPort>,
-    /// Whether x86-64 programs run on Apple silicon, if the engine has [`Capabilities::rosetta`].
+    /// Run x86-64 programs on Apple silicon, with [`Capabilities::rosetta`].
     pub rosetta: bool,
 }
 
 impl Settings {
-    /// Drops settings that the engine lacks and that have a substitute: this program forwards the ports, and
-    /// Rosetta is for Macs only.
+    /// Drops settings that the engine lacks and does not need: our forwarder replaces native forwards, and
+    /// Rosetta exists on Macs only.
     #[must_use]
     pub fn within(mut self, capabilities: &Capabilities) -> Self {
         if !capabilities.native_forwards {
@@ -146,7 +141,7 @@ impl Settings {
     }
 }
 
-/// A new instance.
+/// Specification of a new instance.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
     pub name: InstanceName,
@@ -154,67 +149,65 @@ pub struct LaunchSpec {
     pub image: Image,
     pub marks: Marks,
     pub settings: Settings,
-    /// The user to create, if the engine creates one.
+    /// User to create, if the engine creates users.
     pub user: UserName,
 }
 
-/// A copy of an instance.
+/// Specification of a copy.
 #[derive(Debug, Clone)]
 pub struct CloneSpec {
     pub source: InstanceName,
     /// `None`: the current state.
     pub snapshot: Option<SnapshotName>,
     pub name: InstanceName,
-    /// Marks of the copy.
     pub marks: Marks,
 }
 
 /// A Unix socket of the host, forwarded into a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketForward {
-    /// Device name; begins with [`SocketForward::PREFIX`].
+    /// Device name, with [`SocketForward::PREFIX`].
     pub name: String,
     /// Absolute.
     pub host: PathBuf,
     /// Absolute.
     pub guest: String,
-    /// Its owner in the guest.
+    /// Owner in the guest.
     pub uid: u32,
-    /// Its group in the guest.
     pub gid: u32,
 }
 
 impl SocketForward {
-    /// Prefix of device names. Stored in instance configurations, so it must not change.
+    /// Prefix of device names. Stored in instance configurations: do not change.
     pub const PREFIX: &'static str = "ldm-lent-";
 }
 
-/// Current usage of a running instance; `None` if the engine does not report it.
+/// Resource usage of a running instance; `None` where not reported.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
     /// CPU time since the start.
     pub cpu_nanoseconds: Option<u64>,
     /// Bytes.
     pub memory: Option<u64>,
-    /// Bytes that are not shared.
+    /// Bytes, without shared blocks.
     pub disk: Option<u64>,
     pub processes: Option<u64>,
     /// Global addresses.
     pub addresses: Vec<IpAddr>,
 }
 
-/// A storage pool, in bytes.
+/// Usage of a storage pool, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     pub used: u64,
     pub total: u64,
 }
 
-/// Leftovers of an instance that was deleted by another program.
+/// Leftover of an instance that another program deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     pub id: String,
-    /// Description, for people.
+    /// Description for the user.
     pub what: String,
     pub bytes: u64,
 }
@@ -224,27 +217,26 @@ pub struct Leftover {
 pub enum BackendEvent {
     /// An instance was created, changed, started, stopped, restored or deleted.
     Changed(InstanceName),
-    /// An instance started. It gets its address later, without an event.
+    /// The address follows later, without an event.
     Started(InstanceName),
-    /// An instance was renamed.
     Renamed {
         old: InstanceName,
         new: InstanceName,
     },
 }
 
-/// A step of a long change.
+/// Progress of a long-running change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is being done, for people.
+    /// Status text for the user.
     pub text: String,
-    /// 0 to 100, if known.
+    /// 0–100, if known.
     pub percent: Option<u8>,
     /// Bytes so far, if the total is unknown.
     pub bytes: Option<u64>,
 }
 
-/// Receives the progress of a backend.
+/// Callback for progress.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(Step) + Send + Sync>);
 
@@ -269,7 +261,7 @@ impl Progress {
         });
     }
 
-    /// Reports the bytes so far of an unknown total.
+    /// Reports bytes of an unknown total.
     pub fn bytes(&self, text: impl Into<String>, bytes: u64) {
         (self.0)(Step {
             text: text.into(),

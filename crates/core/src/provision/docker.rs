@@ -1,15 +1,15 @@
-//! Installation of Docker in an env.
+//! Docker in an env.
 
 use super::ensure_success;
 use crate::backend::{Backend, run_script};
 use crate::error::Result;
 use crate::model::{InstanceName, UserName};
 
-/// Installs and starts Docker for the user `$1`.
+/// Installs and starts Docker. `$1` user.
 pub const INSTALL_DOCKER: &str = include_str!("install_docker.sh");
 
-/// Installs Docker if missing, starts it now and at every boot, and adds a user to its group. Needs
-/// a network if the image lacks Docker.
+/// Installs Docker if missing, enables and starts it, and adds the user to its group. Needs a network if the image
+/// lacks Docker.
 ///
 /// # Errors
 /// `Guest` with the cause: no supported package manager, no network, an unsuitable kernel.

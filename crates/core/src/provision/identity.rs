@@ -1,7 +1,7 @@
 //! A guest's identity: host name, machine id and SSH host key.
 //!
-//! Written from outside while the guest is stopped, so a copy never runs with the identity of its
-//! source. Missing parts (sshd, a machine id) are skipped.
+//! Changed while the guest is stopped, so that a copy never runs with the identity of its source. Missing parts, such
+//! as sshd, are skipped.
 
 use futures_util::future::try_join_all;
 use russh::keys::key::safe_rng;
@@ -15,14 +15,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::InstanceName;
 
 const SSH_DIRECTORY: &str = "/etc/ssh";
-/// Supported by every client.
 const HOST_KEY: &str = "ssh_host_ed25519_key";
 const MACHINE_ID: &str = "/etc/machine-id";
-/// A second one of older systems, usually a link to the first.
+/// Used by older systems; usually a link to [`MACHINE_ID`].
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
 const MAX_HOSTS_BYTES: u64 = 1 << 20;
 
-/// Gives a stopped copy a new identity; `old` is the source's name.
+/// Renews the identity of a stopped copy. `old` is the name of the source.
 ///
 /// # Errors
 /// Those of [`Backend::write_file`].
@@ -38,7 +37,7 @@ pub async fn renew(backend: &dyn Backend, name: &InstanceName, old: &InstanceNam
     .map(drop)
 }
 
-/// Gives a stopped guest from an image its own machine id and host key.
+/// Generates machine ID and host key of a stopped guest from an image.
 ///
 /// # Errors
 /// Those of [`Backend::write_file`].
@@ -79,12 +78,11 @@ pub async fn set_host_name(
     backend.write_file(name, "/etc/hosts", file).await
 }
 
-/// Whether the engine renews the identity when the guest starts.
 async fn renews_itself(backend: &dyn Backend) -> Result<bool> {
     Ok(backend.capabilities().await?.renews_identity)
 }
 
-/// Replaces whole words and preserves whitespace.
+/// Replaces whole words; preserves whitespace.
 fn replace_words(text: &str, old: &str, new: &str) -> String {
     text.split_inclusive(char::is_whitespace)
         .map(|part| {
@@ -98,10 +96,10 @@ fn replace_words(text: &str, old: &str, new: &str) -> String {
 }
 
 async fn renew_machine_id(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    // As systemd makes one: a version 4 UUID.
+    // A version 4 UUID, as systemd generates.
     let id = Uuid::new_v4().simple();
     for path in [MACHINE_ID, DBUS_MACHINE_ID] {
-        // Skips links to the first one.
+        // Not a link to the first one.
         if let Some(Content::File(_)) = read_content(backend, name, path).await? {
             let file = GuestFile::of_root(0o444, format!("{id}\n"));
             backend.write_file(name, path, file).await?;
@@ -153,7 +151,7 @@ async fn read_text(
         return Ok(None);
     };
     let mut text = String::new();
-    // Leaves binary and oversized files unchanged.
+    // Binary and oversized files stay unchanged.
     let read = from
         .take(MAX_HOSTS_BYTES + 1)
         .read_to_string(&mut text)
@@ -162,7 +160,6 @@ async fn read_text(
     Ok(read.ok().filter(is_complete).map(|_| text))
 }
 
-/// The content of a path, if it exists.
 async fn read_content(
     backend: &dyn Backend,
     name: &InstanceName,

@@ -1,4 +1,4 @@
-//! SSH keys for envs: the user's, and our own pair.
+//! SSH keys for envs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,17 +11,17 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Home, replace};
 
-/// Our own ed25519 key pair, in `ssh/` of our home.
+/// Our ed25519 key pair, in `ssh/` of the state directory.
 #[derive(Debug, Clone)]
 pub struct KeyPair {
-    /// Path of the private key, mode 0600.
+    /// Private key file, mode 0600.
     pub private: PathBuf,
-    /// Public key as a line of `authorized_keys`.
+    /// A line of `authorized_keys`.
     pub public: String,
 }
 
 impl KeyPair {
-    /// Loads the pair; creates it if missing.
+    /// Loads the pair, or creates it.
     ///
     /// # Errors
     /// `Io` if a file cannot be written, `Config` for an invalid private key.
@@ -60,9 +60,7 @@ fn to_line(key: &PublicKey) -> Result<String> {
     })
 }
 
-/// Lines for `authorized_keys`: ours and the user's public keys.
-///
-/// Skips invalid public keys in `~/.ssh`.
+/// Lines of `authorized_keys`: our public key and those in `~/.ssh`. Skips invalid files.
 ///
 /// # Errors
 /// Those of [`KeyPair::load_or_create`].

@@ -1,9 +1,7 @@
-//! Setting up a new guest: user, sudo, SSH, the project's set-up script; and running commands as
-//! that user.
+//! Set-up of a new guest (user, sudo, SSH, the project's script), and commands as its user.
 //!
-//! Written once over [`Backend::exec`], for every backend. The scripts are constant POSIX sh;
-//! values are passed as arguments and stdin, never in the script text. Passwords are passed as
-//! hashes.
+//! Written over [`Backend::exec`] for all backends. Scripts are constant POSIX sh: values are passed as arguments and
+//! on stdin, passwords as hashes.
 
 mod docker;
 pub mod identity;
@@ -22,26 +20,26 @@ pub use keys::{KeyPair, authorized_keys};
 pub use password::Password;
 pub use setup::{RUN_SETUP, run_setup};
 
-/// Creates the user with its login. `$1` user, `$2` password login (`yes` or `no`); stdin: the
-/// password's hash in the first line, then the authorized keys.
+/// Creates the user. `$1` user, `$2` password login (`yes` or `no`); stdin: password hash in the first line, then the
+/// authorized keys.
 pub const SET_UP_USER: &str = include_str!("set_up_user.sh");
-/// Starts sshd and waits until it runs. No arguments.
+/// Starts sshd and waits until it runs.
 pub const START_SSH: &str = include_str!("start_ssh.sh");
-/// Waits until the guest has a default route. No arguments. Exit code 75 after a timeout.
+/// Waits for a default route. Exit code 75 after a timeout.
 pub const WAIT_FOR_NETWORK: &str = include_str!("wait_for_network.sh");
-/// Waits until init handles signals. No arguments.
+/// Waits until init handles signals.
 pub const WAIT_FOR_INIT: &str = include_str!("wait_for_init.sh");
-/// Starts a login shell of the user `$1` that keeps the variables `$2`.
+/// Starts a login shell. `$1` user, `$2` variables to keep.
 const LOGIN: &str = include_str!("login.sh");
-/// Prints `uid:gid` of the user `$1`.
+/// Prints `uid:gid`. `$1` user.
 const USER_IDS: &str = include_str!("user_ids.sh");
-/// Runs `$2…` as the user `$1` in the user's home.
+/// Runs `$2…` as user `$1` in the user's home.
 pub const RUN_AS: &str = include_str!("run_as.sh");
 
 /// Exit code of [`WAIT_FOR_NETWORK`] after a timeout.
 const NO_NETWORK: i32 = 75;
 
-/// Service users of most images, without login.
+/// Users without login in most images.
 const SERVICE_USERS: [&str; 20] = [
     "backup",
     "bin",
@@ -70,13 +68,12 @@ const SERVICE_USERS: [&str; 20] = [
 pub struct User {
     pub name: UserName,
     pub password: Password,
-    /// The file sets the password, so SSH accepts it too.
+    /// Set in the file, so SSH accepts it too.
     pub has_explicit_password: bool,
 }
 
 impl User {
-    /// Rejects names of service users of most images. Users of a specific image are found during
-    /// set-up.
+    /// Rejects service users of most images. Set-up finds those of the actual image.
     ///
     /// # Errors
     /// `Config`.
@@ -93,8 +90,7 @@ impl User {
     }
 }
 
-/// Creates the user with sudo, keys and password. Needs a network only if the image lacks sudo or
-/// sshd.
+/// Creates the user with sudo, keys and password. Needs a network only if the image lacks sudo or sshd.
 ///
 /// # Errors
 /// `Guest` with the last line of output.
@@ -131,7 +127,7 @@ pub async fn start_ssh(backend: &dyn Backend, name: &InstanceName) -> Result<()>
     ensure_success(&output, format!("cannot start the SSH server in `{name}`"))
 }
 
-/// Waits in the guest until it has an address, for at most 30 seconds.
+/// Waits up to 30 seconds until the guest has an address.
 ///
 /// # Errors
 /// `Timeout`.
@@ -145,24 +141,24 @@ pub async fn wait_for_network(backend: &dyn Backend, name: &InstanceName) -> Res
     ensure_success(&output, format!("cannot wait for the network of `{name}`"))
 }
 
-/// Waits in a starting guest until its init handles a shutdown, for at most 30 seconds.
+/// Waits up to 30 seconds until init handles a shutdown.
 ///
 /// # Errors
-/// The engine's.
+/// Those of [`Backend::exec`].
 pub async fn wait_for_init(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
     run_script(backend, name, WAIT_FOR_INIT, &[], Vec::new())
         .await
         .map(drop)
 }
 
-/// A command as a user of the guest, in the home directory, with all groups.
+/// Runs a command as a user of the guest, with all groups, in the home directory.
 #[must_use]
 pub fn as_user(user: &UserName, command: &[String]) -> ExecSpec {
     let shell = ["sh", "-c", RUN_AS, "sh", user.as_str()].map(str::to_owned);
     ExecSpec::new(shell.into_iter().chain(command.iter().cloned()))
 }
 
-/// A user's login shell, which keeps these variables if the guest's `su` supports it.
+/// A login shell that keeps these variables, if the guest's `su` supports it.
 #[must_use]
 pub fn login_shell(user: &UserName, variables: BTreeMap<String, String>) -> ExecSpec {
     let names: Vec<&str> = variables.keys().map(String::as_str).collect();
@@ -173,10 +169,10 @@ pub fn login_shell(user: &UserName, variables: BTreeMap<String, String>) -> Exec
     }
 }
 
-/// User and group id of a user of the guest.
+/// User and group ID of a user of the guest.
 ///
 /// # Errors
-/// `Guest` for a missing user.
+/// `Guest` if the user is missing.
 pub async fn user_ids(
     backend: &dyn Backend,
     name: &InstanceName,

@@ -1,21 +1,21 @@
-//! Passwords, and their hashes for guests.
+//! Passwords and their hashes.
 
 use sha_crypt::{Sha512Params, sha512_crypt_b64};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// PAM reads no longer passwords.
+/// Limit of PAM.
 const MAX_BYTES: usize = 200;
 
-/// A password. Never shown.
+/// A password; masked in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
 impl Password {
-    /// Parses a password that every login method accepts unchanged.
+    /// Parses a password that all login methods accept unchanged.
     ///
     /// # Errors
-    /// `Config` for an empty one, one with a control character, or more than 200 bytes.
+    /// `Config` if it is empty, contains a control character, or exceeds 200 bytes.
     pub fn parse(text: &str) -> Result<Self> {
         let reason = if text.is_empty() {
             "is empty".to_owned()
@@ -33,12 +33,12 @@ impl Password {
             .with_hint("change `password:` in containers.yaml"))
     }
 
-    /// The SHA-512 hash for `/etc/shadow`, which every C library supports.
+    /// SHA-512 for `/etc/shadow`, supported by all C libraries.
     pub(super) fn hash(&self) -> Result<String> {
         let failed = |_| Error::new(ErrorKind::Internal, "cannot hash the password");
         let params = Sha512Params::new(sha_crypt::ROUNDS_DEFAULT).map_err(failed)?;
         let random = uuid::Uuid::new_v4().simple().to_string();
-        // At most 16 characters are significant. These have 60 random bits; the rest is the version.
+        // crypt uses 16 characters; these have 60 random bits.
         let salt = &random[..16];
         let hash = sha512_crypt_b64(self.0.as_bytes(), salt.as_bytes(), &params).map_err(failed)?;
         Ok(format!("$6${salt}${hash}"))

@@ -1,4 +1,4 @@
-//! The project's set-up script, run once in a new env.
+//! The project's set-up script.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,19 +13,19 @@ use crate::backend::{Backend, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InstanceName, UserName};
 
-/// Runs the script on stdin as the user `$1` in the user's home. `$2` is [`RUN_AS`].
+/// Runs the script on stdin in the user's home. `$1` user, `$2` [`RUN_AS`].
 pub const RUN_SETUP: &str = include_str!("run_setup.sh");
 
-/// Number of lines in an error.
+/// Lines of output in an error.
 const LAST_LINES: usize = 5;
 /// Longer lines are split.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
-/// Runs a script in a guest as a user in the user's home, by its `#!` interpreter or `sh`. Calls
-/// `on_line` with each printed line, without its end, as soon as it is complete.
+/// Runs a script as a user in the user's home, with its `#!` interpreter or `sh`. Calls `on_line` for each complete
+/// line of output.
 ///
 /// # Errors
-/// `Guest` with exit code and last lines if the script fails; else those of [`Backend::exec`].
+/// `Guest` with exit code and last lines if the script fails; those of [`Backend::exec`].
 pub async fn run_setup(
     backend: &dyn Backend,
     name: &InstanceName,
@@ -52,7 +52,6 @@ pub async fn run_setup(
         .with_hint("correct `setup:` in containers.yaml, then try again"))
 }
 
-/// Splits output into lines.
 #[derive(Clone)]
 struct LineWriter(Arc<Mutex<LineBuffer>>);
 
@@ -102,7 +101,7 @@ impl LineWriter {
         Self(Arc::new(Mutex::new(buffer)))
     }
 
-    /// The last lines, including an unterminated one.
+    /// The last lines, including an incomplete one.
     fn finish(&self) -> Vec<String> {
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !buffer.partial.is_empty() {

@@ -1,4 +1,4 @@
-//! Lima's own forwards, for the rules of `portForwards`: a listener on the host, and an `ssh -W` for each connection.
+//! Forwards for the rules of `portForwards`: a listener on the host, and `ssh -W` for each connection.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -12,11 +12,11 @@ use crate::instance::Instance;
 use crate::log;
 use crate::yaml::Rule;
 
-/// The real agent hears of listeners from the kernel.
+/// The real agent gets events from the kernel.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const LISTENS: &str = "0A";
 
-/// Forwards each rule's port once a service listens on it.
+/// Forwards the port of each rule once a service listens on it.
 pub(super) fn serve(init: u32, instance: &Instance, rules: &[Rule]) {
     for rule in rules.iter().copied().filter(|rule| rule.guest_port != 0) {
         let (config, host) = (instance.dir.join("ssh.config"), instance.hostname());
@@ -29,7 +29,7 @@ pub(super) fn serve(init: u32, instance: &Instance, rules: &[Rule]) {
             log::agent("info", &format!("Forwarding TCP from {guest} to {address}"));
             let listener = match TcpListener::bind(address) {
                 Ok(listener) => listener,
-                // Lima never tries it again.
+                // Lima does not retry.
                 Err(error) => {
                     let message = format!("failed to listen tcp: {address}: {error}");
                     return log::agent("warning", &message);

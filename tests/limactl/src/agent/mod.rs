@@ -1,7 +1,5 @@
-//! The host agent: a process that outlives `limactl`, starts the guest, serves its SSH port and forwards, writes events, and
-//! packs the guest's disk at the end.
-//!
-//! All events arrive on one channel: requests to stop, messages of the guest, its end.
+//! The host agent outlives `limactl`. It starts the guest, serves SSH and forwards, writes events, and packs the disk
+//! at the end. Requests, messages of the guest and its end arrive on one channel.
 
 mod forwards;
 mod sshd;
@@ -29,17 +27,16 @@ use crate::process::{read_pid, signal};
 use crate::{disk, log, namespace};
 use sshd::Listener;
 
-/// A request on `ha.sock`.
+/// Request on `ha.sock`.
 pub(crate) const STOP: &str = "stop\n";
-/// Lima prepares its images before the driver starts; until then it reports the instance as broken.
+/// Lima prepares images before the driver starts, and reports the instance as broken until then.
 const DRIVER_DELAY: Duration = Duration::from_millis(400);
-/// How long a guest may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 enum Message {
     Stop,
     Guest(GuestMessage),
-    /// The driver has ended; whether successfully.
+    /// End of the driver, and whether it succeeded.
     Ended(bool),
 }
 
@@ -54,7 +51,7 @@ pub(crate) fn run(context: &Context, name: &str) -> Result<()> {
     if let Err(error) = &result {
         log::agent("fatal", &format!("{error:#}"));
     }
-    // Before the event, after which the instance may be started again.
+    // Before the event: afterwards the instance may be started again.
     for file in [socket, pid_file] {
         let _ = fs::remove_file(file);
     }
@@ -82,7 +79,7 @@ fn serve(context: &Context, instance: Instance, socket: &Path) -> Result<()> {
     agent.save(clean)
 }
 
-/// Listens for requests; a connection without one only checks whether the agent responds.
+/// A connection without a request only checks that the agent responds.
 fn listen(socket: &Path, sender: Sender<Message>) -> Result<()> {
     let _ = fs::remove_file(socket);
     let listener = UnixListener::bind(socket)?;
@@ -108,14 +105,13 @@ fn write_ssh_config(context: &Context, instance: &Instance, port: u16) -> Result
     Ok(fs::write(instance.dir.join("ssh.config"), text)?)
 }
 
-/// A running guest and its resources.
 struct Agent {
     home: Home,
     instance: Instance,
     scratch: PathBuf,
     input: ChildStdin,
     listener: Listener,
-    /// Pid of the guest's first process on the host.
+    /// Host pid of the guest's first process.
     init: u32,
 }
 
@@ -153,7 +149,7 @@ impl Agent {
         })
     }
 
-    /// Runs until the guest has ended; returns whether it has shut down.
+    /// Runs until the guest ends; returns whether it has shut down.
     fn run(&mut self, receiver: &Receiver<Message>) -> Result<bool> {
         let mut deadline: Option<Instant> = None;
         loop {
@@ -162,7 +158,7 @@ impl Agent {
             });
             match receiver.recv_timeout(wait) {
                 Ok(Message::Stop) => {
-                    // A guest that is still starting is killed later.
+                    // Fails while the guest is starting; the timeout kills it then.
                     let _ = writeln!(self.input, "poweroff");
                     deadline.get_or_insert(Instant::now() + SHUTDOWN_TIMEOUT);
                 }
@@ -200,7 +196,7 @@ impl Agent {
                         "not frozen"
                     }
                 };
-                // The guest may have ended.
+                // Fails if the guest has ended.
                 let _ = writeln!(self.input, "{answer}");
             }
             GuestMessage::Failed(reason) => {
@@ -213,13 +209,13 @@ impl Agent {
     }
 
     fn pack(&self, command: &str) -> Result<()> {
-        // Those of this moment, not of the start.
+        // The current faults, not those at the start.
         let faults = Faults::read(&self.home);
         let (user, root) = (&self.instance.yaml()?.user, self.scratch.join("root"));
         disk::pack(user, &root, &self.instance.dir, &faults, command)
     }
 
-    /// Packs the disk of a guest that has shut down; a killed one loses what it had in memory, which is all here.
+    /// Packs the disk after a shutdown. A killed guest loses everything since its last pack.
     fn save(&self, clean: bool) -> Result<()> {
         let _ = fs::remove_file(self.instance.dir.join("qemu.pid"));
         if clean && self.scratch.join("booted").exists() {
@@ -249,7 +245,6 @@ fn spec(context: &Context, instance: &Instance, scratch: &Path) -> Result<Spec> 
     })
 }
 
-/// Forwards the guest's messages and its end.
 fn forward_messages(mut driver: Child, sender: Sender<Message>) -> Result<()> {
     let output = driver.stdout.take().context("no output of the guest")?;
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The SSH port: each connection gets its own sshd of the guest, in the guest's namespaces.
+//! The SSH port: each connection gets a new sshd in the guest's namespaces.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::{log, namespace};
 
-/// In the guest: sshd's options, written at each boot.
+/// sshd options in the guest, written at each boot.
 pub(crate) const CONFIG: &str = "/run/lima-sshd_config";
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Listener {
         Ok(Self { listener, port })
     }
 
-    /// Serves connections; earlier ones have waited in the queue.
+    /// Serves connections, including queued ones.
     pub(super) fn serve(&self, init: u32, log: PathBuf) -> Result<()> {
         let listener = self.listener.try_clone()?;
         std::thread::spawn(move || {

@@ -11,7 +11,7 @@ use crate::instance::{Instance, Status};
 use crate::yaml::Yaml;
 use crate::{disk, log};
 
-/// An instance whose disk cannot be made is left behind, as Lima does it.
+/// Like Lima, leaves an instance without a disk behind after a failure.
 pub(super) fn create(context: &Context, name: &str, file: &str) -> Result<()> {
     let (home, faults) = (&context.home, &context.faults);
     let yaml = checked(file)?;

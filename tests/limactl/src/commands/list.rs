@@ -1,4 +1,4 @@
-//! `list`, with those fields that our backend reads.
+//! `list`, with the fields that our backend reads.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::instance::{Instance, Status};
 pub(super) fn json(context: &Context) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for name in context.home.instances()? {
-        // Without a lima.yaml.
+        // Status without a lima.yaml.
         let status =
             Instance::find(&context.home, &name).map_or(Status::Broken, |found| found.status);
         writeln!(out, "{}", json!({"name": name, "status": status.word()}))?;

@@ -1,4 +1,4 @@
-//! The calls of our backend and of the tests, one module for each group of commands.
+//! The supported calls, one module per group of commands.
 
 mod create;
 mod list;
@@ -13,13 +13,12 @@ use crate::agent;
 use crate::faults::Faults;
 use crate::home::Home;
 
-/// Environment of a command.
 pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) faults: Faults,
 }
 
-/// Any other call is an error: the backend would make one that no test has seen.
+/// Rejects unknown calls, so that the backend makes only tested ones.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let home = Home::find()?;
     let faults = Faults::read(&home);

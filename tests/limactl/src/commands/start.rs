@@ -1,4 +1,4 @@
-//! `start`: starts the host agent, and reads its events until the guest runs.
+//! `start`: starts the host agent and reads its events until the guest runs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -30,7 +30,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<()> {
             "instance `{name}` seems running (hint: remove `{path}` if the instance is not actually running)"
         );
     }
-    // A deletion may have been interrupted.
+    // The disk is missing after an interrupted deletion.
     disk::create(instance.yaml()?, dir, &context.faults)?;
     disk::grow(instance.yaml()?, dir)?;
     let mut agent = spawn_agent(name, dir)?;
@@ -40,7 +40,7 @@ pub(super) fn start(context: &Context, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The agent has its own group, so it survives a kill of this process's.
+/// The agent has its own process group, so it survives a kill of this one.
 fn spawn_agent(name: &str, dir: &Path) -> Result<Child> {
     let log = |file: &str| {
         let path = dir.join(file);

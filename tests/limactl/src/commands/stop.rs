@@ -13,7 +13,7 @@ use crate::agent::STOP;
 use crate::instance::{Instance, Status};
 use crate::{disk, log, namespace, process};
 
-/// Includes the guest's shutdown.
+/// Includes the shutdown of the guest.
 const STOP_TIMEOUT: Duration = Duration::from_secs(190);
 
 pub(super) fn stop(context: &Context, name: &str) -> Result<()> {
@@ -24,7 +24,7 @@ pub(super) fn stop(context: &Context, name: &str) -> Result<()> {
         "expected status `Running`, got `{}` (maybe use `limactl stop -f`?)",
         status.word()
     );
-    // Lima sends SIGINT.
+    // Lima sends SIGINT instead.
     UnixStream::connect(instance.dir.join("ha.sock"))?.write_all(STOP.as_bytes())?;
     if !process::wait_for_end(&[instance.agent, instance.driver], STOP_TIMEOUT) {
         bail!("did not receive an event with the `exiting` status");
@@ -36,10 +36,10 @@ pub(super) fn kill(context: &Context, name: &str) -> Result<()> {
     kill_instance(context, &Instance::find(&context.home, name)?)
 }
 
-/// With a real driver all that the guest has written is on its disk; here it has to be packed.
+/// A real driver has all writes on its disk; here the root has to be packed.
 fn kill_instance(context: &Context, instance: &Instance) -> Result<()> {
     let processes = [instance.agent, instance.driver];
-    // First the agent, which would pack as well.
+    // The agent first: it would pack, too.
     for pid in processes {
         process::signal(pid, Signal::KILL);
     }
@@ -65,7 +65,7 @@ fn save(context: &Context, instance: &Instance) -> Result<()> {
     };
     let scratch = context.home.scratch(&instance.name);
     namespace::end_guest(&scratch);
-    // After a power cut there is nothing to save.
+    // Nothing to save after a power cut.
     if instance.driver != 0 && scratch.join("booted").exists() {
         let root = scratch.join("root");
         disk::pack(&yaml.user, &root, &instance.dir, &context.faults, "stop")?;

@@ -1,4 +1,4 @@
-//! The user that cloud-init would create, written to the files: not every image has programs for it.
+//! The user that cloud-init would create, written to files, because some images lack the programs.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -33,7 +33,6 @@ pub(super) fn create(spec: &Spec) -> Result<()> {
     sudoers(name)
 }
 
-/// Adds an entry, unless there is one.
 fn add(path: &str, name: &str, fields: &str) -> Result<()> {
     let text = fs::read_to_string(path).unwrap_or_default();
     if text
@@ -43,7 +42,7 @@ fn add(path: &str, name: &str, fields: &str) -> Result<()> {
         return Ok(());
     }
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    // The last line may lack its end.
+    // The last line may lack its newline.
     let before = if text.is_empty() || text.ends_with('\n') {
         ""
     } else {

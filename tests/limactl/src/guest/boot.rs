@@ -1,4 +1,4 @@
-//! A boot: cloud-init's part, then Lima's scripts, with the traces in the log that our backend reads.
+//! Boot: the work of cloud-init, then Lima's scripts, with the log lines that our backend reads.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ const LOG: &str = "/var/log/cloud-init-output.log";
 const DATA: &str = "/mnt/lima-cidata";
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 
-/// Runs the scripts in order, as root and as the user.
+/// Runs the scripts in order, as root or as the user.
 const SCRIPTS: &str = include_str!("boot.sh");
 
 pub(super) fn boot(spec: &Spec) -> Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn boot(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// Scripts are written for bash; another shell replaces it where it is missing.
+/// Scripts need bash; if missing, a wrapper of `sh` replaces it.
 fn bash() -> Result<()> {
     let path = Path::new("/bin/bash");
     if !path.exists() {
@@ -40,7 +40,7 @@ fn bash() -> Result<()> {
     Ok(())
 }
 
-/// Another one in each boot, as on Lima.
+/// New at each boot, as on Lima.
 fn host_key() -> Result<()> {
     let _ = fs::remove_file(HOST_KEY);
     let child = Command::new("ssh-keygen")
@@ -55,7 +55,7 @@ fn host_key() -> Result<()> {
     Ok(())
 }
 
-/// The image's own options, which precede these.
+/// Options of the image come before these.
 fn sshd_config() -> Result<()> {
     fs::create_dir_all("/run/sshd")?;
     let own = fs::read_to_string("/etc/ssh/sshd_config").unwrap_or_default();
@@ -67,7 +67,7 @@ fn sshd_config() -> Result<()> {
     Ok(())
 }
 
-/// Writes the scripts to a directory, which is a volume in a virtual machine.
+/// Writes the scripts to a directory; Lima uses a volume.
 fn write_scripts(spec: &Spec) -> Result<()> {
     let data = Path::new(DATA);
     let _ = fs::remove_dir_all(data);
@@ -83,7 +83,7 @@ fn write_scripts(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// A failing script fails no boot.
+/// Failing scripts do not fail the boot.
 fn run_scripts(spec: &Spec) -> Result<()> {
     fs::create_dir_all("/var/log")?;
     let log = OpenOptions::new().append(true).create(true).open(LOG)?;

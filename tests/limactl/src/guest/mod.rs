@@ -1,5 +1,5 @@
-//! The guest: the first process in its namespaces. It unpacks the disk, makes that its root, boots it like Lima's images, and
-//! reaps processes until the shutdown. The kernel ends all other processes with it.
+//! The guest: the first process in its namespaces. It unpacks the disk, changes its root, boots like Lima's images and
+//! reaps processes until the shutdown. When it exits, the kernel kills all others.
 
 mod accounts;
 mod boot;
@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 use crate::process::{POLL_INTERVAL, is_alive};
 use crate::yaml::{Mount, Provision, User};
 
-/// Between SIGTERM and SIGKILL.
+/// Delay between SIGTERM and SIGKILL.
 const TERM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Exists while the disk is to be frozen.
 const FREEZE: &str = "/run/freeze";
 
-/// The host agent's first line.
+/// First line from the host agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) hostname: String,
@@ -35,38 +35,36 @@ pub(crate) struct Spec {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) provision: Vec<Provision>,
     pub(crate) boot_delay: Duration,
-    /// Whether its disk can be frozen.
     pub(crate) freezes: bool,
 }
 
 /// A line to the host agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum GuestMessage {
-    /// Pid of this process on the host.
+    /// Host pid of this process.
     Pid(u32),
     /// sshd can be started.
     Reachable,
-    /// The boot has failed.
     Failed(String),
     /// All scripts have ended.
     Booted,
-    /// Pack the disk.
+    /// Request to pack the disk.
     Freeze,
 }
 
 fn send(message: &GuestMessage) {
-    // The agent may have been killed; the guest goes on.
+    // Fails if the agent was killed; the guest continues.
     let _ = serde_json::to_string(message).map(|line| writeln!(std::io::stdout(), "{line}"));
 }
 
 pub(crate) fn run() -> Result<()> {
-    // `unshare --kill-child` requests this as well, but changing the user resets it.
+    // Again, because changing the user has reset the setting of `unshare --kill-child`.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut input = BufReader::new(std::io::stdin());
     let mut line = String::new();
     input.read_line(&mut line)?;
     let spec: Spec = serde_json::from_str(&line)?;
-    // Still the host's /proc, with the host's pids.
+    // /proc is still the host's, with host pids.
     let own = std::fs::read_link("/proc/self").context("no /proc")?;
     send(&GuestMessage::Pid(own.to_string_lossy().parse()?));
     std::thread::spawn(move || handle_requests(input));
@@ -78,7 +76,7 @@ pub(crate) fn run() -> Result<()> {
         send(&GuestMessage::Failed(format!("{error:#}")));
     }
     loop {
-        // Without children until a session enters.
+        // There may be no children.
         if wait(WaitOptions::empty()).is_err() {
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -98,7 +96,7 @@ fn watch_freezes() -> ! {
     }
 }
 
-/// Waits for one child; others that end meanwhile are reaped too.
+/// Waits for one child, and reaps others meanwhile.
 fn wait_for(child: &Child) -> i32 {
     let wanted = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     loop {
@@ -112,7 +110,7 @@ fn wait_for(child: &Child) -> i32 {
     }
 }
 
-/// Handles the agent's lines until its end, which the guest survives.
+/// Handles the agent's lines until the agent ends; the guest continues.
 fn handle_requests(input: impl BufRead) {
     for line in input.lines().map_while(Result::ok) {
         match line.as_str() {
@@ -120,7 +118,7 @@ fn handle_requests(input: impl BufRead) {
                 end_processes();
                 std::process::exit(0);
             }
-            // The process that requested it may have ended.
+            // Fails if the requesting process has ended.
             "frozen" => drop(std::fs::write(FREEZE.to_owned() + "/done", "")),
             "not frozen" => drop(std::fs::write(FREEZE.to_owned() + "/failed", "")),
             _ => {}

@@ -1,4 +1,4 @@
-//! The guest's root: unpacked, with the mounts of a booted system.
+//! The guest's root: unpacked, with the usual mounts.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ const FREEZER: &str = include_str!("fsfreeze.sh");
 pub(super) fn enter(spec: &Spec) -> Result<()> {
     let root = &spec.root;
     unpack(&spec.disk, root)?;
-    // A root has to be a mount of its own.
+    // `pivot_root` needs a mount point.
     mount_bind(root, root).context("cannot bind the root")?;
     system_mounts(root)?;
     for shared in &spec.mounts {
@@ -36,7 +36,7 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
         .with_context(|| format!("cannot mount {}", shared.location.display()))?;
     }
     run("ip", &["link", "set", "lo", "up"])?;
-    // The address and route of a guest in Lima's own network; they lead nowhere.
+    // As in Lima's network; the address leads nowhere.
     run("ip", &["addr", "add", "192.168.5.15/24", "dev", "lo"])?;
     run("ip", &["route", "add", "default", "dev", "lo"])?;
     if spec.freezes {
@@ -53,7 +53,7 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
     hosts(&spec.hostname)
 }
 
-/// The tar ends long before its file.
+/// The tar ends long before the end of its file.
 fn unpack(disk: &Path, root: &Path) -> Result<()> {
     let output = Command::new("tar")
         .args(["--numeric-owner", "-xpf", "-", "-C"])
@@ -83,7 +83,7 @@ fn file_system(kind: &str, target: &Path, flags: MountFlags, options: &str) -> R
 fn system_mounts(root: &Path) -> Result<()> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     file_system("proc", &root.join("proc"), safe | MountFlags::NOEXEC, "")?;
-    // No test needs it.
+    // Optional: no test needs it.
     let _ = file_system("sysfs", &root.join("sys"), safe | MountFlags::RDONLY, "");
     let dev = root.join("dev");
     file_system("tmpfs", &dev, MountFlags::NOSUID, "mode=755")?;
@@ -108,8 +108,8 @@ fn system_mounts(root: &Path) -> Result<()> {
     file_system("tmpfs", &root.join("run"), safe, "mode=755")
 }
 
-/// Replaces the guest's fsfreeze by a script that requests it from the agent: the kernel doesn't let a guest in namespaces
-/// freeze the host's file system.
+/// Replaces `fsfreeze` by a script that sends a request to the agent: guests in namespaces may not freeze the host's
+/// file system.
 fn freezer(root: &Path) -> Result<()> {
     let (own, known) = (root.join("run/fsfreeze"), root.join("usr/sbin/fsfreeze"));
     fs::write(&own, FREEZER)?;
@@ -126,7 +126,7 @@ fn bind(source: &Path, target: &Path, writable: bool) -> Result<()> {
     mount_bind_recursive(source, target)?;
     mount_change(target, MountPropagationFlags::PRIVATE)?;
     if !writable {
-        // The kernel refuses to drop restrictions of the host's mount.
+        // The kernel does not let a bind mount drop flags of the original.
         let mut flags = MountFlags::BIND | MountFlags::RDONLY;
         let inherited = rustix::fs::statvfs(target)?.f_flag;
         for (inherits, flag) in [
@@ -166,7 +166,7 @@ fn hosts(hostname: &str) -> Result<()> {
     if text.trim().is_empty() {
         text = "127.0.0.1 localhost\n::1 localhost\n".into();
     }
-    // Without the name of a clone's source.
+    // Without the host name of a clone's source.
     let mut lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("127.0.1.1 "))

@@ -260,7 +260,7 @@ impl Backend for Fake {
     }
 
     async fn returned(&self) {
-        // Fails only without a sender, which `self` holds.
+        // Cannot fail: `self` holds the sender.
         let _ = self
             .reachable
             .subscribe()

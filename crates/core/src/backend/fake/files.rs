@@ -1,4 +1,4 @@
-//! Direct access to files of the fake's guests.
+//! File access in the fake's guests.
 
 use crate::backend::fake::Fake;
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ fn missing(name: &InstanceName, path: &str) -> Error {
     )
 }
 
-/// Whether a path is a directory: explicitly, or as parent of a file.
+/// Whether a path is an explicit directory, or the parent of a file.
 fn is_directory(files: &Files, path: &str) -> bool {
     let below = format!("{}/", path.trim_end_matches('/'));
     path == "/"
@@ -46,7 +46,6 @@ pub(super) fn read(files: &Files, name: &InstanceName, path: &str) -> Result<Gue
     })
 }
 
-/// Reads a file into a node.
 pub(super) async fn node(file: GuestFile) -> Result<Node> {
     Ok(match file.content {
         Content::File(mut from) => {
@@ -65,7 +64,7 @@ pub(super) fn write(files: &mut Files, name: &InstanceName, path: &str, node: No
         .trim_end_matches('/')
         .rsplit_once('/')
         .map_or("", |(parent, _)| parent);
-    // Directories of every guest.
+    // Directories that every guest has.
     let is_default = ["", "/etc", "/etc/ssh", "/root", "/tmp"].contains(&parent);
     if !is_default && !is_directory(files, parent) {
         return Err(missing(name, parent));

@@ -1,4 +1,4 @@
-//! Commands of the fake's guests: `cat`, `tee`, `echo`, `true`, `false`, and our constant scripts.
+//! Commands in the fake's guests: `cat`, `tee`, `echo`, `true`, `false`, and our scripts.
 
 use crate::backend::Exec;
 use crate::backend::ExecSpec;
@@ -17,7 +17,6 @@ use crate::provision::{
     INSTALL_DOCKER, RUN_AS, RUN_SETUP, SET_UP_USER, START_SSH, WAIT_FOR_NETWORK,
 };
 
-/// Files of a guest, by path.
 pub(super) type Files = BTreeMap<String, Node>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +26,7 @@ pub(super) enum Node {
     Link(String),
 }
 
-/// Runs a command; unknown ones exit with 127. `listeners` is the kernel's table of listening
-/// sockets.
+/// Runs a command; an unknown one exits with 127. `listeners` is the kernel's socket table.
 pub(super) async fn run(
     files: &mut Files,
     listeners: &str,
@@ -67,13 +65,13 @@ pub(super) async fn run(
         ["sh", "-c", script, "sh"] if *script == START_SSH || *script == WAIT_FOR_NETWORK => 0,
         other => command(files, other, &mut io).await,
     };
-    // The caller may be gone, which is not the command's failure.
+    // Closing fails if the caller is gone, which is not the command's failure.
     let _ = io.stdout.shutdown().await;
     let _ = io.stderr.shutdown().await;
     code
 }
 
-/// Runs the script on stdin, one command per line, until one fails.
+/// Runs the commands on stdin, one per line, until one fails.
 async fn run_lines(files: &mut Files, io: &mut ExecIo) -> i32 {
     let mut script = String::new();
     if io.stdin.read_to_string(&mut script).await.is_err() {
@@ -151,7 +149,7 @@ impl Exec for Fake {
         let mut files = before.clone();
         let code = run(&mut files, &listing, &spec.argv, io).await;
         if let Some(instance) = self.lock().instances.get_mut(name) {
-            // Commands run concurrently: each merges only its own changes.
+            // Commands run concurrently: merge only this one's changes.
             let written = files
                 .into_iter()
                 .filter(|(path, node)| before.get(path) != Some(node));

@@ -59,7 +59,7 @@ pub(super) fn list(state: &State) -> Vec<StoredImage> {
         .collect()
 }
 
-/// Adds an image; equal files share an image.
+/// Adds an image. Equal files share a fingerprint.
 pub(super) fn add(state: &mut State, files: Files, alias: &ImageName) -> Result<Fingerprint> {
     ensure_free_alias(state, alias)?;
     let known = state

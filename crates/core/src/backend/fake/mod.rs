@@ -1,8 +1,7 @@
 //! A strict in-memory engine for fast tests and fault injection.
 //!
-//! It rejects what real engines tolerate, its guests have only the few commands of [`guest`], and
-//! any call can be made to fail. It is no evidence for a real engine's behaviour: the contract
-//! suite runs against both.
+//! It rejects what real engines tolerate, its guests know only the commands of [`guest`], and any call can be made
+//! to fail. It proves nothing about real engines: the contract suite runs against both.
 
 mod engine;
 mod files;
@@ -54,7 +53,7 @@ impl Fake {
         Self::at("memory ", pool)
     }
 
-    /// An empty engine with a remote's address.
+    /// An engine with the address of a remote.
     #[must_use]
     pub fn remote(pool: Pool) -> Self {
         Self::at("https://memory.invalid/", pool)
@@ -81,20 +80,20 @@ impl Fake {
         self.lock().faults.insert(call);
     }
 
-    /// Makes the engine unreachable, or reachable again.
+    /// Sets whether calls fail as unreachable.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.lock().unreachable = unreachable;
         self.reachable.send_replace(!unreachable);
     }
 
-    /// Makes queries hang, as if the machine were off, or respond again.
+    /// Sets whether queries hang, as if the remote were switched off.
     pub fn set_silent(&self, silent: bool) {
         self.responding.send_replace(!silent);
     }
 
     async fn wait_until_responding(&self) {
         let mut responding = self.responding.subscribe();
-        // Fails only without a sender, which `self` holds.
+        // Cannot fail: `self` holds the sender.
         let _ = responding.wait_for(|responding| *responding).await;
     }
 
@@ -103,12 +102,12 @@ impl Fake {
         self.lock().absent = !installed;
     }
 
-    /// Forbids snapshots, as a restricted project does.
+    /// Forbids snapshots, like a restricted project.
     pub fn forbid_snapshots(&self) {
         self.lock().forbids_snapshots = true;
     }
 
-    /// Sets the pool's size.
+    /// Sets the size of the pool.
     pub fn set_pool_size(&self, bytes: u64) {
         self.lock().pool_size = bytes;
     }
@@ -123,8 +122,7 @@ impl Fake {
         Ok(())
     }
 
-    /// Connects a port of a running instance to a socket until the instance stops; `None` closes
-    /// the port.
+    /// Connects a port of a running instance to a host socket until the instance stops; `None` closes it.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if the instance is not running.
@@ -148,7 +146,7 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a change between two yields, at which a caller can be cancelled as if killed.
+    /// Yields before and after a change, so that tests can cancel the caller at either point.
     async fn change(&self, change: impl FnOnce() -> Result<()> + Send) -> Result<()> {
         tokio::task::yield_now().await;
         let result = change();
@@ -163,7 +161,7 @@ impl Fake {
     }
 
     fn emit(&self, event: BackendEvent) {
-        // There may be no receiver.
+        // Fails without a receiver.
         let _ = self.events.send(event);
     }
 

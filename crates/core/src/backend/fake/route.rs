@@ -1,4 +1,4 @@
-//! Routes to the fake's guests: each service is a socket of this machine.
+//! Routes to the fake's guests, whose services are sockets of the host.
 
 use crate::backend::Ports;
 use crate::backend::fake::Fake;
@@ -14,7 +14,7 @@ use crate::backend::{GuestStream, Route};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, GuestPort, InstanceName};
 
-/// Services in the kernel's format, without owning processes.
+/// Services in the format of `/proc/net/tcp`, without owning processes.
 pub(super) fn listener_table(services: &BTreeMap<GuestPort, SocketAddr>) -> String {
     let rows = services.keys().map(|port| {
         let port = port.get();
@@ -23,7 +23,6 @@ pub(super) fn listener_table(services: &BTreeMap<GuestPort, SocketAddr>) -> Stri
     std::iter::once("tcp\n".to_owned()).chain(rows).collect()
 }
 
-/// The route to one boot of an instance.
 pub(super) struct FakeRoute {
     state: Arc<Mutex<State>>,
     name: InstanceName,

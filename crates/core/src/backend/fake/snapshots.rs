@@ -94,7 +94,7 @@ impl Snapshots for Fake {
             }
             None => instance.total_bytes(),
         };
-        // Real engines do not tell on a directory.
+        // Like real engines on a `dir` pool.
         Ok((self.pool != Pool::Dir).then_some(bytes))
     }
 }

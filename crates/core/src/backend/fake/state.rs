@@ -1,4 +1,4 @@
-//! State of the fake engine.
+//! State of the fake.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -26,9 +26,8 @@ pub(super) struct FakeInstance {
     pub(super) files: Files,
     pub(super) snapshots: Vec<FakeSnapshot>,
     pub(super) location: Option<String>,
-    /// Number of starts.
     pub(super) boots: u64,
-    /// Services by port, each a socket of this machine.
+    /// Services by port; each is a socket of the host.
     pub(super) services: BTreeMap<GuestPort, SocketAddr>,
 }
 
@@ -45,7 +44,7 @@ pub(super) struct State {
     pub(super) unreachable: bool,
     pub(super) absent: bool,
     pub(super) forbids_snapshots: bool,
-    /// In bytes.
+    /// Bytes.
     pub(super) pool_size: u64,
 }
 
@@ -67,7 +66,7 @@ impl State {
         }
     }
 
-    /// Fails if the engine is unreachable or a fault is set for this call.
+    /// Fails if the engine is unreachable or this call has a fault.
     pub(super) fn check_faults(&mut self, call: &'static str) -> Result<()> {
         if self.unreachable {
             let message = "the fake engine is not reachable";
@@ -98,7 +97,6 @@ impl State {
     }
 }
 
-/// Total bytes of files.
 pub(super) fn size(files: &Files) -> u64 {
     let sizes = files.values().map(|node| match node {
         Node::File(bytes) => bytes.len() as u64,
@@ -108,7 +106,7 @@ pub(super) fn size(files: &Files) -> u64 {
 }
 
 impl FakeInstance {
-    /// Bytes of the snapshot's files that the instance has changed or deleted.
+    /// Bytes of files that were changed or deleted since the snapshot.
     pub(super) fn snapshot_bytes(&self, snapshot: &FakeSnapshot) -> u64 {
         let files = snapshot.files.iter();
         let changed = files.filter(|(path, node)| self.files.get(*path) != Some(node));
@@ -119,7 +117,7 @@ impl FakeInstance {
         )
     }
 
-    /// Bytes including snapshots.
+    /// Includes snapshots.
     pub(super) fn total_bytes(&self) -> u64 {
         let snapshots = self.snapshots.iter().map(|one| self.snapshot_bytes(one));
         size(&self.files) + snapshots.sum::<u64>()
