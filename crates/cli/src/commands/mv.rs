@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use lxc_dev_manager_core::escape::visible;
 use lxc_dev_manager_core::model::{EnvName, EnvPattern};
 use lxc_dev_manager_core::operations::{Location, TransferRequest, Transferred};
 use lxc_dev_manager_core::project::Project;
@@ -102,7 +103,8 @@ fn describe_missing(done: &Results, missing: &[usize]) -> Vec<String> {
     errors
         .map(|error| {
             let causes = error.causes();
-            format!("{error}: {}.", causes.join(": "))
+            // The guest names the directory.
+            visible(&format!("{error}: {}.", causes.join(": "))).into_owned()
         })
         .collect()
 }
@@ -135,7 +137,7 @@ fn done(context: &Context, env: &EnvName, copied: &Transferred) -> Done {
             "{}: copied {files}, {}, to {}",
             context.printer.bold(env.as_str()),
             size(copied.bytes),
-            copied.target
+            visible(&copied.target)
         ),
     }
 }

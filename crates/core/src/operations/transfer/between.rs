@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::guest::{RECEIVE, SEND, ensure_success, inspect};
 use super::pack::Owner;
-use super::pull::{base_name, measure};
+use super::pull::{base_name, first_failure, measure, refuse};
 use super::stream::{COPYING, CopyProgress, TotalBytes, blocking, finish, pipe, widen};
 use super::types::{TransferRequest, Transferred};
 use super::unpack;
@@ -54,10 +54,10 @@ impl Operations {
         };
         let total = TotalBytes::default();
         let mut progress = CopyProgress::new(self.progress(operation), total.clone());
+        let max = request.max;
         let rewritten = blocking(&operation.threads, move || {
-            unpack::rewrite(rewrite_input, rewrite_output, owner, &mut |bytes| {
-                progress.at(bytes)
-            })
+            let report = &mut |bytes| progress.at(bytes);
+            unpack::rewrite(rewrite_input, rewrite_output, owner, max.0, report)
         });
         let send_arguments = [source_user.as_str(), from];
         let [owner, missing] = target.arguments();
@@ -76,13 +76,16 @@ impl Operations {
             &receive_arguments,
             input,
         );
-        let copied = async { tokio::join!(sent, rewritten, received) };
-        let (sent, rewritten, received) = tokio::select! {
+        let copied = async { tokio::join!(first_failure(rewritten, sent), received) };
+        let ((rewritten, sent), received) = tokio::select! {
             copied = copied => copied,
             never = measure(&source_env, send_arguments, &total) => match never {},
         };
-        // The first failure in the chain is the cause of the others.
-        ensure_success(&sent?)?;
+        let rewritten = refuse(rewritten, max)?;
+        // The first failure in the chain is the cause of the others. A source that was cut off has none.
+        if let Some(sent) = sent {
+            ensure_success(&sent?)?;
+        }
         let rewritten = finish(received?, rewritten.map_err(failed))?;
         let transferred = Transferred {
             target: target.path,

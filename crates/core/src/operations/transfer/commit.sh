@@ -21,12 +21,15 @@ for path; do
         printf "%s is a directory, and the copy has a file there\\n" "$there"
     fi
 done'
-# cp writes through a link, so links that are replaced go first.
+# cp writes through a link, a pipe or a device, so these go first.
 unlink='
 target=$1
 shift
 for path; do
-    if [ -L "$target/$path" ]; then rm -f "$target/$path" || exit 1; fi
+    there=$target/$path
+    if [ -L "$there" ] || { [ -e "$there" ] && [ ! -f "$there" ]; }; then
+        rm -f "$there" || exit 1
+    fi
 done'
 
 refuse() {

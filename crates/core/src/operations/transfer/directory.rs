@@ -15,6 +15,11 @@ const OPEN: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+/// For directories on the way, which need not be readable.
+#[cfg(target_os = "linux")]
+const PASS: OFlags = OPEN.union(OFlags::PATH);
+#[cfg(not(target_os = "linux"))]
+const PASS: OFlags = OPEN;
 const PRIVATE: Mode = Mode::RWXU;
 
 /// An open directory.
@@ -32,20 +37,33 @@ pub(super) enum Kind {
 impl Directory {
     /// Opens an absolute path without links.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut directory = Self(fs::open("/", OPEN, Mode::empty())?);
+        let mut directory = fs::open("/", PASS, Mode::empty())?;
         for part in path.components() {
             match part {
                 Component::RootDir => {}
-                Component::Normal(name) => directory = directory.child(name)?,
+                Component::Normal(name) => {
+                    directory = fs::openat(&directory, name, PASS, Mode::empty())?;
+                }
                 _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
             }
         }
-        Ok(directory)
+        Ok(Self(fs::openat(&directory, ".", OPEN, Mode::empty())?))
     }
 
     /// Opens a directory in this one.
     pub(super) fn child(&self, name: &OsStr) -> io::Result<Self> {
         Ok(Self(fs::openat(&self.0, name, OPEN, Mode::empty())?))
+    }
+
+    /// Opens a file for reading. Anything else is an error, and does not block.
+    pub(super) fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&self.0, name, flags, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("not a regular file any more"))
+        }
     }
 
     /// Opens a directory below this one; with `create` it and its parents are created if missing.

@@ -26,11 +26,11 @@ pub(super) fn commit(staging: &Path, target: &Path) -> Result<()> {
         if staging.parent() == Some(target) {
             let item = stage.child(item).map_err(failed)?;
             check_all(&item, &parent, target)?;
-            move_all(&item, &parent).map_err(failed)?;
+            move_all(&item, &parent, target)?;
         } else {
             let name = target.file_name().unwrap_or_default();
             check(&stage, item, &parent, name, target)?;
-            place(&stage, item, &parent, name).map_err(failed)?;
+            place(&stage, item, &parent, name, target)?;
         }
     }
     parent.remove(staged).map_err(failed)
@@ -74,20 +74,23 @@ fn check_all(item: &Directory, to: &Directory, shown: &Path) -> Result<()> {
         .try_for_each(|name| check(item, name, to, name, &shown.join(name)))
 }
 
-/// Moves an item to a name. Links are replaced, not followed.
-fn place(from: &Directory, item: &OsStr, to: &Directory, name: &OsStr) -> io::Result<()> {
-    let is_directory = from.kind(item)? == Some(Kind::Directory);
-    if is_directory && to.kind(name)? == Some(Kind::Directory) {
-        return move_all(&from.child(item)?, &to.child(name)?);
+/// Moves an item to a name. Links are replaced, not followed. A failure names the path that stopped it.
+fn place(from: &Directory, item: &OsStr, to: &Directory, name: &OsStr, shown: &Path) -> Result<()> {
+    let failed = |error| Error::io(format!("cannot write {}", visible_path(shown)), error);
+    let is_directory = from.kind(item).map_err(failed)? == Some(Kind::Directory);
+    if is_directory && to.kind(name).map_err(failed)? == Some(Kind::Directory) {
+        let (item, existing) = (from.child(item), to.child(name));
+        return move_all(&item.map_err(failed)?, &existing.map_err(failed)?, shown);
     }
-    from.rename(item, to, name)
+    from.rename(item, to, name).map_err(failed)
 }
 
-fn move_all(item: &Directory, to: &Directory) -> io::Result<()> {
-    let names = item.names()?;
+fn move_all(item: &Directory, to: &Directory, shown: &Path) -> Result<()> {
+    let names = item.names();
+    let names = names.map_err(|error| Error::io("cannot read the copy", error))?;
     names
         .iter()
-        .try_for_each(|name| place(item, name, to, name))
+        .try_for_each(|name| place(item, name, to, name, &shown.join(name)))
 }
 
 /// Deletes a received copy, and the empty directories from its parent up to `created`.

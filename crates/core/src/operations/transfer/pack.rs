@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-use super::host::ITEM;
+use super::directory::Directory;
+use super::host::{ITEM, resolve};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -21,7 +22,7 @@ pub(super) struct Owner {
 /// A file that is written by the engine's file API, which is faster than a command's stdin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LargeFile {
-    /// Path on the host.
+    /// Path on the host, for [`open`].
     pub(super) path: PathBuf,
     /// Path in the staging directory.
     pub(super) name: String,
@@ -41,6 +42,21 @@ pub(super) struct Packed {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) skipped: Vec<String>,
+}
+
+/// A typed source with the links above its last name resolved.
+pub(super) fn source(typed: &Path) -> PathBuf {
+    match (typed.parent(), typed.file_name()) {
+        (Some(parent), Some(name)) => resolve(parent).join(name),
+        _ => resolve(typed),
+    }
+}
+
+/// Opens a file by an absolute path without links: a guest with a mount of the source may replace a file, or a directory
+/// above it, by a link to a file that it must not see.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Directory::open(path.parent().unwrap_or(path))?.open_file(name)
 }
 
 /// Total size of the files of a path, in bytes.
@@ -65,7 +81,7 @@ pub(super) fn measure(path: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// Writes a file or directory under the name [`ITEM`], with links as links. `report` gets the number of
+/// Writes a file or directory of [`source`] under the name [`ITEM`], with links as links. `report` gets the number of
 /// bytes so far.
 pub(super) fn pack(
     source: &Path,
@@ -86,8 +102,7 @@ pub(super) fn pack(
         if !about.is_dir() {
             continue;
         }
-        for entry in fs::read_dir(&path)? {
-            let file = entry?.file_name();
+        for file in Directory::open(&path)?.names()? {
             left.push((path.join(&file), name.join(&file)));
         }
     }
@@ -135,7 +150,7 @@ impl<W: Write> Writer<'_, W> {
         header.set_entry_type(EntryType::Regular);
         header.set_size(about.len());
         // A file that changes meanwhile keeps its announced size.
-        let content = File::open(path)?.chain(io::repeat(0)).take(about.len());
+        let content = open(path)?.chain(io::repeat(0)).take(about.len());
         let counted = Counted {
             inner: content,
             packed: &mut self.packed,
@@ -179,7 +194,7 @@ mod tests {
     #[test]
     fn packs_files_links_modes_and_owner() {
         let directory = tempfile::tempdir().unwrap();
-        let source = directory.path().join("src");
+        let source = source(&directory.path().join("src"));
         fs::create_dir(&source).unwrap();
         fs::write(source.join("-rf\n"), "one").unwrap();
         fs::set_permissions(source.join("-rf\n"), fs::Permissions::from_mode(0o750)).unwrap();
@@ -217,10 +232,29 @@ mod tests {
             .set_len(LARGE_FILE_BYTES)
             .unwrap();
         let owner = Owner { uid: 0, gid: 0 };
-        let packed = pack(directory.path(), owner, io::sink(), &mut |_| {}).unwrap();
+        let packed = pack(&source(directory.path()), owner, io::sink(), &mut |_| {}).unwrap();
         assert_eq!((packed.files, packed.bytes), (0, 0));
         let names: Vec<&str> = packed.large.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["item/large"]);
+    }
+
+    /// A guest swaps a file or directory for a link after it was listed.
+    #[test]
+    fn does_not_read_through_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir(root.join("secret")).unwrap();
+        fs::write(root.join("secret/key"), "key").unwrap();
+        symlink("secret", root.join("link")).unwrap();
+        symlink("secret/key", root.join("key")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), 0o600.into()).unwrap();
+        assert!(open(&root.join("secret/key")).is_ok());
+        for path in ["link/key", "key", "fifo", "secret"] {
+            assert!(open(&root.join(path)).is_err(), "{path}");
+        }
+        // The typed path may lead through links, its last name is sent as what it is.
+        assert_eq!(source(&root.join("link/key")), root.join("secret/key"));
+        assert_eq!(source(&root.join("link")), root.join("link"));
     }
 
     #[test]
@@ -229,7 +263,7 @@ mod tests {
         let path = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let owner = Owner { uid: 0, gid: 0 };
-        let packed = pack(directory.path(), owner, io::sink(), &mut |_| {}).unwrap();
+        let packed = pack(&source(directory.path()), owner, io::sink(), &mut |_| {}).unwrap();
         assert_eq!(packed.skipped, [path.display().to_string()]);
     }
 }

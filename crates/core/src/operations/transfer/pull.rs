@@ -87,11 +87,13 @@ impl Operations {
             copied = copied => copied,
             never = measure(&resolved, arguments, &total) => match never {},
         };
+        let unpacked = refuse(unpacked, request.max)?;
         // First the guest's error: after it the stream is invalid. A guest that was cut off has none.
         if let Some(sent) = sent {
             ensure_success(&sent?)?;
         }
-        let unpacked = unpacked.map_err(|error| unpack_error(error, &target, request.max))?;
+        let unpacked = unpacked
+            .map_err(|error| Error::io(format!("cannot write {}", target.display()), error))?;
         journal.enter(JournalStep::Committing)?;
         commit(&staging, &target)?;
         journal.close();
@@ -104,17 +106,23 @@ impl Operations {
     }
 }
 
-fn unpack_error(error: io::Error, target: &Path, max: ByteSize) -> Error {
-    if error.kind() == io::ErrorKind::FileTooLarge {
-        let message = format!("the copy has more than {max}");
-        return Error::new(ErrorKind::Config, message).with_hint("allow more: `--max SIZE`");
+/// Fails if the host refused the stream. This comes before the guest's error: a guest that is cut off fails, too.
+pub(super) fn refuse<T>(result: io::Result<T>, max: ByteSize) -> Result<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            let message = format!("the copy has more than {max}");
+            Err(Error::new(ErrorKind::Config, message).with_hint("allow more: `--max SIZE`"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(Error::io("the env sent an invalid stream", error))
+        }
+        other => Ok(other),
     }
-    Error::io(format!("cannot write {}", target.display()), error)
 }
 
 /// Waits for both ends of a stream. Once the host's end has failed the guest has a moment to say why; then it is cut off,
 /// because it may send without end.
-async fn first_failure<T, U>(
+pub(super) async fn first_failure<T, U>(
     unpacked: impl Future<Output = io::Result<T>>,
     sent: impl Future<Output = U>,
 ) -> (io::Result<T>, Option<U>) {

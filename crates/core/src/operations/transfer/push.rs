@@ -28,12 +28,14 @@ impl Operations {
         request: &TransferRequest,
         operation: &mut Operation,
     ) -> Result<Transferred> {
+        let name = from.file_name().map(|name| name.to_string_lossy());
+        let name = name.unwrap_or_default();
+        let from = pack::source(from);
+        let from = from.as_path();
         let source = from.to_path_buf();
         let total = blocking(&operation.threads, move || pack::measure(&source)).await;
         let total = total.map_err(|error| unreadable(from, error))?;
         let (resolved, user) = self.resolve_running(project, env).await?;
-        let name = from.file_name().map(|name| name.to_string_lossy());
-        let name = name.unwrap_or_default();
         let target = inspect(&resolved, &user, path, &name, request.create_directories).await?;
         let (journal, staging) = self.stage_in_guest(operation, &resolved, &target)?;
         self.step(operation, COPYING);
@@ -103,8 +105,8 @@ async fn send_large_files(
         Arc::new(total.into()),
     )));
     for large in std::mem::take(&mut packed.large) {
-        let file = tokio::fs::File::open(&large.path).await;
-        let file = file.map_err(|error| unreadable(&large.path, error))?;
+        let file = pack::open(&large.path).map_err(|error| unreadable(&large.path, error))?;
+        let file = tokio::fs::File::from_std(file);
         let (mut done, progress) = (packed.bytes, progress.clone());
         // A file that grows meanwhile keeps its announced size.
         let content = InspectReader::new(file.take(large.size), move |chunk: &[u8]| {
