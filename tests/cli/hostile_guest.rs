@@ -117,3 +117,45 @@ pub fn endless_and_misleading_streams_are_bounded(engine: &TestEngine) -> Result
     ensure!(copied.stderr.contains("p\\u{1b}]0;"), "{copied:#?}");
     Ok(())
 }
+
+/// A source that sends without end fills the disk of the other env.
+pub fn limit_holds_between_envs(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    for env in ["dev", "two"] {
+        workspace.ok(&["container", "create", env, "ldm-busybox"])?;
+    }
+    in_guest(&workspace, "truncate -s 1T sparse; echo small >small")?;
+    let started = std::time::Instant::now();
+    let refused = workspace.run(&["mv", "--max", "50MiB", "dev:sparse", "two:"])?;
+    ensure_refused(&refused, "the copy has more than 50MiB")?;
+    ensure!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
+    let left = workspace.ok(&[
+        "exec",
+        "two",
+        "--",
+        "sh",
+        "-c",
+        "ls -A ~ | grep -c -e ldm- -e sparse || true",
+    ])?;
+    ensure!(left == "0\n", "{left}");
+    workspace
+        .ok(&["mv", "--max", "50MiB", "dev:small", "two:"])
+        .map(drop)
+}
+
+/// Writing into a pipe would wait for a reader.
+pub fn copy_into_an_env_replaces_a_pipe(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&["container", "create", "two", "ldm-busybox"])?;
+    fs::create_dir(workspace.directory().join("d"))?;
+    fs::write(workspace.directory().join("d/a"), "new\n")?;
+    for env in ["dev", "two"] {
+        let run = |script: &str| workspace.ok(&["exec", env, "--", "sh", "-c", script]);
+        run("mkdir d && mkfifo d/a")?;
+        workspace.ok(&["mv", "d", &format!("{env}:")])?;
+        let seen = run("test -p d/a || cat d/a")?;
+        ensure!(seen == "new\n", "{env}: {seen:?}");
+    }
+    Ok(())
+}

@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         hostile_guest::second_copy_does_not_write_through_a_link,
         hostile_guest::copy_into_an_env_does_not_write_through_a_link,
         hostile_guest::endless_and_misleading_streams_are_bounded,
+        hostile_guest::limit_holds_between_envs,
+        hostile_guest::copy_into_an_env_replaces_a_pipe,
         errors::fails_without_engine,
         errors::fails_without_permission,
         errors::rejects_unknown_image,
