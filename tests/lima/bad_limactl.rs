@@ -78,10 +78,7 @@ fn hangs(stage: &LimaStage) -> Result<()> {
     stage.faults(&["hang version"])?;
     project.refused(&["down", "dev"], "limactl --version timed out")?;
     stage.faults(&[])?;
-    ensure!(
-        project.status("dev")? == "running",
-        "no longer running"
-    );
+    ensure!(project.status("dev")? == "running", "no longer running");
     Ok(())
 }
 
@@ -275,10 +272,7 @@ fn loses_its_port(stage: &LimaStage) -> Result<()> {
     let words = "Could not set up host forwarding rule";
     project.refused(&["up", "dev"], words)?;
     ensure!(starts()? == before + 3, "{} starts", starts()? - before);
-    ensure!(
-        project.status("dev")? == "stopped",
-        "partially started"
-    );
+    ensure!(project.status("dev")? == "stopped", "partially started");
     stage.faults(&[])?;
     project.ok(&["up", "dev"]).map(drop)
 }

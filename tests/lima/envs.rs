@@ -207,10 +207,7 @@ fn removal_is_undone(stage: &LimaStage) -> Result<()> {
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     ensure!(listed["envs"] == serde_json::json!([]), "{listed}");
     project.ok(&["undo"])?;
-    ensure!(
-        project.note("dev")? == "one",
-        "restored without its files"
-    );
+    ensure!(project.note("dev")? == "one", "restored without its files");
     Ok(())
 }
 
@@ -235,10 +232,7 @@ fn a_foreign_machine(stage: &LimaStage) -> Result<()> {
     }
     let machine = stage.instance("web-dev");
     ensure!(machine.join("lima.yaml").exists(), "deleted");
-    ensure!(
-        !machine.join("lxc-dev-manager.json").exists(),
-        "changed"
-    );
+    ensure!(!machine.join("lxc-dev-manager.json").exists(), "changed");
     ensure!(stage.status("web-dev")? == "Stopped", "started");
     Ok(())
 }

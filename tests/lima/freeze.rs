@@ -157,10 +157,7 @@ fn thaws(stage: &LimaStage) -> Result<()> {
             status.success() == ends_early,
             "{timeout}: {status}, {errors}"
         );
-        ensure!(
-            began.elapsed() < Duration::from_secs(30),
-            "still frozen"
-        );
+        ensure!(began.elapsed() < Duration::from_secs(30), "still frozen");
         // Writes work again.
         project.write_note("dev", timeout)?;
     }

@@ -44,10 +44,7 @@ fn reused(stage: &LimaStage) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let first = who("0").await?;
-        ensure!(
-            who("0").await? == first,
-            "the session was not reused"
-        );
+        ensure!(who("0").await? == first, "the session was not reused");
         // Concurrent commands have separate sessions.
         let (one, other) = tokio::join!(who("1"), who("1"));
         ensure!(one? != other?, "two commands in one session");

@@ -56,10 +56,7 @@ fn blocks_are_shared(stage: &LimaStage) -> Result<()> {
         disk.blocks() * 512
     );
     let taken = used(stage)?.saturating_sub(before);
-    ensure!(
-        taken < ROOM,
-        "three disks of {HOLDS} bytes use {taken}"
-    );
+    ensure!(taken < ROOM, "three disks of {HOLDS} bytes use {taken}");
     project.ok(&["up", "dev"])?;
     ensure!(project.note("dev")? == "one");
     Ok(())

@@ -49,7 +49,10 @@ pub fn the_command_line_follows_the_current_project(engine: &TestEngine) -> Resu
         there.as_array().is_some_and(|all| all.len() == 1),
         "{there}"
     );
-    ensure!(workspace.instances()?.is_empty(), "the instance is in `default`");
+    ensure!(
+        workspace.instances()?.is_empty(),
+        "the instance is in `default`"
+    );
     visitor.configure(&local("default"))?;
     ensure!(workspace.ok(&["list"])?.contains("NOT FOUND"));
     Ok(())
