@@ -184,13 +184,8 @@ fn env_entries(env: &EnvView, target: &EnvRef) -> Vec<Node> {
         nodes.push(Node::separator("after-dismiss"));
     }
     if env.actions.contains(ActionKind::Terminal) || env.operation.is_some() {
-        let terminal = Action::Terminal { env: target() };
-        nodes.push(item(
-            ActionKind::Terminal,
-            "terminal",
-            "Terminal".into(),
-            terminal,
-        ));
+        let (label, action) = ("Terminal".into(), Action::Terminal { env: target() });
+        nodes.push(item(ActionKind::Terminal, "terminal", label, action));
         nodes.push(Node::separator("after-terminal"));
     }
     let ports = env.ports.iter();
