@@ -212,7 +212,7 @@ fn unpack_file<R: Read>(
         _ => {
             let file = parent.create_file(name)?;
             // The reader fills the holes of sparse files, so a header alone cannot fill the disk.
-            let written = io::copy(&mut entry.take(limit.left + 1), &mut &file)?;
+            let written = io::copy(&mut entry.take(limit.left.saturating_add(1)), &mut &file)?;
             limit.take(written)?;
             let mode = entry.header().mode()? & 0o777;
             file.set_permissions(fs::Permissions::from_mode(mode))?;
