@@ -40,7 +40,7 @@ it.each(ENVS.map((env) => [env.status, env.operation ? "busy" : "idle", env] as 
 
 it("disables changes while an action is pending, but not the terminal", () => {
   const reasons = disabledReasons(env("p", "main"), true);
-  expect(reasons.stop).toBe("Waiting for the previous action");
+  expect(reasons.stop).toBe("main is waiting for the previous action");
   expect(reasons.terminal).toBeNull();
 });
 
