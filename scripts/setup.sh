@@ -262,16 +262,17 @@ install_engine() { # incus|lxd
     one_id_range
 }
 
-# Each engine's package adds a range of user ids for root. A second one makes every Incus start fail in newuidmap.
+# Each engine's package adds a range of user ids for root. A second one makes every Incus start fail in newuidmap. A line
+# for a single id, as envs with mounts need one, is no range.
 one_id_range() {
     local file
     for file in /etc/subuid /etc/subgid; do
-        case $(grep -c '^root:' "$file" 2>/dev/null || true) in
+        case $(grep -c '^root:.*:[0-9]\{2,\}$' "$file" 2>/dev/null || true) in
             1) ;;
             0 | '') as_root tee -a "$file" >/dev/null <<<'root:1000000:1000000000' ;;
             *)
                 say "$file has several ranges for root; keeping the first"
-                as_root sed -i '/^root:/{x;s/^/x/;/^x\{2,\}$/{x;d};x}' "$file"
+                as_root sed -i '/^root:.*:[0-9]\{2,\}$/{x;s/^/x/;/^x\{2,\}$/{x;d};x}' "$file"
                 ;;
         esac
     done

@@ -10,6 +10,7 @@ mod hostile_files;
 mod hostile_guest;
 mod killed;
 mod killed_copies;
+mod mounts;
 mod multi_env;
 mod sessions;
 mod setup;
@@ -67,7 +68,12 @@ fn main() -> ExitCode {
         docker::docker_nesting_is_applied_or_rejected,
         multi_env::patterns_select_and_create_envs,
         multi_env::limits_come_from_flags_then_file,
-        multi_env::mounts_a_host_directory,
+        mounts::files_belong_to_the_caller_and_not_to_root,
+        mounts::host_is_protected_from_a_writable_project,
+        mounts::moved_source_stops_the_start,
+        mounts::restore_keeps_the_mounts_of_the_file,
+        mounts::root_shares_only_what_others_read,
+        mounts::impossible_mounts_are_refused_before_creation,
         multi_env::events_report_changes,
         multi_env::ssh_config_block_works,
         multi_env::preferences_take_effect,

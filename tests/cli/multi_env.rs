@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, ensure};
-use lxc_dev_manager_core::model::EngineKind;
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 use serde_json::Value;
@@ -98,32 +97,6 @@ pub fn limits_come_from_flags_then_file(engine: &TestEngine) -> Result<()> {
     let info: Value = serde_json::from_str(&info)?;
     ensure!(info["usage"]["processes"].as_u64() > Some(1), "{info}");
     ensure!(info["snapshots"][0]["name"] == "initial-state", "{info}");
-    Ok(())
-}
-
-pub fn mounts_a_host_directory(engine: &TestEngine) -> Result<()> {
-    let workspace = Workspace::new(engine)?;
-    workspace.create("dev")?;
-    let shared = workspace.directory().join("shared");
-    std::fs::create_dir(&shared)?;
-    std::fs::write(shared.join("hello"), "hello\n")?;
-    let file = workspace.file()?;
-    let mount = "    mounts: [{host: shared, guest: /mnt/shared, readonly: true}]\n    snapshots:";
-    let file = file.replacen("    snapshots:", mount, 1);
-    std::fs::write(workspace.directory().join("containers.yaml"), file)?;
-    workspace.ok(&["trust"])?;
-    let applied = workspace.run(&["config", "apply", "dev"])?;
-    if engine.kind == EngineKind::Lxd && applied.code == Some(3) {
-        // LXD 5.0 does not support it on every kernel and file system; the env must keep working.
-        let words = "cannot mount a directory of this host";
-        ensure!(applied.stderr.contains(words), "{applied:?}");
-        return workspace.ok(&["exec", "dev", "--", "true"]).map(drop);
-    }
-    ensure!(applied.code == Some(0), "{applied:?}");
-    let seen = workspace.ok(&["exec", "dev", "--", "cat", "/mnt/shared/hello"])?;
-    ensure!(seen == "hello\n", "{seen}");
-    let written = workspace.run(&["exec", "dev", "--", "touch", "/mnt/shared/x"])?;
-    ensure!(written.code != Some(0), "{written:?}");
     Ok(())
 }
 

@@ -213,6 +213,14 @@ check_engine() {
     case ${1:-} in lxd | incus) ;; *) die 'which engine, lxd or incus?' ;; esac
 }
 
+# Of tests with mounts (tests/src/workspace.rs).
+allow_files_of_plain_user() {
+    local file
+    for file in /etc/subuid /etc/subgid; do
+        grep -qx 'root:70000:1' "$file" || as_root tee -a "$file" >/dev/null <<<'root:70000:1'
+    done
+}
+
 up() {
     local engine list
     list=$(engines)
@@ -220,6 +228,7 @@ up() {
         [[ " $list " == *" $engine "* ]] || say "$engine is left out: it is not installed here"
     done
     allow_many_instances
+    allow_files_of_plain_user
     [ -z "${LDM_TEST_GROUP:-}" ] || echo "$LDM_TEST_GROUP" >"$root/group"
     for engine in $list; do
         start_daemon "$engine"

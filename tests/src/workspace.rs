@@ -1,6 +1,7 @@
 //! A test's own home, state and project directory on one engine. Its instances are deleted on drop.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -15,7 +16,12 @@ pub struct Workspace {
     engine: TestEngine,
     /// Unique project name.
     pub project: String,
+    /// The user who runs our programs, if not this one.
+    user: Option<u32>,
 }
+
+/// A user without privileges, but with access to the engines, whose files envs may have (`tests/engines/engines.sh`).
+pub const PLAIN_USER: u32 = 70_000;
 
 #[derive(Debug)]
 pub struct Ran {
@@ -80,7 +86,32 @@ impl Workspace {
             root,
             engine: engine.clone(),
             project,
+            user: None,
         })
+    }
+
+    /// A workspace without a project, for another user than root. As another user than root, for that one.
+    pub fn of_plain_user(engine: &TestEngine) -> Result<Self> {
+        let mut workspace = Self::bare(engine)?;
+        if rustix::process::geteuid().is_root() {
+            let root = workspace.root.path();
+            for directory in ["", "home", "run", "project"] {
+                chown(root.join(directory), Some(PLAIN_USER), Some(PLAIN_USER))?;
+            }
+            workspace.user = Some(PLAIN_USER);
+        }
+        Ok(workspace)
+    }
+
+    /// Gives a file of the project to the user who runs our programs.
+    pub fn give(&self, path: &Path) -> Result<()> {
+        Ok(chown(path, self.user, self.user)?)
+    }
+
+    /// Number of the user who runs our programs.
+    pub fn uid(&self) -> u32 {
+        self.user
+            .unwrap_or_else(|| rustix::process::geteuid().as_raw())
     }
 
     pub fn engine(&self) -> &TestEngine {
@@ -117,7 +148,18 @@ impl Workspace {
 
     /// The CLI with these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program("lxc-dev-manager")?);
+        let program = program("lxc-dev-manager")?;
+        let mut command = match self.user {
+            None => Command::new(program),
+            Some(uid) => {
+                let mut command = Command::new("setpriv");
+                // The group of the engines' sockets.
+                let group = std::fs::metadata(&self.engine.socket)?.gid();
+                command.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
+                command.arg(format!("--groups={group}")).arg(program);
+                command
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.directory())

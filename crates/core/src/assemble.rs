@@ -50,9 +50,9 @@ pub async fn operations(
     lookup: Lookup<'_>,
     remote: Option<&RemoteName>,
 ) -> Result<Arc<Operations>> {
-    let sudo_user = lookup("SUDO_UID").and_then(|uid| uid.to_str()?.parse().ok());
-    if let Some(uid) = sudo_user {
-        crate::project::set_sudo_user(uid);
+    let id = |name: &str| lookup(name).and_then(|id| id.to_str()?.parse().ok());
+    if let Some(uid) = id("SUDO_UID") {
+        crate::caller::set_sudo_caller(uid, id("SUDO_GID").unwrap_or(uid));
     }
     let home = home(lookup)?;
     let clients = LxcRemotes::new(HostEnvironment::read(lookup)).await;

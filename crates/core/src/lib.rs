@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod backend;
+mod caller;
 pub mod clock;
 pub mod control;
 pub mod error;

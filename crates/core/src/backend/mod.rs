@@ -23,6 +23,7 @@ mod instance;
 pub mod lima;
 mod listener;
 pub mod lxc;
+mod mount;
 mod route;
 mod snapshot;
 pub mod ssh;
@@ -46,12 +47,13 @@ pub use finding::{Finding, Level};
 pub use image::{Image, Images, RemoteImage, Secret, StoredImage};
 pub use instance::Instances;
 pub use listener::{LIST_LISTENERS, Listener, Process, listeners};
+pub use mount::{IdPair, Mount, MountOwner, outermost};
 pub use route::{Ports, Route};
 pub use snapshot::Snapshots;
 pub use stream::{Channel, GuestStream};
 pub use types::{
     BackendEvent, Capabilities, CloneSpec, Instance, InstanceSnapshot, LaunchSpec, Leftover, Marks,
-    Mount, Nesting, Progress, Settings, SocketForward, Space, Step, Usage,
+    Nesting, Progress, Settings, SocketForward, Space, Step, Usage,
 };
 
 pub(crate) const FULL_HINT: &str = "the storage pool is full: free what undo keeps with \

@@ -4,14 +4,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-use super::Image;
+use super::{Image, Mount, MountOwner, outermost};
 use crate::model::{
     EnvName, EnvStatus, Fingerprint, GuestPort, InstanceName, Limits, OperationId, ProjectName,
     SnapshotName, UserName,
 };
+use jiff::Timestamp;
 
 /// What an engine supports, as reported by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +40,8 @@ pub struct Capabilities {
     pub rosetta: bool,
     /// Changes of a running instance take effect at its next start.
     pub settings_at_start: bool,
+    /// Mounts are bind mounts: a single file can be one, one can cover a part of another, and owners are mapped.
+    pub bind_mounts: bool,
 }
 
 /// An instance, as reported by the engine.
@@ -103,16 +103,6 @@ pub enum Nesting {
     Docker,
 }
 
-/// A directory of the host, mounted in a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// Absolute.
-    pub host: PathBuf,
-    /// Absolute.
-    pub guest: PathBuf,
-    pub readonly: bool,
-}
-
 /// Settings that can be changed later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -121,7 +111,10 @@ pub struct Settings {
     pub nesting: Nesting,
     /// Start with the engine, whatever the last state.
     pub autostart: bool,
+    /// By guest path.
     pub mounts: Vec<Mount>,
+    /// Takes effect at a start. `None` without mounts.
+    pub mount_owner: Option<MountOwner>,
     /// Ports that the engine forwards from the host's loopback, with [`Capabilities::native_forwards`].
     pub native_ports: Vec<GuestPort>,
     /// Run x86-64 programs on Apple silicon, with [`Capabilities::rosetta`].
@@ -137,6 +130,10 @@ impl Settings {
             self.native_ports.clear();
         }
         self.rosetta &= capabilities.rosetta;
+        if !capabilities.bind_mounts {
+            self.mounts = outermost(&self.mounts);
+            self.mount_owner = None;
+        }
         self
     }
 }

@@ -1,9 +1,10 @@
 //! Applying the file's settings to an env.
 
 use super::Operations;
+use super::mounts::with_mount_owner;
 use super::operation::Operation;
 use super::resolve::ResolvedEnv;
-use crate::backend::{Instance, Nesting, Settings};
+use crate::backend::{Instance, Mount, Nesting, Settings, outermost};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, EnvStatus};
 use crate::project::Project;
@@ -54,26 +55,46 @@ impl Operations {
         let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
         let capabilities = backend.capabilities().await?;
         let now = now.within(&capabilities);
+        let user = project.file().user(env)?.name;
+        let name = &instance.name;
+        let now = with_mount_owner(backend.as_ref(), &capabilities, name, &user, now).await?;
         let before = instance.settings.clone();
         if now.nesting == Nesting::Docker && before.nesting != Nesting::Docker {
             ensure_ready_for_docker(env, &instance)?;
-            let user = project.file().user(env)?.name;
             self.step(operation, "installing Docker");
             provision::install_docker(backend.as_ref(), &instance.name, &user).await?;
+        }
+        if instance.status.is_up() {
+            ensure_covers_stay(env, &before, &now)?;
         }
         if before != now {
             self.step(operation, "applying settings");
             // One atomic request, so there is no journal.
             backend.configure(&instance.name, &now).await?;
         }
-        let from_next_start =
-            before != now && capabilities.settings_at_start && instance.status.is_up();
+        let waits = capabilities.settings_at_start || before.mount_owner != now.mount_owner;
+        let from_next_start = before != now && waits && instance.status.is_up();
         Ok(Configured {
             before,
             now,
             from_next_start,
         })
     }
+}
+
+/// Fails if a mount over a part of another would be removed from a running env: engines then delete that part.
+fn ensure_covers_stay(env: &EnvName, before: &Settings, now: &Settings) -> Result<()> {
+    let outer = outermost(&before.mounts);
+    let is_removed = |mount: &&Mount| !outer.contains(mount) && !now.mounts.contains(mount);
+    let Some(removed) = before.mounts.iter().find(is_removed) else {
+        return Ok(());
+    };
+    let message = format!(
+        "cannot unmount {} while `{env}` is running",
+        removed.guest.display()
+    );
+    Err(Error::new(ErrorKind::Conflict, message)
+        .with_hint(format!("stop it first: `lxc-dev-manager down {env}`")))
 }
 
 /// Fails unless the env runs and was started with nesting.

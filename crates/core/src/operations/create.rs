@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Operations;
 use super::instances::{find, force_delete, marks};
 use super::journal::{Journal, JournalStep};
+use super::mounts::{ensure_mountable, with_mount_owner};
 use super::name_check::ensure_no_case_conflict;
 use super::operation::Operation;
 use crate::backend::{Backend, LaunchSpec, Nesting, Settings};
@@ -181,11 +182,20 @@ impl Operations {
         self.ensure_absent(project, &plan.env, &plan.instance)
             .await?;
         let backend = self.engine_for_new_env(project).await?;
+        let capabilities = backend.capabilities().await?;
+        let mut settings = plan.settings.clone().within(&capabilities);
+        ensure_mountable(backend.as_ref(), &capabilities, &settings)?;
+        // The image says which user owns their files.
+        let mounts = if capabilities.bind_mounts {
+            std::mem::take(&mut settings.mounts)
+        } else {
+            Vec::new()
+        };
         let spec = LaunchSpec {
             name: plan.instance.clone(),
             image: backend.find_image(&plan.image).await?,
             marks: marks(project, &plan.env, Some(&operation.id)),
-            settings: plan.settings.clone().within(&backend.capabilities().await?),
+            settings,
             user: plan.user.name.clone(),
         };
         let mut journal = self.journal(operation, backend.as_ref(), &plan.instance, false)?;
@@ -194,6 +204,15 @@ impl Operations {
             backend
                 .create(&spec, &self.progress(operation), cancel)
                 .await?;
+            if !mounts.is_empty() {
+                let (name, user) = (&spec.name, &spec.user);
+                let mut settings = spec.settings.clone();
+                settings.mounts = mounts;
+                let backend = backend.as_ref();
+                let settings =
+                    with_mount_owner(backend, &capabilities, name, user, settings).await?;
+                backend.configure(name, &settings).await?;
+            }
             let rest = self.set_up_env(project, &plan, operation, backend.as_ref(), &mut journal);
             tokio::select! {
                 done = rest => done,

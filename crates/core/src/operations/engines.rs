@@ -24,7 +24,7 @@ impl Operations {
     /// Those of [`Operations::for_remote`]; `Config` for an invalid `backend:`.
     pub fn for_project(self: &Arc<Self>, project: &Project) -> Result<Arc<Self>> {
         if let Some(name) = project.file().remote()? {
-            self.trust().ensure(project)?;
+            self.trust().ensure_remote(project)?;
             return self.for_remote(&name);
         }
         let choice = project.file().backend()?;

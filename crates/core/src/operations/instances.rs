@@ -9,7 +9,7 @@ use super::journal::OperationRecord;
 use crate::backend::{Backend, Instance, Marks, Settings};
 use crate::error::{ErrorKind, Result};
 use crate::model::{EnvName, EnvStatus, InstanceName, OperationId, SnapshotName};
-use crate::project::Project;
+use crate::project::{Project, ensure_unmoved};
 use crate::provision;
 
 /// A guest that was started less than this ago may still be booting.
@@ -35,10 +35,27 @@ pub(super) fn marks(project: &Project, env: &EnvName, operation: Option<&Operati
 }
 
 /// Starts an instance. A running or missing instance is a success.
+///
+/// # Errors
+/// `Config` if a mount leads elsewhere by now; those of the engine.
 pub(super) async fn start_if_stopped(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    match backend.start(name).await {
-        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
-        started => started,
+    let started = async {
+        if !backend.id().is_remote() {
+            ensure_unmoved(&backend.brief(name).await?.settings.mounts)?;
+        }
+        backend.start(name).await
+    };
+    match started.await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        started => ignore_conflict(started),
+    }
+}
+
+/// Treats an instance that has the wanted state already as a success.
+pub(super) fn ignore_conflict(changed: Result<()>) -> Result<()> {
+    match changed {
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        changed => changed,
     }
 }
 
@@ -56,10 +73,7 @@ pub(super) async fn restart_if_it_ran(
 
 /// Kills an instance. A stopped one is a success.
 pub(super) async fn force_stop(backend: &dyn Backend, instance: &Instance) -> Result<()> {
-    match backend.stop(&instance.name, true).await {
-        Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
-        _ => Ok(()),
-    }
+    ignore_conflict(backend.stop(&instance.name, true).await)
 }
 
 /// Kills and deletes an instance. A missing one is a success.

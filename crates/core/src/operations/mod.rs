@@ -21,6 +21,7 @@ mod instances;
 mod journal;
 mod known_engines;
 mod lock;
+mod mounts;
 mod name_check;
 mod operation;
 mod overview;
@@ -45,7 +46,7 @@ mod wake;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Remotes, Settings};
+use crate::backend::{Backend, Remotes};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event::{EventBus, EventKind};
@@ -134,23 +135,14 @@ impl Operations {
         Trust::new(self.home.clone())
     }
 
-    /// The settings of an env's instance.
-    ///
-    /// # Errors
-    /// `Untrusted` if the file reaches the host without consent; those of [`Project::settings`].
-    fn settings(&self, project: &Project, env: &EnvName) -> Result<Settings> {
-        self.trust().ensure(project)?;
-        project.settings(env, self.home.user_home())
-    }
-
     /// The host variables that commands in an env receive.
     ///
     /// # Errors
-    /// `Untrusted` as above; `InvalidName` for an invalid name.
+    /// `Untrusted` without consent to them; `InvalidName` for an invalid name.
     pub fn host_variables(&self, project: &Project, env: &EnvName) -> Result<Vec<VariableName>> {
         let names = project.file().host_variables(env)?;
         if !names.is_empty() {
-            self.trust().ensure(project)?;
+            self.trust().ensure(project, env, &[])?;
         }
         Ok(names)
     }

@@ -255,9 +255,7 @@ pub(crate) fn read_projects(directories: &[PathBuf], trust: &Trust) -> ProjectFi
 /// The remote and kind of engine that a project's file names.
 fn engines_of(project: &Project, trust: &Trust) -> Result<(Option<RemoteName>, BackendChoice)> {
     let remote = project.file().remote()?;
-    if remote.is_some() {
-        trust.ensure(project)?;
-    }
+    trust.ensure_remote(project)?;
     Ok((remote, project.file().backend()?))
 }
 
@@ -271,12 +269,8 @@ fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
 }
 
 fn project_view(project: &Project, states: &EngineStates, local: &LocalState) -> ProjectView {
-    let mut problem = local
-        .trust
-        .ensure(project)
-        .err()
-        .map(|error| error.report());
-    let is_trusted = problem.is_none();
+    let trusted = local.trust.ensure_all(project);
+    let mut problem = trusted.err().map(|error| error.report());
     let mut envs = Vec::new();
     for name in project.file().env_names() {
         let instance = project
@@ -293,7 +287,7 @@ fn project_view(project: &Project, states: &EngineStates, local: &LocalState) ->
             sessions: instance
                 .and_then(|(_, found)| local.sessions.get(&found.name).copied())
                 .unwrap_or_default(),
-            is_trusted,
+            is_trusted: local.trust.ensure(project, &name, &[]).is_ok(),
             ..Overlay::default()
         };
         match env_view(

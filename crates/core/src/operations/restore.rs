@@ -3,13 +3,14 @@
 mod recovery;
 
 use super::Operations;
-use super::instances::{force_stop, restart_if_it_ran, start_if_stopped};
+use super::instances::{force_stop, ignore_conflict, restart_if_it_ran};
 use super::journal::{Journal, JournalStep};
+use super::mounts::with_mount_owner;
 use super::operation::Operation;
 use super::resolve::ResolvedEnv;
 use super::undo_ledger::{UNDO_RETENTION, UndoCopy};
 use super::undo_limit::UndoPolicy;
-use crate::backend::{Backend, InstanceSnapshot};
+use crate::backend::{Backend, InstanceSnapshot, Nesting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
@@ -119,7 +120,7 @@ impl Operations {
             return Err(error);
         }
         match self
-            .restore_and_start(operation, &resolved, snapshot, &mut journal)
+            .restore_and_start(project, operation, &resolved, snapshot, &mut journal)
             .await
         {
             // The state is unknown: recovery completes it.
@@ -141,6 +142,7 @@ impl Operations {
 
     async fn restore_and_start(
         &self,
+        project: &Project,
         operation: &Operation,
         resolved: &ResolvedEnv,
         snapshot: &SnapshotName,
@@ -153,13 +155,54 @@ impl Operations {
         if restored.as_ref().is_err_and(Error::is_uncertain) {
             return restored;
         }
+        let env = &operation.env.env;
+        if restored.is_ok()
+            && let Err(error) = self.keep_settings(project, env, resolved).await
+        {
+            let message = error.report().message;
+            self.notice(format!(
+                "`{env}` has the settings of the snapshot: {message}"
+            ));
+        }
         if journal.record.was_running {
             // Also after a failed restore.
             journal.enter(JournalStep::Restarting)?;
             self.step(operation, "starting instance");
-            start_if_stopped(backend.as_ref(), &instance.name).await?;
+            let started = self.start_with_mounts(project, env, backend.as_ref(), &instance.name);
+            ignore_conflict(started.await)?;
         }
         restored
+    }
+
+    /// Applies the file's settings to a restored instance: a snapshot brings back those that it was taken with.
+    async fn keep_settings(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        resolved: &ResolvedEnv,
+    ) -> Result<()> {
+        let ResolvedEnv { backend, instance } = resolved;
+        let backend = backend.as_ref();
+        let restored = backend.brief(&instance.name).await?.settings;
+        if restored == instance.settings {
+            return Ok(());
+        }
+        let capabilities = backend.capabilities().await?;
+        let user = project.file().user(env)?.name;
+        let mut wanted = self.settings(project, env)?.within(&capabilities);
+        if wanted.nesting == Nesting::Docker {
+            // The snapshot may be without it.
+            wanted.nesting = restored.nesting;
+        }
+        let wanted =
+            with_mount_owner(backend, &capabilities, &instance.name, &user, wanted).await?;
+        if wanted != restored {
+            backend.configure(&instance.name, &wanted).await?;
+            self.notice(format!(
+                "`{env}` has the settings of containers.yaml, not those of the snapshot"
+            ));
+        }
+        Ok(())
     }
 
     /// Undoes the preparation of a restore. If that fails, the journal stays for recovery.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Operations;
-use super::instances::start_if_stopped;
+use super::instances::ignore_conflict;
 use super::journal::JournalStep;
 use super::operation::Operation;
 use super::resolve::ResolvedEnv;
@@ -74,12 +74,9 @@ impl Operations {
                 is_addressed: backend.capabilities().await?.addresses,
             });
         }
-        match backend.start(name).await {
-            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
-            _ => {}
-        }
-        self.wait_until_addressed(backend.as_ref(), name, operation)
-            .await
+        let backend = backend.as_ref();
+        ignore_conflict(self.start_with_mounts(project, env, backend, name).await)?;
+        self.wait_until_addressed(backend, name, operation).await
     }
 
     /// Restarts an env; a stopped one is started.
@@ -110,7 +107,8 @@ impl Operations {
                 self.stop_or_kill(backend.as_ref(), &instance).await?;
             }
             self.step(operation, "starting instance");
-            start_if_stopped(backend.as_ref(), &instance.name).await?;
+            let started = self.start_with_mounts(project, env, backend.as_ref(), &instance.name);
+            ignore_conflict(started.await)?;
             self.wait_until_addressed(backend.as_ref(), &instance.name, operation)
                 .await
         };

@@ -18,7 +18,7 @@ impl Operations {
     pub fn may_wake(&self, project: &Project, env: &EnvName) -> bool {
         let asleep = || -> Result<bool> { Ok(self.sleep_mark(&project.instance(env)?).exists()) };
         let may_wake = project.file().wake(env) && !asleep().unwrap_or(true);
-        may_wake && self.trust().ensure(project).is_ok()
+        may_wake && self.trust().ensure(project, env, &[]).is_ok()
     }
 
     /// Sets the sleep mark of an env with `wake: true`.

@@ -4,27 +4,17 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
+use crate::caller::caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::replace;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The user who runs this program by sudo; their files are as trustworthy as root's.
-static SUDO_USER: OnceLock<u32> = OnceLock::new();
-
-/// Accepts files of the user who runs this program by sudo.
-pub(crate) fn set_sudo_user(uid: u32) {
-    // Set once per process.
-    let _ = SUDO_USER.set(uid);
-}
-
 /// Refuses a file or directory that another user can change, as git's `safe.directory` does.
 fn ensure_owned(path: &Path, metadata: &fs::Metadata) -> Result<()> {
-    let user = rustix::process::geteuid();
-    let sudo_user = SUDO_USER.get().filter(|_| user.is_root());
-    let is_own = [user.as_raw(), 0].contains(&metadata.uid()) || sudo_user == Some(&metadata.uid());
+    let own = rustix::process::geteuid().as_raw();
+    let is_own = [own, 0, caller().uid].contains(&metadata.uid());
     let (writable, sticky) = (metadata.mode() & 0o002 != 0, metadata.mode() & 0o1000 != 0);
     let display = path.display();
     if !is_own {
@@ -118,11 +108,15 @@ pub(super) fn ensure_writable(path: &Path) -> Result<(PathBuf, fs::Metadata)> {
     Ok((target, metadata))
 }
 
-/// Replaces the file. Follows a symbolic link and preserves owner and mode (under sudo too). A file
-/// that is its own mount point (in a container) is overwritten in place.
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+/// Replaces the file. Follows a symbolic link and preserves owner and mode (under sudo too). A file that is its own
+/// mount point (in a container) is overwritten in place; also one that is `shared` with envs, whose read-only mount
+/// over it would not outlive a replacement.
+pub(super) fn write(path: &Path, text: &str, shared: bool) -> Result<()> {
     let failed = |error: io::Error| Error::io(format!("cannot write {}", path.display()), error);
     let (target, metadata) = ensure_writable(path)?;
+    if shared {
+        return write_in_place(&target, text.as_bytes(), metadata.permissions());
+    }
     match replace(&target, text.as_bytes(), metadata.permissions()) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             return write_in_place(&target, text.as_bytes(), metadata.permissions());

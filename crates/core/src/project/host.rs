@@ -3,30 +3,42 @@
 use std::path::Path;
 
 use super::mounts::{self, Allowed};
+use super::protect::protect;
 use super::{Project, Setup};
-use crate::backend::Settings;
+use crate::backend::{Mount, Settings};
 use crate::error::{Error, Result};
 use crate::model::EnvName;
 
 impl Project {
-    /// The settings of an env's instance. `home` is the user's home, for `~` in mounts.
+    /// The settings of an env's instance, without [`mount_owner`](Settings::mount_owner). `home` is the user's home, for
+    /// `~` in mounts.
     ///
     /// # Errors
     /// Those of its parts; `Config` for a missing or forbidden mount.
     pub fn settings(&self, env: &EnvName, home: Option<&Path>) -> Result<Settings> {
         let file = self.file();
-        let allowed = Allowed {
-            directory: self.directory(),
-            home,
-        };
+        let mounts = self.mounts(env, home)?;
         Ok(Settings {
             limits: file.limits(env)?,
             nesting: file.nesting(env)?,
             autostart: file.autostart(env),
-            mounts: mounts::check(env, file.mount_entries(env), &allowed)?,
+            mounts: protect(&mounts, self.directory(), file.is_git_writable(env)?)?,
+            mount_owner: None,
             native_ports: file.native_ports(env)?,
             rosetta: file.rosetta(env),
         })
+    }
+
+    /// The mounts that the file lists for an env.
+    ///
+    /// # Errors
+    /// `Config` for a missing or forbidden one.
+    pub(super) fn mounts(&self, env: &EnvName, home: Option<&Path>) -> Result<Vec<Mount>> {
+        let allowed = Allowed {
+            directory: self.directory(),
+            home,
+        };
+        mounts::check(env, self.file().mount_entries(env), &allowed)
     }
 
     /// The set-up of a new env, if the file has one.

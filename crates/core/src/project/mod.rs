@@ -15,6 +15,7 @@ mod mounts;
 mod ports;
 #[cfg(test)]
 mod properties;
+mod protect;
 mod registry;
 mod schema;
 mod setup;
@@ -23,8 +24,9 @@ mod store;
 mod trust;
 
 pub use change::{Change, NewEnv};
-pub(crate) use disk::set_sudo_user;
 pub use file_backup::{FileBackup, restore_file};
+pub(crate) use mounts::{ensure_unmoved, ensure_usable_for_root};
+pub(crate) use protect::protect;
 pub use registry::{KnownProject, Registry};
 pub use schema::{Entry, File, MountEntry, UserEntry, json_schema};
 pub use setup::Setup;

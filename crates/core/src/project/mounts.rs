@@ -3,10 +3,11 @@
 //! The file may come with a cloned repository, so [`trust`](super::trust) asks about each mount. The engine gets the
 //! path after resolving symbolic links.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::schema::MountEntry;
-use crate::backend::Mount;
+use crate::backend::{Mount, outermost};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EnvName;
 
@@ -37,6 +38,18 @@ pub(super) fn check(
             return Err(failed(Error::new(ErrorKind::Config, message)));
         }
         mounts.push(mount);
+    }
+    for (entry, mount) in entries.iter().zip(&mounts) {
+        // The guest could replace a directory on the way.
+        if let Some(outer) = mounts.iter().find(|other| other.contains(mount)) {
+            let message = format!(
+                "cannot mount `{}` in `{env}`: it is in the writable mount of {}",
+                entry.host,
+                outer.host.display()
+            );
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint("remove one of them, or add `readonly: true` to the outer one"));
+        }
     }
     Ok(mounts)
 }
@@ -69,6 +82,49 @@ fn host_path(entry: &MountEntry, allowed: &Allowed<'_>) -> Result<PathBuf> {
         return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(real)
+}
+
+/// Fails for a mount of root that a guest cannot use. Root is not mapped to a guest's user, who could then change the
+/// host through `/proc/sys`; so the guest has only the access of other users.
+///
+/// # Errors
+/// `Config` for a writable mount, and for a directory that is private to root.
+pub(crate) fn ensure_usable_for_root(mounts: &[Mount]) -> Result<()> {
+    const HINT: &str = "run this program as the user that the files belong to";
+    for Mount { host, readonly, .. } in mounts {
+        if !readonly {
+            let message = format!("cannot mount {} writable for root", host.display());
+            return Err(Error::new(ErrorKind::Config, message)
+                .with_hint(format!("{HINT}, or add `readonly: true`")));
+        }
+        let mode = std::fs::metadata(host).map_or(0, |metadata| metadata.mode());
+        if mode & 0o005 != 0o005 {
+            let message = format!(
+                "cannot mount {}: it is private to its owner",
+                host.display()
+            );
+            return Err(Error::new(ErrorKind::Config, message).with_hint(HINT));
+        }
+    }
+    Ok(())
+}
+
+/// Fails if a mount's source is no longer what it was when the mount was made: a link would lead elsewhere.
+///
+/// # Errors
+/// `Config` with the source.
+pub(crate) fn ensure_unmoved(mounts: &[Mount]) -> Result<()> {
+    for Mount { host, .. } in outermost(mounts) {
+        let problem = match host.canonicalize() {
+            Ok(real) if real == host => continue,
+            Ok(real) => format!("it leads to {} now", real.display()),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("cannot mount {}: {problem}", host.display());
+        return Err(Error::new(ErrorKind::Config, message)
+            .with_hint("correct it, or apply the file's mounts: `lxc-dev-manager config apply`"));
+    }
+    Ok(())
 }
 
 /// Whether a path of the host, without links, needs a consent of its own: it is neither in the project nor in the home,

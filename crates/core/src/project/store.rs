@@ -170,7 +170,7 @@ impl Project {
         let text = read(&path)?;
         let changed = edit(&text)?;
         if changed != text {
-            write(&path, &changed)?;
+            write(&path, &changed, self.file.has_writable_mount())?;
         }
         self.file = File::parse(&changed)?;
         Ok(())

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::protect::has_git;
 use super::{FILE_NAME, Project, Setup, mounts};
+use crate::backend::{Mount, outermost};
 use crate::error::{Error, ErrorKind, Result};
 use crate::escape::visible_path;
 use crate::hex;
 use crate::home::{Home, read_json, write_json};
-use crate::model::EnvName;
+use crate::model::{EngineKind, EnvName};
 
 const VERSION: u32 = 1;
 
@@ -66,23 +68,28 @@ impl Trust {
         Self { home }
     }
 
-    /// The parts of a file that reach the host.
+    /// The parts of a file that reach the host. Mounts that do not exist are left out: they are refused when used.
     ///
     /// # Errors
     /// `Config` and `InvalidName` for invalid values.
     pub fn parts(&self, project: &Project) -> Result<Vec<HostPart>> {
-        let mut parts = Parts::default();
-        if let Some(remote) = project.file().remote()? {
-            parts.add(None, format!("uses the remote `{remote}`"), false);
-        }
+        let mut parts = remote_part(project)?;
         let listed = project.file().env_names();
         for env in &listed {
-            self.add_parts_of(project, env, Some(env), &mut parts)?;
+            let mounts = project.mounts(env, self.home.user_home());
+            self.add_parts_of(
+                project,
+                env,
+                &mounts.unwrap_or_default(),
+                Some(env),
+                &mut parts,
+            )?;
         }
         // The defaults, for an env that is still to be created.
         let names = (0..=listed.len()).filter_map(|n| EnvName::parse(&format!("new-{n}")).ok());
         if let Some(new) = { names }.find(|name| !listed.contains(name)) {
-            self.add_parts_of(project, &new, None, &mut parts)?;
+            let mounts = project.mounts(&new, self.home.user_home());
+            self.add_parts_of(project, &new, &mounts.unwrap_or_default(), None, &mut parts)?;
         }
         Ok(parts.0)
     }
@@ -92,14 +99,19 @@ impl Trust {
         &self,
         project: &Project,
         env: &EnvName,
+        mounts: &[Mount],
         shown_env: Option<&EnvName>,
         parts: &mut Parts,
     ) -> Result<()> {
         let file = project.file();
+        let directory = project.directory();
         let user_home = self.home.user_home();
-        for mount in project.settings(env, user_home)?.mounts {
+        let is_git_open = file.is_git_writable(env)? || file.backend()?.matches(EngineKind::Lima);
+        for mount in mounts {
             let access = if mount.readonly {
                 "read-only"
+            } else if is_git_open && has_git(mount, directory) {
+                "writable with git's hooks and settings"
             } else {
                 "writable"
             };
@@ -108,14 +120,14 @@ impl Trust {
                 visible_path(&mount.host),
                 visible_path(&mount.guest)
             );
-            let is_sensitive = mounts::is_sensitive(&mount.host, project.directory(), user_home);
+            let is_sensitive = mounts::is_sensitive(&mount.host, directory, user_home);
             parts.add(shown_env, text, is_sensitive);
         }
         if let Some(Setup::File(path)) = project.setup(env)?
-            && !path.starts_with(project.directory())
+            && !path.starts_with(directory)
         {
             let text = format!("runs the script {}", visible_path(&path));
-            let is_sensitive = mounts::is_sensitive(&path, project.directory(), user_home);
+            let is_sensitive = mounts::is_sensitive(&path, directory, user_home);
             parts.add(shown_env, text, is_sensitive);
         }
         for name in file.host_variables(env)? {
@@ -142,7 +154,10 @@ impl Trust {
     /// # Errors
     /// Those of [`Self::parts`]; `Io` if the answers are unreadable.
     pub fn untrusted(&self, project: &Project) -> Result<Vec<HostPart>> {
-        let mut parts = self.parts(project)?;
+        self.unanswered(project, self.parts(project)?)
+    }
+
+    fn unanswered(&self, project: &Project, mut parts: Vec<HostPart>) -> Result<Vec<HostPart>> {
         if !parts.is_empty() {
             let known = self.read()?.projects.remove(project.directory());
             let known = known.unwrap_or_default();
@@ -151,12 +166,35 @@ impl Trust {
         Ok(parts)
     }
 
-    /// Fails unless all parts have an answer.
+    /// Fails unless all parts of an env have an answer. Takes the mounts that will be used: a link in the file's may
+    /// lead elsewhere by then.
     ///
     /// # Errors
     /// `Untrusted` with the parts; those of [`Self::untrusted`].
-    pub fn ensure(&self, project: &Project) -> Result<()> {
-        let parts = self.untrusted(project)?;
+    pub fn ensure(&self, project: &Project, env: &EnvName, mounts: &[Mount]) -> Result<()> {
+        let mut parts = remote_part(project)?;
+        self.add_parts_of(project, env, &outermost(mounts), Some(env), &mut parts)?;
+        self.ensure_answered(project, parts)
+    }
+
+    /// Fails unless all parts have an answer.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ensure_all(&self, project: &Project) -> Result<()> {
+        self.ensure_answered(project, Parts(self.parts(project)?))
+    }
+
+    /// Fails unless the file's remote, if any, has an answer.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ensure_remote(&self, project: &Project) -> Result<()> {
+        self.ensure_answered(project, remote_part(project)?)
+    }
+
+    fn ensure_answered(&self, project: &Project, parts: Parts) -> Result<()> {
+        let parts = self.unanswered(project, parts.0)?;
         if parts.is_empty() {
             return Ok(());
         }
@@ -210,6 +248,14 @@ impl Trust {
         change(&mut document.projects);
         write_json(&self.home.trust_file(), &document)
     }
+}
+
+fn remote_part(project: &Project) -> Result<Parts> {
+    let mut parts = Parts::default();
+    if let Some(remote) = project.file().remote()? {
+        parts.add(None, format!("uses the remote `{remote}`"), false);
+    }
+    Ok(parts)
 }
 
 /// Parts, each once with all its envs.
@@ -282,7 +328,7 @@ mod tests {
              dev: {setup: 'touch x', env: [], listen: {80: loopback}, wake: false, mounts: []}\n",
         );
         assert_eq!(host.untrusted(), [""; 0]);
-        host.trust().ensure(&host.project()).unwrap();
+        host.trust().ensure_all(&host.project()).unwrap();
         assert!(!host.path("state/trust.json").exists());
     }
 
@@ -308,10 +354,10 @@ mod tests {
         untrusted.sort();
         expected.sort();
         assert_eq!(untrusted, expected);
-        let error = host.trust().ensure(&host.project()).unwrap_err();
+        let error = host.trust().ensure_all(&host.project()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Untrusted);
         assert!(host.trust().add(&host.project(), false).unwrap().is_empty());
-        host.trust().ensure(&host.project()).unwrap();
+        host.trust().ensure_all(&host.project()).unwrap();
         let mode = fs::metadata(host.path("state/trust.json"))
             .unwrap()
             .permissions();
@@ -361,13 +407,13 @@ mod tests {
     #[test]
     fn home_and_keys_need_force() {
         let host = TestHost::new(
-            "containers: {dev: {mounts: [{host: ~, guest: /h}, {host: ~/.ssh, guest: /k, readonly: true}, \
+            "containers: {dev: {mounts: [{host: ~, guest: /h, readonly: true}, {host: ~/.ssh, guest: /k, readonly: true}, \
              {host: src, guest: /s}]}}\n",
         );
         let left = host.trust().add(&host.project(), false).unwrap();
         assert_eq!(left.len(), 2);
         assert!(left.iter().all(|part| part.is_sensitive));
-        assert!(host.trust().ensure(&host.project()).is_err());
+        assert!(host.trust().ensure_all(&host.project()).is_err());
         assert!(host.trust().add(&host.project(), true).unwrap().is_empty());
         // Consent without force keeps what was allowed with it.
         assert!(host.trust().add(&host.project(), false).unwrap().is_empty());

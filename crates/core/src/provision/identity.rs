@@ -19,7 +19,7 @@ const HOST_KEY: &str = "ssh_host_ed25519_key";
 const MACHINE_ID: &str = "/etc/machine-id";
 /// Used by older systems; usually a link to [`MACHINE_ID`].
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
-const MAX_HOSTS_BYTES: u64 = 1 << 20;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Renews the identity of a stopped copy. `old` is the name of the source.
 ///
@@ -142,7 +142,8 @@ async fn renew_host_keys(backend: &dyn Backend, name: &InstanceName) -> Result<(
     .map(drop)
 }
 
-async fn read_text(
+/// Reads a text file of up to 1 MiB; `None` for any other.
+pub(super) async fn read_text(
     backend: &dyn Backend,
     name: &InstanceName,
     path: &str,
@@ -153,10 +154,10 @@ async fn read_text(
     let mut text = String::new();
     // Binary and oversized files stay unchanged.
     let read = from
-        .take(MAX_HOSTS_BYTES + 1)
+        .take(MAX_TEXT_BYTES + 1)
         .read_to_string(&mut text)
         .await;
-    let is_complete = |length: &usize| *length as u64 <= MAX_HOSTS_BYTES;
+    let is_complete = |length: &usize| *length as u64 <= MAX_TEXT_BYTES;
     Ok(read.ok().filter(is_complete).map(|_| text))
 }
 

@@ -5,6 +5,7 @@
 
 mod docker;
 pub mod identity;
+mod ids;
 mod keys;
 mod password;
 mod setup;
@@ -187,6 +188,26 @@ pub async fn user_ids(
     let ids = text.trim().split_once(':');
     ids.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
         .ok_or_else(|| Error::new(ErrorKind::Guest, "invalid output of the guest"))
+}
+
+/// User and group ID that a user of a stopped guest has, or will get from [`set_up_user`].
+///
+/// # Errors
+/// Those of [`Backend::read_file`](crate::backend::Files::read_file).
+pub async fn expected_user_ids(
+    backend: &dyn Backend,
+    name: &InstanceName,
+    user: &UserName,
+) -> Result<(u32, u32)> {
+    let (users, groups) = tokio::try_join!(
+        identity::read_text(backend, name, "/etc/passwd"),
+        identity::read_text(backend, name, "/etc/group"),
+    )?;
+    Ok(ids::expected(
+        &users.unwrap_or_default(),
+        &groups.unwrap_or_default(),
+        user,
+    ))
 }
 
 fn ensure_success(output: &Output, message: String) -> Result<()> {

@@ -45,31 +45,40 @@ append() { # FILE LINE
     printf '%s\n' "$2" >>"$1"
 }
 
-# An existing group of the user's name (users, staff) becomes the user's group.
+# An existing group of the user's name (users, staff) becomes the user's group. The number is the first that is free for
+# both: mounts are mapped to it before (`ids.rs`).
 create_user() {
     shell=/bin/sh
     if [ -x /bin/bash ]; then shell=/bin/bash; fi
-    group=
-    if entry group >/dev/null; then group=$user; fi
-    if has useradd; then
-        useradd -m -s "$shell" ${group:+-g "$group"} "$user"
-    elif has adduser; then
-        adduser -D -s "$shell" ${group:+-G "$group"} "$user"
-    else
-        create_user_manually
-    fi
-}
-
-create_user_manually() {
     uid=1000
     while cut -d: -f3 /etc/passwd /etc/group | grep -qx "$uid"; do uid=$((uid + 1)); done
-    [ -n "$group" ] || append /etc/group "$user:x:$uid:"
+    if entry group >/dev/null; then
+        :
+    elif has groupadd; then
+        groupadd -g "$uid" "$user"
+    elif has addgroup; then
+        addgroup -g "$uid" "$user"
+    else
+        append /etc/group "$user:x:$uid:"
+    fi
     gid=$(entry group | cut -d: -f3)
-    append /etc/passwd "$user:x:$uid:$gid::/home/$user:$shell"
-    mkdir -p "/home/$user"
-    if [ -d /etc/skel ]; then cp -R /etc/skel/. "/home/$user/"; fi
-    chown -R "$uid:$gid" "/home/$user"
-    chmod 0755 "/home/$user"
+    if has useradd; then
+        useradd -M -s "$shell" -u "$uid" -g "$gid" "$user"
+    elif has adduser; then
+        adduser -D -H -s "$shell" -u "$uid" -G "$user" "$user"
+    else
+        append /etc/passwd "$user:x:$uid:$gid::/home/$user:$shell"
+    fi
+    # A mount may have made the directory, or be it.
+    new=$(entry passwd | cut -d: -f6)
+    if [ ! -d "$new" ] || [ "$(ls -nd "$new" | cut -d' ' -f3)" = 0 ]; then
+        mkdir -p "$new"
+        if [ -d /etc/skel ]; then
+            (cd /etc/skel && find . ! -name . -prune -exec cp -R {} "$new/" \; -exec chown -R "$uid:$gid" "$new/{}" \;)
+        fi
+        chown "$uid:$gid" "$new"
+        chmod 0755 "$new"
+    fi
 }
 
 # Rejects service users of the image.

@@ -234,6 +234,7 @@ impl Backend for Fake {
             native_forwards: false,
             rosetta: false,
             settings_at_start: false,
+            bind_mounts: true,
         })
     }
 

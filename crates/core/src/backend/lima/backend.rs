@@ -145,6 +145,7 @@ impl Backend for Lima {
             native_forwards: true,
             rosetta: cfg!(all(target_os = "macos", target_arch = "aarch64")),
             settings_at_start: true,
+            bind_mounts: false,
         })
     }
 

@@ -83,6 +83,7 @@ impl LxcBackend {
             native_forwards: false,
             rosetta: false,
             settings_at_start: false,
+            bind_mounts: true,
         })
     }
 }

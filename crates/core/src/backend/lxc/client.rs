@@ -361,16 +361,6 @@ impl Client {
     }
 
     pub(super) fn engine_error(&self, kind: ErrorKind, message: &str) -> Error {
-        // Older engines support only some filesystems of the host.
-        if message.contains(NO_IDMAP) {
-            let text = format!(
-                "{} cannot mount a directory of this host in a guest",
-                self.kind()
-            );
-            return Error::new(ErrorKind::Unsupported, text)
-                .with_hint("remove `mounts:` from containers.yaml, or use a newer engine")
-                .caused_by(message);
-        }
         let error = Error::new(kind, format!("{}: {message}", self.kind()));
         if crate::backend::is_full(message) {
             error.with_hint(crate::backend::FULL_HINT)
@@ -385,8 +375,6 @@ impl Client {
     }
 }
 
-/// Part of the engines' message if they cannot map the owners of a mount's files.
-const NO_IDMAP: &str = "idmapping abilities";
 const DOCTOR_HINT: &str = "find the cause: `lxc-dev-manager doctor`";
 
 const URL_PART: &AsciiSet = &NON_ALPHANUMERIC

@@ -6,10 +6,12 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::client::url_part;
+use super::idmap;
 use super::storage;
 use super::transport::client_command;
 use super::wire::{Config, Profile, Server};
 use crate::backend::{Finding, Level};
+use crate::caller::caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::EngineKind;
 
@@ -45,6 +47,7 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Finding>> {
     let devices = profile.devices.unwrap_or_default();
     findings.extend(pool(client, &devices).await?);
     findings.push(network(client, &devices).await?);
+    findings.extend(mounts(client));
     let images: Vec<String> = client.list("/1.0/images").await?;
     findings.push(Finding::new(
         subject(client, "images"),
@@ -59,6 +62,18 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Finding>> {
 
 fn subject(client: &Client, topic: &str) -> String {
     format!("{} {topic}", client.kind())
+}
+
+/// Whether this host lets envs have the caller's files.
+fn mounts(client: &Client) -> Option<Finding> {
+    let caller = caller();
+    if client.id.is_remote() || caller.uid == 0 {
+        return None;
+    }
+    let group = Some(caller.gid).filter(|gid| *gid != 0);
+    let hint = idmap::hint_to_allow(caller.uid, group)?;
+    let message = format!("envs cannot have files of uid {}", caller.uid);
+    Some(Finding::new(subject(client, "mounts"), Level::Warning, message).with_hint(hint))
 }
 
 fn init_hint(client: &Client) -> String {

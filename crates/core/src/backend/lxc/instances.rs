@@ -11,9 +11,11 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::idmap::{self, RAW_IDMAP};
 use super::ports::strip_socket_forwards;
 use super::restrictions::{self, Allowed};
 use super::wire::is_root_disk;
@@ -24,6 +26,7 @@ use crate::backend::{
     CloneSpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Secret, Settings,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 use crate::model::{EnvStatus, InstanceName};
 
 /// Set together with nesting: Docker needs device nodes and attributes that a container may not
@@ -107,21 +110,44 @@ async fn profile_root(client: &Client) -> Result<(String, Config)> {
         })
 }
 
+/// Each mount keeps its name: the engines detach a renamed device from a running instance, and delete what was below
+/// it if that is a file or an empty directory.
 fn mount_devices(mounts: &[Mount]) -> BTreeMap<String, Config> {
-    let devices = mounts.iter().enumerate().map(|(number, mount)| {
+    let devices = mounts.iter().map(|mount| {
         let mut device = Config::from([
             ("type".to_owned(), "disk".to_owned()),
             ("source".to_owned(), mount.host.display().to_string()),
             ("path".to_owned(), mount.guest.display().to_string()),
-            // Maps users of the guest to the host's by number.
-            ("shift".to_owned(), "true".to_owned()),
         ]);
         if mount.readonly {
             device.insert("readonly".to_owned(), "true".to_owned());
         }
-        (format!("{MOUNT_PREFIX}{number}"), device)
+        let [host, guest] = [&mount.host, &mount.guest].map(|path| path.display());
+        let what = format!("{host}\0{guest}\0{}", mount.readonly);
+        let hash = hex::encode(&Sha256::digest(what));
+        (format!("{MOUNT_PREFIX}{}", &hash[..12]), device)
     });
     devices.collect()
+}
+
+/// Sets whose files the mounts show. Another tool's mapping stays.
+fn map_mount_owner(name: &InstanceName, config: &mut Config, settings: &Settings) -> Result<()> {
+    let current = config.get(RAW_IDMAP);
+    let is_foreign = current.is_some_and(|text| idmap::parse(text).is_none());
+    match &settings.mount_owner {
+        Some(_) if is_foreign => {
+            let message = format!("`{RAW_IDMAP}` of `{name}` is set by another tool");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("unset it with the engine's own client: the mounts need it"));
+        }
+        Some(owner) => {
+            idmap::ensure_allowed(owner)?;
+            config.insert(RAW_IDMAP.to_owned(), idmap::format(owner));
+        }
+        None if is_foreign => {}
+        None => drop(config.remove(RAW_IDMAP)),
+    }
+    Ok(())
 }
 
 /// `null` is an empty map.
@@ -229,6 +255,7 @@ impl Instances for LxcBackend {
             root.insert("size".to_owned(), disk.to_string());
             devices.insert(name, root);
         }
+        map_mount_owner(&spec.name, &mut config, &spec.settings)?;
         devices.extend(mount_devices(&spec.settings.mounts));
         let body = json!({
             "name": spec.name,
@@ -298,6 +325,7 @@ impl Instances for LxcBackend {
                 config.insert(key, value)
             };
         }
+        map_mount_owner(name, &mut config, settings)?;
         let mut devices: BTreeMap<String, Config> = parse_map(&instance["devices"]);
         devices.retain(|name, _| !name.starts_with(MOUNT_PREFIX));
         devices.extend(mount_devices(&settings.mounts));

@@ -16,6 +16,7 @@ mod dial;
 mod events;
 mod exec;
 mod files;
+mod idmap;
 mod ignore_write_errors;
 mod image;
 mod images;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::idmap::{self, RAW_IDMAP};
 use crate::backend::{self, InstanceSnapshot, Marks, Mount, Nesting, Settings};
 use crate::error::Result;
 use crate::model::{ByteSize, EnvStatus, Fingerprint, InstanceName, Limits, SnapshotName};
@@ -13,7 +14,7 @@ use crate::model::{ByteSize, EnvStatus, Fingerprint, InstanceName, Limits, Snaps
 pub(super) const AUTOSTART: &str = "boot.autostart";
 /// Our key: Docker was installed with nesting.
 pub(super) const DOCKER: &str = "user.lxc-dev-manager.docker";
-/// Prefix of mount devices; a number follows.
+/// Prefix of mount devices; a hash follows.
 pub(super) const MOUNT_PREFIX: &str = "ldm-mount-";
 pub(super) const NESTING: &str = "security.nesting";
 
@@ -235,12 +236,8 @@ impl Instance {
     }
 
     fn settings(&self) -> Settings {
-        let is_set = |key: &str| {
-            let config = self.expanded_config.as_ref();
-            config
-                .and_then(|config| config.get(key))
-                .is_some_and(|value| value == "true")
-        };
+        let config = |key: &str| self.expanded_config.as_ref()?.get(key);
+        let is_set = |key: &str| config(key).is_some_and(|value| value == "true");
         let nesting = match is_set(NESTING) {
             true if is_set(DOCKER) => Nesting::Docker,
             true => Nesting::On,
@@ -248,11 +245,14 @@ impl Instance {
         };
         let devices = self.expanded_devices.iter().flatten();
         let mounts = devices.filter(|(name, _)| name.starts_with(MOUNT_PREFIX));
+        let mut mounts: Vec<Mount> = mounts.filter_map(|(_, device)| mount(device)).collect();
+        mounts.sort_by(|a, b| a.guest.cmp(&b.guest));
         Settings {
             limits: self.limits(),
             nesting,
             autostart: is_set(AUTOSTART),
-            mounts: mounts.filter_map(|(_, device)| mount(device)).collect(),
+            mounts,
+            mount_owner: config(RAW_IDMAP).and_then(|text| idmap::parse(text)),
             ..Settings::default()
         }
     }

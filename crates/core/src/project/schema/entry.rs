@@ -49,6 +49,11 @@ pub struct Entry {
     /// Directories of the host that the env sees. An empty list means none.
     #[serde(default)]
     pub mounts: Option<Vec<MountEntry>>,
+    /// `writable`: in a writable mount the env may also change `.git/hooks` and `.git/config`, which name programs that
+    /// git runs on the host.
+    #[serde(default)]
+    #[schemars(schema_with = "json::git", extend("default" = "protected"))]
+    pub git: Option<String>,
     /// Environment variables of the host that `ssh` and `exec` pass on, if set.
     #[serde(default)]
     #[schemars(inner(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$")))]

@@ -60,6 +60,10 @@ pub(super) fn forwarding(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "enum": ["ours", "native", null] })
 }
 
+pub(super) fn git(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["protected", "writable", null] })
+}
+
 pub(super) fn listen(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": ["object", "null"],

@@ -215,6 +215,30 @@ impl File {
         text.filter(|text| !text.trim().is_empty())
     }
 
+    /// Whether an env may change the hooks and settings of git in its mounts.
+    ///
+    /// # Errors
+    /// `Config` for an unknown value.
+    pub fn is_git_writable(&self, env: &EnvName) -> Result<bool> {
+        match self.merged(env, |entry| entry.git.as_deref()) {
+            None | Some("protected") => Ok(false),
+            Some("writable") => Ok(true),
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!("invalid `git: {other}` of `{env}`: expected `protected` or `writable`"),
+            )),
+        }
+    }
+
+    /// Whether some env can write a directory of the host.
+    pub(in crate::project) fn has_writable_mount(&self) -> bool {
+        let is_writable = |env: &EnvName| {
+            let mut mounts = self.mount_entries(env).iter();
+            mounts.any(|mount| !mount.readonly)
+        };
+        self.env_names().iter().any(is_writable)
+    }
+
     /// `mounts:` as written.
     pub(in crate::project) fn mount_entries(&self, env: &EnvName) -> &[MountEntry] {
         self.merged(env, |entry| entry.mounts.as_deref())

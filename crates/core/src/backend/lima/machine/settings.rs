@@ -158,6 +158,7 @@ pub(crate) fn requested_settings(record: Option<&Record>) -> Settings {
         nesting: record.nesting(),
         autostart: false,
         mounts: Vec::new(),
+        mount_owner: None,
         native_ports: record.native_ports.clone(),
         rosetta: record.rosetta,
     };
