@@ -357,7 +357,12 @@ pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     ensure!(request_remotely("x").is_err(), "port open without consent");
     stage.workspace.ok(&["trust"])?;
-    until("it is open", || Ok(request_remotely("x")?.ends_with("a\n")))?;
+    until("it is open", || {
+        Ok(request_remotely(&here)?.ends_with("a\n"))
+    })?;
+    // Not to a page that made its own name lead here.
+    let foreign = request_remotely("evil.example")?;
+    ensure!(foreign.starts_with("HTTP/1.1 421 "), "{foreign}");
     // Remote clients reach only open envs, even if the default target is another one.
     ensure!(stage.ask()? == "b");
     let by_name = request_remotely(&stage.name("b"))?;

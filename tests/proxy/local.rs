@@ -31,6 +31,10 @@ pub fn trials() -> Vec<Trial> {
         trial("host_is_parsed_byte_by_byte", host_is_parsed_byte_by_byte),
         trial("first_speaker_decides_target", first_speaker_decides_target),
         trial("malformed_hosts_are_refused", malformed_hosts_are_refused),
+        trial(
+            "foreign_names_are_refused_on_every_port",
+            foreign_names_are_refused_on_every_port,
+        ),
         trial("endless_head_is_refused", endless_head_is_refused),
         trial(
             "http2_and_tls_get_native_errors",
@@ -130,9 +134,23 @@ impl Port {
         let (a, b) = (Local::new("a").await?, Local::new("b").await?);
         let number = free_port()?;
         let table = Table {
+            hosts: vec![("shop.test".to_owned(), a.upstream.clone())],
             default: Some(a.upstream.clone()),
             named: vec![a.upstream.clone(), b.upstream.clone()],
-            names: Arc::default(),
+            ..Table::default()
+        };
+        let end = serve(number, table)?;
+        Ok(Self { number, a, b, end })
+    }
+
+    /// The own port of `a`.
+    async fn own() -> Result<Self> {
+        let (a, b) = (Local::new("a").await?, Local::new("b").await?);
+        let number = free_port()?;
+        let table = Table {
+            hosts: vec![("shop.test".to_owned(), a.upstream.clone())],
+            default: Some(a.upstream.clone()),
+            ..Table::default()
         };
         let end = serve(number, table)?;
         Ok(Self { number, a, b, end })
@@ -336,6 +354,43 @@ async fn malformed_hosts_are_refused() -> Result<()> {
     while let Ok(mut early) = port.a.accepted.try_recv() {
         let received = early.read(&mut [0; 1]).await;
         ensure!(!matches!(received, Ok(1..)), "{received:?}");
+    }
+    Ok(())
+}
+
+async fn foreign_names_are_refused_on_every_port() -> Result<()> {
+    let port = Port::new().await?;
+    let own = Port::own().await?;
+    for (port, what) in [(&port, "shared"), (&own, "own")] {
+        for head in [
+            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80\r\n\r\n",
+            "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        ] {
+            let answer = port.answer(head.as_bytes()).await?;
+            ensure!(
+                answer.starts_with("HTTP/1.1 421 "),
+                "{what}: {head}: {answer}"
+            );
+            ensure!(answer.contains("add it to `hosts:`"), "{answer}");
+        }
+    }
+    // Neither env has received a byte of it.
+    for mut port in [port, own] {
+        while let Ok(mut early) = port.a.accepted.try_recv() {
+            let received = early.read(&mut [0; 1]).await;
+            ensure!(!matches!(received, Ok(1..)), "{received:?}");
+        }
+        for host in ["127.0.0.1", "localhost:80", "[::1]", "shop.test"] {
+            let mut client = port.connect().await?;
+            client
+                .write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+                .await?;
+            ensure!(
+                port.a.accept().await?.read(&mut [0; 8]).await? > 0,
+                "{host}"
+            );
+        }
     }
     Ok(())
 }

@@ -106,6 +106,10 @@ address: string | null,
  */
 ports: Array<PortView>, 
 /**
+ * Other host names that its forwards answer to; omitted if none.
+ */
+hosts?: Array<string>, 
+/**
  * Whether a connection starts it; omitted if false.
  */
 wake?: boolean, 

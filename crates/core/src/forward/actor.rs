@@ -351,7 +351,11 @@ impl Actor {
             shared.reach = shared.reach.max(claim.reach);
             if let Some(own) = self.own_ports.get(&claim.key, &self.shared) {
                 let upstream = self.upstreams.of(&claim.key, &claim.name);
-                wanted.entry(own).or_default().local.default = Some(upstream);
+                let env = self.envs.iter().find(|known| known.env == claim.key.0);
+                let hosts = env.iter().flat_map(|known| &known.hosts);
+                let table = &mut wanted.entry(own).or_default().local;
+                table.hosts = hosts.map(|host| (host.clone(), upstream.clone())).collect();
+                table.default = Some(upstream);
             }
         }
         self.default_targets.clear();

@@ -46,6 +46,8 @@ pub(super) struct KnownEnv {
     pub(super) instance: InstanceName,
     pub(super) name: RouteName,
     pub(super) ports: Vec<(GuestPort, ListenScope)>,
+    /// Other host names that its ports answer to.
+    pub(super) hosts: Vec<String>,
     /// Created by another checkout of the project that is also known.
     pub(super) is_other_checkout: bool,
     pub(super) running: bool,
@@ -107,6 +109,7 @@ fn known_env(path: &str, env: &EnvView, running: bool) -> KnownEnv {
         ports: ports
             .map(|port| (port.guest, port.reach.unwrap_or_default()))
             .collect(),
+        hosts: env.hosts.clone(),
         is_other_checkout: env.checkout.is_some(),
         running,
         reachable: running || env.wake,
@@ -196,6 +199,7 @@ mod tests {
             instance: format!("{project}-{name}").parse().unwrap(),
             name: RouteName::of(name, Some(project)),
             ports: ports.map(|port| (port, ListenScope::Loopback)).collect(),
+            hosts: Vec::new(),
             is_other_checkout: false,
             running: reachable,
             reachable,

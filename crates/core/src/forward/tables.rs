@@ -148,9 +148,18 @@ fn table(
         let key = (owner.env.env.clone(), owner.guest);
         upstreams.of(&key, &owner.env.name)
     });
+    let named: Vec<_> = named.collect();
+    let hosts = envs.iter().flat_map(|owner| {
+        let key = (owner.env.env.clone(), owner.guest);
+        let upstream = upstreams.of(&key, &owner.env.name);
+        let hosts = owner.env.hosts.iter();
+        hosts.map(move |host| (host.clone(), upstream.clone()))
+    });
+    let hosts: Vec<_> = hosts.collect();
     let table = Table {
         default,
-        named: named.collect(),
+        named,
+        hosts,
         names: Arc::default(),
     };
     (table, key)

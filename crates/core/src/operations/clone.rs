@@ -141,7 +141,8 @@ impl Operations {
         )?;
         let initial = self.take_initial_snapshot(operation, backend, name).await?;
         self.step(operation, "starting instance");
-        self.start_with_mounts(project, &request.source, backend, name)
+        let instance = backend.brief(name).await?;
+        self.start_with_mounts(project, &request.source, backend, &instance)
             .await?;
         self.delete_snapshot_entries(&operation.env)?;
         // Last: an env in the file is complete.

@@ -34,18 +34,9 @@ pub(super) fn marks(project: &Project, env: &EnvName, operation: Option<&Operati
     }
 }
 
-/// Starts an instance. A running or missing instance is a success.
-///
-/// # Errors
-/// `Config` if a mount leads elsewhere by now; those of the engine.
+/// Starts an instance that was stopped a moment ago. A running or missing instance is a success.
 pub(super) async fn start_if_stopped(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
-    let started = async {
-        if !backend.id().is_remote() {
-            ensure_unmoved(&backend.brief(name).await?.settings.mounts)?;
-        }
-        backend.start(name).await
-    };
-    match started.await {
+    match backend.start(name).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         started => ignore_conflict(started),
     }
@@ -59,16 +50,32 @@ pub(super) fn ignore_conflict(changed: Result<()>) -> Result<()> {
     }
 }
 
-/// Starts an instance again if it ran before the operation.
+/// Starts an instance again if it ran before the operation, which may have been interrupted long ago.
+///
+/// # Errors
+/// `Config` if a mount leads elsewhere by now; those of the engine.
 pub(super) async fn restart_if_it_ran(
     backend: &dyn Backend,
     record: &OperationRecord,
 ) -> Result<()> {
     if record.was_running {
-        start_if_stopped(backend, &record.instance).await
+        start_again(backend, &record.instance).await
     } else {
         Ok(())
     }
+}
+
+/// Starts an instance that may be stopped for long. A running or missing instance is a success.
+///
+/// # Errors
+/// As above.
+pub(super) async fn start_again(backend: &dyn Backend, name: &InstanceName) -> Result<()> {
+    if let Some(instance) = find(backend, name).await?
+        && !backend.id().is_remote()
+    {
+        ensure_unmoved(&instance.settings.mounts)?;
+    }
+    start_if_stopped(backend, name).await
 }
 
 /// Kills an instance. A stopped one is a success.

@@ -1,10 +1,10 @@
 //! Mounts of an env: consent, whose files they show, and that they still lead where they did.
 
 use super::Operations;
-use crate::backend::{Backend, Capabilities, IdPair, MountOwner, Settings};
+use crate::backend::{Backend, Capabilities, IdPair, Instance, MountOwner, Settings};
 use crate::caller::caller;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{EnvName, InstanceName, UserName};
+use crate::model::{EnvName, EnvStatus, InstanceName, UserName};
 use crate::project::{Project, ensure_unmoved, ensure_usable_for_root, protect};
 use crate::provision;
 
@@ -19,7 +19,7 @@ impl Operations {
         Ok(settings)
     }
 
-    /// Starts an env's instance, with its mounts as they should be: an older program, a restore or a change on the host
+    /// Starts an env's stopped or frozen instance, with its mounts as they should be: an older program, a restore or a change on the host
     /// may have left others.
     ///
     /// # Errors
@@ -29,11 +29,12 @@ impl Operations {
         project: &Project,
         env: &EnvName,
         backend: &dyn Backend,
-        name: &InstanceName,
+        instance: &Instance,
     ) -> Result<()> {
-        let instance = backend.brief(name).await?;
+        let name = &instance.name;
+        let is_frozen = instance.status == EnvStatus::Frozen;
         let is_local = !backend.id().is_remote();
-        if is_local && !instance.settings.mounts.is_empty() && !instance.status.is_up() {
+        if is_local && !instance.settings.mounts.is_empty() && !is_frozen {
             ensure_unmoved(&instance.settings.mounts)?;
             let capabilities = backend.capabilities().await?;
             let is_git_writable = project.file().is_git_writable(env)?;

@@ -343,6 +343,7 @@ pub(crate) fn env_view(
             .and_then(|found| found.address)
             .map(|address| address.to_string()),
         ports: port_views(project, name, instance, overlay.is_trusted)?,
+        hosts: file.hosts(name)?,
         wake: overlay.is_trusted && file.wake(name),
         snapshots: instance
             .map(|found| snapshot_views(project, name, found))

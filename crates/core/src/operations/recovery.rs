@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operations;
-use super::instances::{find, start_if_stopped};
+use super::instances::{find, start_again};
 use super::journal::{Detail, Journal, OperationRecord};
 use super::lock::EnvLock;
 use super::recovered::Recovered;
@@ -146,7 +146,7 @@ impl Operations {
                 create::recover(backend.as_ref(), journal).await
             }
             OperationKind::Restart => {
-                start_if_stopped(backend.as_ref(), &record.instance).await?;
+                start_again(backend.as_ref(), &record.instance).await?;
                 Ok(Recovered::Completed)
             }
             OperationKind::Snapshot => snapshot::recover(backend.as_ref(), record).await,

@@ -10,7 +10,7 @@ use super::operation::Operation;
 use super::resolve::ResolvedEnv;
 use super::undo_ledger::{UNDO_RETENTION, UndoCopy};
 use super::undo_limit::UndoPolicy;
-use crate::backend::{Backend, InstanceSnapshot, Nesting};
+use crate::backend::{Backend, Instance, InstanceSnapshot, Nesting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, OperationId, SnapshotName};
 use crate::project::Project;
@@ -156,9 +156,11 @@ impl Operations {
             return restored;
         }
         let env = &operation.env.env;
-        if restored.is_ok()
-            && let Err(error) = self.keep_settings(project, env, resolved).await
-        {
+        let backend = backend.as_ref();
+        let found = backend.brief(&instance.name).await;
+        let instance = found.as_ref().unwrap_or(instance);
+        let kept = self.keep_settings(project, env, resolved, instance);
+        if let Err(error) = kept.await {
             let message = error.report().message;
             self.notice(format!(
                 "`{env}` has the settings of the snapshot: {message}"
@@ -168,7 +170,7 @@ impl Operations {
             // Also after a failed restore.
             journal.enter(JournalStep::Restarting)?;
             self.step(operation, "starting instance");
-            let started = self.start_with_mounts(project, env, backend.as_ref(), &instance.name);
+            let started = self.start_with_mounts(project, env, backend, instance);
             ignore_conflict(started.await)?;
         }
         restored
@@ -179,12 +181,12 @@ impl Operations {
         &self,
         project: &Project,
         env: &EnvName,
-        resolved: &ResolvedEnv,
+        before: &ResolvedEnv,
+        instance: &Instance,
     ) -> Result<()> {
-        let ResolvedEnv { backend, instance } = resolved;
-        let backend = backend.as_ref();
-        let restored = backend.brief(&instance.name).await?.settings;
-        if restored == instance.settings {
+        let backend = before.backend.as_ref();
+        let restored = &instance.settings;
+        if *restored == before.instance.settings {
             return Ok(());
         }
         let capabilities = backend.capabilities().await?;
@@ -196,7 +198,7 @@ impl Operations {
         }
         let wanted =
             with_mount_owner(backend, &capabilities, &instance.name, &user, wanted).await?;
-        if wanted != restored {
+        if wanted != *restored {
             backend.configure(&instance.name, &wanted).await?;
             self.notice(format!(
                 "`{env}` has the settings of containers.yaml, not those of the snapshot"

@@ -75,7 +75,10 @@ impl Operations {
             });
         }
         let backend = backend.as_ref();
-        ignore_conflict(self.start_with_mounts(project, env, backend, name).await)?;
+        ignore_conflict(
+            self.start_with_mounts(project, env, backend, &instance)
+                .await,
+        )?;
         self.wait_until_addressed(backend, name, operation).await
     }
 
@@ -107,7 +110,7 @@ impl Operations {
                 self.stop_or_kill(backend.as_ref(), &instance).await?;
             }
             self.step(operation, "starting instance");
-            let started = self.start_with_mounts(project, env, backend.as_ref(), &instance.name);
+            let started = self.start_with_mounts(project, env, backend.as_ref(), &instance);
             ignore_conflict(started.await)?;
             self.wait_until_addressed(backend.as_ref(), &instance.name, operation)
                 .await

@@ -3,7 +3,7 @@
 pub(super) mod recovery;
 
 use super::Operations;
-use super::instances::{find, start_if_stopped};
+use super::instances::{find, start_again};
 use super::journal::JournalStep;
 use super::operation::Operation;
 use super::resolve::is_ours;
@@ -123,7 +123,7 @@ impl Operations {
                 journal.enter(JournalStep::Restarting)?;
                 self.step(operation, "starting instance");
                 let running = if removal.was_running {
-                    start_if_stopped(backend.as_ref(), instance).await
+                    start_again(backend.as_ref(), instance).await
                 } else {
                     Ok(())
                 };

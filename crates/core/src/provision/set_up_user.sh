@@ -39,6 +39,17 @@ fi
 
 entry() { grep "^$user:" "/etc/$1"; }
 
+# Repeats a command while a service of the boot has the lock of the users' files: after 15 s each gives up by itself.
+patient() {
+    attempts=3
+    until said=$("$@" 2>&1); do
+        attempts=$((attempts - 1))
+        case $said in *"try again later"*) [ $attempts = 0 ] || continue ;; esac
+        printf '%s\n' "$said" >&2
+        return 1
+    done
+}
+
 # Appends a line to a file that may lack a final newline.
 append() { # FILE LINE
     [ -z "$(tail -c 1 "$1")" ] || echo >>"$1"
@@ -55,7 +66,7 @@ create_user() {
     if entry group >/dev/null; then
         :
     elif has groupadd; then
-        groupadd -g "$uid" "$user"
+        patient groupadd -g "$uid" "$user"
     elif has addgroup; then
         addgroup -g "$uid" "$user"
     else
@@ -63,7 +74,7 @@ create_user() {
     fi
     gid=$(entry group | cut -d: -f3)
     if has useradd; then
-        useradd -M -s "$shell" -u "$uid" -g "$gid" "$user"
+        patient useradd -M -s "$shell" -u "$uid" -g "$gid" "$user"
     elif has adduser; then
         adduser -D -H -s "$shell" -u "$uid" -G "$user" "$user"
     else
@@ -93,9 +104,11 @@ expect_login_user() {
     exit 1
 }
 
+pipe_hash() { printf '%s:%s\n' "$user" "$hash" | chpasswd -e; }
+
 set_hash() {
     if has chpasswd; then
-        printf '%s:%s\n' "$user" "$hash" | chpasswd -e >&2
+        patient pipe_hash
         return
     fi
     (
@@ -120,14 +133,14 @@ set_hash() {
 
 if entry passwd >/dev/null; then expect_login_user; else create_user; fi
 set_hash || {
-    echo "the guest rejects the password" >&2
+    echo "the guest rejects the password${said:+: $said}" >&2
     exit 1
 }
 
 # The guest's group of administrators, if any.
 for group in sudo wheel; do
     if grep -q "^$group:" /etc/group; then
-        if has usermod; then usermod -aG "$group" "$user"; elif has addgroup; then addgroup "$user" "$group"; fi
+        if has usermod; then patient usermod -aG "$group" "$user"; elif has addgroup; then addgroup "$user" "$group"; fi
     fi
 done
 mkdir -p /etc/sudoers.d

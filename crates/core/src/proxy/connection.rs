@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::hold;
 use super::page::Page;
 use super::refuse::refuse;
+use super::serve::Routes;
 use super::sniff::{Protocol, Sniffed, TLS_HANDSHAKE, sniff};
 use super::table::{Decision, Table, hosts, protocol};
 use super::upstream::Upstream;
@@ -54,12 +56,15 @@ struct EarlyTarget {
     cut: CancellationToken,
     /// Bytes received from it, which commit the connection.
     received: Vec<u8>,
+    /// Counts it, until it is committed.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A client that is being routed.
 struct Opening<'a> {
     client: TcpStream,
     table: &'a Table,
+    routes: &'a Routes,
     bytes: Vec<u8>,
     /// The client half-closed the connection.
     ended: bool,
@@ -70,9 +75,10 @@ struct Opening<'a> {
 pub(super) async fn open(
     client: TcpStream,
     table: &Table,
+    routes: &Routes,
     port: HostPort,
 ) -> Option<RoutedConnection> {
-    match route(client, table, port).await {
+    match route(client, table, routes, port).await {
         Ok(routed) => routed,
         Err(error) => {
             tracing::debug!(%error, %port, "connection ended before it was routed");
@@ -84,22 +90,19 @@ pub(super) async fn open(
 async fn route(
     client: TcpStream,
     table: &Table,
+    routes: &Routes,
     port: HostPort,
 ) -> io::Result<Option<RoutedConnection>> {
     client.set_nodelay(true)?;
     let mut opening = Opening {
         client,
         table,
+        routes,
         bytes: Vec::new(),
         ended: false,
         early: None,
     };
-    let sniffed = if table.is_shared() {
-        opening.listen().await?
-    } else {
-        Some(Sniffed::Other)
-    };
-    let Some(sniffed) = sniffed else {
+    let Some(sniffed) = opening.listen().await? else {
         return Ok(None);
     };
     if let Some(early) = opening.early.take_if(|early| !early.received.is_empty()) {
@@ -203,16 +206,23 @@ impl Opening<'_> {
             return Ok(true);
         };
         let cut = upstream.cut_token();
+        let early_targets = self.routes.early_targets.clone();
+        let dial = async {
+            // Never closed.
+            let permit = early_targets.acquire_owned().await.ok();
+            let guest = hold::dial(&upstream, Instant::now() + HOLD_TIMEOUT).await;
+            guest.map(|guest| (guest, permit))
+        };
         tokio::select! {
             biased;
             read = read_some(&self.client, &mut self.bytes, &mut self.ended) => {
                 read?;
                 Ok(true)
             }
-            dialled = hold::dial(&upstream, Instant::now() + HOLD_TIMEOUT) => match dialled {
-                Ok(guest) => {
+            dialled = dial => match dialled {
+                Ok((guest, permit)) => {
                     let received = Vec::new();
-                    self.early = Some(EarlyTarget { upstream, guest, cut, received });
+                    self.early = Some(EarlyTarget { upstream, guest, cut, received, _permit: permit });
                     Ok(true)
                 }
                 Err(error) => {
@@ -260,6 +270,7 @@ impl Opening<'_> {
                     guest,
                     cut,
                     received,
+                    _permit: None,
                 };
                 self.commit(early, http).await.map(Some)
             }
@@ -275,13 +286,9 @@ impl Opening<'_> {
     async fn hold(
         &mut self,
         upstream: &Upstream,
-        mut protocol: Option<Protocol>,
+        protocol: Option<Protocol>,
         end: Instant,
     ) -> io::Result<std::result::Result<GuestStream, (Error, Option<Protocol>)>> {
-        // On an own port the protocol was not sniffed yet.
-        if !self.table.is_shared() {
-            protocol = self.peek_protocol().await?;
-        }
         let end = match protocol {
             Some(Protocol::Http1 { html: true }) => end.min(Instant::now() + BROWSER_HOLD_TIMEOUT),
             _ => end,
@@ -309,16 +316,6 @@ impl Opening<'_> {
         }
     }
 
-    async fn peek_protocol(&mut self) -> io::Result<Option<Protocol>> {
-        let end = Instant::now() + SILENCE_TIMEOUT;
-        while let Sniffed::More = sniff(&self.bytes) {
-            if self.ended || timeout_at(end, self.read()).await.is_err() {
-                break;
-            }
-        }
-        Ok(protocol(&sniff(&self.bytes)))
-    }
-
     /// Forwards all buffered bytes in both directions.
     async fn commit(mut self, early: EarlyTarget, http: bool) -> io::Result<RoutedConnection> {
         let EarlyTarget {
@@ -326,6 +323,7 @@ impl Opening<'_> {
             mut guest,
             cut,
             received,
+            _permit,
         } = early;
         if !received.is_empty() {
             self.client.write_all(&received).await?;

@@ -28,6 +28,7 @@ mod upstream;
 
 pub use hold::is_transient;
 pub use listen::{ExistingListener, Listeners, Refused, bind, bind_with};
+pub(crate) use name::is_foreign_host;
 pub use name::{RouteName, Target};
 pub use owner::Listening;
 pub use serve::{Routes, Shared, serve};

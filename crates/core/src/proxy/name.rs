@@ -43,6 +43,8 @@ pub enum Target {
     Focus,
     /// An env by name.
     Named(RouteName),
+    /// Any other name, in lower case. A page of that name may have made it resolve to this host (DNS rebinding).
+    Foreign(String),
     /// An invalid or ambiguous host, which is refused, because two programs may read it differently.
     Invalid,
 }
@@ -80,9 +82,15 @@ impl Target {
         let lower = host.to_ascii_lowercase();
         match lower.strip_suffix(DOMAIN) {
             Some(name) => Self::Named(RouteName(name.to_owned())),
-            None => Self::Focus,
+            None if lower == "localhost" || lower.parse::<IpAddr>().is_ok() => Self::Focus,
+            None => Self::Foreign(lower),
         }
     }
+}
+
+/// Whether a name can be listed in the file: a host name, and none that is answered anyway.
+pub(crate) fn is_foreign_host(text: &str) -> bool {
+    matches!(Target::of_host(text), Target::Foreign(name) if name == text)
 }
 
 /// Empty, or a colon and a number.
@@ -128,18 +136,50 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_select_the_default_target() {
+    fn addresses_select_the_default_target() {
         for text in [
             "localhost",
-            "localhost:5173",
+            "LOCALHOST.:5173",
             "127.0.0.1:5173",
+            "192.168.1.5",
             "[::1]:5173",
             "[::1]",
-            "box.lan",
-            "dev.web.localhost.example.com",
-            "notlocalhost",
         ] {
             assert_eq!(Target::of_authority(text), Target::Focus, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_foreign() {
+        for (text, name) in [
+            ("box.lan:80", "box.lan"),
+            ("Evil.Example.", "evil.example"),
+            (
+                "dev.web.localhost.example.com",
+                "dev.web.localhost.example.com",
+            ),
+            ("notlocalhost", "notlocalhost"),
+            ("127.0.0.1.example", "127.0.0.1.example"),
+            ("127.1", "127.1"),
+        ] {
+            assert_eq!(
+                Target::of_authority(text),
+                Target::Foreign(name.to_owned()),
+                "{text}"
+            );
+        }
+        assert!(is_foreign_host("box.lan"));
+        for text in [
+            "Box.lan",
+            "box.lan.",
+            "localhost",
+            "a.localhost",
+            "10.0.0.1",
+            "*",
+            "a:80",
+            "",
+        ] {
+            assert!(!is_foreign_host(text), "{text}");
         }
     }
 

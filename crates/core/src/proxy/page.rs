@@ -40,6 +40,11 @@ impl Page {
                 "Two project directories have the same project name. Use the own port of the env: see `lxc-dev-manager ports`.",
             ),
             Refusal::InvalidName => (400, "Invalid host name", "Available names:"),
+            Refusal::Foreign => (
+                421,
+                "This name is not allowed",
+                "A page on the web could use it to reach this machine. To allow it, add it to `hosts:` of the env in containers.yaml. Available names:",
+            ),
             Refusal::TooLong => (431, "Request head too large", ""),
             Refusal::NoDefaultTarget => (
                 503,
@@ -106,6 +111,7 @@ impl Page {
             404 => "Not Found",
             408 => "Request Timeout",
             409 => "Conflict",
+            421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };

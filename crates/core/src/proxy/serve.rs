@@ -6,6 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,9 +24,27 @@ const ACCEPT_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(1))
     .without_max_times();
 
-/// Current routing tables of a port.
-#[derive(Default)]
-pub struct Routes(Mutex<Tables>);
+/// Limit of open connections of a port.
+const MAX_CONNECTIONS: usize = 8192;
+/// Limit of targets dialled for clients that have not spoken yet.
+const MAX_EARLY_TARGETS: usize = 1024;
+
+/// Current routing tables of a port, and its limits.
+pub struct Routes {
+    tables: Mutex<Tables>,
+    connections: Arc<Semaphore>,
+    pub(super) early_targets: Arc<Semaphore>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            tables: Mutex::default(),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            early_targets: Arc::new(Semaphore::new(MAX_EARLY_TARGETS)),
+        }
+    }
+}
 
 #[derive(Clone, Default)]
 struct Tables {
@@ -36,7 +55,7 @@ struct Tables {
 impl Routes {
     /// Replaces the tables for new connections: `local` for loopback, `remote` for other addresses.
     pub fn set(&self, local: Table, remote: Table) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Tables {
+        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = Tables {
             local: Arc::new(local),
             remote: Arc::new(remote),
         };
@@ -44,7 +63,7 @@ impl Routes {
 
     fn table(&self, client: &TcpStream) -> Arc<Table> {
         let tables = self
-            .0
+            .tables
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -94,12 +113,24 @@ pub async fn serve(
 
 async fn accept(listener: &TcpListener, port: HostPort, routes: &Arc<Routes>, shared: &Shared) {
     let mut delays = ACCEPT_BACKOFF.build();
+    let mut is_full = false;
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
                 delays = ACCEPT_BACKOFF.build();
+                let Ok(permit) = routes.connections.clone().try_acquire_owned() else {
+                    if !std::mem::replace(&mut is_full, true) {
+                        tracing::warn!(%port, "refusing connections: {MAX_CONNECTIONS} are open");
+                    }
+                    reset(&client);
+                    continue;
+                };
+                is_full = false;
                 let opening = handle(client, port, routes.clone(), shared.pipes.clone());
-                shared.connections.spawn(opening);
+                shared.connections.spawn(async move {
+                    opening.await;
+                    drop(permit);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, %port, "cannot accept");
@@ -113,8 +144,8 @@ async fn handle(client: TcpStream, port: HostPort, routes: Arc<Routes>, pipes: A
     let table = routes.table(&client);
     // Boxed, because the large routing future is freed before relaying, which may take days. A separate task would cost a
     // thread wake-up.
-    let routed = Box::pin(connection::open(client, &table, port)).await;
-    drop(table);
+    let routed = Box::pin(connection::open(client, &table, &routes, port)).await;
+    drop((table, routes));
     if let Some(routed) = routed {
         relay_routed(routed, pipes).await;
     }

@@ -15,6 +15,8 @@ pub struct Table {
     pub default: Option<Arc<Upstream>>,
     /// Targets by name. Empty for the own port of an env.
     pub named: Vec<Arc<Upstream>>,
+    /// Targets by a name that their file lists.
+    pub hosts: Vec<(String, Arc<Upstream>)>,
     /// Names of all envs, with or without this port, for error pages.
     pub names: Arc<BTreeSet<RouteName>>,
 }
@@ -31,6 +33,8 @@ pub(super) enum Decision {
 pub(super) enum Refusal {
     /// No env has the name.
     Unknown,
+    /// No file lists the name.
+    Foreign,
     /// Several envs have the name.
     Ambiguous,
     NoSuchPort,
@@ -48,7 +52,13 @@ impl Table {
     /// Routes by the sniffed first bytes.
     pub(super) fn decide(&self, sniffed: &Sniffed) -> Decision {
         let requested = match sniffed {
-            Sniffed::Known { target, .. } if self.is_shared() => target,
+            Sniffed::Known { protocol, target } => match target {
+                Target::Named(_) if !self.is_shared() => &Target::Focus,
+                // A certificate is for a name, so a rebound one does not fit.
+                Target::Foreign(_) if !protocol.is_http() => &Target::Focus,
+                Target::Invalid if !protocol.is_http() && !self.is_shared() => &Target::Focus,
+                target => target,
+            },
             Sniffed::TooLong => return Decision::Refused(Refusal::TooLong),
             _ => &Target::Focus,
         };
@@ -58,18 +68,28 @@ impl Table {
                 .clone()
                 .map_or(Decision::Refused(Refusal::NoDefaultTarget), Decision::To),
             Target::Invalid => Decision::Refused(Refusal::InvalidName),
-            Target::Named(name) => self.named(name),
+            Target::Named(name) => {
+                let found = self.named.iter().filter(|upstream| upstream.name == *name);
+                let missing = if self.names.contains(name) {
+                    Refusal::NoSuchPort
+                } else {
+                    Refusal::Unknown
+                };
+                only(found, missing)
+            }
+            Target::Foreign(name) => {
+                let found = self.hosts.iter().filter(|(host, _)| host == name);
+                only(found.map(|(_, upstream)| upstream), Refusal::Foreign)
+            }
         }
     }
+}
 
-    fn named(&self, name: &RouteName) -> Decision {
-        let mut found = self.named.iter().filter(|upstream| upstream.name == *name);
-        match (found.next(), found.next()) {
-            (Some(one), None) => Decision::To(one.clone()),
-            (Some(_), Some(_)) => Decision::Refused(Refusal::Ambiguous),
-            (None, _) if self.names.contains(name) => Decision::Refused(Refusal::NoSuchPort),
-            (None, _) => Decision::Refused(Refusal::Unknown),
-        }
+fn only<'a>(mut found: impl Iterator<Item = &'a Arc<Upstream>>, missing: Refusal) -> Decision {
+    match (found.next(), found.next()) {
+        (Some(one), None) => Decision::To(one.clone()),
+        (Some(_), Some(_)) => Decision::Refused(Refusal::Ambiguous),
+        (None, _) => Decision::Refused(missing),
     }
 }
 
@@ -141,7 +161,8 @@ mod tests {
         let (dev, other) = (upstream("/a", "dev"), upstream("/a", "other"));
         let table = Table {
             default: Some(dev.clone()),
-            named: vec![dev, other],
+            named: vec![dev, other.clone()],
+            hosts: vec![("shop.test".to_owned(), other)],
             names: Arc::new(BTreeSet::from([RouteName::of("db", Some("web"))])),
         };
         let cases = [
@@ -152,6 +173,15 @@ mod tests {
             (requested("db.web.localhost"), Err(Refusal::NoSuchPort)),
             (requested("de.web.localhost"), Err(Refusal::Unknown)),
             (requested("a..localhost"), Err(Refusal::InvalidName)),
+            (requested("shop.test"), Ok("other")),
+            (requested("evil.example"), Err(Refusal::Foreign)),
+            (
+                Sniffed::Known {
+                    protocol: Protocol::Tls,
+                    target: Target::of_host("evil.example"),
+                },
+                Ok("dev"),
+            ),
             (Sniffed::TooLong, Err(Refusal::TooLong)),
         ];
         for (sniffed, expected) in cases {
@@ -163,9 +193,8 @@ mod tests {
     #[test]
     fn ambiguous_names_are_refused() {
         let table = Table {
-            default: None,
             named: vec![upstream("/a", "dev"), upstream("/b", "dev")],
-            names: Arc::default(),
+            ..Table::default()
         };
         assert_eq!(
             outcome(&table, &requested("dev.web.localhost")),
@@ -203,6 +232,10 @@ mod tests {
         assert_eq!(
             outcome(&table, &requested("other.web.localhost")),
             Ok("dev".to_owned())
+        );
+        assert_eq!(
+            outcome(&table, &requested("evil.example")),
+            Err(Refusal::Foreign)
         );
     }
 }

@@ -89,6 +89,10 @@ pub struct EnvView {
     pub address: Option<String>,
     /// In the order of the file.
     pub ports: Vec<PortView>,
+    /// Other host names that its forwards answer to; omitted if none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "bindings", ts(optional, as = "Option<Vec<String>>"))]
+    pub hosts: Vec<String>,
     /// Whether a connection starts it; omitted if false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "bindings", ts(optional, as = "Option<bool>"))]

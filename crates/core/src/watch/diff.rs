@@ -66,6 +66,7 @@ mod tests {
             status,
             address: None,
             ports: Vec::new(),
+            hosts: Vec::new(),
             wake: false,
             snapshots: Vec::new(),
             limits: Limits::default(),

@@ -305,6 +305,7 @@ mod tests {
             image: None,
             status,
             address: None,
+            hosts: Vec::new(),
             wake: false,
             ports: Vec::new(),
             snapshots: vec![SnapshotView {

@@ -6,7 +6,7 @@ use crate::backend::{Backend, Marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::forward;
 use crate::operations::Operations;
-use crate::operations::instances::{find, marks, restart_if_it_ran, start_if_stopped};
+use crate::operations::instances::{find, marks, restart_if_it_ran, start_again};
 use crate::operations::journal::{Detail, JournalStep, OperationRecord};
 use crate::operations::recovered::Recovered;
 use crate::project::{Change, Project};
@@ -28,7 +28,7 @@ impl Operations {
             }
             JournalStep::Committing => self.complete_rename(backend, record).await,
             JournalStep::Restarting => {
-                start_if_stopped(backend.as_ref(), record.final_name()).await?;
+                start_again(backend.as_ref(), record.final_name()).await?;
                 Ok(Recovered::Completed)
             }
         }
@@ -48,7 +48,7 @@ impl Operations {
         };
         self.apply_rename(&mut project, backend, record).await?;
         if record.was_running {
-            start_if_stopped(backend.as_ref(), record.final_name()).await?;
+            start_again(backend.as_ref(), record.final_name()).await?;
         }
         Ok(Recovered::Completed)
     }

@@ -70,6 +70,11 @@ pub struct Entry {
     #[serde(default)]
     #[schemars(schema_with = "json::listen")]
     pub listen: Option<IndexMap<u16, String>>,
+    /// Other host names that forwarded ports answer to: `[shop.test]`. Without them a port answers to addresses,
+    /// `localhost` and `*.localhost` only.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = "^[a-z0-9_-]+([.][a-z0-9_-]+)*$")))]
+    pub hosts: Option<Vec<String>>,
     /// `native`: Lima forwards the ports of the env, without this program. Such a port cannot be shared. Other engines
     /// ignore it.
     #[serde(default)]

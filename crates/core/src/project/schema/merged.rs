@@ -8,6 +8,7 @@ use crate::model::{
     ByteSize, EnvName, GuestPort, ImageName, Limits, ListenScope, UserName, VariableName,
 };
 use crate::provision::{Password, User};
+use crate::proxy::is_foreign_host;
 
 /// Documented default ports.
 pub(super) const DEFAULT_PORTS: [u16; 3] = [5173, 8000, 5432];
@@ -207,6 +208,23 @@ impl File {
             }
         }
         Ok(names)
+    }
+
+    /// Other host names that an env's forwards answer to.
+    ///
+    /// # Errors
+    /// `Config` for an invalid name, and for one that needs no entry.
+    pub fn hosts(&self, env: &EnvName) -> Result<Vec<String>> {
+        let hosts = self.merged(env, |entry| entry.hosts.as_deref());
+        let hosts = hosts.unwrap_or(&[]);
+        match hosts.iter().find(|host| !is_foreign_host(host)) {
+            None => Ok(hosts.to_vec()),
+            Some(host) => Err(Error::new(
+                ErrorKind::Config,
+                format!("invalid host `{host}` of `{env}`"),
+            )
+            .with_hint("use a name in lower case, such as `shop.test`; `*.localhost` and addresses need no entry")),
+        }
     }
 
     /// `setup:` as written.

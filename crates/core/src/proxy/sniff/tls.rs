@@ -130,10 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_other_hosts_select_the_default_target() {
+    fn addresses_select_the_default_target_and_other_hosts_are_foreign() {
         let focus = known(Protocol::Tls, Target::Focus);
         assert_eq!(bytewise(&hello("127.0.0.1")), focus);
-        assert_eq!(bytewise(&hello("example.com")), focus);
+        let foreign = known(Protocol::Tls, Target::Foreign("example.com".to_owned()));
+        assert_eq!(bytewise(&hello("example.com")), foreign);
     }
 
     #[test]
