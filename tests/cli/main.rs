@@ -5,6 +5,7 @@ mod copies;
 mod docker;
 mod errors;
 mod frozen;
+mod full_state;
 mod guest;
 mod hostile_files;
 mod hostile_guest;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         errors::rejects_invalid_arguments,
         errors::removal_needs_confirmation,
         frozen::commands_thaw_a_frozen_env,
+        full_state::full_state_disk_stops_neither_removal_nor_gc,
         guest::exec_passes_exit_codes_and_streams,
         guest::exec_runs_as_the_user,
         guest::password_is_set_literally,

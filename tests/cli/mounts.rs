@@ -73,9 +73,9 @@ pub fn files_belong_to_the_caller_and_not_to_root(engine: &TestEngine) -> Result
     ensure!(owner("again")? == workspace.uid());
     ensure!(!workspace.directory().join("more/x").exists());
     // A clone writes as the same user.
-    workspace.ok(&["container", "clone", "dev", "twin"])?;
-    workspace.ok(&["exec", "twin", "--", "touch", "deep/shared/twin"])?;
-    ensure!(owner("twin")? == workspace.uid());
+    workspace.ok(&["container", "clone", "dev", "copy"])?;
+    workspace.ok(&["exec", "copy", "--", "touch", "deep/shared/copy"])?;
+    ensure!(owner("copy")? == workspace.uid());
     Ok(())
 }
 

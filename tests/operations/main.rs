@@ -6,6 +6,7 @@ mod create;
 mod delete_project;
 mod forwards;
 mod interrupted;
+mod lost_answers;
 mod preferences;
 mod publish;
 mod recorded;
@@ -13,6 +14,7 @@ mod recovery;
 mod remotes;
 mod rename;
 mod restore;
+mod state_disk;
 mod two_engines;
 mod watch;
 

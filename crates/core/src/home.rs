@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hex;
 
+/// Enough for the journal, the undo ledger and the registry.
+const RESERVE_BYTES: usize = 256 * 1024;
+
 /// The directories of our state.
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -96,6 +99,30 @@ impl Home {
     pub fn runtime_directory(&self) -> Result<PathBuf> {
         create_private_directory(&self.runtime)?;
         Ok(self.runtime.clone())
+    }
+
+    /// Makes room for an operation's own files: a reserve is released when the disk of the state is full, and filled
+    /// again when it is not. So a full disk stops neither `remove` nor `gc`.
+    pub(crate) fn make_room(&self) {
+        let path = self.root.join("reserve");
+        let Ok(space) = rustix::fs::statvfs(&self.root) else {
+            return;
+        };
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let done = if free < RESERVE_BYTES as u64 / 4 {
+            fs::remove_file(&path)
+        } else if free > 16 * RESERVE_BYTES as u64 && !path.exists() {
+            replace(
+                &path,
+                &[0; RESERVE_BYTES],
+                fs::Permissions::from_mode(0o600),
+            )
+        } else {
+            return;
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "cannot change the reserve");
+        }
     }
 
     /// Locks the files that several processes write, until the value is dropped.

@@ -1,6 +1,6 @@
 //! Stored state of forwards: default targets and own ports of envs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::shared_file::SharedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::model::{GuestPort, HostPort, ListenScope};
+use crate::model::{EnvName, GuestPort, HostPort, ListenScope};
+use crate::project::Project;
 use crate::proxy::Listening;
 use crate::view::EnvRef;
 
@@ -169,7 +170,7 @@ impl PortsFile {
         self.version = VERSION;
         let mut in_use: BTreeSet<HostPort> =
             self.ports.iter().map(|assigned| assigned.host).collect();
-        let mut all = true;
+        let (mut all, mut is_cleared) = (true, false);
         for key in keys {
             let known = self.ports.iter().find(|assigned| assigned.is_of(key));
             if known.is_some_and(|assigned| !shared.contains(&assigned.host)) {
@@ -180,7 +181,17 @@ impl PortsFile {
                     && !shared.contains(port)
                     && listening.is_free(*port, ListenScope::Loopback)
             };
-            let Some(host) = candidates(path, key).find(is_free) else {
+            let mut found = candidates(path, key).find(is_free);
+            if found.is_none() && !std::mem::replace(&mut is_cleared, true) {
+                self.drop_unlisted();
+                in_use = self.ports.iter().map(|assigned| assigned.host).collect();
+                found = candidates(path, key).find(|port| {
+                    !in_use.contains(port)
+                        && !shared.contains(port)
+                        && listening.is_free(*port, ListenScope::Loopback)
+                });
+            }
+            let Some(host) = found else {
                 all = false;
                 continue;
             };
@@ -193,6 +204,19 @@ impl PortsFile {
             });
         }
         all
+    }
+
+    /// Drops the ports of envs that no file lists. Until all are assigned, an env that comes back has its own again.
+    fn drop_unlisted(&mut self) {
+        let mut listed: HashMap<String, HashSet<EnvName>> = HashMap::new();
+        self.ports.retain(|Assignment { env, .. }| {
+            let envs = listed.entry(env.project_path.clone()).or_insert_with(|| {
+                let project = Project::open(Path::new(&env.project_path));
+                let envs = project.map(|project| project.file().env_names());
+                envs.unwrap_or_default().into_iter().collect()
+            });
+            envs.contains(&env.env)
+        });
     }
 
     fn rename(&mut self, old: &EnvRef, new: &EnvRef) {

@@ -349,6 +349,8 @@ impl Operations {
         journal: Journal,
     ) {
         let rolled_back = async {
+            // The engine may still be creating it.
+            backend.settle(name).await?;
             match find(backend, name).await? {
                 Some(found) if recovery::was_created_by(&found, &journal) => {
                     force_delete(backend, name).await

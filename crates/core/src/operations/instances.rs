@@ -53,7 +53,7 @@ pub(super) fn ignore_conflict(changed: Result<()>) -> Result<()> {
 /// Starts an instance again if it ran before the operation, which may have been interrupted long ago.
 ///
 /// # Errors
-/// `Config` if a mount leads elsewhere by now; those of the engine.
+/// `Config` if a mount leads elsewhere now; those of the engine.
 pub(super) async fn restart_if_it_ran(
     backend: &dyn Backend,
     record: &OperationRecord,

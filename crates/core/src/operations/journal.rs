@@ -42,6 +42,9 @@ pub(super) struct OperationRecord {
     #[serde(default)]
     pub(super) detail: Option<Detail>,
     pub(super) started_at: Timestamp,
+    /// The last start of the instance before the operation, by the engine's clock.
+    #[serde(default)]
+    pub(super) boot: Option<Timestamp>,
 }
 
 /// Parameters of one kind of operation.
@@ -320,6 +323,7 @@ mod tests {
             undoes: None,
             detail: None,
             started_at: Timestamp::UNIX_EPOCH,
+            boot: None,
         }
     }
 

@@ -5,14 +5,18 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::model::InstanceName;
 use crate::view::OperationKind;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The lock of an instance, held until dropped.
 pub(super) struct EnvLock {
@@ -37,16 +41,15 @@ impl EnvLock {
         let (mut file, failed) = open(home, instance)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             waiting(waiting_message(&mut file, instance));
-            file = tokio::task::spawn_blocking(move || {
-                flock(&file, FlockOperation::LockExclusive).map(|()| file)
-            })
-            .await
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, "cannot wait for a lock").caused_by(error)
-            })?
-            .map_err(|error| failed(error.into()))?;
+            // A wait in the kernel would hold a thread.
+            while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                if error != Errno::WOULDBLOCK && error != Errno::INTR {
+                    return Err(failed(error.into()));
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
         }
-        Self::write_owner(file, kind).map_err(failed)
+        Ok(Self::new(file, kind))
     }
 
     /// Acquires the lock of an instance unless it is held.
@@ -55,22 +58,28 @@ impl EnvLock {
         instance: &InstanceName,
         kind: OperationKind,
     ) -> Result<Option<Self>> {
-        let (file, failed) = open(home, instance)?;
+        let (file, _) = open(home, instance)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }
-        Self::write_owner(file, kind).map(Some).map_err(failed)
+        Ok(Some(Self::new(file, kind)))
     }
 
-    fn write_owner(mut file: File, kind: OperationKind) -> io::Result<Self> {
-        let owner = serde_json::to_vec(&LockOwner {
+    fn new(mut file: File, kind: OperationKind) -> Self {
+        let owner = LockOwner {
             pid: std::process::id(),
             kind,
-        })?;
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(&owner)?;
-        Ok(Self { _file: file })
+        };
+        let mut write = || -> io::Result<()> {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(&serde_json::to_vec(&owner)?)
+        };
+        // Only for messages; the disk may be full.
+        if let Err(error) = write() {
+            tracing::debug!(%error, "cannot name the owner of a lock");
+        }
+        Self { _file: file }
     }
 }
 

@@ -23,7 +23,7 @@ impl Operations {
     /// may have left others.
     ///
     /// # Errors
-    /// `Config` if a mount leads elsewhere by now; those of the engine.
+    /// `Config` if a mount leads elsewhere now; those of the engine.
     pub(super) async fn start_with_mounts(
         &self,
         project: &Project,

@@ -61,6 +61,7 @@ impl Operations {
         kind: OperationKind,
         snapshot: Option<&SnapshotName>,
     ) -> Result<Operation> {
+        self.home.make_room();
         self.recover().await?;
         let names = others.iter().copied().chain([env]);
         let mut instances = names
@@ -151,21 +152,31 @@ impl Operations {
         instance: &InstanceName,
         was_running: bool,
     ) -> Result<Journal> {
-        Journal::begin(
-            &self.home,
-            OperationRecord {
-                version: journal::VERSION,
-                id: operation.id.clone(),
-                kind: operation.kind,
-                env: operation.env.clone(),
-                engine: backend.id().clone(),
-                instance: instance.clone(),
-                was_running,
-                snapshot: operation.snapshot.clone(),
-                undoes: operation.undoes.clone(),
-                detail: operation.detail.clone(),
-                started_at: self.clock.now(),
-            },
-        )
+        let record = self.record(operation, backend, instance, was_running);
+        Journal::begin(&self.home, record)
+    }
+
+    /// The record of an operation's journal.
+    pub(super) fn record(
+        &self,
+        operation: &Operation,
+        backend: &dyn Backend,
+        instance: &InstanceName,
+        was_running: bool,
+    ) -> OperationRecord {
+        OperationRecord {
+            version: journal::VERSION,
+            id: operation.id.clone(),
+            kind: operation.kind,
+            env: operation.env.clone(),
+            engine: backend.id().clone(),
+            instance: instance.clone(),
+            was_running,
+            snapshot: operation.snapshot.clone(),
+            undoes: operation.undoes.clone(),
+            detail: operation.detail.clone(),
+            started_at: self.clock.now(),
+            boot: None,
+        }
     }
 }

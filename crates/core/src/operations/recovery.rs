@@ -35,17 +35,21 @@ impl Operations {
             };
             let record = &journal.record;
             let lock = |instance| EnvLock::try_acquire(&self.home, instance, record.kind);
-            let locks: Vec<_> = record
-                .instances()
-                .into_iter()
-                .map(lock)
-                .collect::<Result<_>>()?;
-            if locks.iter().all(Option::is_some) {
+            let locks: Result<Vec<_>> = record.instances().into_iter().map(lock).collect();
+            match locks {
                 // A failure is reported on the bus.
-                let _ = self.recover_journal(journal, false).await;
+                Ok(locks) if locks.iter().all(Option::is_some) => {
+                    let _ = self.recover_journal(journal, false).await;
+                }
+                Ok(_) => {}
+                // The next change of this env reports it.
+                Err(error) => tracing::warn!(?error, "cannot lock an env for recovery"),
             }
         }
-        self.expire().await
+        if let Err(error) = self.expire().await {
+            tracing::warn!(?error, "cannot delete expired undo copies");
+        }
+        Ok(())
     }
 
     /// Recovers the interrupted operations of an instance whose lock the caller holds.

@@ -138,7 +138,10 @@ impl Operations {
         let name = project.instance(env)?;
         match self.find_in(&name, query).await? {
             Some(resolved) if is_ours(&resolved.instance, project, env) => {
-                self.known_engines.add(&self.home, resolved.backend.id())?;
+                // A cache never stops a command.
+                if let Err(error) = self.known_engines.add(&self.home, resolved.backend.id()) {
+                    tracing::warn!(?error, "cannot store an engine");
+                }
                 Ok(resolved)
             }
             Some(resolved) => Err(foreign_instance(&resolved, &name)),

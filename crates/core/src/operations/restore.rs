@@ -4,7 +4,7 @@ mod recovery;
 
 use super::Operations;
 use super::instances::{force_stop, ignore_conflict, restart_if_it_ran};
-use super::journal::{Journal, JournalStep};
+use super::journal::{Journal, JournalStep, OperationRecord};
 use super::mounts::with_mount_owner;
 use super::operation::Operation;
 use super::resolve::ResolvedEnv;
@@ -93,7 +93,9 @@ impl Operations {
         let running = instance.status.is_up();
         let undo = self.preferences()?.undo;
         let undoable = UndoPolicy::for_restore(&capabilities, &undo) == UndoPolicy::Keep;
-        let mut journal = self.journal(operation, backend.as_ref(), &instance.name, running)?;
+        let record = self.record(operation, backend.as_ref(), &instance.name, running);
+        let boot = instance.started_at;
+        let mut journal = Journal::begin(&self.home, OperationRecord { boot, ..record })?;
         let prepared = async {
             if running {
                 self.step(operation, "stopping instance");

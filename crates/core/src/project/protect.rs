@@ -104,7 +104,10 @@ mod tests {
     use super::*;
 
     /// A repository with a project in it, all of it mounted at `/work`.
-    struct TestRepository(tempfile::TempDir, Mount);
+    struct TestRepository {
+        _root: tempfile::TempDir,
+        mount: Mount,
+    }
 
     impl TestRepository {
         fn new() -> Self {
@@ -120,11 +123,11 @@ mod tests {
                 guest: "/work".into(),
                 readonly: false,
             };
-            Self(root, mount)
+            Self { _root: root, mount }
         }
 
         fn path(&self, below: &str) -> PathBuf {
-            self.1.host.join(below)
+            self.mount.host.join(below)
         }
 
         /// Guest paths with their access.
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn hooks_settings_and_the_file_are_read_only() {
         let repository = TestRepository::new();
-        let mount = std::slice::from_ref(&repository.1);
+        let mount = std::slice::from_ref(&repository.mount);
         assert_eq!(repository.protected(mount, false).unwrap(), ALL);
         let open = repository.protected(mount, true).unwrap();
         assert_eq!(open, [ALL[0], ALL[4]]);
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn protection_is_renewed_from_its_own_result() {
         let repository = TestRepository::new();
-        let mount = std::slice::from_ref(&repository.1);
+        let mount = std::slice::from_ref(&repository.mount);
         let all = protect(mount, &repository.path("app"), false).unwrap();
         fs::remove_file(repository.path(".git/config")).unwrap();
         let again = repository.protected(&all, false).unwrap();
@@ -172,7 +175,7 @@ mod tests {
         let repository = TestRepository::new();
         let mount = Mount {
             readonly: true,
-            ..repository.1.clone()
+            ..repository.mount.clone()
         };
         assert_eq!(repository.protected(&[mount], false).unwrap(), ["/work ro"]);
     }
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn worktree_and_links() {
         let repository = TestRepository::new();
-        let mount = std::slice::from_ref(&repository.1);
+        let mount = std::slice::from_ref(&repository.mount);
         fs::write(repository.path("app/.git"), "gitdir: /elsewhere\n").unwrap();
         let shown = repository.protected(mount, false).unwrap();
         assert!(shown.contains(&"/work/app/.git ro".to_owned()), "{shown:?}");

@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::home::{Home, read_json, write_json};
 
 const VERSION: u32 = 1;
+/// Length from which missing projects are dropped.
+const MAX_PROJECTS: usize = 500;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
@@ -61,8 +63,8 @@ impl Registry {
         Ok((projects.unwrap_or_default(), warning))
     }
 
-    /// Registers a project, if new, and drops projects whose directory is gone. A missing file
-    /// alone may be a checkout in progress.
+    /// Registers a project, if new. One whose directory is missing may be on a disk that is away, so it is dropped only
+    /// from a long list.
     ///
     /// # Errors
     /// `Io` if the list cannot be read or written.
@@ -74,7 +76,9 @@ impl Registry {
         let _lock = self.home.lock()?;
         // Read again under the lock.
         let (mut projects, _) = self.read()?;
-        projects.retain(|known| known.path.is_dir());
+        if projects.len() >= MAX_PROJECTS {
+            projects.retain(|known| known.path.is_dir());
+        }
         if !projects.iter().any(is_same) {
             projects.push(KnownProject {
                 path: directory.to_path_buf(),
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_projects_with_a_missing_file_and_drops_missing_directories() {
+    fn keeps_missing_projects_but_shows_only_those_with_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let registry = Registry::new(Home::new(directory.path().join("home"), None, None));
         let [web, api, gone] = ["web", "api", "gone"].map(|name| directory.path().join(name));
@@ -126,7 +130,10 @@ mod tests {
         std::fs::remove_dir(&gone).unwrap();
         registry.add(&api).unwrap();
         let known = registry.all().unwrap();
-        assert_eq!(known, [web.clone(), api].map(|path| KnownProject { path }));
+        assert_eq!(
+            known,
+            [web.clone(), gone, api].map(|path| KnownProject { path })
+        );
         assert_eq!(registry.projects().unwrap().0, []);
         std::fs::write(web.join(FILE_NAME), "project: web\n").unwrap();
         assert_eq!(registry.projects().unwrap().0, [KnownProject { path: web }]);

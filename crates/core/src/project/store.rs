@@ -3,10 +3,13 @@
 use std::fs::{self, File as OsFile};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::change::Change;
 use super::disk::{backup_path, ensure_writable, read, write};
@@ -19,6 +22,10 @@ use crate::view::EnvRef;
 
 /// The file in a project's directory.
 pub const FILE_NAME: &str = "containers.yaml";
+
+/// Longest wait for the lock of a project, which is held for milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A project and its parsed file.
 #[derive(Debug, Clone)]
@@ -209,15 +216,56 @@ impl Project {
     }
 }
 
-/// Locks a project's directory, which may have no file yet.
+/// Locks a project's directory, which may have no file yet. Fails after a time: any user who may read the directory
+/// can hold the lock, also a guest that has mounted it.
+///
+/// # Errors
+/// `Conflict` with the owner; `Io` if the directory cannot be opened.
 pub(super) fn lock(directory: &Path) -> Result<OwnedFd> {
-    let failed = |error: io::Error| {
-        let message = format!("cannot lock the project in {}", directory.display());
-        Error::io(message, error)
-    };
+    let display = directory.display();
+    let failed =
+        |error: io::Error| Error::io(format!("cannot lock the project in {display}"), error);
     let descriptor = OsFile::open(directory).map_err(failed)?;
-    flock(&descriptor, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let end = Instant::now() + LOCK_TIMEOUT;
+    while let Err(error) = flock(&descriptor, FlockOperation::NonBlockingLockExclusive) {
+        if error != Errno::WOULDBLOCK && error != Errno::INTR {
+            return Err(failed(error.into()));
+        }
+        if Instant::now() >= end {
+            let owner = lock_owner(&descriptor)
+                .map_or_else(String::new, |pid| format!(" by process {pid}"));
+            let message = format!("the project in {display} is locked{owner}");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("wait for that process, or end it, and try again"));
+        }
+        wait();
+    }
     Ok(descriptor.into())
+}
+
+/// Waits a moment, without blocking the tasks of this thread.
+fn wait() {
+    let sleep = || std::thread::sleep(LOCK_POLL_INTERVAL);
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(sleep),
+        _ => sleep(),
+    }
+}
+
+/// The process that holds a lock, if the system says (`proc_locks(5)`).
+fn lock_owner(file: &OsFile) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let owners = locks.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = fields[..] else {
+            return None;
+        };
+        let number = file.rsplit(':').next()?;
+        (number.parse() == Ok(inode)).then(|| pid.parse().ok())?
+    });
+    // A process outside of this one's view has no number.
+    { owners }.find(|pid| *pid != 0)
 }
 
 fn apply_all(text: &str, changes: &[Change]) -> Result<String> {

@@ -39,7 +39,7 @@ fi
 
 entry() { grep "^$user:" "/etc/$1"; }
 
-# Repeats a command while a service of the boot has the lock of the users' files: after 15 s each gives up by itself.
+# Repeats a command while a service of the boot has the lock of the users' files: each waits 15 s by itself.
 patient() {
     attempts=3
     until said=$("$@" 2>&1); do
@@ -82,7 +82,7 @@ create_user() {
     fi
     # A mount may have made the directory, or be it.
     new=$(entry passwd | cut -d: -f6)
-    if [ ! -d "$new" ] || [ "$(ls -nd "$new" | cut -d' ' -f3)" = 0 ]; then
+    if [ ! -d "$new" ] || [ "$(stat -c %u "$new")" = 0 ]; then
         mkdir -p "$new"
         if [ -d /etc/skel ]; then
             (cd /etc/skel && find . ! -name . -prune -exec cp -R {} "$new/" \; -exec chown -R "$uid:$gid" "$new/{}" \;)

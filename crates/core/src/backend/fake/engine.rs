@@ -73,6 +73,7 @@ impl Instances for Fake {
                 snapshots: Vec::new(),
                 location: None,
                 boots: 0,
+                started_at: None,
                 services: BTreeMap::new(),
             };
             state.instances.insert(spec.name.clone(), new);
@@ -111,6 +112,7 @@ impl Instances for Fake {
                 snapshots: Vec::new(),
                 location: None,
                 boots: 0,
+                started_at: None,
                 services: BTreeMap::new(),
             };
             state.instances.insert(spec.name.clone(), new);
@@ -135,10 +137,12 @@ impl Instances for Fake {
     async fn start(&self, name: &InstanceName) -> Result<()> {
         self.change(|| {
             let mut state = self.call("start")?;
+            let now = state.tick();
             let instance = state.instance_mut(name)?;
             instance.expect(name, EnvStatus::Stopped)?;
             instance.status = EnvStatus::Running;
             instance.boots += 1;
+            instance.started_at = Some(now);
             drop(state);
             self.emit(BackendEvent::Started(name.clone()));
             Ok(())

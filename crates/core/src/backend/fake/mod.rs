@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, watch};
 use super::BackendEvent;
 use crate::error::Result;
 use crate::model::{EngineId, EngineKind, EngineProject, EnvStatus, GuestPort, InstanceName};
+pub use state::Fault;
 use state::State;
 
 /// The only predefined image.
@@ -75,9 +76,19 @@ impl Fake {
         }
     }
 
-    /// Makes the next call of this name (`"start"`, `"snapshot"`…) fail.
+    /// Makes the next call of this name (`"start"`, `"create_snapshot"`…) fail before it changes anything.
     pub fn fail_next(&self, call: &'static str) {
-        self.lock().faults.insert(call);
+        self.inject(call, Fault::Before);
+    }
+
+    /// Makes the next call of this name go wrong.
+    pub fn inject(&self, call: &'static str, fault: Fault) {
+        self.lock().faults.insert(call, fault);
+    }
+
+    /// Sets the engine's clock, which is independent of the caller's.
+    pub fn set_clock(&self, now: jiff::Timestamp) {
+        self.lock().clock = now;
     }
 
     /// Sets whether calls fail as unreachable.
@@ -150,6 +161,7 @@ impl Fake {
     async fn change(&self, change: impl FnOnce() -> Result<()> + Send) -> Result<()> {
         tokio::task::yield_now().await;
         let result = change();
+        let result = result.and_then(|()| self.lock().take_late_fault());
         tokio::task::yield_now().await;
         result
     }

@@ -38,6 +38,7 @@ impl Snapshots for Fake {
                 name: snapshot.clone(),
                 created_at: Timestamp::now(),
                 files: instance.files.clone(),
+                settings: instance.settings.clone(),
             });
             drop(state);
             self.changed(name);
@@ -58,6 +59,7 @@ impl Snapshots for Fake {
             instance.expect(name, EnvStatus::Stopped)?;
             let position = instance.position(name, snapshot)?;
             instance.files = instance.snapshots[position].files.clone();
+            instance.settings = instance.snapshots[position].settings.clone();
             if self.pool == Pool::Zfs {
                 instance.snapshots.truncate(position + 1);
             }

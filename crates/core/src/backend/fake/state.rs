@@ -1,9 +1,9 @@
 //! State of the fake.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::IMAGE;
 use super::guest::{Files, Node};
@@ -11,10 +11,24 @@ use crate::backend::{Instance, InstanceSnapshot, Marks, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvStatus, Fingerprint, GuestPort, InstanceName, SnapshotName};
 
+/// What goes wrong at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, and nothing was changed.
+    Before,
+    /// It fails, but the change was made.
+    After,
+    /// There is no answer, and nothing was changed.
+    NoAnswer,
+    /// There is no answer, but the change was made.
+    LostAnswer,
+}
+
 #[derive(Clone)]
 pub(super) struct FakeSnapshot {
     pub(super) name: SnapshotName,
     pub(super) created_at: Timestamp,
+    pub(super) settings: Settings,
     pub(super) files: Files,
 }
 
@@ -27,6 +41,7 @@ pub(super) struct FakeInstance {
     pub(super) snapshots: Vec<FakeSnapshot>,
     pub(super) location: Option<String>,
     pub(super) boots: u64,
+    pub(super) started_at: Option<Timestamp>,
     /// Services by port; each is a socket of the host.
     pub(super) services: BTreeMap<GuestPort, SocketAddr>,
 }
@@ -40,7 +55,11 @@ pub(super) struct FakeImage {
 pub(super) struct State {
     pub(super) instances: BTreeMap<InstanceName, FakeInstance>,
     pub(super) images: BTreeMap<Fingerprint, FakeImage>,
-    pub(super) faults: HashSet<&'static str>,
+    pub(super) faults: HashMap<&'static str, Fault>,
+    /// Of the call that is being made, for its end.
+    late_fault: Option<Error>,
+    /// The engine's own clock, which ticks at each start.
+    pub(super) clock: Timestamp,
     pub(super) unreachable: bool,
     pub(super) absent: bool,
     pub(super) forbids_snapshots: bool,
@@ -58,7 +77,9 @@ impl State {
         Self {
             instances: BTreeMap::new(),
             images: first.into_iter().collect(),
-            faults: HashSet::new(),
+            faults: HashMap::new(),
+            late_fault: None,
+            clock: Timestamp::UNIX_EPOCH,
             unreachable: false,
             absent: false,
             forbids_snapshots: false,
@@ -72,11 +93,29 @@ impl State {
             let message = "the fake engine is not reachable";
             return Err(Error::new(ErrorKind::Unreachable, message));
         }
-        if self.faults.remove(call) {
-            let message = format!("injected fault before `{call}`");
-            return Err(Error::new(ErrorKind::Engine, message));
+        let (kind, when) = match self.faults.remove(call) {
+            None => return Ok(()),
+            Some(Fault::Before) => (ErrorKind::Engine, "before"),
+            Some(Fault::After) => (ErrorKind::Engine, "after"),
+            Some(Fault::NoAnswer) => (ErrorKind::Timeout, "instead of"),
+            Some(Fault::LostAnswer) => (ErrorKind::Timeout, "after"),
+        };
+        let error = Error::new(kind, format!("injected fault {when} `{call}`"));
+        if when == "after" {
+            self.late_fault = Some(error);
+            return Ok(());
         }
-        Ok(())
+        Err(error)
+    }
+
+    /// Takes the fault for the end of a call.
+    pub(super) fn take_late_fault(&mut self) -> Result<()> {
+        self.late_fault.take().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn tick(&mut self) -> Timestamp {
+        self.clock += SignedDuration::from_secs(1);
+        self.clock
     }
 
     pub(super) fn instance_mut(&mut self, name: &InstanceName) -> Result<&mut FakeInstance> {
@@ -157,7 +196,7 @@ impl FakeInstance {
         Instance {
             name: name.clone(),
             status: self.status,
-            started_at: None,
+            started_at: self.started_at,
             address: running.then_some(std::net::Ipv4Addr::LOCALHOST.into()),
             marks: self.marks.clone(),
             snapshots: snapshots.collect(),

@@ -11,6 +11,7 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Error as WebSocketError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,6 +28,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Limit of other operations: pools without copy-on-write need minutes.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// Shortest time between two questions for the end of an operation.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest time that the engine holds one request for an operation's end.
 const LONG_POLL: Duration = Duration::from_secs(600);
 /// Status codes of operations from here on are final: 200 success, 400 failure, 401 cancelled.
@@ -134,6 +137,7 @@ impl Client {
         let bare = operation.split('?').next().unwrap_or(operation);
         let path = format!("{bare}/wait?timeout={}", LONG_POLL.as_secs());
         loop {
+            let asked = Instant::now();
             let response = self
                 .request("GET", &path, None, LONG_POLL + RESPONSE_TIMEOUT)
                 .await;
@@ -156,6 +160,8 @@ impl Client {
             if operation.status_code >= FIRST_FINAL_STATUS {
                 return Ok(operation);
             }
+            // A failing proxy responds at once.
+            tokio::time::sleep_until(asked + MIN_POLL_INTERVAL).await;
         }
     }
 
@@ -207,6 +213,18 @@ impl Client {
             result = &mut response => result.map_err(lost),
             _ = &mut connection => response.await.map_err(lost),
         }
+    }
+
+    /// Fetches a text file of the engine, such as a log.
+    pub(super) async fn text(&self, path: &str) -> Result<String> {
+        let exchange = tokio::time::timeout(RESPONSE_TIMEOUT, self.exchange("GET", path, None));
+        let (status, bytes) = exchange
+            .await
+            .map_err(|_| self.no_response(RESPONSE_TIMEOUT))??;
+        if !status.is_success() {
+            return Err(self.engine_error(ErrorKind::Engine, status.as_str()));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Sends a body and returns a response, both of any size. `timeout` ends when the response

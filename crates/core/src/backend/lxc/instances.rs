@@ -26,6 +26,7 @@ use crate::backend::{
     CloneSpec, Image, LaunchSpec, Marks, Mount, Nesting, Progress, Secret, Settings,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::escape::visible;
 use crate::hex;
 use crate::model::{EnvStatus, InstanceName};
 
@@ -155,6 +156,9 @@ fn parse_map<T: DeserializeOwned + Default>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap_or_default()
 }
 
+/// Lines of an engine's log in a message.
+const MAX_LOG_LINES: usize = 3;
+
 /// How long the init may take to end before a stop without force fails.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const RENAME_BACKOFF: ConstantBuilder = ConstantBuilder::new()
@@ -173,6 +177,31 @@ impl LxcBackend {
             _ => error,
         })?;
         found.into_instance()
+    }
+
+    /// Adds the engine's log of an instance, whose own message may only be an exit status.
+    async fn explain_failed_start(&self, name: &InstanceName, error: Error) -> Error {
+        let path = format!("/1.0/instances/{name}/logs/lxc.log");
+        let log = match self.client.text(&path).await {
+            Ok(log) => log,
+            Err(log_error) => {
+                tracing::debug!(?log_error, %name, "cannot read the log");
+                return error;
+            }
+        };
+        // "lxc NAME DATE ERROR    start - ../src/lxc/start.c:do_start:123 - message"
+        let errors = log.lines().filter(|line| line.contains(" ERROR "));
+        let messages: Vec<&str> = errors
+            .map(|line| line.splitn(3, " - ").last().unwrap_or(line))
+            .collect();
+        // The first is the cause, and the last lines only say that the start failed.
+        let shown = messages[..messages.len().min(MAX_LOG_LINES)].join("; ");
+        if shown.is_empty() {
+            return error;
+        }
+        let cause = Error::new(ErrorKind::Engine, visible(&shown).into_owned());
+        Error::new(error.kind(), format!("`{name}` does not start"))
+            .caused_by(cause.caused_by(error))
     }
 
     async fn attempt_stop(&self, name: &InstanceName, force: bool) -> Result<()> {
@@ -354,7 +383,7 @@ impl Instances for LxcBackend {
                 Ok(instance) if instance.status == EnvStatus::Frozen => {
                     self.change_state(name, "unfreeze", false).await
                 }
-                _ => Err(error),
+                _ => Err(self.explain_failed_start(name, error).await),
             },
             result => result,
         }

@@ -60,10 +60,12 @@ pub(super) async fn change(
             }
         }
     };
-    if cancelled {
-        return Err(Error::cancelled());
+    match result {
+        // Its end is unknown, so there may be something to roll back.
+        Err(error) if error.is_uncertain() => Err(error),
+        _ if cancelled => Err(Error::cancelled()),
+        result => result,
     }
-    result
 }
 
 /// Waits until the engine's running operations on an instance end.

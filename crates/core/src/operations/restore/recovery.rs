@@ -43,7 +43,8 @@ impl Operations {
         let Some(instance) = find(backend.as_ref(), &record.instance).await? else {
             return Ok(Recovered::Dropped("the env is gone"));
         };
-        if instance.started_at.is_some_and(|at| at > record.started_at) {
+        // By the engine's own clock: ours may differ from it.
+        if record.boot.is_some() && instance.started_at != record.boot {
             return Ok(Recovered::Dropped("the env was started since"));
         }
         if instance.status.is_up() {

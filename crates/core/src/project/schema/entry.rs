@@ -50,7 +50,7 @@ pub struct Entry {
     #[serde(default)]
     pub mounts: Option<Vec<MountEntry>>,
     /// `writable`: in a writable mount the env may also change `.git/hooks` and `.git/config`, which name programs that
-    /// git runs on the host.
+    /// Git runs on the host.
     #[serde(default)]
     #[schemars(schema_with = "json::git", extend("default" = "protected"))]
     pub git: Option<String>,
@@ -70,7 +70,7 @@ pub struct Entry {
     #[serde(default)]
     #[schemars(schema_with = "json::listen")]
     pub listen: Option<IndexMap<u16, String>>,
-    /// Other host names that forwarded ports answer to: `[shop.test]`. Without them a port answers to addresses,
+    /// Other hostnames that forwarded ports answer to: `[shop.test]`. Without them a port answers to addresses,
     /// `localhost` and `*.localhost` only.
     #[serde(default)]
     #[schemars(inner(regex(pattern = "^[a-z0-9_-]+([.][a-z0-9_-]+)*$")))]
