@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
+use crate::frozen::ask;
 use anyhow::{Result, ensure};
 use lxc_dev_manager_tests::engines::{TestEngine, image};
 use lxc_dev_manager_tests::workspace::{Ran, Workspace, program};
@@ -200,5 +201,22 @@ pub fn removal_needs_confirmation(engine: &TestEngine) -> Result<()> {
         &["`-f`", "one snapshot"],
     )?;
     ensure!(workspace.instances()?.len() == 1, "env was removed");
+    Ok(())
+}
+
+pub fn failed_start_shows_the_log_of_the_engine(engine: &TestEngine) -> Result<()> {
+    let workspace = Workspace::new(engine)?;
+    workspace.create("dev")?;
+    workspace.ok(&["down", "dev"])?;
+    // An ID that this host lets no instance have.
+    let path = format!("/1.0/instances/{}-dev", workspace.project);
+    let body = r#"{"config":{"raw.idmap":"uid 54321 1000"}}"#;
+    ask(&engine.socket, "PATCH", &path, body)?;
+    let ran = workspace.run(&["up", "dev"])?;
+    ensure!(ran.code == Some(3), "{ran:#?}");
+    // Not only "exit status 1".
+    for words in ["does not start", "[54321-54322) not allowed"] {
+        ensure!(ran.stderr.contains(words), "no {words:?}: {ran:#?}");
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::Workspace;
 
 /// Sends a request to the engine's API.
-fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Result<serde_json::Value> {
+pub fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Result<serde_json::Value> {
     let output = Command::new("curl")
         .args(["-sS", "-X", method, "-d", body, "--unix-socket"])
         .arg(socket)

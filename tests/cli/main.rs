@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         errors::rejects_invalid_files,
         errors::rejects_invalid_arguments,
         errors::removal_needs_confirmation,
+        errors::failed_start_shows_the_log_of_the_engine,
         frozen::commands_thaw_a_frozen_env,
         full_state::full_state_disk_stops_neither_removal_nor_gc,
         guest::exec_passes_exit_codes_and_streams,

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lxc_dev_manager_core::Result;
-use lxc_dev_manager_core::model::{GuestPort, ProjectName, RemoteName, parse_port_list};
+use lxc_dev_manager_core::model::{
+    GuestPort, OperationId, ProjectName, RemoteName, parse_port_list,
+};
 
 pub(crate) use env::{
     CloneEnv, CreateEnv, DeleteSnapshot, EnvOnly, Envs, Exec, Mv, Remove, Rename, Reset, Ssh,
@@ -208,6 +210,9 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Write manual pages
     Man(Man),
+    /// Wait for the end of a socket forward, and end it if its owner was killed
+    #[command(hide = true)]
+    EndForward(EndForward),
     /// Connect stdin and stdout to a port of an env
     #[command(hide = true)]
     Dial(Dial),
@@ -321,6 +326,11 @@ pub(crate) struct DeleteProject {
     /// Do not ask for confirmation
     #[arg(short, long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EndForward {
+    pub(crate) id: OperationId,
 }
 
 #[derive(Debug, Args)]

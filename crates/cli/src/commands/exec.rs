@@ -1,6 +1,8 @@
 //! `exec` and `ssh`. They return the guest's exit code.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 
 use lxc_dev_manager_core::backend::{ExecIo, ExecSpec};
 use lxc_dev_manager_core::model::{EnvName, EnvPattern, UserName};
@@ -8,10 +10,11 @@ use lxc_dev_manager_core::operations::ForwardedSocket;
 use lxc_dev_manager_core::project::Project;
 use lxc_dev_manager_core::provision;
 use lxc_dev_manager_core::{Error, ErrorKind, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::EXEC_FAILED;
 use super::multi_env::matching_envs;
-use crate::args::{Exec, Ssh};
+use crate::args::{EndForward, Exec, Ssh};
 use crate::context::Context;
 use crate::prefixed_writer::PrefixedWriter;
 use crate::terminal::{self, RawMode};
@@ -185,7 +188,31 @@ async fn forward_agent(context: &Context, target: &Target<'_>) -> Result<Forward
     let forwarded = context
         .operations
         .forward_socket(project, env, user, &socket);
-    forwarded
+    let forwarded = forwarded
         .await
-        .map_err(|error| error.context("cannot forward the SSH agent"))
+        .map_err(|error| error.context("cannot forward the SSH agent"))?;
+    watch_over(&forwarded)?;
+    Ok(forwarded)
+}
+
+/// Starts the process that ends a forward if this one is killed.
+fn watch_over(forwarded: &ForwardedSocket) -> Result<()> {
+    let failed = |error| Error::io("cannot watch over the SSH agent", error);
+    std::process::Command::new(std::env::current_exe().map_err(failed)?)
+        .args(["end-forward", forwarded.id().as_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Not ended by the terminal's signals.
+        .process_group(0)
+        .spawn()
+        .map(drop)
+        .map_err(failed)
+}
+
+/// Waits for the end of a forward.
+pub(crate) async fn end_forward(context: &Context, args: EndForward) -> Result<()> {
+    let _hang_up = signal(SignalKind::hangup())
+        .map_err(|error| Error::io("cannot listen for signals", error))?;
+    context.operations.end_orphaned_forward(&args.id).await
 }

@@ -144,6 +144,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         C::SshConfig(args) => ssh_config::run(context, args)?,
         C::Completions(args) => documents::completions(&args),
         C::Man(args) => documents::man(context, &args)?,
+        C::EndForward(args) => exec::end_forward(context, args).await?,
         C::Dial(args) => ssh_config::dial(context, args).await?,
         C::HostKeys(args) => ssh_config::host_keys(context, args).await?,
     }

@@ -170,12 +170,9 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether an operation has a journal, owned or not.
-    pub(super) fn exists(home: &Home, id: &OperationId) -> Result<bool> {
-        Ok(home
-            .directory("journal")?
-            .join(format!("{id}.json"))
-            .exists())
+    /// Path of an operation's journal, which may not exist.
+    pub(super) fn of_operation(home: &Home, id: &OperationId) -> Result<PathBuf> {
+        Ok(home.directory("journal")?.join(format!("{id}.json")))
     }
 
     /// Records the phase that is about to begin.

@@ -56,7 +56,9 @@ impl Operations {
             return Ok(false);
         };
         let is_own = instance.marks.path.as_deref() == Some(project.directory());
-        Ok(is_own && instance.snapshots.is_empty() && !Journal::exists(&self.home, operation)?)
+        Ok(is_own
+            && instance.snapshots.is_empty()
+            && !Journal::of_operation(&self.home, operation)?.exists())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Forwarding a socket of this host, the SSH agent's, into an env while a command runs there.
 //!
 //! The command may run for days, so the env is locked only to start and end the forward. The journal is
-//! held all the time; if its owner is killed, recovery ends the forward.
+//! held all the time; if its owner is killed, recovery ends the forward. A second process of the command waits for that.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Operations;
 use super::journal::{Detail, Journal};
@@ -13,10 +14,12 @@ use super::operation::Operation;
 use super::resolve::ResolvedEnv;
 use crate::backend::{Backend, SocketForward};
 use crate::error::{Error, Result};
-use crate::model::{EnvName, InstanceName, UserName};
+use crate::model::{EnvName, InstanceName, OperationId, UserName};
 use crate::project::Project;
 use crate::provision;
 use crate::view::OperationKind;
+
+const OWNER_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A forwarded socket, until [`Operations::end_socket_forward`].
 pub struct ForwardedSocket {
@@ -31,6 +34,12 @@ impl ForwardedSocket {
     #[must_use]
     pub fn guest_path(&self) -> &str {
         &self.forward.guest
+    }
+
+    /// The operation that forwards it, for [`Operations::end_orphaned_forward`].
+    #[must_use]
+    pub fn id(&self) -> &OperationId {
+        &self.journal.record.id
     }
 }
 
@@ -99,6 +108,22 @@ impl Operations {
                     tracing::warn!("cannot end a socket forward");
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Waits until a forward has ended, and ends it if its owner was killed.
+    ///
+    /// # Errors
+    /// Those of [`Self::recover`].
+    pub async fn end_orphaned_forward(&self, id: &OperationId) -> Result<()> {
+        loop {
+            match Journal::of_operation(self.home(), id)? {
+                // A wait in the kernel would hold a thread.
+                path if path.exists() && Journal::claim(&path).is_none() => {
+                    tokio::time::sleep(OWNER_POLL_INTERVAL).await;
+                }
+                _ => return self.recover().await,
             }
         }
     }
