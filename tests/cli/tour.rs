@@ -134,6 +134,7 @@ pub fn up_creates_envs_of_the_file(engine: &TestEngine) -> Result<()> {
 pub fn checkouts_do_not_change_each_other(engine: &TestEngine) -> Result<()> {
     let workspace = Workspace::new(engine)?;
     workspace.create("dev")?;
+    workspace.ok(&["container", "snapshot", "create", "dev", "mine"])?;
     let second = workspace.root.path().join("second");
     std::fs::create_dir(&second)?;
     std::fs::write(second.join("containers.yaml"), workspace.file()?)?;
@@ -142,10 +143,27 @@ pub fn checkouts_do_not_change_each_other(engine: &TestEngine) -> Result<()> {
     let first = workspace.directory().canonicalize()?.display().to_string();
     let line = format!("dev was created in another checkout, {first}");
     ensure!(listed.contains(there) && listed.contains(&line), "{listed}");
-    for arguments in [&["remove", "-f", "dev"][..], &["rename", "dev", "two"]] {
+    let snapshot = ["container", "snapshot", "create", "dev", "s"];
+    std::fs::write(second.join("file"), "")?;
+    for arguments in [
+        &["remove", "-f", "dev"][..],
+        &["rename", "dev", "two"],
+        &["up", "dev"],
+        &["down", "dev"],
+        &["restart", "dev"],
+        &["config", "apply", "dev"],
+        &["container", "reset", "dev"],
+        &snapshot,
+        &["container", "snapshot", "delete", "dev", "mine"],
+        &["image", "create", "dev", "published"],
+        &["mv", "file", "dev:/tmp/"],
+    ] {
         let refused = workspace.run(&[&["-C", there], arguments].concat())?;
-        ensure!(refused.code == Some(1), "{refused:?}");
-        ensure!(refused.stderr.contains(&first), "{refused:?}");
+        ensure!(refused.code == Some(1), "{arguments:?}: {refused:?}");
+        ensure!(
+            refused.stderr.contains(&first),
+            "{arguments:?}: {refused:?}"
+        );
     }
     workspace.ok(&["-C", there, "project", "delete", "-f"])?;
     workspace.ok(&["exec", "dev", "--", "true"]).map(drop)

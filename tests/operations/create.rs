@@ -4,7 +4,7 @@ use lxc_dev_manager_core::ErrorKind;
 use lxc_dev_manager_core::backend::fake::Pool;
 use lxc_dev_manager_core::backend::{Files, Instances};
 use lxc_dev_manager_core::backend::{Image, LaunchSpec, Marks, Progress, Settings};
-use lxc_dev_manager_core::model::OperationId;
+use lxc_dev_manager_core::model::{EnvStatus, OperationId};
 use tokio_util::sync::CancellationToken;
 
 use super::{Stage, dev_instance, env, notices, request};
@@ -117,7 +117,7 @@ async fn rejects_instances_of_other_projects() {
 }
 
 #[tokio::test]
-async fn adopts_unmarked_instances() {
+async fn unmarked_instances_are_used_after_their_adoption() {
     let stage = Stage::new(Pool::Btrfs);
     stage.create("dev").await.unwrap();
     stage
@@ -125,13 +125,26 @@ async fn adopts_unmarked_instances() {
         .set_marks(&dev_instance(), &Default::default())
         .await
         .unwrap();
-    assert!(
-        stage
-            .operations
-            .stop(&stage.project(), &env("dev"))
-            .await
-            .is_ok()
-    );
+    let (operations, dev) = (&stage.operations, env("dev"));
+    let mut project = stage.project();
+    for refused in [
+        operations.stop(&project, &dev).await.map(drop),
+        operations.remove(&mut project, &dev).await.map(drop),
+        stage.create("dev").await.map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotOurs, "{error:?}");
+        assert!(error.hint().unwrap().contains("adopt dev"), "{error:?}");
+    }
+    // It is shown, with what to do.
+    let view = operations.overview(&[stage.directory()]).await.unwrap();
+    let shown = &view.projects[0].envs[0];
+    assert_eq!(shown.status, EnvStatus::Running);
+    let problem = shown.problem.as_ref().unwrap();
+    assert!(problem.message.contains("not adopted"), "{problem:?}");
+    assert!(operations.adopt(&project, &dev).await.unwrap());
+    assert!(!operations.adopt(&project, &dev).await.unwrap());
+    operations.stop(&project, &dev).await.unwrap();
 }
 
 #[tokio::test]

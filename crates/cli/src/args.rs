@@ -15,8 +15,8 @@ use lxc_dev_manager_core::model::{
 };
 
 pub(crate) use env::{
-    CloneEnv, CreateEnv, DeleteSnapshot, EnvOnly, Envs, Exec, Mv, Remove, Rename, Reset, Ssh,
-    TakeSnapshot, Undo, Up,
+    Adopt, CloneEnv, CreateEnv, DeleteSnapshot, EnvOnly, Envs, Exec, Mv, Remove, Rename, Reset,
+    Ssh, TakeSnapshot, Undo, Up,
 };
 pub(crate) use image::{
     CreateImage, DeleteImage, ExportImage, ImageCommand, ImportImage, ListImages, OneImage,
@@ -189,6 +189,10 @@ pub(crate) enum Command {
     /// Needed for mounts, set-up scripts outside the project, `env`, `listen`, `remote`, `wake` and `autostart`, and
     /// after each change of them.
     Trust(TrustArgs),
+    /// Make existing instances envs of this project
+    ///
+    /// For those that the file lists, but that were created by another program or by hand.
+    Adopt(Adopt),
     /// Withdraw `trust`
     Untrust,
     /// Delete expired undo copies, or all of them

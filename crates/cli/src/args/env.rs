@@ -57,6 +57,13 @@ pub(crate) struct Envs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// Env names or patterns (`*`, `?`)
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<EnvPattern>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Env names or patterns (`*`, `?`) [default: all]
     #[arg(value_name = "NAME")]

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod adopt;
 mod clone;
 mod config;
 mod create_env;
@@ -138,6 +139,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         C::Watch(args) => watch::watch(context, args).await?,
         C::Events(args) => watch::events(context, args).await?,
         C::Trust(args) => trust::trust(context, &args)?,
+        C::Adopt(args) => return adopt::run(context, args).await,
         C::Untrust => trust::untrust(context)?,
         C::Gc(args) => gc::run(context, args).await?,
         C::Doctor => return doctor::run(context).await,

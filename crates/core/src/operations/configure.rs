@@ -52,7 +52,7 @@ impl Operations {
     ) -> Result<Configured> {
         let project = &project.reopen()?;
         let now = self.settings(project, env)?;
-        let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
+        let ResolvedEnv { backend, instance } = self.resolve_own(project, env).await?;
         let capabilities = backend.capabilities().await?;
         let now = now.within(&capabilities);
         let user = project.file().user(env)?.name;

@@ -63,7 +63,7 @@ impl Operations {
         cancel: &CancellationToken,
     ) -> Result<Published> {
         let project = &project.reopen()?;
-        let resolved = self.resolve(project, env).await?;
+        let resolved = self.resolve_own(project, env).await?;
         let ResolvedEnv { backend, instance } = &resolved;
         let store = ImageStore {
             backend: backend.clone(),

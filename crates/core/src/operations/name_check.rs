@@ -3,7 +3,7 @@
 use super::Operations;
 use super::instances::force_delete;
 use super::journal::Journal;
-use super::resolve::{foreign_instance, is_ours, label};
+use super::resolve::{foreign_instance, is_ours, label, not_adopted};
 use crate::backend::Instance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EnvName, InstanceName};
@@ -28,6 +28,9 @@ impl Operations {
         if self.is_orphaned(&resolved.instance, project)? {
             self.notice(format!("deleting `{name}`, left by an interrupted create"));
             return force_delete(resolved.backend.as_ref(), name).await;
+        }
+        if marks.project.is_none() && marks.env.is_none() {
+            return Err(not_adopted(resolved.backend.as_ref(), name, env));
         }
         let other_checkout = marks
             .path

@@ -322,6 +322,13 @@ pub(crate) fn env_view(
         let message = "an instance of this name belongs to another project";
         overlay.problem = Some(Error::new(ErrorKind::NotOurs, message).report());
     }
+    if let Some((_, instance)) = own
+        && instance.marks.env.is_none()
+    {
+        let message = format!("not adopted: run `lxc-dev-manager adopt {name}`");
+        let problem = Error::new(ErrorKind::NotOurs, message).report();
+        overlay.problem.get_or_insert(problem);
+    }
     let status = match own {
         Some((_, instance)) => instance.status,
         None if complete => EnvStatus::NotFound,

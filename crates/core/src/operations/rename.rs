@@ -52,8 +52,7 @@ impl Operations {
     ) -> Result<Renamed> {
         *project = project.reopen()?;
         ensure_free_name(project, env, new)?;
-        let resolved = self.resolve(project, env).await?;
-        resolved.ensure_own_checkout(project)?;
+        let resolved = self.resolve_own(project, env).await?;
         let target = project.instance(new)?;
         if target.as_str() != resolved.instance.name.as_str() {
             self.ensure_absent(project, new, &target).await?;

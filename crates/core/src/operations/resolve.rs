@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Operations;
+use super::instances::marks;
 use crate::backend::{Backend, Instance, Marks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{EngineKind, EnvName, InstanceName, SnapshotName, UserName};
 use crate::project::{FILE_NAME, Project};
-use crate::view::EnvRef;
+use crate::view::{EnvRef, OperationKind};
 
 /// An env with its instance and engine.
 pub(super) struct ResolvedEnv {
@@ -63,15 +64,27 @@ enum Query {
     Brief,
 }
 
-/// Whether an instance belongs to an env of a project, by its marks. An unmarked instance that the file
-/// lists by its exact name was created by the original tool, and is adopted.
+/// Whether an instance belongs to an env of a project, by its marks. An unmarked one that the file lists by its exact
+/// name is shown as that env, but needs [`Operations::adopt`] before it is used.
 pub(crate) fn is_ours(instance: &Instance, project: &Project, env: &EnvName) -> bool {
     let marks = &instance.marks;
-    if instance.is_foreign {
-        return false;
-    }
-    let unmarked = marks.project.is_none() && marks.env.is_none();
-    unmarked || (marks.project == project.name() && marks.env.as_ref() == Some(env))
+    let is_marked = marks.project == project.name() && marks.env.as_ref() == Some(env);
+    is_unmarked(instance) || (is_marked && !instance.is_foreign)
+}
+
+/// Whether an instance was created by the original tool, or by hand.
+fn is_unmarked(instance: &Instance) -> bool {
+    let marks = &instance.marks;
+    !instance.is_foreign && marks.project.is_none() && marks.env.is_none()
+}
+
+/// The error for an unmarked instance.
+pub(super) fn not_adopted(backend: &dyn Backend, name: &InstanceName, env: &EnvName) -> Error {
+    let kind = backend.kind();
+    let message = format!("this program did not create the instance `{name}` in {kind}");
+    Error::new(ErrorKind::NotOurs, message).with_hint(format!(
+        "if it is the env `{env}`, adopt it: `lxc-dev-manager adopt {env}`"
+    ))
 }
 
 impl Operations {
@@ -83,6 +96,20 @@ impl Operations {
         self.resolve_with(project, env, Query::Full).await
     }
 
+    /// Finds the instance of an env for a change: it belongs to this checkout.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`]; `NotOurs` if another existing checkout created it.
+    pub(super) async fn resolve_own(
+        &self,
+        project: &Project,
+        env: &EnvName,
+    ) -> Result<ResolvedEnv> {
+        let resolved = self.resolve(project, env).await?;
+        resolved.ensure_own_checkout(project)?;
+        Ok(resolved)
+    }
+
     /// Like [`Self::resolve`], without snapshots and address.
     pub(super) async fn resolve_brief(
         &self,
@@ -90,6 +117,33 @@ impl Operations {
         env: &EnvName,
     ) -> Result<ResolvedEnv> {
         self.resolve_with(project, env, Query::Brief).await
+    }
+
+    /// Makes an unmarked instance an env of the project: one that the original tool or the user has created.
+    /// Returns `false` if it is one already.
+    ///
+    /// # Errors
+    /// `NotFound` without an instance; `NotOurs` if it belongs to another project.
+    pub async fn adopt(&self, project: &Project, env: &EnvName) -> Result<bool> {
+        let failed = |error: Error| error.context(format!("cannot adopt `{env}`"));
+        let begun = self
+            .begin(project, env, OperationKind::Configure, None)
+            .await;
+        let operation = begun.map_err(failed)?;
+        let adopted = async {
+            self.known_env(project, env)?;
+            let name = project.instance(env)?;
+            match self.find(&name).await? {
+                Some(found) if is_unmarked(&found.instance) => {
+                    let marks = marks(project, env, None);
+                    found.backend.set_marks(&name, &marks).await?;
+                    Ok(true)
+                }
+                _ => self.resolve(project, env).await.map(|_| false),
+            }
+        };
+        let result = adopted.await.map_err(failed);
+        self.end(operation, result)
     }
 
     /// Returns the reference of an env that the file lists.
@@ -137,6 +191,9 @@ impl Operations {
         self.known_env(project, env)?;
         let name = project.instance(env)?;
         match self.find_in(&name, query).await? {
+            Some(resolved) if is_unmarked(&resolved.instance) => {
+                Err(not_adopted(resolved.backend.as_ref(), &name, env))
+            }
             Some(resolved) if is_ours(&resolved.instance, project, env) => {
                 // A cache never stops a command.
                 if let Err(error) = self.known_engines.add(&self.home, resolved.backend.id()) {

@@ -83,7 +83,7 @@ impl Operations {
         snapshot: &SnapshotName,
     ) -> Result<Restored> {
         let project = &project.reopen()?;
-        let resolved = self.resolve(project, env).await?;
+        let resolved = self.resolve_own(project, env).await?;
         let ResolvedEnv { backend, instance } = &resolved;
         resolved.ensure_snapshot(env, snapshot)?;
         let capabilities = backend.capabilities().await?;

@@ -61,7 +61,7 @@ impl Operations {
         stop: MayStop,
     ) -> Result<()> {
         *project = project.reopen()?;
-        let resolved = self.resolve(project, env).await?;
+        let resolved = self.resolve_own(project, env).await?;
         let name = &resolved.instance.name;
         if resolved
             .instance
@@ -157,7 +157,7 @@ impl Operations {
         snapshot: &SnapshotName,
     ) -> Result<()> {
         *project = project.reopen()?;
-        let resolved = self.resolve(project, env).await?;
+        let resolved = self.resolve_own(project, env).await?;
         let deleted = resolved
             .backend
             .delete_snapshot(&resolved.instance.name, snapshot)

@@ -57,7 +57,7 @@ impl Operations {
     ) -> Result<Started> {
         self.delete_sleep_mark(&project.instance(env)?)?;
         let project = &project.reopen()?;
-        let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
+        let ResolvedEnv { backend, instance } = self.resolve_own(project, env).await?;
         let name = &instance.name;
         if instance.status == EnvStatus::Running {
             let address = match instance.address {
@@ -101,7 +101,7 @@ impl Operations {
         operation: &Operation,
     ) -> Result<Started> {
         let project = &project.reopen()?;
-        let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
+        let ResolvedEnv { backend, instance } = self.resolve_own(project, env).await?;
         let mut journal = self.journal(operation, backend.as_ref(), &instance.name, true)?;
         journal.enter(JournalStep::Restarting)?;
         let started = async {
@@ -175,7 +175,7 @@ impl Operations {
         // Before the stop: an open connection would start the env again at once.
         self.mark_asleep(project, env)?;
         let project = &project.reopen()?;
-        let ResolvedEnv { backend, instance } = self.resolve(project, env).await?;
+        let ResolvedEnv { backend, instance } = self.resolve_own(project, env).await?;
         if instance.status == EnvStatus::Stopped {
             return Ok(Stopped {
                 already: true,

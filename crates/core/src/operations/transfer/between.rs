@@ -27,6 +27,7 @@ impl Operations {
     ) -> Result<Transferred> {
         let (source_env, source_user) = self.resolve_running(project, source).await?;
         let (resolved, user) = self.resolve_running(project, env).await?;
+        resolved.ensure_own_checkout(project)?;
         let name = base_name(from).unwrap_or_default();
         let target = inspect(&resolved, &user, path, name, request.create_directories).await?;
         if source == env {

@@ -36,6 +36,7 @@ impl Operations {
         let total = blocking(&operation.threads, move || pack::measure(&source)).await;
         let total = total.map_err(|error| unreadable(from, error))?;
         let (resolved, user) = self.resolve_running(project, env).await?;
+        resolved.ensure_own_checkout(project)?;
         let target = inspect(&resolved, &user, path, &name, request.create_directories).await?;
         let (journal, staging) = self.stage_in_guest(operation, &resolved, &target)?;
         self.step(operation, COPYING);
