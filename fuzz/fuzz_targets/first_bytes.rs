@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lxc_dev_manager_core::proxy::{Target, MAX_HEAD_BYTES, Sniffed, sniff};
+use lxc_dev_manager_core::proxy::{MAX_HEAD_BYTES, Sniffed, Target, sniff};
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = sniff(bytes);
     match &whole {
         Sniffed::Known {
-            asked: Target::Named(name),
+            target: Target::Named(name),
             ..
         } => {
             // A name is one that stands there, in letters that hosts have.
@@ -24,14 +24,14 @@ fuzz_target!(|bytes: &[u8]| {
         _ => {}
     }
     // What comes in pieces is judged as if it came at once: whatever is known of a part is known of the
-    // whole, so that nobody is led astray by where a packet ends.
+    // whole, so that the end of a packet leads nowhere else.
     for end in [bytes.len() / 2, bytes.len().saturating_sub(1)] {
         let part = sniff(&bytes[..end]);
-        if let Sniffed::Known { asked, .. } = &part {
-            let Sniffed::Known { asked: later, .. } = &whole else {
+        if let Sniffed::Known { target, .. } = &part {
+            let Sniffed::Known { target: later, .. } = &whole else {
                 panic!("{part:?} became {whole:?}");
             };
-            assert_eq!(asked, later);
+            assert_eq!(target, later);
         }
     }
 });

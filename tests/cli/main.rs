@@ -9,6 +9,7 @@ mod full_state;
 mod guest;
 mod hostile_files;
 mod hostile_guest;
+mod hostile_neighbour;
 mod killed;
 mod killed_copies;
 mod mounts;
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
         hostile_guest::endless_and_misleading_streams_are_bounded,
         hostile_guest::limit_holds_between_envs,
         hostile_guest::copy_into_an_env_replaces_a_pipe,
+        hostile_neighbour::state_and_sockets_are_private,
+        hostile_neighbour::project_of_a_neighbour_is_not_used,
         errors::fails_without_engine,
         errors::fails_without_permission,
         errors::rejects_unknown_image,

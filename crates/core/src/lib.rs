@@ -12,6 +12,8 @@ pub mod error;
 pub mod escape;
 pub mod event;
 pub mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hex;
 pub mod home;
 pub mod image_names;

@@ -1,6 +1,7 @@
 //! Desktop notifications for failures and restores. The view always shows the same information.
 
 use lxc_dev_manager_core::Error;
+use lxc_dev_manager_core::escape::visible;
 use lxc_dev_manager_core::view::{EnvRef, OperationKind, Outcome};
 use notify_rust::Notification;
 use tokio::sync::broadcast;
@@ -39,10 +40,27 @@ async fn show(outcome: &Outcome) {
 }
 
 async fn notify(title: &str, body: &str) {
+    let body = body_text(body);
     let mut notification = Notification::new();
-    notification.appname(APP_NAME).summary(title).body(body);
+    notification
+        .appname(APP_NAME)
+        .summary(&visible(title))
+        .body(&body);
     if let Err(error) = show_notification(notification).await {
         tracing::info!(%error, "cannot show notification");
+    }
+}
+
+/// A body without markup, which Linux desktops would follow (Desktop Notifications Specification). Messages may have
+/// words of a guest.
+fn body_text(text: &str) -> String {
+    let text = visible(text);
+    if cfg!(target_os = "linux") {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+    } else {
+        text.into_owned()
     }
 }
 
@@ -95,6 +113,18 @@ mod tests {
             undoable: error.is_none(),
             summary: kind.summary(&"dev".parse().unwrap(), Some(&"before".parse().unwrap())),
             error: error.map(|error| error.report()),
+        }
+    }
+
+    #[test]
+    fn markup_and_escape_sequences_are_text() {
+        let body = body_text("<a href=\"x\">&</a>\u{1b}[31m");
+        assert!(!body.contains('\u{1b}'), "{body:?}");
+        if cfg!(target_os = "linux") {
+            assert!(
+                body.starts_with("&lt;a href=\"x\"&gt;&amp;&lt;/a&gt;"),
+                "{body}"
+            );
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) use session::is_session_file;
 pub use snapshot::MayStop;
 pub use socket_forward::ForwardedSocket;
 pub use start_stop::{Started, Stopped};
+#[cfg(feature = "fuzzing")]
+pub use transfer::unpack_stream;
 pub use transfer::{Location, TransferRequest, Transferred};
 pub use undo_limit::UndoPolicy;
 

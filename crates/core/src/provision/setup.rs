@@ -11,6 +11,7 @@ use tokio::io::AsyncWrite;
 use super::RUN_AS;
 use crate::backend::{Backend, ExecIo, ExecSpec};
 use crate::error::{Error, ErrorKind, Result};
+use crate::escape::visible;
 use crate::model::{InstanceName, UserName};
 
 /// Runs the script on stdin in the user's home. `$1` user, `$2` [`RUN_AS`].
@@ -76,9 +77,9 @@ impl LineBuffer {
     }
 
     fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).into_owned();
+        let line = String::from_utf8_lossy(&self.partial).replace('\t', "    ");
         self.partial.clear();
-        let line = line.trim_end_matches('\r');
+        let line = &*visible(line.trim_end_matches('\r'));
         (self.on_line)(line);
         if line.trim().is_empty() {
             return;

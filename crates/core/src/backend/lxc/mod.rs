@@ -38,3 +38,5 @@ mod wire;
 pub use backend::LxcBackend;
 pub use locate::{EngineVariables, HostEnvironment};
 pub use remotes::LxcRemotes;
+#[cfg(feature = "fuzzing")]
+pub use wire::read_json;

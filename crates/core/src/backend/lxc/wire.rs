@@ -270,6 +270,23 @@ impl Instance {
     }
 }
 
+/// Reads JSON as each type that an engine sends, and converts it. Returns how many types it was.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn read_json(text: &[u8]) -> usize {
+    let instance = serde_json::from_slice::<Instance>(text).map(Instance::into_instance);
+    let state = serde_json::from_slice::<State>(text).map(State::into_usage);
+    let others = [
+        serde_json::from_slice::<Envelope>(text).is_ok(),
+        serde_json::from_slice::<Operation>(text).is_ok(),
+        serde_json::from_slice::<Server>(text).is_ok(),
+        serde_json::from_slice::<Profile>(text).is_ok(),
+        instance.is_ok_and(|read| read.is_ok()),
+        state.is_ok(),
+    ];
+    others.into_iter().filter(|is_read| *is_read).count()
+}
+
 /// Whether a connection to an address can end in a guest. A guest shows what it likes.
 fn is_guest_address(address: IpAddr) -> bool {
     match address {

@@ -135,3 +135,14 @@ fn label(location: &Location) -> String {
         Location::Guest { env, path } => format!("`{env}:{path}`"),
     }
 }
+
+/// Unpacks a stream of a guest in a directory. Returns the number of files.
+///
+/// # Errors
+/// Those of the stream, and of writing.
+#[cfg(feature = "fuzzing")]
+pub fn unpack_stream(stream: &[u8], into: &std::path::Path, max: u64) -> std::io::Result<u64> {
+    let directory = directory::Directory::open(into)?;
+    let unpacked = unpack::unpack(stream, &directory, max, &mut |_| {})?;
+    Ok(unpacked.files)
+}
