@@ -11,7 +11,7 @@ use lxc_dev_manager_core::error::{ErrorKind, ErrorReport};
 use lxc_dev_manager_core::model::{EngineKind, EnvStatus, Limits, PortState};
 use lxc_dev_manager_core::view::{
     Action, ActionKind, AllowedActions, EngineView, EnvRef, EnvView, OperationKind, OperationView,
-    Outcome, PortView, ProjectHead, ProjectView, SnapshotView, UndoView, View, ViewEvent,
+    Outcome, PartView, PortView, ProjectHead, ProjectView, SnapshotView, UndoView, View, ViewEvent,
     ViewPatch,
 };
 
@@ -42,6 +42,7 @@ fn declarations() -> String {
         ProjectView,
         View,
         EnvRef,
+        PartView,
         ProjectHead,
         Outcome,
         ViewPatch,

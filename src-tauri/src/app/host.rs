@@ -145,6 +145,11 @@ fn ensure_no_session(operations: &Operations, project: &Project, env: &EnvRef) -
 
 #[async_trait]
 impl Host for Desktop {
+    fn trust(&self, path: &str, parts: &[String]) -> Result<()> {
+        let project = Project::open(Path::new(path))?;
+        self.operations.trust().add_shown(&project, parts)
+    }
+
     async fn act(&self, action: Action) -> Result<()> {
         match action {
             Action::Start { env } => {

@@ -69,7 +69,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let app = tauri::Builder::default()
         .plugin(tauri_plugin_shell::init())
         .manage(Listener::default())
-        .invoke_handler(tauri::generate_handler![watch, act, close_window])
+        .invoke_handler(tauri::generate_handler![watch, act, trust, close_window])
         .setup(move |app| {
             start(app.handle(), home);
             Ok(())
@@ -220,6 +220,12 @@ async fn watch(
 #[tauri::command]
 async fn act(link: State<'_, Link>, action: Action) -> Result<(), ErrorReport> {
     link.request(Request::Act { action }).await
+}
+
+/// Allows parts of a project's file.
+#[tauri::command]
+async fn trust(link: State<'_, Link>, path: String, parts: Vec<String>) -> Result<(), ErrorReport> {
+    link.request(Request::Trust { path, parts }).await
 }
 
 /// Closes the window.

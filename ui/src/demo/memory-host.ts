@@ -30,6 +30,8 @@ const UNDO_LIFETIME = 3 * 24 * 60 * 60 * 1000;
 export class MemoryHost implements Host {
   /** All received actions, in order. */
   readonly actions: Action[] = [];
+  /** All allowed parts, in order. */
+  readonly trusted: string[] = [];
   closed = false;
   /** Makes `watch` reject. */
   watchError: ErrorReport | null = null;
@@ -68,6 +70,17 @@ export class MemoryHost implements Host {
     if (action.action === "focus") this.#focus(action);
     else if (action.action === "dismiss") this.updateEnv(action.env, { problem: null });
     else await this.#run(action);
+  }
+
+  async trust(path: string, parts: string[]): Promise<void> {
+    this.trusted.push(...parts);
+    if (this.actionError) throw this.actionError;
+    const project = this.#view.projects.find((project) => project.path === path);
+    if (!project) throw new Error(`no project ${path}`);
+    const untrusted = (project.untrusted ?? []).filter(({ text }) => !parts.includes(text));
+    const { envs, ...head } = { ...project, untrusted };
+    if (untrusted.length === 0) head.problem = null;
+    this.send({ kind: "project", project: { ...head, envs: envs.map((env) => env.name) } });
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,9 @@ export const tauriHost: Host = {
   async act(action: Action) {
     await invoke("act", { action });
   },
+  async trust(path, parts) {
+    await invoke("trust", { path, parts });
+  },
   async close() {
     await invoke("close_window");
   },

@@ -9,6 +9,8 @@ export interface Host {
   watch(listener: (event: ViewEvent) => void): Promise<void>;
   /** Performs an action. Rejects with an `ErrorReport`. */
   act(action: Action): Promise<void>;
+  /** Allows parts of a project's file, by their texts. Rejects with an `ErrorReport`. */
+  trust(path: string, parts: string[]): Promise<void>;
   /** Closes this window. */
   close(): Promise<void>;
 }

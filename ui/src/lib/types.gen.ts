@@ -154,6 +154,10 @@ name: string | null,
  */
 path: string, problem: ErrorReport | null, 
 /**
+ * What its file does to this machine without the user's consent; omitted if nothing.
+ */
+untrusted?: Array<PartView>, 
+/**
  * In the order of the file.
  */
 envs: Array<EnvView>, };
@@ -170,7 +174,21 @@ export type EnvRef = {
  */
 project_path: string, env: string, };
 
+export type PartView = { 
+/**
+ * What it does, and in which envs, in words.
+ */
+text: string, 
+/**
+ * It reaches the home itself, keys, or files outside of home and project.
+ */
+is_sensitive: boolean, };
+
 export type ProjectHead = { name: string | null, path: string, problem: ErrorReport | null, 
+/**
+ * What the project's file does to this machine without the user's consent; omitted if nothing.
+ */
+untrusted?: Array<PartView>, 
 /**
  * In the order of the file.
  */

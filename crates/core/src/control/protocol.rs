@@ -66,6 +66,11 @@ pub enum Request {
         #[serde(rename = "do")]
         action: Action,
     },
+    /// Allow these parts of a project's file, as they were shown to the user.
+    Trust {
+        path: String,
+        parts: Vec<String>,
+    },
     ShowWindow,
     /// Forward these ports while this connection lasts; sends [`Push::Forwards`] now and on changes.
     Lease {

@@ -35,6 +35,14 @@ pub trait Host: Send + Sync + 'static {
     }
     /// Carries out an action.
     async fn act(&self, action: Action) -> Result<()>;
+    /// Records the user's consent to these parts of a project's file.
+    ///
+    /// # Errors
+    /// `Unsupported` without a window.
+    fn trust(&self, _path: &str, _parts: &[String]) -> Result<()> {
+        let message = "consent is given in the app, or by `lxc-dev-manager trust`";
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
     /// The view and its changes.
     fn watch(&self) -> &Watch;
     /// Shows the window.
@@ -248,6 +256,7 @@ async fn respond(id: u64, request: Request, host: Arc<dyn Host>, responses: mpsc
     let done = |()| Response::Done;
     let result = match request {
         Request::Act { action } => host.act(action).await.map(done),
+        Request::Trust { path, parts } => host.trust(&path, &parts).map(done),
         Request::ShowWindow => host.show_window().await.map(done),
         Request::StepDown => host.step_down().await.map(done),
         Request::Release { port } => forwarding.release(port).await.map(done),

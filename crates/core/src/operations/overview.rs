@@ -15,7 +15,7 @@ use crate::model::{
     BackendChoice, EngineId, EngineKind, EnvName, EnvStatus, GuestPort, InstanceName, ListenScope,
     PortState, RemoteName,
 };
-use crate::project::{Project, Trust};
+use crate::project::{HostPart, Project, Trust, not_trusted};
 use crate::view::{
     AllowedActions, EngineView, EnvRef, EnvView, OperationKind, OperationView, PortView,
     ProjectView, SnapshotView, UndoView, View,
@@ -264,13 +264,19 @@ fn unreadable_view(directory: &Path, error: &Error) -> ProjectView {
         name: None,
         path: directory.display().to_string(),
         problem: Some(error.report()),
+        untrusted: Vec::new(),
         envs: Vec::new(),
     }
 }
 
 fn project_view(project: &Project, states: &EngineStates, local: &LocalState) -> ProjectView {
-    let trusted = local.trust.ensure_all(project);
-    let mut problem = trusted.err().map(|error| error.report());
+    let (untrusted, mut problem) = match local.trust.untrusted(project) {
+        Ok(parts) => (parts, None),
+        Err(error) => (Vec::new(), Some(error.report())),
+    };
+    if !untrusted.is_empty() {
+        problem = Some(not_trusted(project, &untrusted).report());
+    }
     let mut envs = Vec::new();
     for name in project.file().env_names() {
         let instance = project
@@ -305,6 +311,7 @@ fn project_view(project: &Project, states: &EngineStates, local: &LocalState) ->
         name: project.name(),
         path: project.directory().display().to_string(),
         problem,
+        untrusted: untrusted.iter().map(HostPart::view).collect(),
         envs,
     }
 }

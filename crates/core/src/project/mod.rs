@@ -32,6 +32,7 @@ pub use schema::{Entry, File, MountEntry, UserEntry, json_schema};
 pub use setup::Setup;
 pub use snapshots::SnapshotEntry;
 pub use store::{FILE_NAME, Project, create_file, find_directory};
+pub(crate) use trust::not_trusted;
 pub use trust::{HostPart, Trust};
 
 /// A string as YAML: quoted where it would parse as a number, a date or similar.

@@ -18,6 +18,7 @@ use crate::escape::visible_path;
 use crate::hex;
 use crate::home::{Home, read_json, write_json};
 use crate::model::{EngineKind, EnvName};
+use crate::view::PartView;
 
 const VERSION: u32 = 1;
 
@@ -36,6 +37,13 @@ impl HostPart {
     /// Hash of what it does, in hexadecimal. Envs don't count: they are all of the same file.
     fn hash(&self) -> String {
         hex::encode(&Sha256::digest(&self.text))
+    }
+
+    pub(crate) fn view(&self) -> PartView {
+        PartView {
+            text: self.to_string(),
+            is_sensitive: self.is_sensitive,
+        }
     }
 }
 
@@ -177,14 +185,6 @@ impl Trust {
         self.ensure_answered(project, parts)
     }
 
-    /// Fails unless all parts have an answer.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn ensure_all(&self, project: &Project) -> Result<()> {
-        self.ensure_answered(project, Parts(self.parts(project)?))
-    }
-
     /// Fails unless the file's remote, if any, has an answer.
     ///
     /// # Errors
@@ -198,11 +198,27 @@ impl Trust {
         if parts.is_empty() {
             return Ok(());
         }
-        let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
-        let path = project.directory().join(FILE_NAME);
-        let message = format!("{} is not trusted: it {}", path.display(), parts.join("; "));
-        Err(Error::new(ErrorKind::Untrusted, message)
-            .with_hint("review and allow it: `lxc-dev-manager trust`"))
+        Err(not_trusted(project, &parts))
+    }
+
+    /// Records the user's consent to these parts, as they were shown to the user.
+    ///
+    /// # Errors
+    /// `Conflict` if the file has changed since; those of [`Self::parts`]; `Io` if the answers cannot be written.
+    pub fn add_shown(&self, project: &Project, shown: &[String]) -> Result<()> {
+        let parts = self.parts(project)?;
+        let find = |text: &String| parts.iter().find(|part| part.to_string() == *text);
+        let found: Option<Vec<&HostPart>> = shown.iter().map(find).collect();
+        let Some(found) = found else {
+            let message = format!("{FILE_NAME} has changed");
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint("review it again"));
+        };
+        self.change(|projects| {
+            let known = projects.entry(project.directory().to_path_buf());
+            known
+                .or_default()
+                .extend(found.into_iter().map(HostPart::hash));
+        })
     }
 
     /// Records the user's consent to all parts, with `force` also to the sensitive ones. Returns the parts that are
@@ -248,6 +264,15 @@ impl Trust {
         change(&mut document.projects);
         write_json(&self.home.trust_file(), &document)
     }
+}
+
+/// The error for parts without an answer.
+pub(crate) fn not_trusted(project: &Project, parts: &[HostPart]) -> Error {
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    let path = project.directory().join(FILE_NAME);
+    let message = format!("{} is not trusted: it {}", path.display(), parts.join("; "));
+    Error::new(ErrorKind::Untrusted, message)
+        .with_hint("review and allow it: `lxc-dev-manager trust`")
 }
 
 fn remote_part(project: &Project) -> Result<Parts> {
@@ -328,7 +353,7 @@ mod tests {
              dev: {setup: 'touch x', env: [], listen: {80: loopback}, wake: false, mounts: []}\n",
         );
         assert_eq!(host.untrusted(), [""; 0]);
-        host.trust().ensure_all(&host.project()).unwrap();
+        assert_eq!(host.untrusted(), [""; 0]);
         assert!(!host.path("state/trust.json").exists());
     }
 
@@ -354,10 +379,11 @@ mod tests {
         untrusted.sort();
         expected.sort();
         assert_eq!(untrusted, expected);
-        let error = host.trust().ensure_all(&host.project()).unwrap_err();
+        let dev = "dev".parse().unwrap();
+        let error = host.trust().ensure(&host.project(), &dev, &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Untrusted);
         assert!(host.trust().add(&host.project(), false).unwrap().is_empty());
-        host.trust().ensure_all(&host.project()).unwrap();
+        assert_eq!(host.untrusted(), [""; 0]);
         let mode = fs::metadata(host.path("state/trust.json"))
             .unwrap()
             .permissions();
@@ -389,6 +415,21 @@ mod tests {
     }
 
     #[test]
+    fn consent_is_to_what_was_shown() {
+        let host = TestHost::new("containers: {dev: {env: [A, B]}}\n");
+        let shown = host.untrusted();
+        host.trust()
+            .add_shown(&host.project(), &shown[..1])
+            .unwrap();
+        assert_eq!(host.untrusted(), shown[1..]);
+        // The file has another part now than the one on the screen.
+        host.write("containers: {dev: {env: [A, C]}}\n");
+        let error = host.trust().add_shown(&host.project(), &shown[1..]);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(host.untrusted().len(), 1);
+    }
+
+    #[test]
     fn clone_and_rename_keep_the_consent() {
         let host = TestHost::new("containers: {dev: {mounts: [{host: src, guest: /src}]}}\n");
         host.trust().add(&host.project(), false).unwrap();
@@ -413,7 +454,7 @@ mod tests {
         let left = host.trust().add(&host.project(), false).unwrap();
         assert_eq!(left.len(), 2);
         assert!(left.iter().all(|part| part.is_sensitive));
-        assert!(host.trust().ensure_all(&host.project()).is_err());
+        assert_eq!(host.untrusted().len(), 2);
         assert!(host.trust().add(&host.project(), true).unwrap().is_empty());
         // Consent without force keeps what was allowed with it.
         assert!(host.trust().add(&host.project(), false).unwrap().is_empty());

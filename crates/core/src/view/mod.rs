@@ -58,8 +58,22 @@ pub struct ProjectView {
     /// Directory; identifies the project.
     pub path: String,
     pub problem: Option<ErrorReport>,
+    /// What its file does to this machine without the user's consent; omitted if nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "bindings", ts(optional, as = "Option<Vec<PartView>>"))]
+    pub untrusted: Vec<PartView>,
     /// In the order of the file.
     pub envs: Vec<EnvView>,
+}
+
+/// A part of a file that reaches the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct PartView {
+    /// What it does, and in which envs, in words.
+    pub text: String,
+    /// It reaches the home itself, keys, or files outside of home and project.
+    pub is_sensitive: bool,
 }
 
 /// An env: its entry in the file and its instance.
@@ -207,6 +221,7 @@ impl ProjectView {
             name: self.name.clone(),
             path: self.path.clone(),
             problem: self.problem.clone(),
+            untrusted: self.untrusted.clone(),
             envs: self.envs.iter().map(|env| env.name.clone()).collect(),
         }
     }

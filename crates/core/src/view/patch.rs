@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineView, EnvRef, EnvView, OperationKind, ProjectView, View};
+use super::{EngineView, EnvRef, EnvView, OperationKind, PartView, ProjectView, View};
 use crate::error::ErrorReport;
 use crate::model::{EnvName, OperationId, ProjectName, SnapshotName};
 
@@ -46,6 +46,10 @@ pub struct ProjectHead {
     pub name: Option<ProjectName>,
     pub path: String,
     pub problem: Option<ErrorReport>,
+    /// What the project's file does to this machine without the user's consent; omitted if nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "bindings", ts(optional, as = "Option<Vec<PartView>>"))]
+    pub untrusted: Vec<PartView>,
     /// In the order of the file.
     #[cfg_attr(feature = "bindings", ts(type = "Array<string>"))]
     pub envs: Vec<EnvName>,
@@ -133,6 +137,7 @@ impl View {
             name,
             path,
             problem,
+            untrusted: head.untrusted.clone(),
             envs,
         });
         self.projects

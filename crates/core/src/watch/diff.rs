@@ -88,6 +88,7 @@ mod tests {
         let project = ProjectView {
             name: None,
             path: "/p".into(),
+            untrusted: Vec::new(),
             problem: None,
             envs,
         };

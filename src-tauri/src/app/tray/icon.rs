@@ -107,6 +107,7 @@ mod tests {
         let broken = ProjectView {
             name: None,
             path: "/p".into(),
+            untrusted: Vec::new(),
             problem: Some(error.report()),
             envs: Vec::new(),
         };

@@ -328,6 +328,7 @@ mod tests {
         let project = ProjectView {
             name: None,
             path: "/src/web".into(),
+            untrusted: Vec::new(),
             problem: None,
             envs,
         };
