@@ -87,6 +87,30 @@ impl Window {
         Ok(())
     }
 
+    /// Waits until an element is gone.
+    pub async fn gone(&self, selector: &str) -> Result<()> {
+        let begun = Instant::now();
+        while !self
+            .client
+            .find_all(Locator::Css(selector))
+            .await?
+            .is_empty()
+        {
+            ensure!(begun.elapsed() < TIMEOUT, "still there: {selector}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Writes a picture for people into the directory `LDM_TEST_PICTURES`, if set.
+    pub async fn picture(&self, name: &str) -> Result<()> {
+        if let Some(directory) = std::env::var_os("LDM_TEST_PICTURES") {
+            let path = PathBuf::from(directory).join(name).with_extension("png");
+            std::fs::write(path, self.client.screenshot().await?)?;
+        }
+        Ok(())
+    }
+
     /// Clicks an element once it is enabled.
     pub async fn press(&self, selector: &str) -> Result<()> {
         let ready = format!("{selector}:not([aria-disabled=true])");

@@ -9,7 +9,7 @@ const HOME = { text: "mounts /home/me at /h, writable, in `dev`", is_sensitive: 
 it("allows exactly the parts that it shows", async () => {
   const trust = vi.fn(async () => {});
   render(TrustBanner, { path: "/p", parts: [TOKEN], trust });
-  expect(screen.getByTestId("trust").textContent).toContain(TOKEN.text);
+  expect(screen.getByTestId("trust").textContent).toContain("passes on the variable TOKEN");
   expect(screen.queryByTestId("trust-allow-all")).toBeNull();
   await fireEvent.click(screen.getByTestId("trust-allow"));
   expect(trust).toHaveBeenCalledExactlyOnceWith("/p", [TOKEN.text]);

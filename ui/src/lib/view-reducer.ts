@@ -131,6 +131,5 @@ function withHead(entry: ProjectEntry, head: ProjectHead): ProjectEntry {
 function newEntry(head: ProjectHead | null, envs: ReadonlyMap<string, EnvView>): ProjectEntry {
   if (head === null) return { head, envs, view: null };
   const ordered = head.envs.flatMap((name) => envs.get(name) ?? []);
-  const { name, path, problem } = head;
-  return { head, envs, view: { name, path, problem, envs: ordered } };
+  return { head, envs, view: { ...head, envs: ordered } };
 }
