@@ -71,8 +71,9 @@ pub fn cloned_file_does_not_write_the_home(engine: &TestEngine) -> Result<()> {
     ensure!(code == Some(1) && !seen.contains("[y/N]"), "{seen}");
     // Nothing of it is in the tray.
     let listed = workspace.run(&["list"])?;
+    ensure!(listed.code == Some(0), "{listed:#?}");
     ensure!(
-        listed.stdout.contains("is not trusted") || listed.stderr.contains("is not trusted"),
+        listed.stdout.contains("is not trusted: it mounts / at /h"),
         "{listed:#?}"
     );
     let known = workspace.home().join("projects.json");

@@ -1,38 +1,56 @@
 //! SIGKILL at each step of clone, rename, restart, publish, transfer and deletion, on a real engine.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
 use lxc_dev_manager_tests::workspace::{Ran, Workspace, apart};
 
-use crate::killed::kill_at;
+use crate::killed::{
+    ensure_recovered_by, ensure_undone, is_completed_removal, journals, kill_at, settle,
+};
 
-/// Kills a command at each of its steps. `check` runs after the next operation has recovered.
-fn kill_at_each(
-    workspace: &Workspace,
-    arguments: &[&str],
-    steps: &[&str],
-    mut check: impl FnMut(&str, &Ran) -> Result<()>,
-) -> Result<()> {
-    for step in steps {
-        kill_at(workspace, arguments, step)?;
-        // Any operation recovers first; this one has nothing else to do.
-        let next = workspace.run(&["up", "dev"])?;
+/// What is killed: a command, the noun of its operation, and the env that this changes.
+struct Killed<'a> {
+    arguments: &'a [&'a str],
+    noun: &'a str,
+    env: &'a str,
+}
+
+impl Killed<'_> {
+    /// Kills the command at each of its steps. `check` runs after the next operation has recovered, and also gets
+    /// whether recovery completed the command.
+    fn at_each(
+        &self,
+        workspace: &Workspace,
+        steps: &[&str],
+        mut check: impl FnMut(&str, &Ran, bool) -> Result<()>,
+    ) -> Result<()> {
+        for step in steps {
+            kill_at(workspace, self.arguments, step)?;
+            settle(workspace, self.env)?;
+            // Any operation recovers first; this one has nothing else to do.
+            let next = workspace.run(&["up", "dev"])?;
+            ensure_recovered_by(workspace, &next).with_context(|| step.to_string())?;
+            let completed = self.is_completed(step, &next)?;
+            check(step, &next, completed)?;
+            ensure!(journals(workspace)? == 0, "{step}: {next:?}");
+        }
+        Ok(())
+    }
+
+    /// Whether recovery completed the command, or rolled it back.
+    fn is_completed(&self, step: &str, next: &Ran) -> Result<bool> {
+        let notice = format!("an interrupted {} of `{}` was ", self.noun, self.env);
+        let outcome = next.stderr.split(&notice).nth(1);
+        let outcome = outcome.with_context(|| format!("{step}: no {notice:?}: {next:?}"))?;
+        let completed = outcome.starts_with("completed");
+        // Killed before or after the request for the copy.
+        let nothing = step == "copying" && outcome.starts_with("dropped: nothing was created");
         ensure!(
-            next.stderr.contains("an interrupted") || next.stderr.contains("left of"),
+            completed || nothing || outcome.starts_with("rolled back"),
             "{step}: {next:?}"
         );
-        // Recovery waits for a busy engine only for a limited time and is retried by the next operation.
-        for _busy in 0..5 {
-            if std::fs::read_dir(workspace.home().join("journal"))?.count() == 0 {
-                break;
-            }
-            workspace.run(&["gc"])?;
-        }
-        check(step, &next)?;
-        let journals = std::fs::read_dir(workspace.home().join("journal"))?.count();
-        ensure!(journals == 0, "{step}: {journals} journals; {next:?}");
+        Ok(completed)
     }
-    Ok(())
 }
 
 pub fn killed_clone_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
@@ -42,10 +60,16 @@ pub fn killed_clone_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
     let two = format!("{}-two", workspace.project);
     let clone = ["container", "clone", "dev", "two"];
     let steps = ["copying", "assigning", "taking snapshot", "starting"];
-    kill_at_each(&workspace, &clone, &steps, |step, next| {
+    let killed = Killed {
+        arguments: &clone,
+        noun: "clone",
+        env: "two",
+    };
+    killed.at_each(&workspace, &steps, |step, next, completed| {
         let exists = workspace.instances()?.contains(&two);
         let listed = workspace.file()?.contains("two:");
-        ensure!(exists == listed, "{step}: {next:?}");
+        ensure!(exists == completed, "{step}: {next:?}");
+        ensure!(listed == completed, "{step}: {next:?}");
         if exists {
             workspace.ok(&["exec", "two", "--", "true"])?;
             workspace.ok(&["remove", "-f", "two"])?;
@@ -63,19 +87,24 @@ pub fn killed_rename_is_consistent(engine: &TestEngine) -> Result<()> {
     let project = workspace.project.clone();
     for step in ["stopping", "renaming", "starting"] {
         kill_at(&workspace, &["rename", "dev", "two"], step)?;
+        settle(&workspace, "dev")?;
+        settle(&workspace, "two")?;
         // The name must be consistent everywhere.
         let recovered = workspace.run(&["up"])?;
-        ensure!(
-            recovered.stderr.contains("an interrupted rename"),
-            "{step}: {recovered:?}"
-        );
+        ensure!(recovered.code == Some(0), "{step}: {recovered:?}");
+        ensure!(journals(&workspace)? == 0, "{step}: {recovered:?}");
         let renamed = workspace.file()?.contains("two:");
+        ensure!(renamed || step == "stopping", "{step}: {recovered:?}");
+        let outcome = if renamed { "completed" } else { "rolled back" };
+        let notice = format!("an interrupted rename of `dev` was {outcome}");
+        ensure!(recovered.stderr.contains(&notice), "{step}: {recovered:?}");
         let name = if renamed { "two" } else { "dev" };
+        let already = format!("{name} is already running");
+        ensure!(recovered.stdout.contains(&already), "{step}: {recovered:?}");
         ensure!(
             workspace.instances()? == [format!("{project}-{name}")],
             "{step}: {recovered:?}"
         );
-        workspace.ok(&["up", name])?;
         let host = workspace.ok(&["exec", name, "--", "hostname"])?;
         ensure!(host == format!("{project}-{name}\n"), "{step}: {host}");
         if renamed {
@@ -90,15 +119,14 @@ pub fn killed_restart_leaves_env_running(engine: &TestEngine) -> Result<()> {
     workspace.create("dev")?;
     for step in ["stopping", "starting", "waiting"] {
         kill_at(&workspace, &["restart", "dev"], step)?;
-        // Recovery waits for a busy engine only for a limited time and is retried by the next operation.
-        let mut listed = String::new();
-        for _busy in 0..5 {
-            workspace.run(&["gc"])?;
-            listed = workspace.ok(&["list"])?;
-            if listed.contains("RUNNING") {
-                break;
-            }
-        }
+        settle(&workspace, "dev")?;
+        // Any change recovers first; this one starts no env itself.
+        let next = workspace.run(&["gc"])?;
+        ensure!(next.code == Some(0), "{step}: {next:?}");
+        let notice = "an interrupted restart of `dev` was completed";
+        ensure!(next.stderr.contains(notice), "{step}: {next:?}");
+        ensure!(journals(&workspace)? == 0, "{step}: {next:?}");
+        let listed = workspace.ok(&["list"])?;
         ensure!(listed.contains("RUNNING"), "{step}: {listed}");
     }
     Ok(())
@@ -116,7 +144,13 @@ pub fn killed_publish_leaves_env_unchanged(engine: &TestEngine) -> Result<()> {
         "starting instance again",
         "creating image",
     ];
-    let result = kill_at_each(&workspace, &create, &steps, |step, next| {
+    let killed = Killed {
+        arguments: &create,
+        noun: "image creation",
+        env: "dev",
+    };
+    let result = killed.at_each(&workspace, &steps, |step, next, completed| {
+        ensure!(!completed, "{step}: {next:?}");
         let listed = workspace.ok(&["list"])?;
         ensure!(listed.contains("RUNNING"), "{step}: {listed}; {next:?}");
         let backend = workspace.engine().backend();
@@ -142,38 +176,38 @@ pub fn killed_transfer_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
     }
     std::fs::write(source.join("end"), vec![7; 32 << 20])?;
     let count = "ls src 2>/dev/null | wc -l; ls -A . | grep -c ldm- || true";
-    kill_at_each(
-        &workspace,
-        &["mv", "src", "dev:"],
-        &["copying", "moving"],
-        |step, next| {
-            let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
-            ensure!(
-                seen == "0\n0\n" || seen == "2001\n0\n",
-                "{step}: {seen}; {next:?}"
-            );
-            workspace
-                .ok(&["exec", "dev", "--", "rm", "-rf", "src"])
-                .map(drop)
-        },
-    )?;
+    let push = Killed {
+        arguments: &["mv", "src", "dev:"],
+        noun: "file copy",
+        env: "dev",
+    };
+    let steps = ["copying", "moving"];
+    push.at_each(&workspace, &steps, |step, next, completed| {
+        let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
+        let expected = if completed { "2001\n0\n" } else { "0\n0\n" };
+        ensure!(seen == expected, "{step}: {seen}; {next:?}");
+        workspace
+            .ok(&["exec", "dev", "--", "rm", "-rf", "src"])
+            .map(drop)
+    })?;
     workspace.ok(&["mv", "src", "dev:"])?;
-    kill_at_each(
-        &workspace,
-        &["mv", "dev:src", "back"],
-        &["copying"],
-        |step, next| {
-            let back = workspace.directory().join("back");
-            let count = std::fs::read_dir(&back).map_or(0, Iterator::count);
-            ensure!(count == 0 || count == 2001, "{step}: {count}; {next:?}");
-            let hidden = std::fs::read_dir(workspace.directory())?;
-            let litter = hidden
-                .flatten()
-                .filter(|file| file.file_name().to_string_lossy().starts_with(".ldm-"));
-            ensure!(litter.count() == 0, "{step}: {next:?}");
-            Ok(())
-        },
-    )
+    let pull = Killed {
+        arguments: &["mv", "dev:src", "back"],
+        noun: "file copy",
+        env: "dev",
+    };
+    pull.at_each(&workspace, &["copying"], |step, next, completed| {
+        let back = workspace.directory().join("back");
+        let count = std::fs::read_dir(&back).map_or(0, Iterator::count);
+        let expected = if completed { 2001 } else { 0 };
+        ensure!(count == expected, "{step}: {count}; {next:?}");
+        let hidden = std::fs::read_dir(workspace.directory())?;
+        let litter = hidden
+            .flatten()
+            .filter(|file| file.file_name().to_string_lossy().starts_with(".ldm-"));
+        ensure!(litter.count() == 0, "{step}: {next:?}");
+        Ok(())
+    })
 }
 
 pub fn killed_transfer_between_envs_is_complete_or_gone(engine: &TestEngine) -> Result<()> {
@@ -184,13 +218,16 @@ pub fn killed_transfer_between_envs_is_complete_or_gone(engine: &TestEngine) -> 
                 head -c 8000000 /dev/urandom >src/end";
     workspace.ok(&["exec", "two", "--", "sh", "-c", fill])?;
     let count = "ls src 2>/dev/null | wc -l; ls -A . | grep -c ldm- || true";
-    let copy = ["mv", "two:src", "dev:"];
-    kill_at_each(&workspace, &copy, &["copying", "moving"], |step, next| {
+    let killed = Killed {
+        arguments: &["mv", "two:src", "dev:"],
+        noun: "file copy",
+        env: "dev",
+    };
+    let steps = ["copying", "moving"];
+    killed.at_each(&workspace, &steps, |step, next, completed| {
         let seen = workspace.ok(&["exec", "dev", "--", "sh", "-c", count])?;
-        ensure!(
-            seen == "0\n0\n" || seen == "2001\n0\n",
-            "{step}: {seen}; {next:?}"
-        );
+        let expected = if completed { "2001\n0\n" } else { "0\n0\n" };
+        ensure!(seen == expected, "{step}: {seen}; {next:?}");
         let source = workspace.ok(&["exec", "two", "--", "sh", "-c", count])?;
         ensure!(source == "2001\n0\n", "{step}: {source}");
         workspace
@@ -204,20 +241,29 @@ pub fn killed_project_deletion_can_be_undone(engine: &TestEngine) -> Result<()> 
     workspace.create("dev")?;
     workspace.ok(&["container", "clone", "dev", "two"])?;
     let before = workspace.file()?;
-    for step in [
-        "dev: stopping",
-        "dev: keeping",
-        "two: stopping",
-        "two: keeping",
+    for (env, phase) in [
+        ("dev", "stopping"),
+        ("dev", "keeping"),
+        ("two", "stopping"),
+        ("two", "keeping"),
     ] {
-        kill_at(&workspace, &["project", "delete", "-f"], step)?;
-        // Restore the removed envs one by one.
-        for _gone in 0..3 {
-            workspace.run(&["undo"])?;
+        let step = format!("{env}: {phase}");
+        kill_at(&workspace, &["project", "delete", "-f"], &step)?;
+        settle(&workspace, env)?;
+        // Each restores one removed env, the newest first. The first of them recovers.
+        let next = workspace.run(&["undo"])?;
+        let completed = is_completed_removal(&next, env)?;
+        let removed = usize::from(completed) + usize::from(env == "two");
+        ensure_undone(&next, removed > 0)?;
+        ensure!(journals(&workspace)? == 0, "{step}: {next:?}");
+        for _more in 1..removed {
+            workspace.ok(&["undo"])?;
         }
         ensure!(workspace.file()? == before, "{step}: {}", workspace.file()?);
+        let listed = workspace.ok(&["list"])?;
+        let running = listed.matches("RUNNING").count();
+        ensure!(running == 2, "{step}: {listed}");
         for env in ["dev", "two"] {
-            workspace.ok(&["up", env])?;
             workspace.ok(&["exec", env, "--", "true"])?;
         }
     }

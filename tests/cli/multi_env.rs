@@ -21,15 +21,17 @@ pub fn patterns_select_and_create_envs(engine: &TestEngine) -> Result<()> {
         let line = format!("{env} | I am {}-{env}\n", workspace.project);
         ensure!(said.contains(&line), "{said}");
     }
-    let failing = workspace.run(&[
-        "exec",
-        "fe*",
-        "--",
-        "sh",
-        "-c",
-        "test $(hostname) != x-fe-1 && exit 7",
-    ])?;
-    ensure!(failing.code == Some(7), "{failing:?}");
+    // Each in its turn: the order of the envs does not decide.
+    for (bad, good) in [("fe-1", "fe-2"), ("fe-2", "fe-1")] {
+        let only = format!("{}-{bad}", workspace.project);
+        let script = format!("if [ $(hostname) = {only} ]; then exit 7; fi; touch after-{bad}");
+        let mixed = workspace.run(&["exec", "fe*", "--", "sh", "-c", &script])?;
+        ensure!(mixed.code == Some(7), "{bad}: {mixed:?}");
+        let made = format!("after-{bad}");
+        workspace.ok(&["exec", good, "--", "test", "-e", &made])?;
+        let absent = workspace.run(&["exec", bad, "--", "test", "-e", &made])?;
+        ensure!(absent.code == Some(1), "{bad}: {absent:?}");
+    }
     let json = workspace.ok(&["--json", "down", "*"])?;
     let json: Value = serde_json::from_str(&json)?;
     let rows = json["envs"].as_array().context("no envs")?;
@@ -38,12 +40,37 @@ pub fn patterns_select_and_create_envs(engine: &TestEngine) -> Result<()> {
     let none = workspace.run(&["up", "be*"])?;
     ensure!(none.code == Some(1), "{none:?}");
     ensure!(none.stderr.contains("`fe-1`"), "{none:?}");
+    ensure_status(&workspace, [("fe-1", "running"), ("fe-2", "stopped")])?;
     let mixed = workspace.run(&["restart", "fe-2", "gone"])?;
     ensure!(mixed.code == Some(1), "{mixed:?}");
     ensure!(mixed.stdout.contains("Started fe-2"), "{mixed:?}");
+    ensure!(mixed.stderr.contains("no env `gone`"), "{mixed:?}");
+    ensure_status(&workspace, [("fe-1", "running"), ("fe-2", "running")])?;
+    // A first failure does not stop the rest.
+    let mixed = workspace.run(&["--json", "down", "gone", "fe-2"])?;
+    ensure!(mixed.code == Some(1), "{mixed:?}");
+    let json: Value = serde_json::from_str(&mixed.stdout)?;
+    let rows = json["envs"].as_array().context("no envs")?;
+    ensure!(rows.len() == 2, "{json}");
+    ensure!(rows[0]["error"]["kind"] == "not-found", "{json}");
+    ensure!(rows[1]["status"] == "stopped", "{json}");
+    ensure_status(&workspace, [("fe-1", "running"), ("fe-2", "stopped")])?;
     workspace.ok(&["remove", "-f", "fe*"])?;
     let listed = workspace.ok(&["list"])?;
     ensure!(listed.contains("no envs yet"), "{listed}");
+    Ok(())
+}
+
+/// Checks the envs of a project and their status, in the file's order.
+fn ensure_status<const N: usize>(workspace: &Workspace, wanted: [(&str, &str); N]) -> Result<()> {
+    let listed: Value = serde_json::from_str(&workspace.ok(&["list", "--json"])?)?;
+    let envs = listed["envs"].as_array().context("no envs")?;
+    let found: Vec<_> = envs
+        .iter()
+        .map(|env| (env["name"].as_str(), env["status"].as_str()))
+        .collect();
+    let wanted = wanted.map(|(name, status)| (Some(name), Some(status)));
+    ensure!(found == wanted, "{listed}");
     Ok(())
 }
 

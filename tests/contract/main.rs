@@ -229,7 +229,7 @@ fn main() -> ExitCode {
             trials.push(trial(engine.label(), name, promise, engine.backend(), None));
         }
         for label in &missing {
-            trials.push(Trial::test(format!("{label}::{name}"), || Ok(())).with_ignored_flag(true));
+            trials.push(harness::missing_engine(label, name));
         }
     }
     match on_lima() {

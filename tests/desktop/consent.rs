@@ -36,7 +36,10 @@ pub fn consent_is_given_in_the_window(engine: &TestEngine) -> Result<()> {
         window.press("[data-testid=trust-allow]").await?;
         window.gone("[data-testid=trust-allow]").await?;
         let shown = workspace.ok(&["trust", "--show"])?;
-        ensure!(shown.contains(&format!("{token} in `dev` (trusted)")), "{shown}");
+        ensure!(
+            shown.contains(&format!("{token} in `dev` (trusted)")),
+            "{shown}"
+        );
         ensure!(shown.contains("(not trusted, needs --force)"), "{shown}");
         window.press("[data-testid=trust-allow-all]").await?;
         window.gone("[data-testid=trust]").await?;

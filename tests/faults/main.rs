@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use daemon::Daemon;
 use libtest_mimic::{Failed, Trial};
-use lxc_dev_manager_tests::engines;
+use lxc_dev_manager_tests::{engines, harness};
 
 /// A test, and the size of its daemon's pool.
 type Row = (
@@ -46,9 +46,8 @@ fn main() -> ExitCode {
     for label in missing {
         eprintln!("skipped: {label} is not running (make engines)");
         for (name, ..) in TESTS {
-            let name = format!("{label}::{name}");
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+            trials.push(harness::missing_engine(label, name));
         }
     }
-    lxc_dev_manager_tests::harness::run_one_by_one(trials)
+    harness::run_one_by_one(trials)
 }

@@ -117,13 +117,16 @@ async fn failed_clone_leaves_nothing() {
 
 #[tokio::test]
 async fn interrupted_clone_is_complete_or_gone() {
+    let mut rolled_back = 0;
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "the clone never ended");
         let stage = stage(Pool::Btrfs).await;
         let before = stage.file();
         let ended = interrupt(clone(&stage, None), polls).await;
+        let made = stage.fake.instance(&two()).await.is_ok();
         recover(&stage, &format!("{polls}")).await;
         if stage.fake.instance(&two()).await.is_err() {
+            rolled_back += usize::from(made);
             assert_eq!(stage.file(), before, "{polls}");
             assert!(!ended, "{polls}");
         } else {
@@ -131,6 +134,7 @@ async fn interrupted_clone_is_complete_or_gone() {
             assert_eq!(note(&stage).await, "two", "{polls}");
         }
         if ended {
+            assert!(rolled_back > 0, "no copy had to be deleted");
             return;
         }
     }

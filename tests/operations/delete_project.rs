@@ -101,11 +101,13 @@ async fn undo_does_not_overwrite_new_project() {
 
 #[tokio::test]
 async fn interrupted_deletion_can_be_undone() {
+    let (mut recovered, mut partial) = (0, 0);
     for polls in (1..=MAX_POLLS).step_by(3) {
         assert!(polls + 3 < MAX_POLLS, "a deletion never ended");
         let stage = two_envs().await;
         let before = stage.file();
         let ended = interrupt(stage.operations.delete_project(stage.project()), polls).await;
+        recovered += stage.journals();
         let next = stage.other_process();
         next.recover().await.unwrap();
         assert_eq!(stage.journals(), 0, "{polls}");
@@ -114,6 +116,7 @@ async fn interrupted_deletion_can_be_undone() {
                 let instance = stage.instances().await.contains(&format!("web-{name}"));
                 let entry = stage.file().contains(&format!("{name}:"));
                 assert_eq!(instance, entry, "{polls}: {name}");
+                partial += usize::from(!instance);
             }
             while next.undo(&mut stage.project(), None).await.is_ok() {}
         } else {
@@ -123,6 +126,10 @@ async fn interrupted_deletion_can_be_undone() {
         assert_eq!(stage.instances().await, ["web-dev", "web-two"], "{polls}");
         assert_eq!(stage.file(), before, "{polls}");
         if ended {
+            assert!(
+                recovered > 0 && partial > 0,
+                "{recovered} recovered, {partial} partial"
+            );
             return;
         }
     }

@@ -55,10 +55,12 @@ pub(super) async fn stage(pool: Pool) -> Stage {
     stage
 }
 
-/// Recovers in another process; no journal may be left.
-pub(super) async fn recover(stage: &Stage, at: &str) {
+/// Recovers in another process; no journal may be left. Returns whether there was one.
+pub(super) async fn recover(stage: &Stage, at: &str) -> bool {
+    let interrupted = stage.journals() > 0;
     stage.other_process().recover().await.unwrap();
     assert_eq!(stage.journals(), 0, "{at}");
+    interrupted
 }
 
 pub(super) async fn assert_running(stage: &Stage, at: &str) {
@@ -83,26 +85,32 @@ async fn is_removed(stage: &Stage, at: &str) -> bool {
 
 #[tokio::test]
 async fn interrupted_create_without_snapshots_is_complete_or_gone() {
-    let mut kept = 0;
+    let (mut kept, mut rolled_back) = (0, 0);
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "a create never ended");
         let stage = Stage::new(Pool::Btrfs);
         stage.fake.forbid_snapshots();
         let done = interrupt(stage.create("dev"), polls).await;
+        let made = stage.instances().await.len();
         recover(&stage, &format!("after {polls} polls")).await;
         let held = stage.instances().await.len();
         let listed = stage.file().contains("dev:");
         assert_eq!(held == 1, listed, "after {polls} polls");
         kept += held;
+        rolled_back += made - held;
         if done {
             break;
         }
     }
-    assert!(kept > 0);
+    assert!(
+        kept > 0 && rolled_back > 0,
+        "{kept} kept, {rolled_back} rolled back"
+    );
 }
 
 #[tokio::test]
 async fn interrupted_create_is_complete_or_gone() {
+    let mut rolled_back = 0;
     for polls in 1..MAX_POLLS {
         let stage = Stage::new(Pool::Btrfs);
         let before = stage.file();
@@ -111,8 +119,10 @@ async fn interrupted_create_is_complete_or_gone() {
             .operations
             .create(&mut project, request("dev"), &cancel);
         let ended = interrupt(create, polls).await;
+        let made = stage.instances().await.len();
         recover(&stage, &format!("{polls}")).await;
         if stage.instances().await.is_empty() {
+            rolled_back += made;
             assert_eq!(stage.file(), before, "{polls}");
         } else {
             assert!(stage.file().contains("initial-state"), "{polls}");
@@ -120,6 +130,7 @@ async fn interrupted_create_is_complete_or_gone() {
         }
         if ended {
             assert_eq!(stage.instances().await, ["web-dev"]);
+            assert!(rolled_back > 0, "no instance had to be deleted");
             return;
         }
     }
@@ -129,6 +140,7 @@ async fn interrupted_create_is_complete_or_gone() {
 #[tokio::test]
 async fn interrupted_restore_is_completed_or_not_begun() {
     for pool in [Pool::Btrfs, Pool::Zfs, Pool::Dir] {
+        let (mut completed, mut dropped) = (0, 0);
         for polls in 1..=MAX_POLLS {
             assert!(polls < MAX_POLLS, "a restore never ended");
             let at = format!("{pool:?} {polls}");
@@ -136,10 +148,12 @@ async fn interrupted_restore_is_completed_or_not_begun() {
             let project = stage.project();
             let (dev, first) = (env("dev"), first());
             let ended = interrupt(stage.operations.restore(&project, &dev, &first), polls).await;
-            recover(&stage, &at).await;
+            let interrupted = recover(&stage, &at).await;
             assert_running(&stage, &at).await;
             let note = stage.read().await;
             assert!(note == "one" || note == "two" && !ended, "{at}: {note}");
+            completed += usize::from(interrupted && note == "one");
+            dropped += usize::from(interrupted && note == "two");
             if note == "one" && pool == Pool::Btrfs {
                 stage
                     .operations
@@ -152,6 +166,10 @@ async fn interrupted_restore_is_completed_or_not_begun() {
                 break;
             }
         }
+        assert!(
+            completed > 0 && dropped > 0,
+            "{pool:?}: {completed} completed, {dropped} dropped"
+        );
     }
 }
 
@@ -159,6 +177,7 @@ async fn interrupted_restore_is_completed_or_not_begun() {
 async fn recovery_does_not_restore_running_env() {
     // Interrupted before the stop: the env is in use.
     for pool in [Pool::Btrfs, Pool::Dir] {
+        let mut before_stop = 0;
         for polls in 1..=MAX_POLLS {
             assert!(polls < MAX_POLLS, "a restore never ended");
             let stage = stage(pool).await;
@@ -167,6 +186,8 @@ async fn recovery_does_not_restore_running_env() {
             let ended = interrupt(stage.operations.restore(&project, &dev, &first), polls).await;
             let instance = stage.fake.instance(&dev_instance()).await.unwrap();
             if instance.status == EnvStatus::Running && !ended {
+                let not_begun = stage.journals() > 0 && stage.read().await == "two";
+                before_stop += usize::from(not_begun);
                 stage.write("three").await;
                 recover(&stage, "").await;
                 assert_eq!(stage.read().await, "three", "{pool:?} {polls}");
@@ -175,6 +196,10 @@ async fn recovery_does_not_restore_running_env() {
                 break;
             }
         }
+        assert!(
+            before_stop > 0,
+            "{pool:?}: never interrupted before the stop"
+        );
     }
 }
 
@@ -235,27 +260,31 @@ async fn failed_recovery_of_restore_leaves_env_running_without_undo_copy() {
 
 #[tokio::test]
 async fn operation_recovers_its_env_first() {
-    let stage = stage(Pool::Btrfs).await;
-    let mut project = stage.project();
-    let dev = env("dev");
-    for polls in 1..MAX_POLLS {
-        interrupt(stage.operations.remove(&mut project, &dev), polls).await;
-        if stage.fake.instance(&dev_instance()).await.is_err() {
-            break;
+    for polls in 1..=MAX_POLLS {
+        assert!(polls < MAX_POLLS, "a removal never renamed it");
+        let stage = stage(Pool::Btrfs).await;
+        let mut project = stage.project();
+        interrupt(stage.operations.remove(&mut project, &env("dev")), polls).await;
+        if stage.fake.instance(&dev_instance()).await.is_ok() {
+            continue;
         }
+        assert_eq!(stage.journals(), 1, "nothing to recover");
+        // While the engine is unreachable, the env may exist: no second one is created.
+        stage.fake.set_unreachable(true);
+        let error = stage.create("dev").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(stage.journals(), 1);
+        stage.fake.set_unreachable(false);
+        stage.create("dev").await.unwrap();
+        assert!(!is_removed(&stage, "created again").await);
+        assert_eq!(stage.journals(), 0);
+        return;
     }
-    // While the engine is unreachable, the env may exist: no second one is created.
-    stage.fake.set_unreachable(true);
-    let error = stage.create("dev").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable);
-    stage.fake.set_unreachable(false);
-    stage.create("dev").await.unwrap();
-    assert!(!is_removed(&stage, "created again").await);
-    assert_eq!(stage.journals(), 0);
 }
 
 #[tokio::test]
 async fn interrupted_undo_of_restore_is_completed_or_not_begun() {
+    let (mut completed, mut dropped) = (0, 0);
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "an undo never ended");
         let at = format!("{polls}");
@@ -267,10 +296,12 @@ async fn interrupted_undo_of_restore_is_completed_or_not_begun() {
             .unwrap();
         let mut project = stage.project();
         let ended = interrupt(stage.operations.undo(&mut project, None), polls).await;
-        recover(&stage, &at).await;
+        let interrupted = recover(&stage, &at).await;
         assert_running(&stage, &at).await;
         let note = stage.read().await;
         assert!(note == "two" || note == "one" && !ended, "{at}: {note}");
+        completed += usize::from(interrupted && note == "two");
+        dropped += usize::from(interrupted && note == "one");
         // Another undo leads to the other state.
         stage
             .operations
@@ -283,11 +314,16 @@ async fn interrupted_undo_of_restore_is_completed_or_not_begun() {
             break;
         }
     }
+    assert!(
+        completed > 0 && dropped > 0,
+        "{completed} completed, {dropped} dropped"
+    );
 }
 
 #[tokio::test]
 async fn interrupted_removal_is_completed_or_rolled_back() {
     for pool in [Pool::Btrfs, Pool::Dir] {
+        let (mut completed, mut rolled_back) = (0, 0);
         for polls in 1..=MAX_POLLS {
             assert!(polls < MAX_POLLS, "a removal never ended");
             let at = format!("{pool:?} {polls}");
@@ -296,9 +332,11 @@ async fn interrupted_removal_is_completed_or_rolled_back() {
             let mut project = stage.project();
             let dev = env("dev");
             let ended = interrupt(stage.operations.remove(&mut project, &dev), polls).await;
-            recover(&stage, &at).await;
+            let interrupted = recover(&stage, &at).await;
             let removed = is_removed(&stage, &at).await;
             assert!(removed || !ended, "{at}");
+            completed += usize::from(interrupted && removed);
+            rolled_back += usize::from(interrupted && !removed);
             let undone = stage.operations.undo(&mut stage.project(), None).await;
             match undone {
                 Ok(_) => assert!(removed && pool == Pool::Btrfs, "{at}"),
@@ -316,11 +354,16 @@ async fn interrupted_removal_is_completed_or_rolled_back() {
                 break;
             }
         }
+        assert!(
+            completed > 0 && rolled_back > 0,
+            "{pool:?}: {completed} completed, {rolled_back} rolled back"
+        );
     }
 }
 
 #[tokio::test]
 async fn interrupted_undo_of_removal_is_completed_or_can_be_repeated() {
+    let mut completed = 0;
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "an undo never ended");
         let at = format!("{polls}");
@@ -333,7 +376,7 @@ async fn interrupted_undo_of_removal_is_completed_or_can_be_repeated() {
             .unwrap();
         let mut project = stage.project();
         let ended = interrupt(stage.operations.undo(&mut project, None), polls).await;
-        recover(&stage, &at).await;
+        let interrupted = recover(&stage, &at).await;
         if is_removed(&stage, &at).await {
             assert!(!ended, "{at}");
             stage
@@ -341,6 +384,8 @@ async fn interrupted_undo_of_removal_is_completed_or_can_be_repeated() {
                 .undo(&mut stage.project(), None)
                 .await
                 .unwrap();
+        } else {
+            completed += usize::from(interrupted);
         }
         assert_running(&stage, &at).await;
         assert_eq!(stage.file(), before, "{at}");
@@ -349,10 +394,12 @@ async fn interrupted_undo_of_removal_is_completed_or_can_be_repeated() {
             break;
         }
     }
+    assert!(completed > 0, "no undo was completed");
 }
 
 #[tokio::test]
 async fn interrupted_snapshot_is_in_file_and_engine_or_in_neither() {
+    let (mut completed, mut dropped) = (0, 0);
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "a snapshot never ended");
         let stage = stage(Pool::Btrfs).await;
@@ -362,20 +409,28 @@ async fn interrupted_snapshot_is_in_file_and_engine_or_in_neither() {
             .operations
             .snapshot(&mut project, &dev, &second, None, MayStop::Yes);
         let ended = interrupt(take, polls).await;
-        recover(&stage, "").await;
+        let interrupted = recover(&stage, "").await;
         let instance = stage.fake.instance(&dev_instance()).await.unwrap();
         let taken = instance.snapshots.iter().any(|taken| taken.name == second);
         assert_eq!(stage.file().contains("second"), taken, "{polls}");
+        completed += usize::from(interrupted && taken);
+        dropped += usize::from(interrupted && !taken);
         if ended {
             assert!(taken);
             break;
         }
     }
+    assert!(
+        completed > 0 && dropped > 0,
+        "{completed} completed, {dropped} dropped"
+    );
 }
 
 #[tokio::test]
 async fn recovery_deletes_nothing_while_file_is_invalid() {
-    for polls in 1..MAX_POLLS {
+    let mut kept = 0;
+    for polls in 1..=MAX_POLLS {
+        assert!(polls < MAX_POLLS, "a create never ended");
         let stage = Stage::new(Pool::Btrfs);
         let (mut project, cancel) = (stage.project(), CancellationToken::new());
         let create = stage
@@ -383,6 +438,9 @@ async fn recovery_deletes_nothing_while_file_is_invalid() {
             .create(&mut project, request("dev"), &cancel);
         let ended = interrupt(create, polls).await;
         let made = stage.instances().await;
+        if stage.journals() > 0 {
+            kept += made.len();
+        }
         let path = stage.directory().join("containers.yaml");
         let text = stage.file();
         std::fs::write(&path, "containers: [").unwrap();
@@ -391,7 +449,8 @@ async fn recovery_deletes_nothing_while_file_is_invalid() {
         std::fs::write(&path, text).unwrap();
         recover(&stage, &format!("{polls}")).await;
         if ended {
-            return;
+            break;
         }
     }
+    assert!(kept > 0, "no instance could have been deleted");
 }

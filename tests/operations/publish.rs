@@ -88,15 +88,19 @@ async fn failed_publish_does_not_change_the_env() {
 
 #[tokio::test]
 async fn interrupted_publish_does_not_change_the_env() {
+    let mut stopped = 0;
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "the publish never ended");
         let stage = stage(Pool::Btrfs).await;
         let ended = interrupt(publish(&stage), polls).await;
         let at = format!("{polls}");
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        stopped += usize::from(instance.status == EnvStatus::Stopped);
         recover(&stage, &at).await;
         assert_unchanged(&stage, &at).await;
         if ended {
             assert!(has_image(&stage).await);
+            assert!(stopped > 0, "never interrupted after the stop");
             return;
         }
     }

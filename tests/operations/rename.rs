@@ -93,15 +93,22 @@ async fn failed_rename_is_rolled_back() {
 
 #[tokio::test]
 async fn interrupted_rename_is_completed_or_not_begun() {
+    let (mut completed, mut rolled_back) = (0, 0);
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "a rename never ended");
         let stage = stage(Pool::Btrfs).await;
         let ended = interrupt(rename(&stage), polls).await;
         let at = format!("{polls}");
-        recover(&stage, &at).await;
+        let interrupted = recover(&stage, &at).await;
         let renamed = is_renamed(&stage, &at).await;
+        completed += usize::from(interrupted && renamed);
+        rolled_back += usize::from(interrupted && !renamed);
         if ended {
             assert!(renamed);
+            assert!(
+                completed > 0 && rolled_back > 0,
+                "{completed} completed, {rolled_back} rolled back"
+            );
             return;
         }
     }
@@ -109,15 +116,19 @@ async fn interrupted_rename_is_completed_or_not_begun() {
 
 #[tokio::test]
 async fn interrupted_restart_leaves_env_running() {
+    let mut stopped = 0;
     for polls in 1..=MAX_POLLS {
         assert!(polls < MAX_POLLS, "a restart never ended");
         let stage = stage(Pool::Btrfs).await;
         let (project, dev) = (stage.project(), env("dev"));
         let ended = interrupt(stage.operations.restart(&project, &dev), polls).await;
         let at = format!("{polls}");
+        let instance = stage.fake.instance(&dev_instance()).await.unwrap();
+        stopped += usize::from(instance.status == EnvStatus::Stopped);
         recover(&stage, &at).await;
         assert_running(&stage, &at).await;
         if ended {
+            assert!(stopped > 0, "never interrupted after the stop");
             return;
         }
     }

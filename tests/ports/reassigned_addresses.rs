@@ -27,17 +27,39 @@ async fn reassign(from: &Guest, to: &Guest, address: &str) -> Result<()> {
     Ok(())
 }
 
-fn ensure_route_invalid(dialled: lxc_dev_manager_core::Result<GuestStream>) -> Result<()> {
+/// Reads requests to a relay and responds, without its key, that it is connected.
+const IMPOSTOR: &str = r#"use Socket;
+socket(my $listener, PF_INET, SOCK_STREAM, 0) or die $!;
+bind($listener, pack_sockaddr_in($ARGV[0], INADDR_ANY)) or die $!;
+listen($listener, 16) or die $!;
+exit 0 if fork();
+close(STDIN);
+close(STDOUT);
+close(STDERR);
+$SIG{PIPE} = 'IGNORE';
+while (accept(my $client, $listener)) {
+    my $request = '';
+    while (length($request) < 18) { sysread($client, $request, 18, length($request)) or last }
+    syswrite($client, "\0" x 17);
+    close($client);
+}
+"#;
+
+/// Checks that a dial is refused because the address is another guest's.
+fn ensure_refused(
+    dialled: lxc_dev_manager_core::Result<GuestStream>,
+    address: &str,
+    words: &str,
+) -> Result<()> {
     let Err(error) = dialled else {
         anyhow::bail!("reached the other guest");
     };
-    let ends = [
-        ErrorKind::Conflict,
-        ErrorKind::NotFound,
-        ErrorKind::Unreachable,
-        ErrorKind::Timeout,
-    ];
-    ensure!(ends.contains(&error.kind()), "{error:?}");
+    ensure!(error.kind() == ErrorKind::Conflict, "{error:?}");
+    let message = error.to_string();
+    ensure!(
+        message.contains(address) && message.contains(words),
+        "{error:?}"
+    );
     Ok(())
 }
 
@@ -53,11 +75,15 @@ pub fn reassigned_address_is_not_dialled(engine: &TestEngine) -> Result<()> {
         // The other guest must respond at the address.
         let reached = tokio::net::TcpStream::connect((address.as_str(), 8001)).await?;
         service::echo(GuestStream::Socket(reached), b"other").await?;
-        let dialled = route.dial(port(8001)).await;
-        let error = dialled.as_ref().err().map(|error| error.kind());
-        ensure!(error == Some(ErrorKind::Conflict), "{error:?}");
-        for number in [8001, 8003, 9] {
-            ensure_route_invalid(route.dial(port(number)).await)?;
+        // The other guest accepts at the first port. It refuses at the others, so the own guest is asked for a relay,
+        // but has lost the address.
+        for (number, words) in [
+            (8001, "no longer belongs to"),
+            (8001, "no longer belongs to"),
+            (8003, "is no longer the address of"),
+            (9, "is no longer the address of"),
+        ] {
+            ensure_refused(route.dial(port(number)).await, &address, words)?;
         }
         Ok(())
     })
@@ -78,18 +104,20 @@ pub fn relay_at_reassigned_address_is_not_used(engine: &TestEngine) -> Result<()
         ensure!(pid.parse::<u32>().is_ok(), "no relay: {pid:?}");
         let table = own.run(&["cat", "/proc/net/tcp"]).await?;
         let number = relay_port(&table, &address)?;
-        service::start(backend, &other.name, "0.0.0.0", number).await?;
+        other
+            .run(&["perl", "-e", IMPOSTOR, &number.to_string()])
+            .await?;
         reassign(own, other, &address).await?;
-        // The other service responds, but is not our relay.
+        // The impostor must respond at the address.
         let mut reached = tokio::net::TcpStream::connect((address.as_str(), number)).await?;
-        reached.write_all(b"e").await?;
-        reached.shutdown().await?;
-        let mut received = String::new();
-        reached.read_to_string(&mut received).await?;
-        ensure!(received == "end", "{received:?}");
+        reached.write_all(&[0; 18]).await?;
+        let mut received = Vec::new();
+        reached.read_to_end(&mut received).await?;
+        ensure!(received == [0; 17], "{received:?}");
         let timeout = Duration::from_secs(30);
         for _ in 0..2 {
-            ensure_route_invalid(tokio::time::timeout(timeout, route.dial(port(8003))).await?)?;
+            let dialled = tokio::time::timeout(timeout, route.dial(port(8003))).await?;
+            ensure_refused(dialled, &address, "no longer belongs to")?;
         }
         Ok(())
     })

@@ -93,8 +93,9 @@ async fn pending_dial_times_out() -> Result<()> {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, number)).await?;
     ensure!(received.recv().await == Some("dialled"));
     let mut answer = Vec::new();
-    // Closed or reset.
+    // Closed or reset, without an answer: its protocol is unknown.
     let _ = tokio::time::timeout(TIMEOUT, client.read_to_end(&mut answer)).await?;
+    ensure!(answer.is_empty(), "{answer:?}");
     ensure!(received.recv().await == Some("cancelled"));
     end.cancel();
     Ok(())

@@ -1,9 +1,10 @@
 //! Forwards across restarts of envs, services and processes.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use lxc_dev_manager_tests::engines::TestEngine;
@@ -43,10 +44,7 @@ impl Transfer {
     fn ensure_reset(mut self) -> Result<()> {
         let ended = self.0.read_to_end(&mut Vec::new());
         let reset = ended.err().context("ended without a reset")?;
-        ensure!(
-            reset.kind() == std::io::ErrorKind::ConnectionReset,
-            "{reset}"
-        );
+        ensure!(reset.kind() == ErrorKind::ConnectionReset, "{reset}");
         Ok(())
     }
 }
@@ -59,10 +57,12 @@ pub fn listener_survives_restarts(engine: &TestEngine) -> Result<()> {
     ensure!(stage.ask()? == "a");
     service.kill()?;
     // Browsers get a page that reloads; other clients are held until the service listens.
-    until("the service has gone", || Ok(stage.ask().is_err()))?;
+    until("the service has gone", || {
+        Ok(request(stage.port, "localhost", "")?.starts_with("HTTP/1.1 503 "))
+    })?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
     ensure!(
-        page.starts_with("HTTP/1.1 503") && page.contains("http-equiv=\"refresh\""),
+        page.starts_with("HTTP/1.1 503 ") && page.contains("http-equiv=\"refresh\""),
         "{page}"
     );
     let port = stage.port;
@@ -72,17 +72,36 @@ pub fn listener_survives_restarts(engine: &TestEngine) -> Result<()> {
     stage.workspace.ok(&["down", "a"])?;
     service.kill()?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
+    ensure!(page.starts_with("HTTP/1.1 503 "), "{page}");
     ensure!(
         page.contains("stopped") && page.contains("lxc-dev-manager up a"),
         "{page}"
     );
-    // A held client gets some response: the new boot does not reset it.
-    let held = std::thread::spawn(move || request(port, "localhost", ""));
+    // The new boot does not reset held clients.
+    let held = std::thread::spawn(move || ask_until_served(port));
     stage.workspace.ok(&["up", "a"])?;
     let _service = stage.service("a", "0.0.0.0")?;
     let held = held.join().map_err(|_| anyhow::anyhow!("panicked"))??;
-    ensure!(held.starts_with("HTTP/1."), "{held}");
-    until("it answers again", || Ok(stage.ask()? == "a"))
+    ensure!(held.ends_with("\r\n\r\na\n"), "{held}");
+    ensure!(stage.ask()? == "a");
+    Ok(())
+}
+
+/// Requests until the service answers, so that some request is held at any time; returns the answer. A request that is
+/// held for too long gets a 503, and none is reset.
+fn ask_until_served(port: u16) -> Result<String> {
+    let begun = Instant::now();
+    loop {
+        let answer = request(port, "localhost", "")?;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            return Ok(answer);
+        }
+        ensure!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("Waiting for a."),
+            "{answer}"
+        );
+        ensure!(begun.elapsed() < TIMEOUT, "{answer}");
+    }
 }
 
 /// A restore resets open transfers; new connections work.
@@ -167,8 +186,12 @@ pub fn port_in_use_names_owner_and_recovers(engine: &TestEngine) -> Result<()> {
     let _service = stage.service("a", "0.0.0.0")?;
     let other = TcpListener::bind(("127.0.0.1", stage.port))?;
     let mut proxy = stage.proxy(&["a"])?;
-    let forwards = stage.forwards()?;
-    let forward = forwards.first().context("no forward")?;
+    // `list` omits forwards if the forwarder is slow.
+    let mut forward = serde_json::Value::Null;
+    until("the forwarder answers", || {
+        forward = stage.forwards()?.first().cloned().unwrap_or_default();
+        Ok(!forward.is_null())
+    })?;
     ensure!(forward["state"] == "taken", "{forward}");
     let message = forward["problem"]["message"]
         .as_str()
@@ -208,6 +231,7 @@ pub fn connection_starts_env(engine: &TestEngine) -> Result<()> {
     let _proxy = stage.proxy(&["a"])?;
     stage.workspace.ok(&["down", "a"])?;
     let page = request(stage.port, "localhost", "Accept: text/html\r\n")?;
+    ensure!(page.starts_with("HTTP/1.1 503 "), "{page}");
     ensure!(page.contains("`a` is stopped"), "env was started: {page}");
     stage.workspace.ok(&["up", "a"])?;
     // Not stopped by `down`.
@@ -216,11 +240,20 @@ pub fn connection_starts_env(engine: &TestEngine) -> Result<()> {
         .ok(&["exec", "-u", "root", "a", "--", "systemctl", "poweroff"])?;
     let stopped = || Ok(stage.workspace.ok(&["list"])?.contains("STOPPED"));
     until("it has stopped", stopped)?;
-    // Poll like a reloading page.
+    // Poll like a reloading page. It has no service, also once it runs.
+    let mut pages = Vec::new();
     until("it runs", || {
-        request(stage.port, "localhost", "Accept: text/html\r\n")?;
+        pages.push(request(stage.port, "localhost", "Accept: text/html\r\n"));
         Ok(stage.workspace.ok(&["list"])?.contains("RUNNING"))
-    })
+    })?;
+    for page in pages {
+        let page = page?;
+        ensure!(
+            page.starts_with("HTTP/1.1 503 ") && page.contains("http-equiv=\"refresh\""),
+            "{page}"
+        );
+    }
+    Ok(())
 }
 
 /// A stopped (SIGSTOP) forwarder recovers.
@@ -286,7 +319,7 @@ fn open_bad_connections(stage: &Stage) -> Result<()> {
     half.write_all(b"GET / HT")?;
     drop(half);
     let unknown = request(stage.port, &stage.name("nobody"), "")?;
-    ensure!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+    ensure!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     ensure!(stage.ask()? == "a");
     Ok(())
 }
@@ -343,7 +376,15 @@ pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
     };
     let _proxy = stage.proxy(&["*"])?;
     stage.workspace.ok(&["focus", "b"])?;
-    ensure!(request_remotely("x").is_err(), "port open without `listen`");
+    let ensure_closed = |what: &str| -> Result<()> {
+        let error = request_remotely("x").err().context(what.to_owned())?;
+        let kind = error
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        ensure!(kind == Some(ErrorKind::ConnectionRefused), "{error:?}");
+        Ok(())
+    };
+    ensure_closed("port open without `listen`")?;
     let path = stage.workspace.directory().join("containers.yaml");
     let listen = format!("  a:\n    listen: {{{}: everywhere}}\n", stage.port);
     let text = std::fs::read_to_string(&path)?.replace("  a:\n", &listen);
@@ -355,10 +396,11 @@ pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
         "{refused:?}"
     );
     std::thread::sleep(std::time::Duration::from_secs(2));
-    ensure!(request_remotely("x").is_err(), "port open without consent");
+    ensure_closed("port open without consent")?;
     stage.workspace.ok(&["trust"])?;
     until("it is open", || {
-        Ok(request_remotely(&here)?.ends_with("a\n"))
+        let answer = request_remotely(&here)?;
+        Ok(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\na\n"))
     })?;
     // Not to a page that made its own name lead here.
     let foreign = request_remotely("evil.example")?;
@@ -366,6 +408,6 @@ pub fn other_hosts_reach_only_open_ports(engine: &TestEngine) -> Result<()> {
     // Remote clients reach only open envs, even if the default target is another one.
     ensure!(stage.ask()? == "b");
     let by_name = request_remotely(&stage.name("b"))?;
-    ensure!(by_name.starts_with("HTTP/1.1 404"), "{by_name}");
+    ensure!(by_name.starts_with("HTTP/1.1 404 "), "{by_name}");
     Ok(())
 }

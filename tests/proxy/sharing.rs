@@ -26,7 +26,9 @@ pub fn routes_by_name_default_and_own_port(engine: &TestEngine) -> Result<()> {
     ensure!(stage.ask()? == "c" && stage.ask_for("b")? == "b");
     stage.workspace.ok(&["focus", "a"])?;
     ensure!(stage.ask()? == "a");
-    for forward in stage.forwards()?.iter().take(2) {
+    let forwards = stage.forwards()?;
+    ensure!(forwards.len() >= 2, "{forwards:?}");
+    for forward in forwards.iter().take(2) {
         let own = forward["stable"].as_u64().context("no port of its own")?;
         ensure!((20_000..30_000).contains(&own), "{own}");
         let own = u16::try_from(own)?;
@@ -36,7 +38,7 @@ pub fn routes_by_name_default_and_own_port(engine: &TestEngine) -> Result<()> {
         ensure!(ask(own, &stage.name("c"))? == env);
     }
     let unknown = request(stage.port, &stage.name("d"), "Accept: text/html\r\n")?;
-    ensure!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+    ensure!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     for env in ["a", "b", "c"] {
         ensure!(
             unknown.contains(&format!("http://{}/", stage.name(env))),
@@ -103,9 +105,7 @@ pub fn forwards_follow_the_file(engine: &TestEngine) -> Result<()> {
     stage
         .workspace
         .ok(&["port", "rm", "a", &other.to_string()])?;
-    until("it is closed", || {
-        Ok(std::net::TcpStream::connect(("127.0.0.1", other)).is_err())
-    })?;
+    until("it is closed", || Ok(is_refused(other)))?;
     // A briefly missing file, as during a checkout, closes nothing.
     let file = stage.workspace.directory().join("containers.yaml");
     let aside = file.with_extension("aside");
@@ -119,7 +119,11 @@ pub fn forwards_follow_the_file(engine: &TestEngine) -> Result<()> {
     stage
         .workspace
         .ok(&["port", "release", &stage.port.to_string()])?;
-    until("it is released", || {
-        Ok(std::net::TcpStream::connect(("127.0.0.1", stage.port)).is_err())
-    })
+    until("it is released", || Ok(is_refused(stage.port)))
+}
+
+/// Whether nothing listens on a port.
+fn is_refused(port: u16) -> bool {
+    let connected = std::net::TcpStream::connect(("127.0.0.1", port));
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }

@@ -35,11 +35,17 @@ pub fn on_engines(tests: &'static [EngineTest]) -> Vec<Trial> {
     for label in missing {
         eprintln!("skipped: {label} is not running (make engines)");
         for test in tests {
-            let name = format!("{label}::{}", short(test.name));
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+            trials.push(missing_engine(label, &short(test.name)));
         }
     }
     trials
+}
+
+/// An ignored trial. It fails under `--include-ignored`: without its engine, nothing was tested.
+pub fn missing_engine(label: &str, name: &str) -> Trial {
+    let why = format!("{label} is not running (make engines)");
+    let fail = move || Err(Failed::from(why));
+    Trial::test(format!("{label}::{name}"), fail).with_ignored_flag(true)
 }
 
 fn short(name: &str) -> String {
