@@ -15,7 +15,7 @@ use super::ports::{PortSpec, Ports, RETRY_INTERVAL};
 use super::renames::{Renames, resolve};
 use super::route_cache::RouteCache;
 use super::store::{Focus, Key, OwnPorts};
-use super::tables::{Draining, Upstreams, port_tables};
+use super::tables::{Draining, Upstreams, own_table, port_tables};
 use super::{Command, FocusRequest, HandoverServer, no_such_port};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -351,11 +351,8 @@ impl Actor {
             shared.reach = shared.reach.max(claim.reach);
             if let Some(own) = self.own_ports.get(&claim.key, &self.shared) {
                 let upstream = self.upstreams.of(&claim.key, &claim.name);
-                let env = self.envs.iter().find(|known| known.env == claim.key.0);
-                let hosts = env.iter().flat_map(|known| &known.hosts);
-                let table = &mut wanted.entry(own).or_default().local;
-                table.hosts = hosts.map(|host| (host.clone(), upstream.clone())).collect();
-                table.default = Some(upstream);
+                wanted.entry(own).or_default().local =
+                    own_table(&self.envs, &claim.key.0, upstream);
             }
         }
         self.default_targets.clear();

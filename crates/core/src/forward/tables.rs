@@ -131,6 +131,17 @@ pub(super) fn port_tables(
     tables.collect()
 }
 
+/// Returns the table of an env's own port.
+pub(super) fn own_table(envs: &[KnownEnv], of: &EnvRef, upstream: Arc<Upstream>) -> Table {
+    let env = envs.iter().find(|known| known.env == *of);
+    let hosts = env.iter().flat_map(|known| &known.hosts);
+    Table {
+        hosts: hosts.map(|host| (host.clone(), upstream.clone())).collect(),
+        default: Some(upstream),
+        ..Table::default()
+    }
+}
+
 fn table(
     envs: &[PortOwner<'_>],
     claims: &[&Claim],
